@@ -1,0 +1,55 @@
+"""The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from edgekd.errors import EdgeKDError
+
+COMMANDS = {
+    "run": "Start N peers on this machine and let them teach one another.",
+    "peer": "Start one peer: its own images, its neighbours' addresses.",
+    "split": "Split a data set into files, a shard a box.",
+    "public": "Make the public file out of unlabelled pictures.",
+    "simulate": "Run all learners in one process, in lockstep.",
+    "eval": "Evaluate a checkpoint.",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgekd")
+def cli() -> None:
+    """Edge boxes that teach one another to see, peer to peer: no server, no shared data, no shared weights."""
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
+    try:
+        cli.main(args=args, prog_name="edgekd", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        print(f"edgekd: {error.format_message()}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (EdgeKDError, OSError) as error:
+        print(f"edgekd: {error}", file=sys.stderr)
+        sys.exit(1)

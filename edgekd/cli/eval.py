@@ -1,0 +1,59 @@
+"""``edgekd eval``: the accuracy of a checkpoint."""
+
+import json
+from pathlib import Path
+
+import click
+
+from edgekd.cli.options import settings
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd eval --checkpoint runs/20260101-120000-digits/peer-0
+  edgekd eval --checkpoint box/checkpoint-00000120.safetensors --eval folder:pictures
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@settings("data", "train", only=("eval", "device", "threads"), beside="checkpoint")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR|FILE",
+    help="A checkpoint, or a peer's folder: its newest.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+def command(config: Config, checkpoint: Path, as_json: bool) -> None:
+    """Evaluate a checkpoint on the evaluation set of its own run, or on --eval folder:PATH."""
+    import torch
+
+    torch.set_num_threads(config.train.threads)
+    from edgekd.augment import normalise
+    from edgekd.cli.tables import standard_error
+    from edgekd.datasets import load_evaluation
+    from edgekd.evaluation import evaluate
+    from edgekd.learner import choose_device
+    from edgekd.models import make_model
+    from peer.checkpoint import load_checkpoint, load_newest
+
+    found = load_newest(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)
+    if found is None:
+        raise ConfigError(f"no sound checkpoint in {checkpoint}: a peer writes them into its --out")
+    info, state = found
+    evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed)
+    device = choose_device(config.train.device)
+    model = make_model(info.model, "none", len(info.classes))
+    model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
+    model.to(device).eval()
+    shard = torch.ones(len(info.classes), dtype=torch.int64)
+    reached = evaluate(lambda images: model(normalise(images.to(device)))[-1], evaluation, shard=shard)
+    assert reached is not None  # nobody stops it
+    samples = len(evaluation.labels)
+    result = {"id": info.id, "step": info.step, "accuracy": reached.overall, "evaluation_samples": samples}
+    error = standard_error(reached.overall, samples)
+    text = f"peer {info.id} at step {info.step}: accuracy {reached.overall:.3f} ± {error:.3f} on {samples} images"
+    print(json.dumps(result) if as_json else text)

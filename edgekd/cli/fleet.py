@@ -1,0 +1,105 @@
+"""Peers of this machine as child processes: started, watched, stopped."""
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+STOP_TIMEOUT = 6.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a child said, or that it has ended."""
+
+    id: int
+    progress: Any | None = None  # a peer's `Progress`, as attributes
+    log: str | None = None  # a line of its stderr
+    code: int | None = None  # its exit code, once it has ended
+
+
+def free_ports(count: int) -> list[int]:
+    """So many TCP ports of 127.0.0.1 that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class Fleet:
+    """One ``edgekd peer`` a client, on ports of 127.0.0.1.
+
+    Args:
+        config: the file with all settings.
+        folder: the run's; ``peer-I`` in it is that peer's ``--out``.
+        clients: how many peers.
+    """
+
+    def __init__(self, config: Path, folder: Path, clients: int) -> None:
+        self.events: queue.Queue[Event] = queue.Queue()
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(clients)]
+        self._children: dict[int, subprocess.Popen[str]] = {}
+        for id, own in enumerate(addresses):
+            command = [sys.executable, "-m", "edgekd", "peer", "--config", str(config), "--id", str(id), "--json"]
+            others = ",".join(address for address in addresses if address != own)
+            command += ["--listen", own, "--peers", others, "--out", str(folder / f"peer-{id}")]
+            self._children[id] = _start(command)
+            for pipe in ("stdout", "stderr"):
+                threading.Thread(target=self._read, args=(id, pipe), daemon=True).start()
+            threading.Thread(target=self._wait, args=(id,), daemon=True).start()
+
+    @property
+    def pids(self) -> dict[int, int]:
+        return {id: child.pid for id, child in self._children.items()}
+
+    def stop(self) -> None:
+        """Ask every child to end, and end those that do not."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for child in self._children.values():
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _read(self, id: int, pipe: str) -> None:
+        stream: IO[str] = getattr(self._children[id], pipe)
+        for line in stream:
+            if pipe == "stderr":
+                self.events.put(Event(id, log=line.rstrip("\n")))
+                continue
+            content = json.loads(line)
+            if content.pop("event") == "progress":
+                self.events.put(Event(id, progress=SimpleNamespace(**content)))
+
+    def _wait(self, id: int) -> None:
+        self.events.put(Event(id, code=self._children[id].wait()))
+
+
+def _start(command: list[str]) -> "subprocess.Popen[str]":
+    # A session of its own: Ctrl-C reaches the children through this process alone, once.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )

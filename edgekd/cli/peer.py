@@ -1,0 +1,175 @@
+"""``edgekd peer``: one peer on this box."""
+
+import dataclasses
+import json
+import logging
+import secrets
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from edgekd.cli.options import settings
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd peer --id 0 --listen 127.0.0.1:7000 --peers 127.0.0.1:7001,127.0.0.1:7002 --wait-for 2
+  edgekd peer --id 2 --listen 0.0.0.0:7000 --peers box-a:7000,box-b:7000 \\
+      --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
+"""
+
+
+class _Stop:
+    """Becomes true at the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.ready = False  # there is a state worth writing
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self.ready:
+            sys.exit(0)
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@click.command(epilog=EXAMPLES)
+@settings("data", "distill", "model", "train", "exchange")
+@click.option("--id", type=click.IntRange(min=0), required=True, help="Which peer of the group this is, from 0.")
+@click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
+@click.option("--peers", default="", metavar="HOST:PORT,...", help="The neighbours; one's own address may be among them.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]")
+@click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint in --out.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
+def command(
+    config: Config, id: int, listen: str | None, peers: str, out: Path | None, resume: bool, as_json: bool
+) -> None:
+    """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
+    stop = _Stop()
+    _log_to_stderr(id)
+    from edgekd.addresses import address
+    from edgekd.runs import make_run_folder, write_config
+
+    neighbours = tuple(part.strip() for part in peers.split(",") if part.strip())
+    for text in (*neighbours, *([listen] if listen else [])):
+        address(text)
+    _check_id(config, id)
+    if resume and out is None:
+        raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
+    config = _with_defaults(config, len(neighbours))
+    folder = make_run_folder(out, f"peer-{id}")
+    write_config(folder, config)
+    node = _make_node(config, id, listen, neighbours, folder, stop, as_json, resume)
+    stop.ready = True
+    node.network.start()
+    if listen:
+        logging.getLogger("edgekd").info("listening on %s", node.network.address)
+    summary = node.run()
+    if as_json:
+        _print_json({"event": "summary", **summary.to_mapping()})
+        return
+    from rich.console import Console
+
+    from edgekd.cli.tables import results_table
+
+    Console().print(results_table(summary))
+    print(f"results in {folder}")
+
+
+def _check_id(config: Config, id: int) -> None:
+    if config.data.private is None and id >= config.data.clients:
+        raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
+    if config.data.private is None and len(config.model.model.split(",")) not in (1, config.data.clients):
+        raise ConfigError(f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}")
+
+
+def _with_defaults(config: Config, neighbours: int) -> Config:
+    """Synchronous peers wait for all their neighbours, asynchronous ones for nobody."""
+    if config.exchange.wait_for is not None:
+        return config
+    wait_for = neighbours if config.exchange.sync is not None else 0
+    return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
+
+
+def _make_node(
+    config: Config, id: int, listen: str | None, peers: tuple[str, ...], out: Path, stop: _Stop, as_json: bool, resume: bool
+) -> Any:
+    import torch
+
+    torch.set_num_threads(config.train.threads)
+    from edgekd.codec import payload_bytes
+    from edgekd.datasets import load_peer_data
+    from edgekd.learner import Learner
+    from edgekd.messages import MAJOR, MINOR, Encoding, Hello
+    from edgekd.simulation import make_contract
+    from peer.grpc_transport import GrpcTransport
+    from peer.network import Network
+    from peer.node import Node
+
+    data = load_peer_data(config.data, id, augment=config.train.augment, seed=config.data_seed)
+    contract = make_contract(data, config)
+    hello = Hello(
+        major=MAJOR,
+        minor=MINOR,
+        id=id,
+        instance=secrets.randbelow(2**63 - 1) + 1,
+        contract=contract,
+        encodings=tuple(Encoding),
+        newest_round=-1,
+        address="",
+    )
+    limit = payload_bytes(contract, Encoding.FLOAT32) + 64 * 1024  # and room for the rest of a frame
+    network = Network(
+        lambda: GrpcTransport(limit),
+        hello,
+        listen=listen,
+        peers=peers,
+        lockstep=config.exchange.sync is not None,
+        encoding=Encoding(config.exchange.encoding),
+    )
+    learner = Learner(data, config, id)
+    node = Node(learner, data, network, config, out, stop=stop, watch=_watcher(stop, as_json))
+    if resume:
+        found = node.resume()
+        message = f"resumed at step {learner.step}" if found else f"no checkpoint in {out}: starting anew"
+        logging.getLogger("edgekd").info(message)
+    return node
+
+
+def _watcher(stop: _Stop, as_json: bool) -> Any:
+    if as_json:
+
+        def watch_json(progress: Any) -> None:
+            try:
+                _print_json({"event": "progress", **dataclasses.asdict(progress)})
+            except BrokenPipeError:  # whoever started this peer has gone: so does the peer
+                stop.asked = True
+
+        return watch_json
+    from edgekd.cli.progress import Screen
+
+    return Screen(1).show
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content), flush=True)
+
+
+def _log_to_stderr(id: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"%(levelname)s peer {id}: %(message)s"))
+    logger = logging.getLogger("edgekd")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,117 @@
+"""Live progress: a table on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from edgekd.cli.tables import bytes_text
+
+PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
+
+
+class _Dead:
+    """The last progress of a peer that has died."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+
+    def __getattr__(self, name: str) -> Any:
+        return "dead" if name == "state" else getattr(self._progress, name)
+
+
+class Screen:
+    """Shows the latest progress of some peers.
+
+    Args:
+        peers: how many there are.
+        title: what is going on.
+    """
+
+    def __init__(self, peers: int, title: str = "") -> None:
+        self._console, self._title = Console(), title
+        self._latest: dict[int, Any] = {}
+        self._plain_at: dict[int, float] = {}
+        self._live: Live | None = None
+
+    def show(self, progress: Any) -> None:
+        """Take in one peer's `Progress`."""
+        before = self._latest.get(progress.id)
+        self._latest[progress.id] = progress
+        if not self._console.is_terminal:
+            self._plain(progress, before)
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(self._table(), refresh=True)
+
+    def lost(self, id: int) -> None:
+        """A peer has died."""
+        if id in self._latest:
+            self._latest[id] = _Dead(self._latest[id])
+            if self._live is not None:
+                self._live.update(self._table(), refresh=True)
+
+    def log(self, line: str) -> None:
+        """Print a line above the table."""
+        print(line, file=sys.stderr, flush=True) if self._live is None else self._live.console.print(line, markup=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _plain(self, progress: Any, before: Any) -> None:
+        now = time.monotonic()
+        news = before is None or before.state != progress.state or before.accuracy != progress.accuracy
+        if not news and now - self._plain_at.get(progress.id, 0.0) < PLAIN_EVERY:
+            return
+        self._plain_at[progress.id] = now
+        names = [column for column, _ in _COLUMNS]
+        cells = (f"{name} {cell}" for name, cell in zip(names[1:], _row(progress)[1:], strict=True) if cell != "-")
+        print(f"peer {progress.id}: " + ", ".join(cells), flush=True)
+
+    def _table(self) -> Table:
+        table = Table(title=self._title or None, title_justify="left")
+        for name, justify in _COLUMNS:
+            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for _, progress in sorted(self._latest.items()):
+            table.add_row(*_row(progress))
+        return table
+
+
+_COLUMNS = (
+    ("peer", "left"),
+    ("state", "left"),
+    ("step", "right"),
+    ("loss", "right"),
+    ("distil", "right"),
+    ("accuracy", "right"),
+    ("neighbours up", "right"),
+    ("age", "right"),
+    ("sent", "right"),
+    ("received", "right"),
+)
+
+
+def _row(progress: Any) -> list[str]:
+    def number(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    return [
+        str(progress.id),
+        progress.state,
+        f"{progress.step}/{progress.steps}" if progress.steps else str(progress.step),
+        number(progress.labels, 3),
+        number(progress.distil, 4),
+        number(progress.accuracy, 3),
+        str(progress.up),
+        "-" if progress.age is None else str(progress.age),
+        bytes_text(progress.bytes_sent),
+        bytes_text(progress.bytes_received),
+    ]

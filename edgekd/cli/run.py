@@ -1,0 +1,186 @@
+"""``edgekd run``: N peers on this machine, as real processes."""
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from edgekd.cli.options import settings
+from edgekd.config import Config
+from edgekd.errors import ConfigError, EdgeKDError
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd run --baseline
+  edgekd run --data folder:pictures --size 64 --limit 6000 --weights resnet18.safetensors --baseline
+  edgekd run --clients 5 --model resnet18,mobilenet_v3_small,resnet18,resnet34,resnet18
+"""
+
+
+class PeerDiedError(EdgeKDError):
+    """A peer of the run ended with an error; the others' results are kept."""
+
+
+@click.command(epilog=EXAMPLES)
+@settings("data", "distill", "model", "train", "exchange")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
+@click.option("--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
+def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
+    """Start N peers on this machine, each a process of its own, and let them teach one another."""
+    if config.data.private is not None:
+        raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
+    with _terminable():
+        _run(config, out, baseline, as_json)
+
+
+def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
+    from edgekd.runs import data_name, make_run_folder, write_config
+
+    config = _with_defaults(config)
+    _check_before(config)
+    folder = make_run_folder(out, data_name(config))
+    file = write_config(folder, config)
+    baselines = None
+    if baseline:
+        from edgekd.cli.baselines import train_baselines
+
+        baselines = train_baselines(config, quiet=as_json)
+    began = time.monotonic()
+    codes = _watch(config, file, folder, as_json)
+    from edgekd.summary import merge
+
+    found = [_read_summary(folder / f"peer-{id}" / "summary.json") for id in range(config.data.clients)]
+    summary = merge([each for each in found if each is not None], time.monotonic() - began)
+    if baselines:
+        summary = dataclasses.replace(
+            summary, baseline=baselines.alone, balanced=baselines.balanced, pooled=baselines.pooled
+        )
+    _write_results(folder, summary, baselines)
+    _print_results(summary, folder, as_json)
+    dead = {id: code for id, code in codes.items() if code != 0}
+    if dead:
+        which = ", ".join(f"peer {id} ({_why(code)})" for id, code in sorted(dead.items()))
+        raise PeerDiedError(f"ended with an error: {which}; above is what the others reached")
+
+
+def _with_defaults(config: Config) -> Config:
+    """In a run all peers wait for one another and teach on until the last is done."""
+    exchange = config.exchange
+    wait_for = config.data.clients - 1 if exchange.wait_for is None else exchange.wait_for
+    linger = float("inf") if exchange.linger is None else exchange.linger
+    data = dataclasses.replace(config.data, data_seed=config.data_seed)
+    exchange = dataclasses.replace(exchange, wait_for=wait_for, linger=linger)
+    return dataclasses.replace(config, data=data, exchange=exchange)
+
+
+def _check_before(config: Config) -> None:
+    """What every child would stumble over is said once, before anything is started.
+
+    Raises:
+        ConfigError: the network, its weights, the device or the split cannot be had.
+    """
+    import torch
+
+    from edgekd.datasets import open_common
+    from edgekd.learner import choose_device
+    from edgekd.models import make_model
+
+    names = config.model.model.split(",")
+    if len(names) not in (1, config.data.clients):
+        raise ConfigError(f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}")
+    choose_device(config.train.device)
+    open_common(config.data, config.train.augment, config.data_seed)
+    with torch.random.fork_rng(devices=[]):
+        for name in set(names):
+            make_model(name.strip(), config.weights, 2)
+
+
+def _watch(config: Config, file: Path, folder: Path, as_json: bool) -> dict[int, int]:
+    """Start the peers and show what they say until all have ended; their exit codes."""
+    from edgekd.cli.fleet import Fleet
+    from edgekd.cli.progress import Screen
+
+    fleet = Fleet(file, folder, config.data.clients)
+    screen = Screen(config.data.clients, f"{config.data.clients} peers teach one another")
+    codes: dict[int, int] = {}
+    trained: set[int] = set()
+    try:
+        while len(codes) < config.data.clients:
+            event = fleet.events.get()
+            if event.progress is not None:
+                if event.progress.step > 0:
+                    trained.add(event.id)
+                if not as_json:
+                    screen.show(event.progress)
+            elif event.log is not None:
+                screen.log(event.log)
+            elif event.code is not None:
+                codes[event.id] = event.code
+                if event.code != 0:
+                    screen.lost(event.id)
+                    screen.log(f"peer {event.id} died: {_why(event.code)}")
+                    if event.id not in trained:
+                        fleet.stop()  # it never began: so will a second try, and the others would wait for it
+    finally:
+        screen.close()
+        fleet.stop()
+    return codes
+
+
+def _why(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _read_summary(path: Path) -> Any:
+    from edgekd.summary import Summary
+
+    if not path.is_file():
+        return None
+    return Summary.from_mapping(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _write_results(folder: Path, summary: Any, baselines: Any) -> None:
+    from edgekd.plots import plot_accuracy, read_curve
+
+    (folder / "summary.json").write_text(json.dumps(summary.to_mapping(), indent=2) + "\n", encoding="utf-8")
+    together = {peer.id: read_curve(folder / f"peer-{peer.id}" / "metrics.jsonl") for peer in summary.peers}
+    plot_accuracy(folder / "accuracy.png", together, baselines.curves if baselines else {}, summary.pooled)
+
+
+def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary.to_mapping()))
+        return
+    from rich.console import Console
+
+    from edgekd.cli.tables import results_table
+
+    Console().print(results_table(summary))
+    print(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: its peers are stopped first."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("edgekd: stopped; its peers have written what they reached", file=sys.stderr)
+        raise click.exceptions.Exit(0) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

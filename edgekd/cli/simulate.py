@@ -1,0 +1,52 @@
+"""``edgekd simulate``: all learners in one process, in lockstep."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from edgekd.cli.options import settings
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd simulate --gamma 15 --seed 1
+  edgekd simulate --measure sed --combine sum --json
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@settings("data", "distill", "model", "train", "exchange")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
+def command(config: Config, out: Path | None, as_json: bool) -> None:
+    """Run all learners in one process, in lockstep: what synchronous peers do, bit for bit."""
+    if config.data.private is not None:
+        raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
+    from edgekd.runs import data_name, make_run_folder, write_config
+    from edgekd.simulation import StepReport, simulate
+
+    folder = make_run_folder(out, data_name(config))
+    write_config(folder, config)
+    began = time.monotonic()
+
+    def show(report: StepReport) -> None:
+        if report.accuracy is not None and not as_json:
+            print(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}", flush=True)
+
+    summary = replace(simulate(config, show), seconds=time.monotonic() - began)
+    content = json.dumps(summary.to_mapping(), indent=2)
+    (folder / "summary.json").write_text(content + "\n", encoding="utf-8")
+    if as_json:
+        print(content)
+        return
+    from rich.console import Console
+
+    from edgekd.cli.tables import results_table
+
+    Console().print(results_table(summary))
+    print(f"results in {folder}")

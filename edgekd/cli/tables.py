@@ -1,0 +1,87 @@
+"""How results look on a terminal."""
+
+import math
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from edgekd.summary import PeerSummary, Summary
+
+
+def standard_error(accuracy: float, samples: int) -> float:
+    """Of an accuracy measured on `samples` images: the binomial's."""
+    return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))
+
+
+def accuracy_text(peer: PeerSummary | None) -> str:
+    """``0.944 ± 0.017``, with the evaluation set's standard error; a dash where there is none."""
+    if peer is None or peer.accuracy is None:
+        return "-"
+    return f"{peer.accuracy:.3f} ± {standard_error(peer.accuracy, peer.evaluation_samples):.3f}"
+
+
+def bytes_text(count: int) -> str:
+    """``1.2 MB`` and the like."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    summary: Summary
+
+
+def results_table(summary: Summary) -> Table:
+    """A row a peer, then mean and standard deviation over the peers."""
+    columns = [_Column("accuracy alone", summary.baseline)] if summary.baseline else []
+    if summary.balanced:
+        columns.append(_Column("alone, balanced", summary.balanced))
+    columns.append(_Column("accuracy together" if summary.baseline else "accuracy", summary))
+    table = Table(caption=_caption(summary), caption_justify="left")
+    table.add_column("peer")
+    table.add_column("private images", justify="right")
+    for column in columns:
+        table.add_column(column.title, justify="right")
+    if summary.baseline:
+        table.add_column("gain", justify="right")
+    table.add_column("bytes sent", justify="right")
+    for peer in summary.peers:
+        cells = [accuracy_text(_find(column.summary, peer.id)) for column in columns]
+        if summary.baseline:
+            cells.append(_gain(peer, _find(summary.baseline, peer.id)))
+        table.add_row(str(peer.id), str(peer.private_samples), *cells, bytes_text(peer.bytes_sent))
+    table.add_section()
+    for name in ("mean", "std"):
+        values = [getattr(column.summary, f"{name}_accuracy") for column in columns]
+        cells = ["-" if value is None else f"{value:.3f}" for value in values]
+        if summary.baseline:
+            gains = [values[-1], values[0]]
+            cells.append(f"{gains[0] - gains[1]:+.3f}" if name == "mean" and None not in gains else "")
+        table.add_row({"mean": "mean", "std": "standard deviation"}[name], "", *cells, "")
+    return table
+
+
+def _find(summary: Summary, id: int) -> PeerSummary | None:
+    return next((peer for peer in summary.peers if peer.id == id), None)
+
+
+def _gain(peer: PeerSummary, alone: PeerSummary | None) -> str:
+    if alone is None or alone.accuracy is None or peer.accuracy is None:
+        return "-"
+    return f"{peer.accuracy - alone.accuracy:+.3f}"
+
+
+def _caption(summary: Summary) -> str:
+    samples = max((peer.evaluation_samples for peer in summary.peers), default=0)
+    lines = [f"± is the standard error of an accuracy on {samples} evaluation images."]
+    if summary.pooled is not None:
+        error = standard_error(summary.pooled, samples)
+        lines.append(f"Pooled (one model, all shards, what sharing the data would give): {summary.pooled:.3f} ± {error:.3f}.")
+    if summary.gap_closed is not None:
+        lines.append(f"Share of the gap between alone and pooled that was closed: {summary.gap_closed:.0%}.")
+    return "\n".join(lines)

@@ -1,0 +1,268 @@
+"""Every setting, in frozen dataclasses: one section of the TOML file each, one flag a field.
+
+A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--kd-weight``); its help is the flag's.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from edgekd.errors import ConfigError
+from edgekd.measures import MEASURES
+from edgekd.messages import Encoding
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    # Callers write conditions so that NaN fails them too.
+    if not holds:
+        raise ConfigError(f"{rule}, got {value}")
+
+
+def _check_choices(section: Any) -> None:
+    for f in fields(section):
+        choices, value = f.metadata["choices"], getattr(section, f.name)
+        if choices and value is not None and value not in choices:
+            raise ConfigError(f"{f.name} must be one of {', '.join(choices)}, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What a peer trains on: a common data set that is split by number, or a box's own files."""
+
+    data: str = _setting("digits", "common data set: digits, cifar10, sun397 or folder:PATH (one subfolder a class)")
+    limit: int | None = _setting(None, "use only N images of the data set, drawn with the data seed")
+    size: int | None = _setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
+    private: str | None = _setting(None, "a box's own labelled images, folder:PATH; goes with --public, instead of --data")
+    public: str | None = _setting(None, "the group's public file, made by `edgekd public` or `edgekd split`")
+    eval: str | None = _setting(None, "labelled images to evaluate on, folder:PATH; default: a tenth of the private ones")
+    clients: int = _setting(3, "how many peers share the data set")
+    iid: bool = _setting(False, "split alike: shuffle and cut evenly")
+    gamma: float | None = _setting(None, "skewed split: a client is 1 + gamma times likelier to get its primary labels")
+    dirichlet: float | None = _setting(None, "split by label shares drawn from Dirichlet(B)")
+    primary: int | None = _setting(None, "skewed split: every client draws so many primary labels of its own")
+    eval_fraction: float = _setting(0.1, "share of all images that everybody is evaluated on")
+    public_fraction: float = _setting(0.1, "share of all images whose labels are thrown away: the public set")
+    data_seed: int | None = _setting(None, "seed of what the group shares, the split; default: --seed")
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        kind = self.data.partition(":")[0]
+        _require(kind in ("digits", "cifar10", "sun397", "folder"), "data must be digits, cifar10, sun397 or folder:PATH", self.data)
+        _require(self.limit is None or self.limit >= 1, "limit must be >= 1", self.limit)
+        _require(self.size is None or self.size >= 8, "size must be >= 8 pixels", self.size)
+        _require(self.clients >= 1, "clients must be >= 1", self.clients)
+        chosen = [n for n, on in (("iid", self.iid), ("gamma", self.gamma is not None), ("dirichlet", self.dirichlet is not None)) if on]
+        _require(len(chosen) <= 1, "choose one of iid, gamma and dirichlet", " and ".join(chosen))
+        _require(self.gamma is None or self.gamma >= 0, "gamma must be >= 0", self.gamma)
+        _require(self.dirichlet is None or self.dirichlet > 0, "dirichlet must be > 0", self.dirichlet)
+        _require(self.primary is None or self.primary >= 1, "primary must be >= 1", self.primary)
+        for name in ("eval_fraction", "public_fraction"):
+            _require(0 < getattr(self, name) < 1, f"{name} must be in (0, 1)", getattr(self, name))
+        if (self.private is None) != (self.public is None):
+            raise ConfigError("--private and --public go together: a box's own images need the group's public file and the other way round")
+        for name in ("private", "eval"):
+            value = getattr(self, name)
+            _require(value is None or value.startswith("folder:"), f"{name} must be folder:PATH", value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig:
+    """How a peer learns from the others (DESIGN section 4)."""
+
+    alpha: float = _setting(0.5, "weight of the labels, in (0, 1]; the neighbours' predictions weigh 1 - alpha")
+    measure: str = _setting("kl", "dissimilarity to distil with", tuple(MEASURES))
+    combine: str = _setting("average", "how several teachers make one loss", ("sum", "average", "geometric"))
+    temperature: float = _setting(1.0, "softens the predictions, > 0; part of the contract")
+    temperature_scaling: bool = _setting(False, "multiply the distillation loss by temperature squared")
+    kd_weight: float = _setting(1.0, "multiplies the distillation loss, > 0")
+    kd_warmup: int = _setting(0, "steps over which the distillation weight grows from 0")
+    kd_scale: str = _setting("matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw"))
+    kd_reduction: str = _setting("mean", "of the distillation loss over the batch", ("mean", "sum"))
+    balance: str = _setting("on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off"))
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _require(0 <= self.alpha <= 1, "alpha must be in (0, 1]", self.alpha)
+        if self.alpha == 0:
+            raise ConfigError("alpha 0 uses no labels at all: it needs a second head, which this version does not have; use alpha > 0")
+        _require(self.temperature > 0, "temperature must be > 0", self.temperature)
+        _require(self.kd_weight > 0, "kd_weight must be > 0", self.kd_weight)
+        _require(self.kd_warmup >= 0, "kd_warmup must be >= 0", self.kd_warmup)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The network."""
+
+    model: str = _setting("resnet18", "torchvision classifier; in run and simulate also a list, one a client: resnet18,mobilenet_v3_small")
+    weights: str | None = _setting(None, "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits")
+
+    def for_client(self, id: int) -> str:
+        """The name of client `id`'s network; a list is dealt out in turn."""
+        names = self.model.split(",")
+        return names[id % len(names)].strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How a peer trains."""
+
+    steps: int = _setting(120, "training steps; 0: until SIGTERM, at a constant learning rate")
+    batch: int = _setting(32, "private images a step")
+    public_batch: int = _setting(32, "public images a round; part of the contract")
+    lr: float | None = _setting(None, "peak learning rate; default 0.05 from scratch, 0.01 from pretrained weights")
+    momentum: float = _setting(0.9, "of SGD")
+    weight_decay: float = _setting(5e-4, "of SGD")
+    schedule: str = _setting("onecycle", "of the learning rate", ("onecycle", "cosine", "constant"))
+    augment: str | None = _setting(None, "by whole pixels; default: what the data set bears (digits: crop)", ("none", "crop", "crop+flip"))
+    precision: str = _setting("float32", "of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
+    threads: int = _setting(1, "torch threads a peer")
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    seed: int = _setting(0, "of what is a peer's own: initial weights, order, augmentation")
+    eval_every: int = _setting(20, "steps between evaluations; 0: only at the end")
+    checkpoint_every: int = _setting(200, "steps between checkpoints; 0: only at the end")
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        for name in ("steps", "eval_every", "checkpoint_every", "seed", "weight_decay"):
+            _require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
+        for name in ("batch", "public_batch"):
+            _require(getattr(self, name) >= 2, f"{name} must be >= 2 (batch norm needs two images)", getattr(self, name))
+        _require(self.threads >= 1, "threads must be >= 1", self.threads)
+        _require(self.lr is None or self.lr > 0, "lr must be > 0", self.lr)
+        _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExchangeConfig:
+    """How peers exchange predictions (DESIGN sections 2 and 8)."""
+
+    sync: float | None = _setting(None, "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)")
+    wait_for: int | None = _setting(None, "neighbours that are up before the first step; default: all in run and with --sync, 0 in peer")
+    broadcast_every: int = _setting(1, "steps between broadcasts")
+    max_age: int = _setting(64, "steps for which a neighbour's predictions serve")
+    linger: float | None = _setting(None, "seconds to go on teaching others when done; default 60 (run: no limit)")
+    encoding: str = _setting("float16", "of the predictions on the wire", tuple(e.value for e in Encoding))
+    transport: str = _setting("grpc", "what carries the frames", ("grpc",))
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _require(self.sync is None or self.sync > 0, "sync must be > 0 seconds", self.sync)
+        _require(self.wait_for is None or self.wait_for >= 0, "wait_for must be >= 0", self.wait_for)
+        _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)
+        _require(self.max_age >= 1, "max_age must be >= 1", self.max_age)
+        _require(self.linger is None or self.linger >= 0, "linger must be >= 0 seconds", self.linger)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """All settings of a run; also what a run folder's ``config.toml`` holds."""
+
+    data: DataConfig = DataConfig()
+    distill: DistillConfig = DistillConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
+
+    @property
+    def weights(self) -> str:
+        """``none``, ``imagenet`` or a file; drawn from the data set where nothing was said."""
+        return self.model.weights or ("none" if self.data.private is None and self.data.data == "digits" else "imagenet")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at its highest."""
+        return self.train.lr or (0.05 if self.weights == "none" else 0.01)
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of what a group shares."""
+        return self.train.seed if self.data.data_seed is None else self.data.data_seed
+
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "distill": DistillConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "exchange": ExchangeConfig,
+}
+
+
+def from_mapping(tables: Mapping[str, Any]) -> Config:
+    """A Config out of nested tables such as a TOML file's.
+
+    Raises:
+        ConfigError: a section or setting is unknown (the known ones are listed), of the wrong type, or out of range.
+    """
+    for name in tables:
+        if name not in SECTIONS:
+            raise ConfigError(f"unknown section [{name}]; known: {', '.join(SECTIONS)}")
+    return Config(**{name: _section(name, kind, tables.get(name, {})) for name, kind in SECTIONS.items()})
+
+
+def _section(name: str, kind: type, table: Any) -> Any:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"[{name}] must be a table of settings, got {table!r}")
+    known = {f.name: f for f in fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting '{key}' in [{name}]; known: {', '.join(sorted(known))}")
+        _check_type(f"[{name}] {key}", known[key], value)
+    return kind(**{key: _widened(known[key], value) for key, value in table.items()})
+
+
+def _kinds(f: "dataclasses.Field[Any]") -> tuple[type, ...]:
+    """The Python types that a setting takes; ``int | None`` is annotated so."""
+    names = str(f.type).replace("<class '", "").replace("'>", "").split(" | ")
+    return tuple({"int": int, "float": float, "str": str, "bool": bool}[n] for n in names if n != "None")
+
+
+def setting_type(f: "dataclasses.Field[Any]") -> type:
+    """The one type of a setting's value, apart from None."""
+    return _kinds(f)[0]
+
+
+def _widened(f: "dataclasses.Field[Any]", value: Any) -> Any:
+    return float(value) if setting_type(f) is float and isinstance(value, int) else value
+
+
+def _check_type(where: str, f: "dataclasses.Field[Any]", value: Any) -> None:
+    kind = setting_type(f)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not (isinstance(value, kind) and (kind is not int or number)) and not (kind is float and number):
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+
+
+def to_mapping(config: Config) -> dict[str, dict[str, Any]]:
+    """Nested tables of all settings that are not None: what `from_mapping` reads back."""
+    return {
+        name: {key: value for key, value in dataclasses.asdict(getattr(config, name)).items() if value is not None}
+        for name in SECTIONS
+    }
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a TOML file, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error

@@ -1,0 +1,55 @@
+"""How well a model does on labelled images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgekd.sources import Labelled
+
+BATCH = 256  # images a forward pass
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Shares in [0, 1] of the evaluation set that are classified rightly."""
+
+    overall: float  # all images alike
+    own: float  # classes weighted as in the private shard, whose prior the predictions then use
+
+
+@torch.no_grad()
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    evaluation: Labelled,
+    *,
+    shard: Tensor,
+    log_prior: Tensor | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Accuracy | None:
+    """Accuracy of `predict` on `evaluation`.
+
+    Args:
+        predict: from uint8 images ``[batch, 3, H, W]`` to logits ``[batch, classes]``; in evaluation mode.
+        shard: how many private images there are of each class, ``[classes]``.
+        log_prior: ``[classes]``, added to the logits for the own accuracy; None: the logits hold it already.
+        stop: asked before each batch.
+
+    Returns:
+        None if `stop()` became true on the way.
+    """
+    classes = shard.numel()
+    right = torch.zeros(2, classes, dtype=torch.int64)
+    batches = zip(evaluation.images.split(BATCH), evaluation.labels.split(BATCH), strict=True)
+    for images, labels in batches:
+        if stop():
+            return None
+        logits = predict(images)
+        own = logits if log_prior is None else logits + log_prior
+        for row, scores in enumerate((logits, own)):
+            right[row] += torch.bincount(labels[scores.argmax(dim=1).cpu() == labels], minlength=classes)
+    count = torch.bincount(evaluation.labels, minlength=classes)
+    weight = shard.cpu() * (count > 0)  # a class that the evaluation set lacks says nothing
+    own_accuracy = (weight * right[1] / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
+    return Accuracy(float(right[0].sum() / count.sum()), float(own_accuracy))

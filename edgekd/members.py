@@ -1,0 +1,101 @@
+"""Who is up, how far each neighbour is, and which of two streams stays. Pure: `now` is an argument, in seconds."""
+
+from dataclasses import dataclass, replace
+
+from edgekd.messages import Heartbeat, Hello
+
+DOWN_AFTER = 5.0  # seconds without a frame
+HEARTBEAT_EVERY = 1.0  # seconds
+PROBE_FOR = 1.0  # seconds that an old stream has to show that it is alive
+MAX_NEIGHBOURS = 64  # that may dial in
+AHEAD = 2**32  # rounds that a neighbour may be ahead of one who has published already
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A neighbour as this peer knows it."""
+
+    id: int
+    instance: int
+    address: str  # where it says that it listens, else where it was dialled from
+    up: bool
+    last_heard: float  # seconds, of the monotonic clock
+    step: int = 0
+    steps: int = 0  # 0: without end
+    round: int = -1
+    done: bool = False
+    accuracy: float | None = None
+    bytes_received: int = 0  # payload of its frames
+    bytes_sent: int = 0
+    replaced: int = 0  # frames for it that a newer one took the place of
+
+    @property
+    def unfinished(self) -> bool:
+        """It is up, has an end, and has not reached it."""
+        return self.up and not self.done and self.steps > 0
+
+
+def joined(hello: Hello, remote: str, now: float, before: Member | None) -> Member:
+    """The neighbour that has just said `hello`; what was counted of it `before` is kept."""
+    member = Member(
+        id=hello.id,
+        instance=hello.instance,
+        address=hello.address or remote,
+        up=True,
+        last_heard=now,
+        round=hello.newest_round,
+    )
+    if before is None:
+        return member
+    counts = replace(
+        member, bytes_received=before.bytes_received, bytes_sent=before.bytes_sent, replaced=before.replaced
+    )
+    if before.instance != hello.instance:
+        return counts
+    # The same process on a new stream: it knows no less than it did.
+    return replace(counts, step=before.step, steps=before.steps, done=before.done, accuracy=before.accuracy)
+
+
+def beaten(member: Member, beat: Heartbeat, now: float) -> Member:
+    """The neighbour after its heartbeat."""
+    return replace(
+        member,
+        last_heard=now,
+        step=beat.step,
+        steps=beat.steps,
+        round=max(member.round, beat.round),
+        done=beat.done,
+        accuracy=beat.accuracy,
+    )
+
+
+def is_silent(member: Member, now: float) -> bool:
+    """Whether nothing has come from it for so long that it counts as down."""
+    return now - member.last_heard >= DOWN_AFTER
+
+
+def differences(ours: Hello, theirs: Hello) -> list[str]:
+    """Why two peers cannot work together, one line a field; empty if they can."""
+    if ours.major != theirs.major:
+        return [f"protocol major version: {ours.major} here, {theirs.major} there"]
+    differing = ours.contract.differences(theirs.contract)
+    if not set(ours.encodings) & set(theirs.encodings):
+        differing.append(
+            f"encodings: {', '.join(ours.encodings)} here, {', '.join(theirs.encodings) or 'none that is known here'} there"
+        )
+    return differing
+
+
+def first_stays(*, first_dialled_by: int, second_dialled_by: int) -> bool:
+    """Of two streams between the same two instances, whether the first stays.
+
+    The one dialled by the smaller id does; where the same side dialled both, the newer: it would not have dialled again
+    if it still had the old one.
+    """
+    return first_dialled_by < second_dialled_by
+
+
+def is_plausible(round: int, published: int) -> bool:
+    """Whether a neighbour may speak of `round`, this peer having published up to `published` (-1: nothing yet)."""
+    return published < 0 or round <= published + AHEAD
+

@@ -1,0 +1,102 @@
+"""Any torchvision classifier as a backbone with heads of our own, and its pretrained weights."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import ConfigError
+
+
+class Classifier(nn.Module):
+    """A torchvision network without its last layer, and one linear head."""
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleList([nn.Linear(features, classes)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
+        features = self.backbone(images)
+        return torch.stack([head(features) for head in self.heads])
+
+
+def make_model(name: str, weights: str, classes: int) -> Classifier:
+    """A classifier with freshly drawn heads; draws from torch's global generator.
+
+    Args:
+        name: of a torchvision classifier, e.g. ``resnet18``.
+        weights: ``none``, ``imagenet`` (torchvision's own, downloaded), or a ``.safetensors`` or ``.pth`` file that
+            holds the network's state_dict; its last layer is not used.
+        classes: how many.
+
+    Raises:
+        ConfigError: no such network, or the weights cannot be had or do not fit.
+    """
+    from torchvision.models import get_model, get_model_weights, list_models
+
+    known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
+    if name not in known:
+        raise ConfigError(f"unknown model '{name}'; torchvision's classifiers are: {', '.join(known)}")
+    if weights == "imagenet":
+        try:
+            network = get_model(name, weights=get_model_weights(name).DEFAULT)
+        except (OSError, RuntimeError) as error:  # URLError is an OSError; a bad hash a RuntimeError
+            raise ConfigError(
+                f"cannot download torchvision's ImageNet weights of {name} ({error}); "
+                "use --weights FILE with weights of your own, or --weights none to train from scratch"
+            ) from error
+    else:
+        network = get_model(name, weights=None)
+    features = _cut_last_layer(network, name)
+    if weights not in ("imagenet", "none"):
+        _load_backbone(network, Path(weights), name)
+    return Classifier(network, features, classes)
+
+
+def _cut_last_layer(network: nn.Module, name: str) -> int:
+    """Put an identity in the place of the last linear layer, and say how many features went into it."""
+    path = next((p for p, m in reversed(list(network.named_modules())) if isinstance(m, nn.Linear)), None)
+    if path is None or getattr(network, "aux_logits", False):
+        raise ConfigError(f"model {name} does not end in one linear layer, so it cannot be given our heads; try resnet18")
+    parent, _, leaf = path.rpartition(".")
+    layer = network.get_submodule(path)
+    assert isinstance(layer, nn.Linear)
+    setattr(network.get_submodule(parent), leaf, nn.Identity())
+    return layer.in_features
+
+
+def _load_backbone(network: nn.Module, path: Path, name: str) -> None:
+    loaded = read_weights(path)
+    own = network.state_dict()
+    missing = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ConfigError(f"{path} holds no weights of {name}: '{missing[0]}' is missing ({len(missing)} in all)")
+    for key, tensor in own.items():
+        if key in loaded and loaded[key].shape != tensor.shape:
+            raise ConfigError(
+                f"{path} does not fit {name}: '{key}' is {list(loaded[key].shape)} there, {list(tensor.shape)} needed"
+            )
+    network.load_state_dict({key: loaded.get(key, tensor).to(tensor.dtype) for key, tensor in own.items()})
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running code from it.
+
+    Raises:
+        ConfigError: there is no such file, or it holds no state_dict.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has errors of its own, all of them say: not such a file
+        raise ConfigError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
+    return loaded

@@ -1,0 +1,48 @@
+"""What one neighbour has still to be sent: the newest predictions only, and never more in flight than it keeps up with.
+
+Pure: bytes and clocks are the caller's.
+"""
+
+from collections import deque
+
+from edgekd.messages import SoftPredictions
+
+WINDOW = 2  # frames in flight, unacknowledged, at most
+
+
+class Outbox:
+    """Latest wins; in lockstep a queue, which lockstep itself bounds to two.
+
+    Args:
+        lockstep: nothing is replaced.
+        again: frames that every new stream starts with, oldest first: what the last stream may have lost.
+    """
+
+    def __init__(self, *, lockstep: bool, again: tuple[SoftPredictions, ...] = ()) -> None:
+        self._lockstep = lockstep
+        self._waiting: deque[SoftPredictions] = deque(again)
+        self._in_flight = 0
+        self.replaced = 0  # frames that a newer one took the place of before they were sent
+
+    def put(self, frame: SoftPredictions) -> None:
+        """Have `frame` sent when its turn comes."""
+        if not self._lockstep:
+            self.replaced += len(self._waiting)
+            self._waiting.clear()
+        self._waiting.append(frame)
+
+    def take(self) -> SoftPredictions | None:
+        """The next frame that may be sent now, if any; it counts as in flight until `acked`."""
+        if not self._waiting or self._in_flight >= WINDOW:
+            return None
+        self._in_flight += 1
+        return self._waiting.popleft()
+
+    def acked(self) -> None:
+        """The neighbour has one more of the frames in flight: it acknowledges each."""
+        self._in_flight = max(0, self._in_flight - 1)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not self._waiting

@@ -1,0 +1,36 @@
+"""The run folder: where a run's settings and results lie."""
+
+import time
+from pathlib import Path
+
+import tomli_w
+
+from edgekd.config import Config, to_mapping
+from edgekd.errors import ConfigError
+
+
+def make_run_folder(out: Path | None, name: str) -> Path:
+    """The folder `out`, else a new ``runs/TIME-NAME``; it exists afterwards.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+    return folder
+
+
+def write_config(folder: Path, config: Config) -> Path:
+    """Write ``config.toml``: all that is needed to repeat the run with ``--config``."""
+    path = folder / "config.toml"
+    path.write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
+    return path
+
+
+def data_name(config: Config) -> str:
+    """A short name of what is trained on, for folders and titles."""
+    kind, _, path = (config.data.private or config.data.data).partition(":")
+    return Path(path).name if path else kind

@@ -1,0 +1,181 @@
+"""Who gets which images: evaluation, public and private parts of one labelled data set (DESIGN section 5).
+
+A pure function of its arguments, the same on every platform and with every numpy: draws are raw bits of Philox, whose
+stream numpy guarantees (that of Generator's methods it does not), ordered by a stable sort.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.config import DataConfig
+from edgekd.errors import ConfigError
+from edgekd.seeds import derive
+
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Indices into the data set; the parts are disjoint and cover it."""
+
+    evaluation: Indices  # ascending
+    public: Indices  # in the order drawn, so that an image's place says nothing about its label
+    shards: tuple[Indices, ...]  # one a client, each ascending and not empty
+
+
+def split(labels: Sequence[int] | Indices, config: DataConfig, seed: int) -> Split:
+    """Draw the evaluation set, then the public set, then a shard a client.
+
+    Args:
+        labels: int ``[N]``.
+        config: its fractions, clients and kind of split; without a kind it is skewed, see `skew`.
+        seed: of what the group shares.
+
+    Raises:
+        ConfigError: there are too few images.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    evaluation, public = (max(1, int(len(labels) * f + 0.5)) for f in (config.eval_fraction, config.public_fraction))
+    left = len(labels) - evaluation - public
+    if left < config.clients:
+        raise ConfigError(
+            f"of {len(labels)} images {evaluation} are for evaluation and {public} public: too few are left for "
+            f"{config.clients} clients; use more images, fewer clients or smaller fractions"
+        )
+    order = permutation(len(labels), derive(seed, "split"))
+    rest = np.sort(order[evaluation + public :])
+    shards = partition(
+        labels[rest], config.clients, skew(config), seed, dirichlet=config.dirichlet, primary=config.primary
+    )
+    return Split(
+        evaluation=np.sort(order[:evaluation]),
+        public=order[evaluation : evaluation + public],
+        shards=tuple(rest[shard] for shard in shards),
+    )
+
+
+def skew(config: DataConfig) -> float | None:
+    """The gamma of a split; where no kind of split is asked for, the paper's: 10 for sun397, else 15."""
+    if config.iid or config.dirichlet is not None:
+        return None
+    if config.gamma is not None:
+        return config.gamma
+    return 10.0 if config.data == "sun397" else 15.0
+
+
+def partition(
+    labels: Sequence[int] | Indices,
+    clients: int,
+    gamma: float | None = None,
+    seed: int = 0,
+    *,
+    dirichlet: float | None = None,
+    primary: int | None = None,
+) -> list[Indices]:
+    """Deal samples out to clients; with neither `gamma` nor `dirichlet` evenly and at random (iid).
+
+    Args:
+        labels: int ``[N]``.
+        clients: K >= 1.
+        gamma: >= 0; a sample goes to client k with a probability proportional to 1 + gamma if its label is primary
+            for k, else to 1. Each label is primary for one client; they are dealt out evenly.
+        seed: of all draws.
+        dirichlet: > 0; the clients' shares of each label are drawn from a symmetric Dirichlet distribution.
+        primary: each client draws that many primary labels of its own instead; goes with `gamma`.
+
+    Returns:
+        K arrays of ascending indices: disjoint, not empty, together all of ``range(N)``.
+
+    Raises:
+        ConfigError: an argument is out of range, or a shard would be empty.
+
+    Source: gamma: Zhmoginov et al. 2023, Decentralized Learning with Multi-Headed Distillation, section 4.1;
+    Dirichlet: Hsu et al. 2019, arXiv:1909.06335.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    _check(clients, gamma, dirichlet, primary)
+    if gamma is None and dirichlet is None:
+        owner = np.empty(len(labels), dtype=np.int64)
+        owner[permutation(len(labels), derive(seed, "iid"))] = np.arange(len(labels)) * clients // max(1, len(labels))
+    else:
+        known, label = np.unique(labels, return_inverse=True)
+        if gamma is not None:
+            weights = _skewed_weights(len(known), clients, gamma, seed, primary)
+        else:
+            assert dirichlet is not None
+            weights = _dirichlet_shares(len(known), clients, dirichlet, seed)
+        owner = _deal(weights, label, uniforms(len(labels), derive(seed, "deal")))
+    shards = [np.flatnonzero(owner == k) for k in range(clients)]
+    empty = [str(k) for k, shard in enumerate(shards) if len(shard) == 0]
+    if empty:
+        raise ConfigError(
+            f"the split leaves client {', '.join(empty)} of {clients} without an image ({len(labels)} images to deal "
+            "out); use more images, fewer clients, a smaller gamma, a larger dirichlet or another data seed"
+        )
+    return shards
+
+
+def permutation(count: int, key: int) -> Indices:
+    """The numbers below `count` in random order, int64 ``[count]``."""
+    return np.argsort(_bits(count, key), kind="stable").astype(np.int64)
+
+
+def uniforms(count: int, key: int) -> Floats:
+    """Float64 ``[count]`` in [0, 1), multiples of 2^-53."""
+    return (_bits(count, key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _bits(count: int, key: int) -> NDArray[np.uint64]:
+    raw: NDArray[np.uint64] = np.asarray(np.random.Philox(key=key).random_raw(count), dtype=np.uint64)
+    return raw
+
+
+def _check(clients: int, gamma: float | None, dirichlet: float | None, primary: int | None) -> None:
+    rules: list[tuple[bool, str, Any]] = [
+        (clients >= 1, "clients must be >= 1", clients),
+        (gamma is None or 0 <= gamma < np.inf, "gamma must be finite and >= 0", gamma),
+        (dirichlet is None or 0 < dirichlet < np.inf, "dirichlet must be finite and > 0", dirichlet),
+        (gamma is None or dirichlet is None, "choose one of gamma and dirichlet", f"{gamma} and {dirichlet}"),
+        (primary is None or gamma is not None, "primary goes with a skewed split, gamma", primary),
+    ]
+    for holds, rule, value in rules:
+        if not holds:
+            raise ConfigError(f"{rule}, got {value}")
+
+
+def _skewed_weights(labels: int, clients: int, gamma: float, seed: int, primary: int | None) -> Floats:
+    """``[labels, clients]``: 1 + gamma where the label is primary for the client, else 1."""
+    weights = np.ones((labels, clients))
+    if primary is None:
+        order = permutation(labels, derive(seed, "primary"))
+        weights[order, np.arange(labels) % clients] += gamma
+        return weights
+    if not 1 <= primary <= labels:
+        raise ConfigError(f"primary must be from 1 to the number of labels, {labels}, got {primary}")
+    for client in range(clients):
+        weights[permutation(labels, derive(seed, "primary", client))[:primary], client] += gamma
+    return weights
+
+
+def _dirichlet_shares(labels: int, clients: int, beta: float, seed: int) -> Floats:
+    """``[labels, clients]``, rows proportional to a draw from Dirichlet(beta, ..., beta)."""
+    from scipy.special import gammaincinv
+
+    draws = uniforms(labels * clients, derive(seed, "dirichlet")).reshape(labels, clients)
+    gammas: Floats = np.asarray(gammaincinv(beta, draws), dtype=np.float64)
+    # A tiny beta can underflow a whole row; its limit is that one client has all.
+    lost = np.flatnonzero(gammas.sum(axis=1) == 0)
+    gammas[lost, draws[lost].argmax(axis=1)] = 1
+    return gammas
+
+
+def _deal(weights: Floats, label: Indices, draws: Floats) -> Indices:
+    """The client of each sample, int ``[N]``: drawn with the weights of its label's row, by inversion."""
+    cumulative = weights.cumsum(axis=1)[label]
+    owner: Indices = (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1)
+    return owner.clip(max=weights.shape[1] - 1)  # a draw next to 1 can round up to the total

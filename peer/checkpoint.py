@@ -1,0 +1,108 @@
+"""Checkpoints: written atomically, checked by their SHA-256 when read, the last few kept."""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from edgekd.errors import ConfigError
+
+log = logging.getLogger("edgekd")
+
+KEEP = 2
+_KEY = "edgekd"  # of the one metadata entry, JSON
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointInfo:
+    """What a checkpoint is of."""
+
+    id: int
+    step: int
+    round: int  # the newest that was published; -1: none
+    model: str
+    classes: tuple[str, ...]
+    size: int  # pixels
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
+    """Write ``checkpoint-STEP.safetensors`` and delete all but the newest `KEEP`.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    entry = {**asdict(info), "sha256": _digest(info, tensors)}
+    path = folder / f"checkpoint-{info.step:08d}.safetensors"
+    write_atomically(path, save(tensors, metadata={_KEY: json.dumps(entry, sort_keys=True)}))
+    for old in checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, the newest step first."""
+    return sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)
+
+
+def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """What was saved.
+
+    Raises:
+        ConfigError: the file is not a checkpoint, or is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            entry = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        expected = entry.pop("sha256")
+        info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"])})
+        damaged = _digest(info, tensors) != expected
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
+    if damaged:
+        raise ConfigError(f"{path} is damaged: its contents do not match its SHA-256")
+    return info, tensors
+
+
+def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
+    """The newest sound checkpoint in `folder`; damaged ones are passed over with a warning; None: there is none."""
+    for path in checkpoints(folder):
+        try:
+            return load_checkpoint(path)
+        except ConfigError as error:
+            log.warning("%s; trying the one before it", error)
+    return None
+
+
+def _digest(info: CheckpointInfo, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(info), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""The network thread: a hub on an asyncio loop of its own, so that heartbeats go on while torch computes.
+
+The training thread talks to it through this class only; in asynchronous mode nothing here makes it wait.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from torch import Tensor
+
+from edgekd.codec import encode
+from edgekd.members import Member
+from edgekd.messages import Encoding, Goodbye, Heartbeat, Hello
+from edgekd.schedule import Rounds
+from peer.hub import Arrival, Hub
+from peer.transport import Transport
+
+FRAMES_KEPT = 16  # for each neighbour, between two steps: the board holds no more either
+STOP_TIMEOUT = 4.0  # seconds: a peer has to be gone within 5 of a SIGTERM
+SLICE = 0.2  # seconds after which a waiting training thread looks whether it is to stop
+
+
+class Network:
+    """All of a peer's exchange with others.
+
+    Args:
+        make_transport: called on the network thread, since transports belong to its loop.
+        hello: what the peer says of itself.
+        listen: "HOST:PORT", or None to only dial out.
+        peers: "HOST:PORT" of the neighbours to dial.
+        lockstep: synchronous mode.
+        encoding: of the predictions it sends.
+    """
+
+    def __init__(
+        self,
+        make_transport: Callable[[], Transport],
+        hello: Hello,
+        *,
+        listen: str | None,
+        peers: tuple[str, ...],
+        lockstep: bool,
+        encoding: Encoding,
+    ) -> None:
+        self._make_transport, self._hello, self._listen = make_transport, hello, listen
+        self._peers, self._lockstep, self._encoding = peers, lockstep, encoding
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._changed = threading.Condition()
+        self._arrivals: list[Arrival] = []
+        self._hub: Hub | None = None
+        self.address = ""  # bound, once started
+        # Snapshots, replaced whole by the network thread:
+        self.members: tuple[Member, ...] = ()
+        self.rounds = Rounds()
+        self.refused: Counter[str] = Counter()
+        self.self_dialled = 0  # of `peers`, how many are this peer itself
+
+    def start(self) -> str:
+        """Listen and begin to dial; returns the bound address.
+
+        Raises:
+            ConfigError: the address cannot be bound.
+        """
+        self._thread.start()
+        try:
+            self.address = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        except BaseException:
+            self._end_loop()
+            raise
+        return self.address
+
+    def publish(self, round: int, log_probs: Tensor, ready: Callable[[], None] = lambda: None) -> None:
+        """Broadcast predictions ``[heads, rows, classes]`` in CPU memory, once `ready` has returned; never blocks."""
+
+        def send() -> None:
+            ready()
+            assert self._hub is not None
+            self._hub.publish(encode(log_probs, round, self._encoding))
+
+        self._loop.call_soon_threadsafe(send)
+
+    def tell(self, beat: Heartbeat) -> None:
+        """What the heartbeats say from now on."""
+        assert self._hub is not None
+        self._loop.call_soon_threadsafe(self._hub.tell, beat)
+
+    def collect(self) -> list[Arrival]:
+        """What has arrived since the last call, oldest first; never waits for the network."""
+        with self._changed:
+            arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    def wait_until(self, holds: Callable[[], bool], *, timeout: float, stop: Callable[[], bool]) -> bool:
+        """Wait until `holds()`, asked again after every change; False if `timeout` seconds passed or `stop()` came first."""
+        deadline = time.monotonic() + timeout
+        while not stop():
+            with self._changed:
+                if holds():
+                    return True
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, SLICE))
+        return False
+
+    def stop(self, goodbye: Goodbye) -> None:
+        """Say goodbye, free the port and end the thread, within some 4 seconds; idempotent."""
+        if not self._thread.is_alive():
+            return
+        if self._hub is not None:
+            stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                stopping.result(STOP_TIMEOUT)
+        self._end_loop()
+
+    async def _open(self) -> str:
+        self._hub = Hub(
+            self._make_transport(),
+            self._hello,
+            peers=self._peers,
+            lockstep=self._lockstep,
+            deliver=self._deliver,
+            changed=self._snapshot,
+        )
+        return await self._hub.start(self._listen)
+
+    def _deliver(self, arrival: Arrival) -> None:
+        with self._changed:
+            self._arrivals.append(arrival)
+            del self._arrivals[: -FRAMES_KEPT * max(1, len(self.members))]  # a long step must not fill the memory
+            self._changed.notify_all()
+
+    def _snapshot(self) -> None:
+        assert self._hub is not None
+        with self._changed:
+            self.members = tuple(member for _, member in sorted(self._hub.members.items()))
+            self.rounds = self._hub.rounds
+            self.refused = self._hub.refused.copy()
+            self.self_dialled = len(self._hub.self_addresses)
+            self._changed.notify_all()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(1.0)
+        if not self._thread.is_alive():
+            self._loop.close()

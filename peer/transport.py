@@ -1,0 +1,67 @@
+"""What carries frames between peers: the interface that gRPC, memory and every later transport implement.
+
+A transport knows nothing of Hello, heartbeats or who is up: it moves `Frame`s over streams. All of the protocol lives
+above it, once (`peer/hub.py`). Everything here is called from one asyncio loop, the peer's network thread.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from edgekd.messages import Frame
+
+
+class StreamClosedError(Exception):
+    """The stream has ended: closed by either side, or broken."""
+
+
+class Stream(Protocol):
+    """One bidirectional stream between two peers; frames arrive whole and in order, or the stream ends."""
+
+    remote: str  # the other side's address as this side sees it, for messages
+
+    async def send(self, frame: Frame) -> None:
+        """Hand `frame` to the network; waits for flow control, not for arrival.
+
+        Raises:
+            StreamClosedError: the stream has ended.
+        """
+
+    async def receive(self) -> Frame:
+        """The next frame.
+
+        Raises:
+            StreamClosedError: the stream has ended; raised again by every later call.
+            RemoteProtocolError: what came is not a valid frame; the stream goes on, unless it cannot be resynchronised.
+        """
+
+    async def close(self) -> None:
+        """End the stream: what was sent is delivered first if the other side reads on. Idempotent; never raises."""
+
+
+Accept = Callable[[Stream], Awaitable[None]]
+
+
+class Transport(Protocol):
+    """Makes streams."""
+
+    async def listen(self, address: str, accept: Accept) -> str:
+        """Listen on "HOST:PORT" (port 0: any free one); `accept` is awaited with each stream that a peer dials.
+
+        The stream is closed when `accept` returns.
+
+        Returns:
+            the bound "HOST:PORT".
+
+        Raises:
+            ConfigError: the address cannot be bound; the message says why and what to do.
+        """
+
+    async def dial(self, address: str, *, timeout: float) -> Stream:
+        """Open a stream to the peer that listens on `address`, within `timeout` seconds.
+
+        Raises:
+            OSError: nobody answers there (refused, unreachable, name unknown, time out).
+        """
+
+    async def close(self) -> None:
+        """Close the listener and every stream; the port is free afterwards. Idempotent."""

@@ -1,0 +1,112 @@
+"""DESIGN section 2: which lesson a step learns from."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekd.board import Board
+
+PROBS = torch.full((1, 2, 3), 1 / 3)
+
+
+def board(max_age: int = 64, rounds: int = 16) -> Board:
+    return Board(max_age=max_age, rounds=rounds)
+
+
+def test_empty_board_gives_no_lesson() -> None:
+    assert board().pick(0) is None
+    assert board().peek(0) is None
+    assert board().pick_round(0, 0) is None
+
+
+def test_round_with_most_teachers_is_picked_before_a_later_one_with_fewer() -> None:
+    b = board()
+    b.post(1, 7, 4, PROBS, step=0)
+    b.post(2, 8, 4, PROBS, step=0)
+    b.post(1, 7, 5, PROBS, step=1)
+    lesson = b.pick(1)
+    assert lesson is not None
+    assert (lesson.round, list(lesson.teachers), lesson.fresh) == (4, [1, 2], True)
+
+
+def test_of_rounds_with_as_many_teachers_the_latest_arrived_is_picked() -> None:
+    b = board()
+    b.post(2, 8, 9, PROBS, step=0)
+    b.post(1, 7, 3, PROBS, step=0)
+    lesson = b.pick(0)
+    assert lesson is not None
+    assert lesson.round == 3
+
+
+def test_learned_from_rounds_come_after_new_ones_and_again_when_nothing_is_new() -> None:
+    b = board()
+    b.post(1, 7, 0, PROBS, step=0)
+    b.post(2, 8, 0, PROBS, step=0)
+    b.post(1, 7, 1, PROBS, step=0)
+    picked = [b.pick(0) for _ in range(3)]
+    assert [lesson and (lesson.round, lesson.fresh) for lesson in picked] == [(0, True), (1, True), (1, False)]
+
+
+def test_late_second_teacher_makes_a_used_round_fresh_again() -> None:
+    b = board()
+    b.post(1, 7, 0, PROBS, step=0)
+    assert b.pick(0) is not None
+    b.post(2, 8, 0, PROBS, step=1)
+    lesson = b.pick(1)
+    assert lesson is not None
+    assert (lesson.fresh, list(lesson.teachers)) == (True, [1, 2])
+
+
+def test_frame_serves_until_max_age_and_not_a_step_longer() -> None:
+    b = board(max_age=5)
+    b.post(1, 7, 0, PROBS, step=10)
+    lesson = b.pick(15)
+    assert lesson is not None
+    assert lesson.age == 5
+    assert b.pick(16) is None
+
+
+def test_round_not_above_the_last_of_the_same_instance_is_ignored() -> None:
+    b = board()
+    assert b.post(1, 7, 5, PROBS, step=0)
+    assert not b.post(1, 7, 5, PROBS, step=0)
+    assert not b.post(1, 7, 4, PROBS, step=0)
+    assert b.post(1, 99, 4, PROBS, step=0), "another instance starts over"
+    assert b.last_round(1) == 4
+
+
+def test_teachers_come_in_the_order_of_their_ids_whatever_the_order_of_arrival() -> None:
+    b = board()
+    for peer in (3, 1, 2):
+        b.post(peer, 7, 0, PROBS, step=0)
+    lesson = b.pick_round(0, 0)
+    assert lesson is not None
+    assert list(lesson.teachers) == [1, 2, 3]
+
+
+def test_synchronous_lesson_holds_exactly_this_round() -> None:
+    b = board()
+    b.post(1, 7, 3, PROBS, step=3)
+    b.post(2, 8, 4, PROBS, step=3)
+    lesson = b.pick_round(4, 4)
+    assert lesson is not None
+    assert list(lesson.teachers) == [2]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=120
+    )
+)
+def test_whatever_arrives_memory_stays_bounded_and_picks_are_within_age(posts: list[tuple[int, int, int, int]]) -> None:
+    b, step = board(max_age=10, rounds=4), 0
+    for peer, instance, round, pause in posts:
+        step += pause
+        b.post(peer, instance, round, PROBS, step)
+        peeked = b.peek(step)
+        lesson = b.pick(step)
+        assert lesson is not None, "what has just arrived is within age"
+        assert lesson.round == peeked
+        assert 0 <= lesson.age <= 10
+    assert all(len(neighbour.frames) <= 4 for neighbour in b._neighbours.values())

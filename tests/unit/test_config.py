@@ -1,0 +1,71 @@
+"""Settings: refused with the rule, the value and what is allowed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from edgekd.config import Config, DistillConfig, from_mapping, read_toml, to_mapping
+from edgekd.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"distill": {"temprature": 2.0}}, "unknown setting 'temprature' in [distill]; known: alpha, balance"),
+        ({"distil": {}}, "unknown section [distil]; known: data, distill, model, train, exchange"),
+        ({"distill": {"alpha": 1.5}}, "alpha must be in (0, 1], got 1.5"),
+        ({"distill": {"alpha": float("nan")}}, "alpha must be in (0, 1], got nan"),
+        ({"distill": {"alpha": 0.0}}, "alpha 0 uses no labels"),
+        ({"distill": {"measure": "hellinger"}}, "measure must be one of ce, kl, js, td, sed, mse, got hellinger"),
+        ({"distill": {"alpha": "half"}}, "[distill] alpha must be float, got 'half'"),
+        ({"train": {"steps": True}}, "[train] steps must be int, got True"),
+        ({"train": {"batch": 1}}, "batch must be >= 2"),
+        ({"data": {"data": "mnist"}}, "data must be digits, cifar10, sun397 or folder:PATH, got mnist"),
+        ({"data": {"iid": True, "gamma": 3.0}}, "choose one of iid, gamma and dirichlet, got iid and gamma"),
+        ({"data": {"private": "folder:x"}}, "--private and --public go together"),
+        ({"exchange": {"broadcast_every": 0}}, "broadcast_every must be >= 1, got 0"),
+        ({"train": 5}, "[train] must be a table"),
+    ],
+)
+def test_wrong_setting_is_refused_with_rule_and_value(tables: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        from_mapping(tables)
+    assert message in str(error.value)
+
+
+def test_whole_numbers_are_taken_for_settings_that_are_fractions() -> None:
+    assert from_mapping({"distill": {"temperature": 2}}).distill.temperature == 2.0
+
+
+def test_config_survives_a_toml_file(tmp_path: Path) -> None:
+    config = from_mapping({"data": {"gamma": 15.0}, "exchange": {"sync": float("inf"), "linger": 3.0}})
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(to_mapping(config)))
+    assert from_mapping(read_toml(path)) == config
+
+
+def test_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[train\n")
+    with pytest.raises(ConfigError, match=r"config\.toml is not valid TOML"):
+        read_toml(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_toml(tmp_path / "none.toml")
+
+
+def test_seed_of_the_group_is_the_seed_unless_given() -> None:
+    assert from_mapping({"train": {"seed": 3}}).data_seed == 3
+    assert from_mapping({"train": {"seed": 3}, "data": {"data_seed": 0}}).data_seed == 0
+
+
+def test_real_images_start_from_imagenet_and_digits_from_scratch() -> None:
+    assert Config().weights == "none"
+    assert from_mapping({"data": {"data": "folder:x"}}).weights == "imagenet"
+    assert from_mapping({"data": {"data": "folder:x"}, "model": {"weights": "none"}}).weights == "none"
+
+
+def test_copy_with_a_wrong_value_is_refused_too() -> None:
+    with pytest.raises(ConfigError):
+        replace(DistillConfig(), kd_weight=-1.0)

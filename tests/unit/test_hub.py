@@ -1,0 +1,301 @@
+"""DESIGN section 8, over every transport: one behaviour suite (Hello, refusal, heartbeats, latest wins, who stays)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from edgekd.codec import encode
+from edgekd.messages import (
+    Contract,
+    Encoding,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Parting,
+    SoftPredictions,
+)
+from peer.grpc_transport import GrpcTransport
+from peer.hub import Arrival, Hub
+from peer.memory_transport import MemoryNetwork, MemoryTransport
+from peer.transport import Transport
+
+DEADLINE = 20.0  # seconds: far more than any of this takes
+CONTRACT = Contract(
+    public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"
+)
+
+
+def hello(id: int, instance: int | None = None, **changes: object) -> Hello:
+    base = Hello(
+        major=1,
+        minor=0,
+        id=id,
+        instance=1000 + id if instance is None else instance,
+        contract=CONTRACT,
+        encodings=(Encoding.FLOAT16, Encoding.FLOAT32),
+        newest_round=-1,
+        address="",
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def frame(round: int) -> SoftPredictions:
+    return encode(torch.log_softmax(torch.randn(1, 4, 3), dim=-1), round, Encoding.FLOAT16)
+
+
+class Group:
+    """Some hubs on one kind of transport, closed at the end."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind, self._network = kind, MemoryNetwork()
+        self.hubs: list[Hub] = []
+        self.arrived: dict[Hub, list[Arrival]] = {}
+        self._news = asyncio.Event()
+
+    def transport(self) -> Transport:
+        return MemoryTransport(self._network) if self._kind == "memory" else GrpcTransport(1 << 16)
+
+    async def start(
+        self, who: Hello, peers: tuple[str, ...] = (), lockstep: bool = False, listen: str | None = "127.0.0.1:0"
+    ) -> tuple[Hub, str]:
+        arrived: list[Arrival] = []
+
+        def deliver(arrival: Arrival) -> None:
+            arrived.append(arrival)
+            self._news.set()
+
+        hub = Hub(
+            self.transport(), who, peers=peers, lockstep=lockstep, deliver=deliver, changed=lambda: self._news.set()
+        )
+        self.hubs.append(hub)
+        self.arrived[hub] = arrived
+        return hub, await hub.start(listen)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async def wait() -> None:
+            while not holds():
+                self._news.clear()
+                # Heartbeats and acks change nothing that is announced, hence the second look.
+                await asyncio.wait([asyncio.ensure_future(self._news.wait())], timeout=0.05)
+
+        await asyncio.wait_for(wait(), DEADLINE)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(hub.stop(Goodbye(parting=Parting.LEAVING)) for hub in self.hubs))
+
+
+@pytest.fixture(params=["memory", "grpc"])
+def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Group], Awaitable[None]]], None]:
+    def run_it(scenario: Callable[[Group], Awaitable[None]]) -> None:
+        async def main() -> None:
+            group = Group(request.param)
+            try:
+                await scenario(group)
+            finally:
+                await group.close()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not [task for task in left if not task.done() and "hub" in repr(task)]
+
+        asyncio.run(main())
+
+    return run_it
+
+
+Run = Callable[[Callable[[Group], Awaitable[None]]], None]
+
+
+def up(hub: Hub, id: int) -> bool:
+    return id in hub.members and hub.members[id].up
+
+
+def test_neighbours_come_up_and_predictions_arrive_both_ways(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        a.publish(frame(0))
+        b.publish(frame(3))
+        await group.until(lambda: bool(group.arrived[a]) and bool(group.arrived[b]))
+        assert [(x.peer, x.round) for x in group.arrived[a]] == [(1, 3)]
+        assert [(x.peer, x.round) for x in group.arrived[b]] == [(0, 0)]
+        assert group.arrived[a][0].probs.shape == (1, 4, 3)
+        assert a.rounds.heard == 3
+        await group.until(lambda: a.members[1].bytes_sent == 4 * 3 * 2)
+
+    run(scenario)
+
+
+def test_order_of_starting_does_not_matter_and_a_box_that_only_dials_takes_full_part(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        place, where = await group.start(hello(9))
+        await place.stop(Goodbye(parting=Parting.LEAVING))
+        b, address = await group.start(hello(1), peers=(where,), listen=None)
+        assert address == ""
+        a, _ = await group.start(hello(0), listen=where)
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        a.publish(frame(0))
+        b.publish(frame(0))
+        await group.until(lambda: bool(group.arrived[a]) and bool(group.arrived[b]))
+
+    run(scenario)
+
+
+def test_newcomer_is_told_the_newest_predictions_again(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        for round in range(3):
+            a.publish(frame(round))
+        b, _ = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: bool(group.arrived[b]))
+        assert [x.round for x in group.arrived[b]] == [2]
+        assert b.rounds.heard == 2
+
+    run(scenario)
+
+
+def test_in_lockstep_a_new_stream_starts_with_the_last_two(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), lockstep=True)
+        for round in range(3):
+            a.publish(frame(round))
+        b, _ = await group.start(hello(1), peers=(where,), lockstep=True)
+        await group.until(lambda: len(group.arrived[b]) == 2)
+        assert [x.round for x in group.arrived[b]] == [1, 2]
+
+    run(scenario)
+
+
+def test_pair_that_dials_both_ways_keeps_one_stream(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        place, where = await group.start(hello(9))
+        await place.stop(Goodbye(parting=Parting.LEAVING))
+        a, first = await group.start(hello(0), peers=(where,))
+        b, _ = await group.start(hello(1), peers=(first,), listen=where)
+
+        def settled() -> bool:
+            streams = [*a._connections.values(), *b._connections.values()]
+            return len(streams) == 2 and all(c.dialled_by == 0 for c in streams)
+
+        await group.until(settled)
+        a.publish(frame(0))
+        await group.until(lambda: bool(group.arrived[b]))
+
+    run(scenario)
+
+
+def test_own_address_among_the_peers_is_fine(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        place, where = await group.start(hello(9))
+        await place.stop(Goodbye(parting=Parting.LEAVING))
+        a, _ = await group.start(hello(0), peers=(where,), listen=where)
+        await group.until(lambda: a.self_addresses == {where})
+        assert a.members == {}
+        assert not a.refused
+
+    run(scenario)
+
+
+def test_another_contract_is_refused_on_both_sides_and_names_what_differs(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        other = replace(CONTRACT, temperature=2.0)
+        b, _ = await group.start(hello(1, contract=other), peers=(where,))
+        await group.until(lambda: a.refused["contract"] > 0 and b.refused["contract"] > 0)
+        assert not up(a, 1)
+        assert not up(b, 0)
+
+    run(scenario)
+    said = caplog.text
+    assert "temperature: 1.0 here, 2.0 there" in said
+    assert "temperature: 2.0 here, 1.0 there" in said
+
+
+def test_another_major_version_is_refused_and_another_minor_is_not(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1, minor=7), peers=(where,))
+        c, _ = await group.start(hello(2, major=2), peers=(where,))
+        await group.until(lambda: up(a, 1) and a.refused["contract"] > 0 and c.refused["contract"] > 0)
+        assert up(b, 0)
+        assert not up(a, 2)
+
+    run(scenario)
+
+
+def test_second_live_process_with_one_id_is_refused_and_told_where_the_first_runs(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        _, first = await group.start(hello(1, instance=11), peers=(where,))
+        await group.until(lambda: up(a, 1))
+        await group.start(hello(1, instance=22), peers=(where,))
+        await group.until(lambda: a.refused["id"] > 0)
+        assert a.members[1].instance == 11
+        assert a.members[1].up
+        assert f"peer 1 already runs at {first}" in caplog.text
+
+    run(scenario)
+
+
+def test_leaving_neighbour_is_down_at_once_and_its_new_instance_is_welcome(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1, instance=11), peers=(where,))
+        await group.until(lambda: up(a, 1))
+        await b.stop(Goodbye(parting=Parting.LEAVING))
+        await group.until(lambda: not up(a, 1))
+        await group.start(hello(1, instance=22), peers=(where,))
+        await group.until(lambda: up(a, 1) and a.members[1].instance == 22)
+
+    run(scenario)
+
+
+def test_goodbye_follows_the_emptied_outbox(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), lockstep=True)
+        b, _ = await group.start(hello(1), peers=(where,), lockstep=True)
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        a.publish(frame(0))
+        a.publish(frame(1))
+        a.tell(Heartbeat(step=2, steps=2, round=1, done=True))
+        await a.stop(Goodbye(parting=Parting.DONE))
+        await group.until(lambda: not up(b, 0))
+        assert [x.round for x in group.arrived[b]] == [0, 1]
+        assert b.members[0].done
+
+    run(scenario)
+
+
+def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        good = frame(1)
+        b.publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
+        await group.until(lambda: sum(a.refused.values()) == 1)
+        b.publish(good)
+        await group.until(lambda: bool(group.arrived[a]))
+        assert [x.round for x in group.arrived[a]] == [1]
+        assert up(a, 1)
+
+    run(scenario)
+
+
+def test_round_from_a_far_future_is_refused_by_one_who_has_published(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        a.publish(frame(5))
+        b.publish(frame(2**40))
+        await group.until(lambda: a.refused["round"] == 1)
+        assert a.rounds.heard < 2**40
+
+    run(scenario)

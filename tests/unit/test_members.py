@@ -1,0 +1,79 @@
+"""DESIGN section 8: who is up, and which of two streams stays."""
+
+from dataclasses import replace
+
+from edgekd.members import (
+    AHEAD,
+    DOWN_AFTER,
+    beaten,
+    differences,
+    first_stays,
+    is_plausible,
+    is_silent,
+    joined,
+)
+from edgekd.messages import Contract, Encoding, Heartbeat, Hello
+
+CONTRACT = Contract(
+    public_sha256="ab" * 32, public_batch=32, classes=10, heads=1, temperature=1.0, augment="crop", mode="async"
+)
+HELLO = Hello(
+    major=1,
+    minor=0,
+    id=1,
+    instance=77,
+    contract=CONTRACT,
+    encodings=(Encoding.FLOAT16,),
+    newest_round=4,
+    address="box:7000",
+)
+
+
+def test_silent_peer_is_down_after_five_seconds_and_up_again_at_its_next_frame() -> None:
+    member = joined(HELLO, "1.2.3.4:5", now=100.0, before=None)
+    assert not is_silent(member, 100.0 + DOWN_AFTER - 0.01)
+    assert is_silent(member, 100.0 + DOWN_AFTER)
+    beat = Heartbeat(step=3, steps=120, round=6, done=False)
+    assert not is_silent(beaten(member, beat, now=104.0), 108.0)
+
+
+def test_same_instance_on_a_new_stream_keeps_what_is_known_and_another_starts_over() -> None:
+    first = joined(HELLO, "x:1", now=0.0, before=None)
+    first = replace(beaten(first, Heartbeat(step=9, steps=120, round=9, done=True), now=1.0), bytes_received=640)
+    again = joined(HELLO, "x:2", now=2.0, before=first)
+    assert (again.step, again.done, again.bytes_received) == (9, True, 640)
+    other = joined(replace(HELLO, instance=78), "x:3", now=2.0, before=first)
+    assert (other.step, other.done, other.bytes_received) == (0, False, 640)
+
+
+def test_stream_dialled_by_the_smaller_id_stays_whichever_came_first() -> None:
+    assert first_stays(first_dialled_by=0, second_dialled_by=1)
+    assert not first_stays(first_dialled_by=1, second_dialled_by=0)
+    assert not first_stays(first_dialled_by=1, second_dialled_by=1), "who dials again has lost the old one"
+
+
+def test_refusal_names_each_differing_field_and_both_values() -> None:
+    theirs = replace(HELLO, contract=replace(CONTRACT, temperature=2.0, mode="sync/1"))
+    assert differences(HELLO, theirs) == ["temperature: 1.0 here, 2.0 there", "mode: async here, sync/1 there"]
+    assert differences(HELLO, replace(HELLO, minor=9)) == []
+    assert differences(HELLO, replace(HELLO, major=2)) == ["protocol major version: 1 here, 2 there"]
+
+
+def test_peers_without_an_encoding_in_common_cannot_work_together() -> None:
+    (line,) = differences(HELLO, replace(HELLO, encodings=()))
+    assert line.startswith("encodings: float16 here")
+
+
+def test_round_far_ahead_is_implausible_only_for_one_who_has_published() -> None:
+    assert is_plausible(AHEAD * 2, published=-1)
+    assert is_plausible(10 + AHEAD, published=10)
+    assert not is_plausible(11 + AHEAD, published=10)
+
+
+def test_only_a_neighbour_that_is_up_and_has_an_end_can_be_unfinished() -> None:
+    member = joined(HELLO, "x:1", now=0.0, before=None)
+    assert not member.unfinished, "no end is known of it"
+    member = beaten(member, Heartbeat(step=1, steps=120, round=1, done=False), now=1.0)
+    assert member.unfinished
+    assert not replace(member, up=False).unfinished
+    assert not replace(member, done=True).unfinished
