@@ -49,7 +49,7 @@ class DataConfig:
     eval: str | None = _setting(None, "labelled images to evaluate on, folder:PATH; default: a tenth of the private ones")
     clients: int = _setting(3, "how many peers share the data set")
     iid: bool = _setting(False, "split alike: shuffle and cut evenly")
-    gamma: float | None = _setting(None, "skewed split: a client is 1 + gamma times likelier to get its primary labels")
+    gamma: float | None = _setting(None, "skewed split (the default, with 15, sun397 10): a client is 1 + G times likelier to get its primary labels")
     dirichlet: float | None = _setting(None, "split by label shares drawn from Dirichlet(B)")
     primary: int | None = _setting(None, "skewed split: every client draws so many primary labels of its own")
     eval_fraction: float = _setting(0.1, "share of all images that everybody is evaluated on")

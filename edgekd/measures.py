@@ -2,14 +2,14 @@
 
 q = the teacher's probabilities, p = softmax(z / T) the student's; natural logarithms; one value a sample.
 
-A measure is a function of q and of z / T. The ones here compute value and gradient together, in closed form: faster than
-autograd, which would go over each of their steps twice, and exact where autograd of a textbook form is not: near p = q,
-where probabilities underflow, where teachers have zeros. Two rules do that:
+A measure is a function of q and z / T. Most here are closed forms: a formula gives value and gradient together. That is
+faster than autograd, which goes over every step twice, and keeps its digits where autograd of the textbook forms loses
+them: near p = q, where probabilities underflow, where a teacher is exactly 0.
 
-- A ratio's logarithm is log1p of a difference: ln(2p / (p + q)) = -log1p((q - p) / 2p) keeps its digits near p = q.
+- Each term of a sum is >= 0 and flat at p = q, e.g. w ln w - w + 1 in place of w ln w: where rounding is of second order.
 - Of a slope g = dD/dp the softmax passes on dD/dz_k = p_k (g_k - sum_j p_j g_j), see `_through_softmax`.
 
-A measure of your own may be plain torch, with autograd: one function, one line in `MEASURES`.
+A measure of one's own may as well be plain torch with autograd: one function, and one line in `MEASURES`.
 """
 
 import math
@@ -22,121 +22,121 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from edgekd.errors import ConfigError
 
-# (q, z / T), both [batch, classes] of one dtype, float32 or float64 -> [batch]
-Measure = Callable[[Tensor, Tensor], Tensor]
+Measure = Callable[[Tensor, Tensor], Tensor]  # q, z / T, both [batch, classes], float32 or float64 -> [batch]
+Formula = Callable[
+    [Tensor, Tensor], tuple[Tensor, Tensor]
+]  # the same -> value [batch], dvalue/d(z / T) [batch, classes]
 
 
 class _ClosedForm(torch.autograd.Function):
     """A formula's value, with the gradient that the formula gives along with it."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, q: Tensor, z: Tensor, formula: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: FunctionCtx, q: Tensor, z: Tensor, formula: Formula) -> Tensor:
         value, gradient = formula(q, z)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, *outer: Tensor) -> tuple[None, Tensor, None]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return None, outer[0].unsqueeze(-1) * gradient, None
 
 
-def _closed_form(formula: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Measure:
-    """A measure out of a formula (q, z / T) -> value ``[batch]`` and its gradient by z / T ``[batch, classes]``."""
-
+def _closed_form(formula: Formula) -> Measure:
     def measure(q: Tensor, z: Tensor) -> Tensor:
-        return _ClosedForm.apply(q, z, formula)  # type: ignore[no-any-return, no-untyped-call]
+        return _ClosedForm.apply(q, z, formula)  # type: ignore[no-any-return]
 
     measure.__name__, measure.__doc__ = formula.__name__, formula.__doc__
     return measure
 
 
-# Below, in place wherever a tensor is not used again: at [256, 397] fresh memory costs as much as the arithmetic.
+# Below, in place wherever a tensor is not needed again: at [256, 397] fresh memory costs as much as the arithmetic.
 
 
-def _tiny(t: Tensor) -> float:
-    return torch.finfo(t.dtype).tiny
+def _floor(t: Tensor) -> float:
+    return 2 * torch.finfo(t.dtype).tiny  # twice, so that half of it is still a normal number
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.vecdot(a, b)  # [batch]
-
-
-def _log1p_(y: Tensor) -> Tensor:
-    """log(1 + y); y > -1 is used up. torch.log1p is not vectorised: it takes 8 times as long."""
-    w = y + 1
-    log = torch.log(w)
-    y.sub_(w.sub_(1))  # what 1 + y was rounded by
-    return log.addcdiv_(y, w.add_(1))
-
-
-def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
-    """The gradient by z / T out of the slope dD/dp, which is used up: p (g - sum p g).
-
-    A constant added to g changes nothing, so g is made zero at a class with p > 1/2: there g - sum p g would cancel, and a
-    student that is sure (p = 1 in floating point) would get rounding noise for a gradient.
-    """
-    slope -= _dot(p.round(), slope).unsqueeze(-1)
-    mean = _dot(p, slope).unsqueeze(-1)
-    return slope.sub_(mean).mul_(p)
+def _softmax(z: Tensor) -> Tensor:
+    # Not quite 0, so that a ratio is never 0 / 0.
+    return F.softmax(z, dim=-1).clamp_(min=_floor(z))
 
 
 def _log_softmax(z: Tensor) -> Tensor:
-    # float32 logits can be further apart than the largest float32: saturates, for -inf * 0 is NaN.
+    # float32 logits can be further apart than the largest float32. Saturates, for 0 * -inf is NaN.
     return F.log_softmax(z, dim=-1).clamp_(min=-0.99 * torch.finfo(z.dtype).max)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.mul(a, b).sum(dim=-1)  # [batch]
+
+
+def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
+    """p (g - sum p g): the gradient by z / T out of the slope g = dD/dp. Uses up both.
+
+    A constant added to g changes nothing, so g is first made 0 at the class with p > 1/2, if there is one. Otherwise
+    g - sum p g cancels there, and a student that is sure (p rounds to 1) gets rounding noise for a gradient.
+    """
+    slope.sub_(p.round().mul_(slope).sum(dim=-1, keepdim=True))
+    slope.sub_(_dot(p, slope).unsqueeze(-1))
+    return p.mul_(slope)
 
 
 @_closed_form
 def cross_entropy(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """- sum q ln p, in [H(q), inf)."""
-    value = -_dot(q, _log_softmax(z))
-    return value, F.softmax(z, dim=-1).sub_(q)
+    return -_dot(q, _log_softmax(z)), _softmax(z).sub_(q)
+
+
+def _floored_kl(p: Tensor, q: Tensor) -> Tensor:
+    t = p / q
+    return torch.log(t).neg_().add_(t.sub_(1)).mul_(q).sum(dim=-1)  # q (t - 1 - ln t)
+
+
+def _below_floor(z: Tensor) -> Tensor:
+    floor = math.log(_floor(z))
+    return _log_softmax(z).clamp_(max=floor).sub_(floor)  # what the floor takes from ln p, <= 0
 
 
 @_closed_form
 def kullback_leibler(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """sum q ln(q / p), in [0, inf): the teacher first. Its gradient is that of the cross-entropy."""
-    p = F.softmax(z, dim=-1)
-    # ln(q / p) = log1p((q - p) / p); the part of ln p below the smallest float is added apart. Where q is 0 in comparison
-    # with p the logarithm is cut off, for 0 * -inf is NaN.
-    ratio = torch.sub(q, p).div_(p.clamp_min(_tiny(p))).clamp_(min=-1 + torch.finfo(p.dtype).eps)
-    floor = math.log(_tiny(p))
-    log_ratio = _log1p_(ratio).sub_(_log_softmax(z).clamp_(max=floor).sub_(floor))
-    gradient = p.sub_(q)
-    # + sum (p - q) = 0 makes each term >= 0, so that nothing cancels near p = q.
-    return log_ratio.mul_(q).add_(gradient).sum(-1).clamp_(min=0), gradient
+    p = _softmax(z)
+    value = _floored_kl(p, q.clamp_min(_floor(q))) - _below_floor(z).mul_(q).sum(dim=-1)
+    return value.clamp_(min=0), p.sub_(q)
 
 
-def _js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    p = F.softmax(z, dim=-1)
-    half = torch.sub(q, p).mul_(0.5)
-    log_p = _log1p_(half / p.clamp_min(_tiny(p))).neg_()  # ln(p / m), m = (p + q) / 2
-    log_q = _log1p_(half.neg_().div_(q.clamp_min(_tiny(p))))  # -ln(q / m)
-    value = (_dot(p, log_p) - _dot(q, log_q)).mul_(0.5).clamp_(min=0)
-    return value, _through_softmax(p, log_p.mul_(0.5))
+def _twice_js(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and its slope ln(p / m)."""
+    m = torch.lerp(p, q, 0.5)
+    w = p / m
+    v = (2 - w).clamp_(min=_floor(p))  # q / m
+    term = torch.log(v).mul_(v).sub_(v.sub_(1))  # v ln v - v + 1
+    log_w = torch.log(w, out=v)
+    term.addcmul_(log_w, w).sub_(w.sub_(1))  # + w ln w - w + 1
+    return term.mul_(m).sum(dim=-1).clamp_(min=0), log_w
 
 
 @_closed_form
 def jensen_shannon(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """H((p + q) / 2) - (H(p) + H(q)) / 2, in [0, ln 2]; its square root is a metric."""
-    return _js(q, z)
+    p = _softmax(z)
+    twice, slope = _twice_js(p, q)
+    return twice.mul_(0.5), _through_softmax(p, slope.mul_(0.5))
 
 
-@_closed_form
-def structural_entropic(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def structural_entropic(q: Tensor, z: Tensor) -> Tensor:
     """C((p + q) / 2) / sqrt(C(p) C(q)) - 1 with C = exp H, in [0, 1]; equals expm1 of the Jensen-Shannon divergence."""
-    js, gradient = _js(q, z)
-    value = js.expm1_()
-    return value, gradient.mul_((1 + value).unsqueeze(-1))
+    return torch.expm1(jensen_shannon(q, z))
 
 
 @_closed_form
 def triangular(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """1 - sum 2pq / (p + q) = 1/2 sum (p - q)^2 / (p + q), in [0, 1]. Source: Connor et al. 2024, Entropy 26(6):491."""
-    p = F.softmax(z, dim=-1)
-    difference = p - q
-    ratio = torch.add(p, q).clamp_(min=_tiny(p))
+    p = _softmax(z)
+    difference, ratio = p - q, p + q
     torch.div(difference, ratio, out=ratio)
     value = _dot(difference, ratio).mul_(0.5)
     slope = torch.addcmul(ratio, ratio, ratio, value=-0.5, out=difference)
@@ -146,10 +146,9 @@ def triangular(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 @_closed_form
 def squared_error(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """sum (p - q)^2, in [0, 2]."""
-    p = F.softmax(z, dim=-1)
+    p = _softmax(z)
     difference = p - q
-    value = _dot(difference, difference)
-    return value, _through_softmax(p, difference.mul_(2))
+    return _dot(difference, difference), _through_softmax(p, difference.mul_(2))
 
 
 MEASURES: dict[str, Measure] = {
@@ -161,7 +160,7 @@ MEASURES: dict[str, Measure] = {
     "mse": squared_error,
 }
 
-# Times this a measure agrees with KL to second order near p = q (``--kd-scale matched``); what is not here counts 1.
+# Times this, a measure agrees with KL to second order near p = q (``--kd-scale matched``). Those not listed count as 1.
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
 
@@ -171,13 +170,13 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
     Args:
         measure: "ce", "kl", "js", "td", "sed" or "mse".
         teacher_probs: probabilities q, float ``[batch, classes]``, rows sum to 1, zeros allowed; a constant.
-        student_logits: logits z, the same shape, any finite float; p = softmax(z / temperature). Gradients flow through
-            these, once: there is no second derivative. float64 is computed in float64, all else in float32.
+        student_logits: logits z, the same shape, any finite floats; p = softmax(z / temperature). Gradients flow
+            through these, once: there is no second derivative. float64 stays float64, all else is computed in float32.
         temperature: > 0, no unit; the values are not multiplied by its square.
 
     Returns:
         ``[batch]``, in nats for CE, KL and JS, no unit for the others. Finite, as is the gradient; CE and KL saturate
-        where a gap of logits over the temperature exceeds the largest float.
+        where logits are further apart than the largest float.
 
     Raises:
         ConfigError: there is no such measure; the known ones are listed.
@@ -187,12 +186,12 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
         raise ConfigError(f"measure must be one of {', '.join(MEASURES)}, got {measure}")
     if teacher_probs.shape != student_logits.shape or student_logits.ndim != 2:
         raise ValueError(
-            "teacher_probs and student_logits must both be [batch, classes], "
+            "teacher_probs and student_logits must be [batch, classes] alike, "
             f"got {list(teacher_probs.shape)} and {list(student_logits.shape)}"
         )
     if not temperature > 0:  # written so that NaN fails too
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    z = student_logits if student_logits.dtype in (torch.float32, torch.float64) else student_logits.float()
+    z = student_logits if student_logits.dtype == torch.float64 else student_logits.float()
     if temperature != 1:
         # The largest logit becomes 0 first, so that a low temperature cannot make it infinite.
         z = (z - z.detach().amax(dim=-1, keepdim=True)) / temperature

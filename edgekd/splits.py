@@ -94,7 +94,7 @@ def partition(
     Raises:
         ConfigError: an argument is out of range, or a shard would be empty.
 
-    Source: gamma: Zhmoginov et al. 2023, Decentralized Learning with Multi-Headed Distillation, section 4.1;
+    Source: gamma: Zhmoginov et al. 2023, Decentralized Learning with Multi-Headed Distillation;
     Dirichlet: Hsu et al. 2019, arXiv:1909.06335.
     """
     labels = np.asarray(labels, dtype=np.int64)
@@ -127,7 +127,8 @@ def permutation(count: int, key: int) -> Indices:
 
 def uniforms(count: int, key: int) -> Floats:
     """Float64 ``[count]`` in [0, 1), multiples of 2^-53."""
-    return (_bits(count, key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    draws: Floats = (_bits(count, key) >> np.uint64(11)) * 2.0**-53
+    return draws
 
 
 def _bits(count: int, key: int) -> NDArray[np.uint64]:

@@ -59,7 +59,8 @@ def _option(section: str, f: "dataclasses.Field[Any]") -> Callable[[Command], Co
     flag = "--" + f.name.replace("_", "-")
     kind, choices = setting_type(f), f.metadata["choices"]
     shown = "" if f.default is None or f.default is False else f"  [default: {f.default}]"
-    help = f.metadata["help"].capitalize() if not f.metadata["help"][0].isupper() else f.metadata["help"]
+    text = f.metadata["help"]
+    help = text[0].upper() + text[1:]
     if f.name == "sync":  # a flag that may stand without its number
         return click.option(flag, type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help)
     if kind is bool:

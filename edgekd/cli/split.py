@@ -35,6 +35,6 @@ def command(config: Config, out: Path) -> None:
     written = write_split(config.data, config.train.seed, config.train.augment, out)
     click.echo(f"{out / 'public.safetensors'}: the public file, for every box")
     for folder, counts in written.items():
-        shown = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])
+        shown = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])
         more = f" and {len(counts) - 10} more classes" if len(counts) > 10 else ""
         click.echo(f"{folder}: {sum(counts.values())} images ({shown}{more})")

@@ -1,0 +1,144 @@
+"""What the network costs a peer: steps/s with two neighbours against the same passes without a network, and bytes.
+
+    python benchmarks/overhead.py [--blocks N] [--steps N]
+
+The neighbours are replayed by a process of their own, which answers each round with ready-made predictions, so they cost
+next to no core. Blocks of steps with and without the network take turns; the ratio is the median over pairs of blocks.
+Targets (DESIGN section 10): ratio >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x classes x 2.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import statistics
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from edgekd.codec import encode
+from edgekd.config import Config, from_mapping
+from edgekd.datasets import load_peer_data
+from edgekd.learner import Learner
+from edgekd.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
+from edgekd.simulation import make_contract
+from peer.convert import to_wire
+from peer.grpc_transport import GrpcTransport
+from peer.hub import Arrival, Hub
+from peer.network import Network
+from peer.node import Node
+
+LIMIT = 1 << 20
+FRAMING = 5 + 9  # bytes that gRPC and HTTP/2 put before each message
+
+
+def hello(id: int, contract: Contract) -> Hello:
+    return Hello(
+        major=1,
+        minor=0,
+        id=id,
+        instance=id + 1,
+        contract=contract,
+        encodings=tuple(Encoding),
+        newest_round=-1,
+        address="",
+    )
+
+
+def predictions(contract: Contract) -> torch.Tensor:
+    return torch.randn(contract.heads, contract.public_batch, contract.classes).log_softmax(-1)
+
+
+def neighbour(id: int, contract: Contract, ready: torch.Tensor) -> Hub:
+    def answer(arrival: Arrival) -> None:
+        hub.publish(encode(ready, arrival.round, Encoding.FLOAT16))
+
+    hub = Hub(GrpcTransport(LIMIT), hello(id, contract), peers=(), lockstep=False, deliver=answer)
+    return hub
+
+
+def replay(contract: Contract, pipe: Connection) -> None:
+    """Two neighbours that answer every round they hear of."""
+
+    async def main() -> None:
+        ready = predictions(contract)
+        hubs = [neighbour(id, contract, ready) for id in (1, 2)]
+        pipe.send([await hub.start("127.0.0.1:0") for hub in hubs])
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        for hub in hubs:
+            await hub.stop(Goodbye(parting=Parting.LEAVING))
+
+    torch.set_num_threads(1)
+    asyncio.run(main())
+
+
+def with_network(node: Node, steps: int) -> float:
+    began = time.perf_counter()
+    for _ in range(steps):
+        node._step()
+    return time.perf_counter() - began
+
+
+def without_network(learner: Learner, lesson: Lesson, steps: int) -> float:
+    began = time.perf_counter()
+    for _ in range(steps):
+        learner.teach(learner.step)
+        learner.study()
+        learner.learn(Lesson(max(0, learner.step - 1), lesson.teachers))
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=10, help="in a block")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    config: Config = from_mapping({"train": {"steps": 0, "eval_every": 0, "checkpoint_every": 0}})
+    data = load_peer_data(config.data, 0, augment=None, seed=0)
+    contract = make_contract(data, config)
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    neighbours = spawn.Process(target=replay, args=(contract, theirs))
+    neighbours.start()
+    network = Network(
+        lambda: GrpcTransport(LIMIT),
+        hello(0, contract),
+        listen=None,
+        peers=tuple(ours.recv()),
+        lockstep=False,
+        encoding=Encoding.FLOAT16,
+    )
+    network.start()
+    network.wait_until(lambda: sum(m.up for m in network.members) == 2, timeout=30, stop=lambda: False)
+    bare = Learner(data, config, 0)
+    lesson = Lesson(0, {1: predictions(contract).exp(), 2: predictions(contract).exp()})
+    with tempfile.TemporaryDirectory() as folder:
+        node = Node(Learner(data, config, 0), data, network, config, Path(folder))
+        with_network(node, 5)
+        without_network(bare, lesson, 5)
+        ratios = []
+        for block in range(arguments.blocks):
+            if block % 2:  # which comes first takes turns too
+                slow, fast = with_network(node, arguments.steps), without_network(bare, lesson, arguments.steps)
+            else:
+                fast, slow = without_network(bare, lesson, arguments.steps), with_network(node, arguments.steps)
+            ratios.append(fast / slow)
+            print(f"block {block}: {arguments.steps / slow:.2f} steps/s with, {arguments.steps / fast:.2f} without")
+        reached = node.summary().peers[0]
+    network.stop(Goodbye(parting=Parting.LEAVING))
+    ours.send("end")
+    neighbours.join()
+    low, high = min(ratios), max(ratios)
+    print(f"lessons in {reached.lessons} of {reached.steps} steps, fresh in {reached.fresh_lessons}, waits {reached.waits}")
+    print(f"steps/s with the network / without: median {statistics.median(ratios):.3f} (from {low:.3f} to {high:.3f})")
+    for rows, classes in ((32, 10), (256, 397)):
+        frame = encode(torch.randn(1, rows, classes).log_softmax(-1), 10**6, Encoding.FLOAT16)
+        sent = len(to_wire(frame).SerializeToString()) + FRAMING
+        print(f"{rows} x {classes}: {sent} bytes a broadcast and neighbour, {sent / (rows * classes * 2):.3f} x rows x classes x 2")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""edgekd: edge boxes that teach one another to see, peer to peer.
+
+The library: no sockets, no threads. The running process is the package `peer`; the command line is `edgekd.cli`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekd.measures import dissimilarity
+    from edgekd.simulation import simulate
+    from edgekd.splits import partition
+
+__all__ = ["dissimilarity", "partition", "simulate"]
+
+_HOMES = {"dissimilarity": "measures", "partition": "splits", "simulate": "simulation"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: torch takes seconds, and `edgekd --help` must answer at once.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgekd' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(f"edgekd.{_HOMES[name]}"), name)

@@ -1,0 +1,29 @@
+"""Network addresses as people write them: "HOST:PORT", and "[::1]:7000" for IPv6."""
+
+import re
+
+from edgekd.errors import ConfigError
+
+MAX_PORT = 65535
+
+_ADDRESS = re.compile(r"(?P<host>[^\s\[\]:/@,]+|\[[0-9A-Fa-f:.]+(%[^\s\[\]]+)?\]):(?P<port>[0-9]{1,5})")
+
+
+def address(text: str) -> tuple[str, int]:
+    """Split "HOST:PORT" into a host (a name or a number, IPv6 without its brackets) and a port in [0, 65535].
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"an address is HOST:PORT, such as 192.168.1.5:7000 or [fe80::1]:7000, got {text!r}")
+    port = int(match["port"])
+    if port > MAX_PORT:
+        raise ConfigError(f"a port is at most {MAX_PORT}, got {text!r}")
+    return match["host"].strip("[]"), port
+
+
+def join(host: str, port: int) -> str:
+    """The opposite of `address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

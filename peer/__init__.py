@@ -1,0 +1,1 @@
+"""The running process: sockets, clock, threads. Calls `edgekd`, which never imports this."""

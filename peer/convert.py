@@ -1,0 +1,231 @@
+"""Frames to protobuf and back, with every check on strangers' bytes that needs no contract.
+
+What a newer minor version may add is tolerated: unknown fields, unknown encodings in a Hello, unknown partings. What
+cannot be used is refused with a RemoteProtocolError, whose reason is one of: "garbled" (not protobuf), "empty" and
+"unknown" (a frame of no kind, or of one that a newer version added), "range" (a number), "text" (too long or
+unprintable: it ends up in logs), "encoding" (of predictions), "contract" (its hash).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from edgekd.errors import RemoteProtocolError
+from edgekd.messages import (
+    MAJOR,
+    MAX_ROUND,
+    Ack,
+    Contract,
+    Encoding,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Parting,
+    SoftPredictions,
+)
+from peer.wire import peer_pb2 as pb
+
+MAX_NAME, MAX_ADDRESS, MAX_DETAIL = 64, 512, 4096  # characters
+MAX_ENCODINGS = 64
+HEX = frozenset("0123456789abcdef")
+
+_ENCODINGS = {Encoding.FLOAT32: pb.ENCODING_FLOAT32, Encoding.FLOAT16: pb.ENCODING_FLOAT16}
+_PARTINGS = {
+    Parting.DONE: pb.PARTING_DONE,
+    Parting.LEAVING: pb.PARTING_LEAVING,
+    Parting.REFUSED: pb.PARTING_REFUSED,
+    Parting.DUPLICATE: pb.PARTING_DUPLICATE,
+}
+_ENCODING_OF = {number: encoding for encoding, number in _ENCODINGS.items()}
+_PARTING_OF = {number: parting for parting, number in _PARTINGS.items()}
+
+
+def to_bytes(frame: Frame) -> bytes:
+    """`frame` as it goes over the wire."""
+    return to_wire(frame).SerializeToString()
+
+
+def from_bytes(data: bytes) -> Frame:
+    """The frame that `data` holds.
+
+    Raises:
+        RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
+    """
+    try:
+        message = pb.Frame.FromString(data)
+    except DecodeError as error:
+        raise RemoteProtocolError("garbled", f"{len(data)} bytes are not a frame: {error}") from None
+    return from_wire(message)
+
+
+def to_wire(frame: Frame) -> pb.Frame:
+    """`frame` as a protobuf message."""
+    if isinstance(frame, SoftPredictions):
+        return pb.Frame(
+            predictions=pb.SoftPredictions(
+                round=frame.round,
+                encoding=_ENCODINGS[frame.encoding],
+                heads=frame.heads,
+                rows=frame.rows,
+                classes=frame.classes,
+                payload=frame.payload,
+            )
+        )
+    if isinstance(frame, Ack):
+        return pb.Frame(ack=pb.Ack(round=frame.round))
+    if isinstance(frame, Heartbeat):
+        return pb.Frame(
+            heartbeat=pb.Heartbeat(
+                step=frame.step,
+                steps=frame.steps,
+                round=frame.round,
+                done=frame.done,
+                accuracy=frame.accuracy,
+                probe=frame.probe,
+            )
+        )
+    if isinstance(frame, Goodbye):
+        return pb.Frame(goodbye=pb.Goodbye(parting=_PARTINGS[frame.parting], detail=frame.detail[:MAX_DETAIL]))
+    return pb.Frame(hello=_hello_to_wire(frame))
+
+
+def from_wire(message: pb.Frame) -> Frame:
+    """The frame that a protobuf message holds.
+
+    Raises:
+        RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
+    """
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        if message.ByteSize():  # counts unknown fields
+            raise RemoteProtocolError("unknown", "a frame of a kind that this version does not know")
+        raise RemoteProtocolError("empty", "a frame without content")
+    return _READERS[kind](getattr(message, kind))
+
+
+def _hello_to_wire(hello: Hello) -> pb.Hello:
+    contract = replace(hello.contract, temperature=float(hello.contract.temperature))  # 1 and 1.0 hash differently
+    return pb.Hello(
+        major=hello.major,
+        minor=hello.minor,
+        id=hello.id,
+        instance=hello.instance,
+        contract=pb.Contract(
+            public_sha256=contract.public_sha256,
+            public_batch=contract.public_batch,
+            classes=contract.classes,
+            heads=contract.heads,
+            temperature=contract.temperature,
+            augment=contract.augment,
+            mode=contract.mode,
+        ),
+        contract_sha256=contract.digest(),
+        encodings=[_ENCODINGS[encoding] for encoding in hello.encodings],
+        newest_round=hello.newest_round,
+        address=hello.address,
+    )
+
+
+def _hello(message: pb.Hello) -> Hello:
+    if len(message.encodings) > MAX_ENCODINGS:
+        raise RemoteProtocolError("range", f"at most {MAX_ENCODINGS} encodings, got {len(message.encodings)}")
+    known = dict.fromkeys(_ENCODING_OF[number] for number in message.encodings if number in _ENCODING_OF)
+    contract = _contract(message.contract)
+    # Another major version has other contracts; that it is another is what the receiver has to say.
+    if message.major == MAJOR and message.contract_sha256 not in ("", contract.digest()):
+        raise RemoteProtocolError("contract", "the contract holds what this version does not know: upgrade the older peer")
+    return Hello(
+        major=message.major,
+        minor=message.minor,
+        id=_number("id", message.id, 0),
+        instance=_number("instance", message.instance, 1),
+        contract=contract,
+        encodings=tuple(known),
+        newest_round=_round("newest_round", message.newest_round, lowest=-1),
+        address=_text("address", message.address, MAX_ADDRESS),
+    )
+
+
+def _contract(message: pb.Contract) -> Contract:
+    if len(message.public_sha256) != 64 or not HEX.issuperset(message.public_sha256):
+        raise RemoteProtocolError("text", f"public_sha256 must be 64 hexadecimal digits, got {message.public_sha256[:80]!r}")
+    if not 0 < message.temperature < math.inf:
+        raise RemoteProtocolError("range", f"temperature must be > 0 and finite, got {message.temperature}")
+    return Contract(
+        public_sha256=message.public_sha256,
+        public_batch=_number("public_batch", message.public_batch, 1),
+        classes=_number("classes", message.classes, 2),
+        heads=_number("heads", message.heads, 1),
+        temperature=message.temperature,
+        augment=_text("augment", message.augment, MAX_NAME),
+        mode=_text("mode", message.mode, MAX_NAME),
+    )
+
+
+def _predictions(message: pb.SoftPredictions) -> SoftPredictions:
+    if message.encoding not in _ENCODING_OF:
+        raise RemoteProtocolError("encoding", f"encoding {message.encoding} is not one that this version can read")
+    return SoftPredictions(
+        round=_round("round", message.round),
+        encoding=_ENCODING_OF[message.encoding],
+        heads=_number("heads", message.heads, 1),
+        rows=_number("rows", message.rows, 1),
+        classes=_number("classes", message.classes, 2),
+        payload=message.payload,
+    )
+
+
+def _ack(message: pb.Ack) -> Ack:
+    return Ack(round=_round("round", message.round))
+
+
+def _heartbeat(message: pb.Heartbeat) -> Heartbeat:
+    accuracy = message.accuracy if message.HasField("accuracy") else None
+    if accuracy is not None and not 0 <= accuracy <= 1:  # written so that NaN fails too
+        raise RemoteProtocolError("range", f"accuracy must be in [0, 1], got {accuracy}")
+    return Heartbeat(
+        step=_number("step", message.step, 0),
+        steps=_number("steps", message.steps, 0),
+        round=_round("round", message.round, lowest=-1),
+        done=message.done,
+        accuracy=accuracy,
+        probe=message.probe,
+    )
+
+
+def _goodbye(message: pb.Goodbye) -> Goodbye:
+    parting = _PARTING_OF.get(message.parting, Parting.LEAVING)  # an unknown one ends the stream all the same
+    return Goodbye(parting=parting, detail=_text("detail", message.detail, MAX_DETAIL))
+
+
+_READERS: dict[str, Callable[[Any], Frame]] = {
+    "hello": _hello,
+    "predictions": _predictions,
+    "ack": _ack,
+    "heartbeat": _heartbeat,
+    "goodbye": _goodbye,
+}
+
+
+def _number(name: str, value: int, lowest: int) -> int:
+    if value < lowest:
+        raise RemoteProtocolError("range", f"{name} must be >= {lowest}, got {value}")
+    return value
+
+
+def _round(name: str, value: int, *, lowest: int = 0) -> int:
+    if not lowest <= value < MAX_ROUND:
+        raise RemoteProtocolError("range", f"{name} must be in [{lowest}, 2^62), got {value}")
+    return value
+
+
+def _text(name: str, value: str, longest: int) -> str:
+    if len(value) > longest:
+        raise RemoteProtocolError("text", f"{name} must be at most {longest} characters, got {len(value)}")
+    if not value.isprintable():  # it ends up in logs and on terminals
+        raise RemoteProtocolError("text", f"{name} must be printable, got {value[:80]!r}")
+    return value

@@ -1,0 +1,110 @@
+"""Real ``edgekd`` processes on 127.0.0.1: started with a deadline, never left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE = 120.0  # seconds: far more than any of this takes
+
+
+class Process:
+    """One ``edgekd`` process."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "edgekd", *arguments],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+        )
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._news = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._child.stdout, self.out)),
+            threading.Thread(target=self._read, args=(self._child.stderr, self.err)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Any, lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._news:
+                    lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it has said with --json."""
+        return [json.loads(line) for line in list(self.out) if line.startswith("{")]
+
+    def until(self, holds: Callable[["Process"], bool]) -> None:
+        """Wait until `holds(process)`, asked again after every line."""
+        with self._news:
+            found = self._news.wait_for(lambda: holds(self) or self._child.poll() is not None, DEADLINE)
+        assert found, f"nothing of the kind within {DEADLINE:.0f} s; stderr: {self.err}"
+        assert holds(self), f"ended before with code {self._child.poll()}; stderr: {self.err}"
+
+    def until_step(self, step: int) -> None:
+        self.until(lambda p: any(event.get("step", -1) >= step for event in p.events))
+
+    def send_signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def wait(self, timeout: float = DEADLINE) -> int:
+        """Its exit code."""
+        code = self._child.wait(timeout)
+        for reader in self._readers:
+            reader.join(timeout)
+        return code
+
+    def kill(self) -> None:
+        if self._child.poll() is None:
+            self._child.kill()
+        self.wait()
+
+
+Spawn = Callable[..., Process]
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Spawn]:
+    """Start ``edgekd ARGUMENTS...`` in the test's own folder."""
+    started: list[Process] = []
+
+    def start(*arguments: object) -> Process:
+        started.append(Process([str(argument) for argument in arguments], tmp_path))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def ports() -> Callable[[int], list[int]]:
+    """Free ports of 127.0.0.1."""
+
+    def find(count: int) -> list[int]:
+        sockets = [socket.socket() for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        numbers = [each.getsockname()[1] for each in sockets]
+        for each in sockets:
+            each.close()
+        return numbers
+
+    return find

@@ -1,0 +1,101 @@
+"""A user's mistake: one line that says what to do, a non-zero exit, no traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+
+def pictures(folder: Path, *names: str, count: int = 12) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (20, 20), (number * 60, i * 9, 40)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def fails(process: Any) -> str:
+    """The one line that it ends with."""
+    code = process.wait()
+    said = "\n".join(process.err)
+    assert code != 0, said
+    assert "Traceback" not in said
+    line = process.err[-1]
+    assert line.startswith("edgekd: "), said
+    return str(line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["run", "--measure", "hellinger"], "measure must be one of ce, kl, js, td, sed, mse, got hellinger"),
+        (["run", "--alpha", "1.5"], "alpha must be in (0, 1], got 1.5"),
+        (["run", "--alpha", "0"], "needs a second head"),
+        (["run", "--data", "folder:/nowhere"], "/nowhere"),
+        (["run", "--model", "resnet19"], "unknown model 'resnet19'"),
+        (["run", "--weights", "none.safetensors"], "no weights file none.safetensors"),
+        (["run", "--colour", "red"], "No such option"),
+        (["peer", "--id", "0", "--peers", "127.0.0.1:port"], "127.0.0.1:port"),
+        (["peer", "--id", "0", "--peers", "127.0.0.1"], "127.0.0.1"),
+        (["peer", "--id", "7", "--steps", "1"], "--id must be below --clients 3, got 7"),
+        (["peer", "--id", "0", "--resume"], "--resume needs --out"),
+        (["simulate", "--device", "cuda:99"], "device cuda:99 is not there"),
+        (["simulate", "--clients", "5000"], "too few are left for 5000 clients"),
+        (["eval", "--checkpoint", "nothing"], "nothing"),
+        (["run", "--config", "nothing.toml"], "cannot read nothing.toml"),
+    ],
+)
+def test_wrong_flag_is_one_line(spawn: Callable[..., Any], flags: list[str], says: str) -> None:
+    assert says in fails(spawn(*flags))
+
+
+def test_private_class_that_the_public_file_does_not_know_is_named_with_those_it_knows(
+    spawn: Any, tmp_path: Path
+) -> None:
+    shared = pictures(tmp_path / "shared", "cat", "dog", count=40)
+    made = spawn("public", shared / "cat", shared / "dog", "--classes", "cat,dog", "--size", 16, "-o", "public.safetensors")
+    assert made.wait() == 0, made.err
+    pictures(tmp_path / "own", "cat", "fish")
+    line = fails(spawn("peer", "--id", 0, "--private", "folder:own", "--public", "public.safetensors", "--weights", "none"))
+    assert "fish" in line
+    assert "cat, dog" in line
+
+
+def test_empty_folder_is_an_error(spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(spawn("simulate", "--data", "folder:empty", "--weights", "none"))
+
+
+def test_unreadable_picture_is_named_and_skipped_and_only_unreadable_ones_are_an_error(spawn: Any, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", "cat", "dog", count=30)
+    (folder / "cat" / "3.png").write_bytes(b"no picture at all")
+    small = ["--size", 16, "--weights", "none", "--steps", 1, "--batch", 4, "--public-batch", 4, "--clients", 2, "--iid"]
+    fine = spawn("simulate", "--data", "folder:photos", *small)
+    assert fine.wait() == 0, fine.err
+    assert any("3.png" in line for line in fine.err)
+    for picture in folder.glob("*/*.png"):
+        picture.write_bytes(b"no picture at all")
+    fails(spawn("simulate", "--data", "folder:photos", *small))
+
+
+def test_weights_of_another_shape_name_the_tensor(spawn: Any, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    state = {**resnet18().state_dict(), "conv1.weight": torch.zeros(64, 3, 3, 3)}
+    save_file(state, tmp_path / "other.safetensors")
+    line = fails(spawn("run", "--weights", "other.safetensors"))
+    assert "'conv1.weight' is [64, 3, 3, 3] there, [64, 3, 7, 7] needed" in line
+
+
+def test_port_that_another_peer_holds_is_an_error(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    (port,) = ports(1)
+    small = ["--limit", 200, "--batch", 8, "--public-batch", 8, "--steps", 0, "--json"]
+    first = spawn("peer", "--id", 0, "--listen", f"127.0.0.1:{port}", *small, "--out", tmp_path / "a")
+    first.until_step(1)
+    line = fails(spawn("peer", "--id", 1, "--listen", f"127.0.0.1:{port}", *small, "--out", tmp_path / "b"))
+    assert str(port) in line
+    assert "--listen" in line

@@ -1,0 +1,173 @@
+"""Three real processes teach one another: in lockstep as simulated, and whatever happens to one of them."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SMALL = ["--data", "digits", "--limit", 300, "--batch", 8, "--public-batch", 8, "--eval-every", 0, "--gamma", 5]
+
+
+def peer(ports: list[int], id: int, *more: object, out: Path) -> list[object]:
+    others = ",".join(f"127.0.0.1:{port}" for port in ports)  # oneself included: fine
+    where = ["--listen", f"127.0.0.1:{ports[id]}", "--peers", others]
+    return ["peer", "--id", id, *where, "--out", out / f"peer-{id}", "--json", *SMALL, *more]
+
+
+def summary(out: Path, id: int) -> dict[str, Any]:
+    content = json.loads((out / f"peer-{id}" / "summary.json").read_text())
+    (only,) = content["peers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.bind(("127.0.0.1", port)) is None
+
+
+@pytest.mark.parametrize(
+    ("measure", "combine", "order"), [("kl", "average", (2, 0, 1)), ("sed", "sum", (1, 2, 0))]
+)
+def test_synchronous_processes_equal_the_simulation_bit_for_bit(
+    spawn: Any, ports: Any, tmp_path: Path, measure: str, combine: str, order: tuple[int, ...]
+) -> None:
+    settings = ["--measure", measure, "--combine", combine, "--steps", 6, "--seed", 3, "--broadcast-every", 2]
+    simulated = spawn("simulate", *SMALL, *settings, "--sync", "--json", "--out", tmp_path / "simulated")
+    addresses = ports(3)
+    peers = {id: spawn(*peer(addresses, id, *settings, "--sync", out=tmp_path)) for id in order}
+    assert [process.wait() for process in peers.values()] == [0, 0, 0]
+    assert simulated.wait() == 0
+    expected = [p["weights_sha256"] for p in json.loads("\n".join(simulated.out))["peers"]]
+    got = [summary(tmp_path, id) for id in range(3)]
+    assert [p["weights_sha256"] for p in got] == expected
+    assert len(set(expected)) == 3
+    assert all(p["lessons"] == 6 and p["missing"] == 0 for p in got)
+    assert all(p["bytes_sent"] == 2 * 3 * 8 * 10 * 2 for p in got), "two neighbours, three rounds, float16"
+
+
+def test_killed_peer_costs_the_others_nothing(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(3)
+    peers = [spawn(*peer(addresses, id, "--steps", 60, "--wait-for", 3, out=tmp_path)) for id in range(3)]
+    peers[2].until_step(10)
+    peers[2].send_signal(signal.SIGKILL)
+    assert peers[2].wait() == -signal.SIGKILL
+    assert [peers[id].wait() for id in range(2)] == [0, 0]
+    for id in range(2):
+        reached = summary(tmp_path, id)
+        assert reached["steps"] == 60
+        assert reached["waits"] == 0
+        assert reached["lessons"] >= 50
+        assert any("peer 2 is down" in line for line in peers[id].err)
+
+
+def test_sigterm_says_goodbye_saves_and_frees_the_port_and_the_peer_resumes(
+    spawn: Any, ports: Any, tmp_path: Path
+) -> None:
+    addresses = ports(2)
+    first = spawn(*peer(addresses, 0, "--steps", 0, "--clients", 2, "--wait-for", 2, out=tmp_path))
+    second = spawn(*peer(addresses, 1, "--steps", 0, "--clients", 2, "--wait-for", 2, out=tmp_path))
+    first.until_step(5)
+    began = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait() == 0
+    assert time.monotonic() - began < 30, "a hang; how fast it is stands in the benchmarks"
+    assert is_free(addresses[0])
+    second.until(lambda p: any("peer 0 is down" in line for line in p.err))
+    stopped_at = summary(tmp_path, 0)["steps"]
+    assert stopped_at >= 5
+    again = spawn(*peer(addresses, 0, "--steps", 0, "--clients", 2, "--resume", out=tmp_path))
+    again.until(lambda p: any(event.get("up") == 1 and event.get("age") is not None for event in p.events))
+    assert any(f"resumed at step {stopped_at}" in line for line in again.err)
+    assert min(event["step"] for event in again.events if event["state"] == "training") > stopped_at
+    for process in (again, second):
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_peer_that_waits_for_others_stops_at_once(spawn: Any, ports: Any, tmp_path: Path, number: int) -> None:
+    addresses = ports(2)
+    waiting = spawn(*peer(addresses, 0, "--sync", "--clients", 2, out=tmp_path))
+    waiting.until(lambda p: any(event["state"] == "waiting" for event in p.events))
+    waiting.send_signal(number)
+    assert waiting.wait(30) == 0
+    assert is_free(addresses[0])
+
+
+def test_finished_peer_teaches_on_until_the_slower_one_is_done(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(2)
+    slow = ["--clients", 2, "--wait-for", 2, "--steps", 40]
+    quick = ["--clients", 2, "--wait-for", 2, "--steps", 5]
+    peers = [spawn(*peer(addresses, id, *steps, out=tmp_path)) for id, steps in ((0, quick), (1, slow))]
+    assert [process.wait() for process in peers] == [0, 0]
+    assert any(event["state"] == "lingering" for event in peers[0].events)
+    reached = summary(tmp_path, 1)
+    assert reached["lessons"] >= 36
+    assert reached["fresh_lessons"] > 10, "it went on hearing new rounds after the other had done its 5 steps"
+
+
+def test_peer_of_another_contract_is_refused_and_both_say_why(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(2)
+    common = ["--clients", 2, "--steps", 0]
+    peers = [
+        spawn(*peer(addresses, id, *common, "--data-seed", id, out=tmp_path))  # another split: another public file
+        for id in range(2)
+    ]
+    for process in peers:
+        process.until(lambda p: any("cannot work with this peer: public_sha256: " in line for line in p.err))
+        process.until_step(1)
+    assert all(event["up"] == 0 for process in peers for event in process.events)
+
+
+def test_box_with_its_own_files_learns_from_another(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    split = spawn("split", "--data", "digits", "--limit", 300, "--clients", 2, "--gamma", 5, "--out", tmp_path / "shards")
+    assert split.wait() == 0
+    addresses, processes = ports(2), []
+    for id in range(2):
+        private = f"folder:{tmp_path}/shards/client-{id}/private"
+        files = ["--private", private, "--public", tmp_path / "shards/public.safetensors"]
+        files += ["--eval", f"folder:{tmp_path}/shards/eval", "--weights", "none"]
+        listen = ["--listen", f"127.0.0.1:{addresses[id]}", "--peers", f"127.0.0.1:{addresses[1 - id]}"]
+        small = ["--batch", 8, "--public-batch", 8, "--steps", 6, "--wait-for", 1, "--json"]
+        processes.append(spawn("peer", "--id", id, *listen, *files, *small, "--out", tmp_path / f"peer-{id}"))
+    assert [process.wait() for process in processes] == [0, 0]
+    assert all(summary(tmp_path, id)["lessons"] > 0 for id in range(2))
+    checked = spawn("eval", "--checkpoint", tmp_path / "peer-0", "--json")
+    assert checked.wait() == 0
+    assert json.loads(checked.out[-1])["accuracy"] == pytest.approx(summary(tmp_path, 0)["accuracy"])
+
+
+def test_run_trains_compares_and_writes_its_folder(spawn: Callable[..., Any], tmp_path: Path) -> None:
+    run = spawn("run", "--baseline", *SMALL, "--steps", 8, "--json", "--out", tmp_path / "run")
+    assert run.wait() == 0, run.err
+    result = json.loads(run.out[-1])
+    assert result == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [p["id"] for p in result["peers"]] == [0, 1, 2]
+    assert {len(result["peers"]), len(result["baseline"]["peers"]), len(result["baseline"]["balanced"]["peers"])} == {3}
+    assert 0 <= result["pooled"]["accuracy"] <= 1
+    assert "gap_closed" in result
+    assert (tmp_path / "run" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "run" / "config.toml").is_file()
+    assert len((tmp_path / "run" / "peer-0" / "metrics.jsonl").read_text().splitlines()) == 8
+
+
+def test_run_ends_with_what_the_others_reached_when_a_peer_dies(spawn: Any, tmp_path: Path) -> None:
+    run = spawn("run", *SMALL, "--steps", 60, "--out", tmp_path / "run")
+    run.until(lambda p: any(line.startswith("peer 2:") and "state training" in line for line in p.out))
+    children = Path(f"/proc/{run._child.pid}/task/{run._child.pid}/children").read_text().split()
+    victim = next(c for c in children if "--id\x002" in Path(f"/proc/{c}/cmdline").read_text())
+    import os
+
+    os.kill(int(victim), signal.SIGKILL)
+    assert run.wait() == 1
+    assert any("peer 2 died: killed by SIGKILL" in line for line in run.err)
+    assert any("ended with an error: peer 2" in line for line in run.err)
+    result = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [(p["id"], p["steps"]) for p in result["peers"]] == [(0, 60), (1, 60)]

@@ -1,0 +1,160 @@
+"""DESIGN section 2: one step, driven as the simulation and the process drive it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from edgekd.config import Config, from_mapping
+from edgekd.datasets import PeerData, load_peer_data
+from edgekd.errors import ConfigError, LocalProtocolError
+from edgekd.learner import Learner, choose_device
+from edgekd.messages import Lesson
+
+torch.set_num_threads(1)
+SMALL = {
+    "data": {"data": "digits", "limit": 300},
+    "train": {"steps": 6, "batch": 8, "public_batch": 8, "eval_every": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> PeerData:
+    return load_peer_data(config().data, 0, augment=None, seed=0)
+
+
+def config(**sections: dict[str, object]) -> Config:
+    return from_mapping({name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in {*SMALL, *sections}})
+
+
+def lesson(round: int, rows: int = 8, seed: int = 1) -> Lesson:
+    generator = torch.Generator().manual_seed(seed)
+    return Lesson(round, {1: torch.randn(1, rows, 10, generator=generator).softmax(-1)})
+
+
+def steps(learner: Learner, count: int, lessons: bool) -> str:
+    for step in range(count):
+        learner.teach(step, keep=lessons)
+        learner.study()
+        learner.learn(lesson(step) if lessons else None)
+    return learner.weights_sha256()
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_or_id_gives_others(data: PeerData) -> None:
+    first = steps(Learner(data, config(), 0), 2, lessons=True)
+    assert steps(Learner(data, config(), 0), 2, lessons=True) == first
+    assert steps(Learner(data, config(), 1), 2, lessons=True) != first
+    assert steps(Learner(data, config(train={"seed": 5}), 0), 2, lessons=True) != first
+
+
+def test_without_a_lesson_the_step_is_a_lone_peers_whether_or_not_it_teaches(data: PeerData) -> None:
+    teaching = steps(Learner(data, config(), 0), 3, lessons=False)
+    alone = Learner(data, config(distill={"alpha": 1.0}), 0)
+    for _ in range(3):
+        alone.study()
+        alone.learn(None)
+    assert alone.weights_sha256() == teaching
+
+
+def test_at_alpha_one_a_lesson_changes_nothing(data: PeerData) -> None:
+    learner = Learner(data, config(distill={"alpha": 1.0}), 0)
+    assert steps(learner, 2, lessons=True) == steps(Learner(data, config(), 0), 2, lessons=False)
+
+
+def test_pass_kept_from_teaching_gives_the_same_gradient_as_a_new_one(data: PeerData) -> None:
+    weights = []
+    for keep in (True, False):
+        learner = Learner(data, config(), 0)
+        learner.teach(4, keep=keep)
+        learner.study()
+        learner.learn(lesson(4))
+        weights.append(learner.weights_sha256())
+    assert weights[0] == weights[1]
+
+
+def test_lesson_about_another_round_than_the_one_taught_is_learned_on_its_own_images(data: PeerData) -> None:
+    weights = []
+    for taught in (4, 5):
+        learner = Learner(data, config(), 0)
+        learner.teach(taught, keep=True)
+        learner.study()
+        learner.learn(lesson(5))
+        weights.append(learner.weights_sha256())
+    assert weights[0] == weights[1]
+
+
+def test_teaching_leaves_every_weight_and_statistic_alone(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    before = learner.weights_sha256()
+    learner.teach(0)
+    assert learner.weights_sha256() == before
+
+
+def test_taught_predictions_are_log_probabilities_softened_by_the_temperature(data: PeerData) -> None:
+    hard = Learner(data, config(), 0).teach(0)
+    soft = Learner(data, config(distill={"temperature": 4.0}), 0).teach(0)
+    assert hard.shape == (1, 8, 10)
+    torch.testing.assert_close(hard.exp().sum(-1), torch.ones(1, 8))
+    torch.testing.assert_close(soft, torch.log_softmax(hard / 4.0, dim=-1))
+
+
+def test_learner_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerData) -> None:
+    whole = Learner(data, config(), 0)
+    expected = steps(whole, 4, lessons=True)
+    first = Learner(data, config(), 0)
+    steps(first, 2, lessons=True)
+    state = {name: tensor.clone() for name, tensor in first.state().items()}
+    second = Learner(data, config(), 0)
+    second.restore(state, 2)
+    for step in (2, 3):
+        second.teach(step, keep=True)
+        second.study()
+        second.learn(lesson(step))
+    assert second.weights_sha256() == expected
+
+
+def test_state_of_another_network_is_refused(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    with pytest.raises(ConfigError, match="another network"):
+        learner.restore({"model.heads.0.weight": torch.zeros(3, 3)}, 1)
+
+
+def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> None:
+    few = replace(data, private=replace(data.private, images=data.private.images[:5], labels=data.private.labels[:5]))
+    learner = Learner(few, config(train={"augment": "none"}), 0)
+    counts = torch.zeros(5, dtype=torch.int64)
+    for step in range(5):  # 5 batches of 8 out of 5 images: 8 epochs
+        learner.step = step
+        images, labels = learner._private_batch()
+        assert images.shape == (8, 3, 32, 32)
+        matches = (images[:, None] == few.private.images[None]).flatten(2).all(-1)
+        counts += matches.sum(0)
+    assert counts.tolist() == [8] * 5
+
+
+def test_learn_without_study_is_a_bug(data: PeerData) -> None:
+    with pytest.raises(LocalProtocolError):
+        Learner(data, config(), 0).learn(None)
+
+
+def test_stopped_evaluation_has_no_result(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    assert learner.evaluate(data.evaluation, stop=lambda: True) is None
+    accuracy = learner.evaluate(data.evaluation)
+    assert accuracy is not None
+    assert 0 <= accuracy.overall <= 1
+    assert learner.model.training
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", ["resnet18", "mobilenet_v3_small"])
+def test_other_backbones_and_precisions_learn(data: PeerData, model: str, precision: str) -> None:
+    learner = Learner(data, config(model={"model": model}, train={"precision": precision}), 0)
+    before = learner.weights_sha256()
+    assert steps(learner, 1, lessons=True) != before
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "nonsense"])
+def test_device_that_is_not_there_is_a_clear_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="device"):
+        choose_device(name)

@@ -1,0 +1,209 @@
+"""The public set: its file, its batches, its augmentation."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from edgekd.cli import main
+from edgekd.errors import ConfigError
+from edgekd.public import PublicSet, make_public, public_from_pictures
+
+
+def numbered(count: int, augment: str = "none", size: int = 8) -> PublicSet:
+    """Images of which each has its own number in every pixel."""
+    images = torch.arange(1, count + 1, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 3, size, size).contiguous()
+    return make_public(images, ("cat", "dog"), augment)
+
+
+def noise(count: int, augment: str, size: int = 16) -> PublicSet:
+    images = torch.randint(1, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(0))
+    return make_public(images.to(torch.uint8), ("cat", "dog"), augment)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rounds=st.integers(1, 6), rows=st.integers(2, 9), spare=st.integers(0, 8), epoch=st.integers(0, 10**12))
+def test_an_epoch_shows_no_image_twice_and_all_but_a_remainder(rounds, rows, spare, epoch) -> None:
+    count = rounds * rows + min(spare, rows - 1)
+    public = numbered(count)
+    seen = torch.cat([public.batch(epoch * rounds + place, rows)[:, 0, 0, 0] for place in range(rounds)])
+    assert len(seen.unique()) == rounds * rows
+    assert set(seen.tolist()) <= set(range(1, count + 1))
+
+
+def test_order_is_that_of_keyed_blake2_hashes_and_the_same_everywhere() -> None:
+    public = numbered(12)
+    key = bytes.fromhex(public.sha256)
+
+    def place(index: int) -> bytes:
+        return hashlib.blake2b(f"1/{index}".encode(), key=key, digest_size=8).digest()
+
+    expected = sorted(range(12), key=place)[4:8]  # round 4 of 3 rounds an epoch: the second of epoch 1
+    assert (public.batch(4, 4)[:, 0, 0, 0] - 1).tolist() == expected
+    assert public.sha256 == "411a4d79eac73f249844b36ed7e9d7110c5cefbeb0e982ee0090c928a3e571e8"
+    assert expected == [10, 3, 0, 2]
+
+
+def test_epochs_have_different_orders() -> None:
+    public = numbered(64)
+    assert not torch.equal(public.batch(0, 64), public.batch(1, 64))
+
+
+def test_fewer_images_than_rows_is_an_error_that_says_both() -> None:
+    with pytest.raises(ConfigError, match="has 5 images, fewer than a public batch of 6"):
+        numbered(5).batch(0, 6)
+
+
+@pytest.mark.parametrize("augment", ["crop", "crop+flip"])
+def test_a_batch_is_cropped_and_flipped_as_one_by_its_round(augment: str) -> None:
+    public, plain = noise(24, augment), noise(24, "none")
+    assert public.sha256 != plain.sha256
+    padded = torch.nn.functional.pad(public.images, [2] * 4)
+    places = {}  # of every image, cropped and flipped in every way: which way that was
+    for top in range(5):
+        for left in range(5):
+            for image in padded[..., top : top + 16, left : left + 16]:
+                places[image.numpy().tobytes()] = (top, left, False)
+                places[image.flip(-1).numpy().tobytes()] = (top, left, True)
+    seen = set()
+    for round in range(300):
+        batch = public.batch(round, 8)
+        assert torch.equal(batch, public.batch(round, 8))
+        ways = {places[image.numpy().tobytes()] for image in batch}
+        assert len(ways) == 1
+        seen |= ways
+    assert len({way[:2] for way in seen}) == 25
+    assert {way[2] for way in seen} == ({False, True} if augment == "crop+flip" else {False})
+
+
+def test_augmenting_never_touches_the_images_themselves() -> None:
+    public = noise(8, "crop+flip")
+    before = public.images.clone()
+    for round in range(20):
+        public.batch(round, 8).zero_()
+    assert torch.equal(public.images, before)
+
+
+def test_file_and_memory_have_the_same_hash_and_images(tmp_path: Path) -> None:
+    public = noise(10, "crop")
+    public.save(tmp_path / "deep" / "public.safetensors")
+    loaded = PublicSet.load(tmp_path / "deep" / "public.safetensors")
+    assert (loaded.sha256, loaded.classes, loaded.augment) == (public.sha256, public.classes, public.augment)
+    assert torch.equal(loaded.images, public.images)
+    assert torch.equal(loaded.batch(7, 4), public.batch(7, 4))
+    assert hashlib.sha256((tmp_path / "deep" / "public.safetensors").read_bytes()).hexdigest() == public.sha256
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["public.safetensors"]
+
+
+def test_file_is_plain_safetensors(tmp_path: Path) -> None:
+    public = noise(3, "crop")
+    public.save(tmp_path / "p.safetensors")
+    with safe_open(tmp_path / "p.safetensors", framework="pt") as file:
+        assert list(file.keys()) == ["images"]
+        assert torch.equal(file.get_tensor("images"), public.images)
+        assert file.metadata() == {
+            "edgekd": '{"augment": "crop", "classes": ["cat", "dog"], "format": "edgekd-public", "version": 1}'
+        }
+
+
+def test_every_part_of_the_content_is_in_the_hash() -> None:
+    images = noise(3, "none").images
+    changed = images.clone()
+    changed[0, 0, 0, 0] ^= 1
+    sets = [
+        make_public(images, ("cat", "dog"), "none"),
+        make_public(images, ("dog", "cat"), "none"),
+        make_public(images, ("cat", "dog"), "crop"),
+        make_public(changed, ("cat", "dog"), "none"),
+    ]
+    assert len({public.sha256 for public in sets}) == 4
+
+
+@pytest.mark.parametrize("classes", [("cat",), ("cat", "cat"), ("cat", "")])
+def test_classes_must_be_two_different_names(classes) -> None:
+    with pytest.raises(ConfigError, match="two names or more"):
+        make_public(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), classes, "none")
+
+
+def about(**changes: object) -> dict[str, str]:
+    fields = {"format": "edgekd-public", "version": 1, "classes": ["a", "b"], "augment": "none", **changes}
+    return {"edgekd": json.dumps(fields)}
+
+
+GOOD = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "said"),
+    [
+        ({"images": GOOD}, None, "has no key 'edgekd'"),
+        ({"images": GOOD}, {"edgekd": "{"}, "not a public file"),
+        ({"images": GOOD}, {"edgekd": "[]"}, "not a public file"),
+        ({"images": GOOD}, about(version=2), "version 2, not edgekd-public version 1"),
+        ({"images": GOOD}, about(classes=["a"]), "two names or more"),
+        ({"images": GOOD}, about(classes=[1, {}]), "not a public file"),
+        ({"images": GOOD}, about(augment="blur"), "augment must be one of"),
+        ({"images": GOOD.float()}, about(), "images must be uint8"),
+        ({"images": GOOD[:, :, :4].contiguous()}, about(), "images must be uint8"),
+        ({"weights": GOOD}, about(), "images"),
+    ],
+)
+def test_what_is_no_public_file_is_refused_with_the_reason(tmp_path: Path, tensors, metadata, said) -> None:
+    save_file(tensors, tmp_path / "p", metadata=metadata)
+    with pytest.raises(ConfigError, match="not a public file") as error:
+        PublicSet.load(tmp_path / "p")
+    assert said in str(error.value)
+
+
+def test_missing_and_garbage_files_are_config_errors(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(b"\xff" * 100)
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot read the public file"):
+        PublicSet.load(tmp_path / "missing")
+    with pytest.raises(ConfigError, match="cannot read the public file"):
+        PublicSet.load(tmp_path)
+    for name in ("noise", "empty"):
+        with pytest.raises(ConfigError, match="is not a public file"):
+            PublicSet.load(tmp_path / name)
+
+
+def picture(path: Path, color: tuple[int, int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 12), color).save(path)
+
+
+def test_public_command_takes_files_and_flat_folders_and_skips_the_unreadable(tmp_path: Path, capsys, caplog) -> None:
+    picture(tmp_path / "yard" / "b.png", (0, 0, 255))
+    picture(tmp_path / "yard" / "a.png", (0, 255, 0))
+    picture(tmp_path / "one.png", (255, 0, 0))
+    (tmp_path / "yard" / "c.jpg").write_bytes(b"no picture")
+    (tmp_path / "yard" / "notes.txt").write_text("not taken for a picture")
+    out = tmp_path / "public.safetensors"
+    arguments = [str(tmp_path / "one.png"), str(tmp_path / "yard"), "--classes", "cat, dog", "--size", "8"]
+    main(["public", *arguments, "--augment", "crop", "-o", str(out)])
+    public = PublicSet.load(out)
+    assert (public.classes, public.augment) == (("cat", "dog"), "crop")
+    assert public.images[:, :, 0, 0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert "c.jpg" in caplog.text
+    assert "1 of 4 pictures of the public set could not be read" in caplog.text
+    assert public.sha256 in capsys.readouterr().out
+
+
+def test_public_pictures_that_are_not_there_are_config_errors(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.png").write_bytes(b"x")
+    for paths, said in (
+        ([], "no public pictures"),
+        ([tmp_path / "gone"], "there is no file or folder"),
+        ([tmp_path / "empty"], "no pictures directly in"),
+        ([tmp_path / "bad.png"], "none of the 1 pictures"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            public_from_pictures(paths, ("a", "b"), 8, "none")
