@@ -38,8 +38,8 @@ def encode(log_probs: Tensor, round: int, encoding: Encoding) -> SoftPredictions
     """Pack predictions.
 
     Args:
-        log_probs: natural log-probabilities, any float type ``[heads, rows, classes]``, in CPU memory; -inf is fine. NaN
-            (a learner that has diverged) is packed as it is, and refused by whoever gets it.
+        log_probs: natural log-probabilities, any float type ``[heads, rows, classes]``, in CPU memory; -inf is fine.
+            NaN (a learner that has diverged) is packed as it is, and refused by whoever gets it.
         round: in [0, 2^62).
         encoding: how; values are clamped to what it holds.
     """
@@ -47,9 +47,7 @@ def encode(log_probs: Tensor, round: int, encoding: Encoding) -> SoftPredictions
     heads, rows, classes = log_probs.shape
     clamped = log_probs.detach().float().clamp(min=layout.lowest, max=0.0)
     payload = clamped.numpy().astype(layout.dtype).tobytes()
-    return SoftPredictions(
-        round=round, encoding=encoding, heads=heads, rows=rows, classes=classes, payload=payload
-    )
+    return SoftPredictions(round=round, encoding=encoding, heads=heads, rows=rows, classes=classes, payload=payload)
 
 
 def decode(message: SoftPredictions, contract: Contract) -> Tensor:
@@ -59,9 +57,9 @@ def decode(message: SoftPredictions, contract: Contract) -> Tensor:
         probabilities, float32 ``[heads, rows, classes]``; every value is finite, every row sums to 1.
 
     Raises:
-        RemoteProtocolError: with the reason "shape" (not the contract's), "length" (of the payload), "nan" (or infinite),
-            "positive" (a log-probability above 0) or "sum" (a row does not sum to 1 within the encoding's tolerance:
-            1e-4 for float32, 1e-2 for float16).
+        RemoteProtocolError: with the reason "shape" (not the contract's), "length" (of the payload), "nan" (or
+            infinite), "positive" (a log-probability above 0) or "sum" (a row does not sum to 1 within the encoding's
+            tolerance: 1e-4 for float32, 1e-2 for float16).
     """
     layout = _LAYOUTS[message.encoding]
     _check_size(message, contract)
@@ -77,7 +75,7 @@ def decode(message: SoftPredictions, contract: Contract) -> Tensor:
     worst = float((sums - 1.0).abs().max())
     if worst > layout.sum_tolerance:
         raise RemoteProtocolError(
-            "sum", f"a row must sum to 1 within {layout.sum_tolerance} as {message.encoding.value}, one misses it by {worst:.6g}"
+            "sum", f"rows must sum to 1 within {layout.sum_tolerance}, one is off by {worst:.6g}"
         )
     return probs.div_(sums)
 
@@ -86,7 +84,7 @@ def _check_size(message: SoftPredictions, contract: Contract) -> None:
     got = (message.heads, message.rows, message.classes)
     agreed = (contract.heads, contract.public_batch, contract.classes)
     if got != agreed:
-        raise RemoteProtocolError("shape", f"predictions must be {list(agreed)} [heads, rows, classes], got {list(got)}")
+        raise RemoteProtocolError("shape", f"[heads, rows, classes] must be {list(agreed)}, got {list(got)}")
     expected = payload_bytes(contract, message.encoding)
     if len(message.payload) != expected:
         raise RemoteProtocolError(

@@ -6,7 +6,7 @@ A measure is a function of q and z / T. Most here are closed forms: a formula gi
 faster than autograd, which goes over every step twice, and keeps its digits where autograd of the textbook forms loses
 them: near p = q, where probabilities underflow, where a teacher is exactly 0.
 
-- Each term of a sum is >= 0 and flat at p = q, e.g. w ln w - w + 1 in place of w ln w: where rounding is of second order.
+- Each term of a sum is >= 0 and flat at p = q, e.g. w ln w - w + 1 in place of w ln w: so rounding is of second order.
 - Of a slope g = dD/dp the softmax passes on dD/dz_k = p_k (g_k - sum_j p_j g_j), see `_through_softmax`.
 
 A measure of one's own may as well be plain torch with autograd: one function, and one line in `MEASURES`.

@@ -137,7 +137,7 @@ def _hello(message: pb.Hello) -> Hello:
     contract = _contract(message.contract)
     # Another major version has other contracts; that it is another is what the receiver has to say.
     if message.major == MAJOR and message.contract_sha256 not in ("", contract.digest()):
-        raise RemoteProtocolError("contract", "the contract holds what this version does not know: upgrade the older peer")
+        raise RemoteProtocolError("contract", "the contract holds what this version does not know: upgrade it")
     return Hello(
         major=message.major,
         minor=message.minor,
@@ -152,7 +152,7 @@ def _hello(message: pb.Hello) -> Hello:
 
 def _contract(message: pb.Contract) -> Contract:
     if len(message.public_sha256) != 64 or not HEX.issuperset(message.public_sha256):
-        raise RemoteProtocolError("text", f"public_sha256 must be 64 hexadecimal digits, got {message.public_sha256[:80]!r}")
+        raise RemoteProtocolError("text", f"public_sha256 must be 64 hex digits, got {message.public_sha256[:80]!r}")
     if not 0 < message.temperature < math.inf:
         raise RemoteProtocolError("range", f"temperature must be > 0 and finite, got {message.temperature}")
     return Contract(

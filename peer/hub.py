@@ -179,6 +179,8 @@ class Hub:
         return ids[0] if ids else None
 
     async def _accept(self, stream: Stream) -> None:
+        if self._closing:  # a neighbour that redials on our goodbye would find us up for another moment
+            return
         task = self._spawn(self._converse(stream, dialled=None, ids=[]), "converse")
         await asyncio.wait([task])
 

@@ -56,9 +56,10 @@ class _Pipe:
 
 
 class _MemoryStream:
-    def __init__(self, remote: str, incoming: _Pipe, outgoing: _Pipe) -> None:
+    def __init__(self, remote: str, incoming: _Pipe, outgoing: _Pipe, open_streams: "set[_MemoryStream]") -> None:
         self.remote = remote
-        self._incoming, self._outgoing = incoming, outgoing
+        self._incoming, self._outgoing, self._open_streams = incoming, outgoing, open_streams
+        open_streams.add(self)
 
     async def send(self, frame: Frame) -> None:
         await self._outgoing.put(frame)
@@ -69,6 +70,7 @@ class _MemoryStream:
     async def close(self) -> None:
         await self._outgoing.end(drop=False)
         await self._incoming.end(drop=True)
+        self._open_streams.discard(self)
 
 
 class MemoryTransport:
@@ -85,7 +87,7 @@ class MemoryTransport:
         host, port = parse(address)
         bound = join(host, port or next(self._network.free_ports))
         if bound in self._network.listeners:
-            raise ConfigError(f"cannot listen on {bound}: address in use; stop the other or choose another --listen port")
+            raise ConfigError(f"cannot listen on {bound}: address in use; stop the other or change the --listen port")
         self._network.listeners[bound] = self
         self._addresses.append(bound)
         self._accept = accept
@@ -96,13 +98,10 @@ class MemoryTransport:
         if listener is None:
             raise ConnectionRefusedError(f"cannot reach {address}: nobody listens there")
         there, back = _Pipe(), _Pipe()
-        near = _MemoryStream(address, back, there)
-        self._streams.add(near)
-        listener._serve(_MemoryStream("memory", there, back))
-        return near
+        listener._serve(_MemoryStream("memory", there, back, listener._streams))
+        return _MemoryStream(address, back, there, self._streams)
 
     def _serve(self, stream: _MemoryStream) -> None:
-        self._streams.add(stream)
         task = asyncio.get_running_loop().create_task(self._run_accept(stream))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -113,7 +112,6 @@ class MemoryTransport:
             await self._accept(stream)
         finally:
             await stream.close()
-            self._streams.discard(stream)
 
     async def close(self) -> None:
         for address in self._addresses:
@@ -121,7 +119,6 @@ class MemoryTransport:
         self._addresses.clear()
         for stream in list(self._streams):
             await stream.close()
-        self._streams.clear()
         if self._serving:
             _, late = await asyncio.wait(self._serving, timeout=CLOSE_DEADLINE)
             for task in late:

@@ -1,0 +1,171 @@
+"""The two ends of one gRPC call, as `peer.transport.Stream`s.
+
+Messages pass gRPC as raw bytes and are parsed in `receive`, so that one that is not a frame is refused and counted
+instead of ending the stream.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+
+from edgekd.messages import Frame
+from peer.convert import from_bytes, to_bytes
+from peer.transport import StreamClosedError
+
+CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent
+
+# What gRPC raises once a call has ended, or is cancelled.
+_BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
+
+
+def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    """Run `work` in a task of its own."""
+    return asyncio.get_running_loop().create_task(work)
+
+
+class GrpcStream:
+    """What both ends share. gRPC cancels a call whose reader or writer is cancelled, so these have their own tasks.
+
+    Args:
+        remote: the other side's address.
+        call: gRPC's call or servicer context.
+        open_streams: where the stream is to be found until it is closed.
+    """
+
+    def __init__(self, remote: str, call: Any, open_streams: "set[GrpcStream]") -> None:
+        self.remote = remote
+        self._call, self._open_streams = call, open_streams
+        self._ended = asyncio.get_running_loop().create_future()
+        self._reading: asyncio.Task[bytes | None] | None = None
+        self._writing: asyncio.Task[bool] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # gRPC takes one message at a time
+        open_streams.add(self)
+
+    async def send(self, frame: Frame) -> None:
+        data = to_bytes(frame)
+        async with self._turn:
+            if self._writing is not None:  # its sender may have been cancelled
+                await self._outcome(self._writing)
+            self._writing = start(self._write(data))
+            if not await self._outcome(self._writing):
+                raise self._closed()
+
+    async def receive(self) -> Frame:
+        if self._reading is None:
+            self._reading = start(self._read())
+        data = await self._outcome(self._reading)
+        if data is None:
+            self._end()
+            raise self._closed()
+        self._reading = None
+        return from_bytes(data)
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._end()
+            self._closing = start(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _outcome(self, work: "asyncio.Task[Any]") -> Any:
+        """What `work` returns, unless the stream ends first."""
+        if not self._ended.done():
+            await asyncio.wait({work, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            raise self._closed()
+        return work.result()
+
+    async def _read(self) -> bytes | None:
+        """The next message; None: there is none any more."""
+        try:
+            data = await self._call.read()
+        except _BROKEN:
+            return None
+        return None if data is grpc.aio.EOF else data
+
+    async def _write(self, data: bytes) -> bool:
+        try:
+            await self._call.write(data)
+        except _BROKEN:
+            return False
+        return True
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _closed(self) -> StreamClosedError:
+        return StreamClosedError(f"the stream to {self.remote} has ended")
+
+    async def _close(self) -> None:
+        finishing = start(self._finish())
+        await asyncio.wait({finishing}, timeout=CLOSE_DEADLINE)
+        await self._abandon()
+        for task in (finishing, self._reading, self._writing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        self._open_streams.discard(self)
+
+    async def _finish(self) -> None:
+        """Have what was sent delivered, and the other side know that it is the end."""
+        raise NotImplementedError
+
+    async def _abandon(self) -> None:
+        """Let go of the call, finished or not."""
+        raise NotImplementedError
+
+
+class DialledStream(GrpcStream):
+    """The dialling side's end; the channel is this stream's alone."""
+
+    def __init__(self, address: str, channel: Any, call: Any, open_streams: set[GrpcStream]) -> None:
+        super().__init__(address, call, open_streams)
+        self._channel = channel
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        try:
+            await self._call.done_writing()
+        except _BROKEN:
+            return
+        # The other side's status comes after its last message; what still comes is dropped.
+        more = True
+        while more:
+            reading = self._reading or start(self._read())
+            await asyncio.wait({reading})
+            more, self._reading = reading.result() is not None, None
+
+    async def _abandon(self) -> None:
+        await hang_up(self._channel, self._call)
+
+
+class AcceptedStream(GrpcStream):
+    """The listening side's end; the call's handler returns once `over` is set."""
+
+    def __init__(self, context: Any, open_streams: set[GrpcStream]) -> None:
+        super().__init__(unquote(context.peer()).partition(":")[2], context, open_streams)
+        self.over = asyncio.Event()  # then gRPC sends the status, after what was written
+        self._status_sent = asyncio.Event()
+        context.add_done_callback(lambda _: self._status_sent.set())
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        self.over.set()
+        await self._status_sent.wait()
+
+    async def _abandon(self) -> None:
+        self.over.set()  # where the other side reads no more, gRPC keeps the call until the connection goes
+
+
+async def hang_up(channel: Any, call: Any) -> None:
+    """Cancel `call`, unless it is done, and close its channel."""
+    call.cancel()
+    await call.code()
+    await channel.close()

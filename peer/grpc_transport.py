@@ -1,0 +1,129 @@
+"""Frames over gRPC: one bidirectional stream a pair of peers, and the standard health service beside it."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from edgekd.addresses import address as parse
+from edgekd.addresses import join
+from edgekd.errors import ConfigError
+from peer.binding import check_bindable
+from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, start
+from peer.transport import Accept, Stream
+from peer.wire import peer_pb2
+
+SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
+STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds after which calls that are still there are cancelled
+
+_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+_CLIENT = [
+    *_KEEPALIVE,
+    ("grpc.use_local_subchannel_pool", 1),  # else a dial shares the connection, and the backoff, of the one before
+    ("grpc.initial_reconnect_backoff_ms", 200),  # as `peer/hub.py` redials
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    ("grpc.enable_retries", 0),  # frames are never sent twice
+    ("grpc.enable_http_proxy", 0),  # peers are on one's own network
+    ("grpc.service_config_disable_resolution", 1),  # spares a DNS query
+]
+_SERVER = [
+    *_KEEPALIVE,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # else the clients' pings end in too_many_pings
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),  # else two peers on one port would get every other stream each
+]
+
+
+class GrpcTransport:
+    """A `Transport` over gRPC, without encryption.
+
+    Args:
+        max_message_bytes: longest message that is sent or received; a longer one ends its stream.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._limits = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+        ]
+        self._server: Any = None
+        self._accept: Accept | None = None
+        self._streams: set[GrpcStream] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
+
+    async def listen(self, address: str, accept: Accept) -> str:
+        host, _ = parse(address)
+        check_bindable(address)
+        server = grpc.aio.server(options=[*_SERVER, *self._limits])
+        handler = grpc.stream_stream_rpc_method_handler(self._exchange)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),))
+        servicer = health.aio.HealthServicer()  # serves "" from the start
+        await servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:  # taken since the check
+            raise ConfigError(f"cannot listen on {address}: {error}") from error
+        self._accept, self._server = accept, server
+        await server.start()
+        return join(host, port)
+
+    async def dial(self, address: str, *, timeout: float) -> Stream:
+        channel = grpc.aio.insecure_channel(address, options=[*_CLIENT, *self._limits])
+        call = channel.stream_stream(f"/{SERVICE}/Exchange")()
+        try:
+            await asyncio.wait_for(_answered(call, address), timeout)
+        except asyncio.TimeoutError:
+            await hang_up(channel, call)
+            raise TimeoutError(f"cannot reach {address}: no answer within {timeout:g} s") from None
+        except BaseException:
+            await hang_up(channel, call)
+            raise
+        return DialledStream(address, channel, call, self._streams)
+
+    async def close(self) -> None:
+        closing = [stream.close() for stream in self._streams]
+        if self._server is not None:
+            closing.append(self._server.stop(STOP_GRACE))  # takes no new calls from now on
+        await asyncio.gather(*closing)
+        if self._accepting:
+            _, late = await asyncio.wait(self._accepting, timeout=CLOSE_DEADLINE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _exchange(self, _: Any, context: Any) -> None:
+        try:
+            await context.send_initial_metadata(())  # tells who dialled that a peer is here
+        except grpc.aio.BaseError:  # it has gone again
+            return
+        stream = AcceptedStream(context, self._streams)
+        task = start(self._serve(stream))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        await stream.over.wait()
+
+    async def _serve(self, stream: Stream) -> None:
+        assert self._accept is not None
+        try:
+            await self._accept(stream)
+        finally:
+            await stream.close()
+
+
+async def _answered(call: Any, address: str) -> None:
+    """Wait for the headers that a peer sends at once; OSError if none did."""
+    await call.initial_metadata()
+    code = await call.code() if call.done() else grpc.StatusCode.OK
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        raise ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
+    if code is not grpc.StatusCode.OK:
+        cause = (await call.details() or code.name).rpartition("last error: ")[2].rpartition("remote host: ")[2]
+        raise ConnectionError(f"cannot reach {address}: {cause}")

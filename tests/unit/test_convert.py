@@ -1,0 +1,260 @@
+"""Frames survive the wire, and nothing that a stranger sends raises anything but RemoteProtocolError."""
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekd import messages
+from edgekd.errors import RemoteProtocolError
+from edgekd.messages import Ack, Contract, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
+from peer.convert import MAX_ADDRESS, MAX_DETAIL, MAX_ENCODINGS, from_bytes, from_wire, to_bytes, to_wire
+from peer.wire import peer_pb2 as pb
+
+printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
+counts = st.integers(0, 2**63 - 1)
+shares = st.integers(1, 2**32 - 1)
+rounds = st.integers(0, 2**62 - 1)
+rounds_or_none = st.integers(-1, 2**62 - 1)
+
+contracts = st.builds(
+    Contract,
+    public_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    public_batch=shares,
+    classes=st.integers(2, 2**32 - 1),
+    heads=shares,
+    temperature=st.floats(0, 1e300, exclude_min=True),
+    augment=printable,
+    mode=printable,
+)
+hellos = st.builds(
+    Hello,
+    major=st.integers(0, 2**32 - 1),
+    minor=st.integers(0, 2**32 - 1),
+    id=counts,
+    instance=st.integers(1, 2**63 - 1),
+    contract=contracts,
+    encodings=st.lists(st.sampled_from(Encoding), unique=True).map(tuple),
+    newest_round=rounds_or_none,
+    address=printable,
+)
+frames: st.SearchStrategy[Frame] = st.one_of(
+    hellos,
+    st.builds(
+        SoftPredictions,
+        round=rounds,
+        encoding=st.sampled_from(Encoding),
+        heads=shares,
+        rows=shares,
+        classes=st.integers(2, 2**32 - 1),
+        payload=st.binary(max_size=100),
+    ),
+    st.builds(Ack, round=rounds),
+    st.builds(
+        Heartbeat,
+        step=counts,
+        steps=counts,
+        round=rounds_or_none,
+        done=st.booleans(),
+        accuracy=st.none() | st.floats(0, 1),
+        probe=st.booleans(),
+    ),
+    st.builds(Goodbye, parting=st.sampled_from(Parting), detail=printable),
+)
+
+HELLO = Hello(
+    major=messages.MAJOR,
+    minor=messages.MINOR,
+    id=0,
+    instance=1,
+    contract=Contract(
+        public_sha256="ab" * 32, public_batch=32, classes=10, heads=1, temperature=1.0, augment="crop", mode="sync/1"
+    ),
+    encodings=(Encoding.FLOAT16, Encoding.FLOAT32),
+    newest_round=-1,
+    address="127.0.0.1:7000",
+)
+PREDICTIONS = SoftPredictions(round=0, encoding=Encoding.FLOAT16, heads=1, rows=1, classes=2, payload=b"\0" * 4)
+BEAT = Heartbeat(step=1, steps=2, round=0, done=False)
+
+
+def refusal(message: pb.Frame) -> str:
+    with pytest.raises(RemoteProtocolError) as raised:
+        from_bytes(message.SerializeToString())
+    return raised.value.reason
+
+
+@given(frame=frames)
+@settings(deadline=None)
+def test_every_frame_comes_back_as_it_was(frame: Frame) -> None:
+    assert from_wire(to_wire(frame)) == frame
+    assert from_bytes(to_bytes(frame)) == frame
+
+
+@given(data=st.binary(max_size=300))
+@settings(deadline=None)
+def test_arbitrary_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
+    try:
+        from_bytes(data)
+    except RemoteProtocolError as error:
+        assert error.reason
+        assert "\n" not in str(error)
+
+
+@given(frame=frames, at=st.integers(0, 500), value=st.integers(0, 255), cut=st.booleans())
+@settings(deadline=None)
+def test_damaged_frames_raise_nothing_but_a_refusal(frame: Frame, at: int, value: int, cut: bool) -> None:
+    data = bytearray(to_bytes(frame))
+    at %= len(data) or 1
+    data = data[:at] if cut else data[:at] + bytes([value]) + data[at + 1 :]
+    try:
+        from_bytes(bytes(data))
+    except RemoteProtocolError as error:
+        assert error.reason
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Contract, pb.Contract),
+        (Hello, pb.Hello),
+        (SoftPredictions, pb.SoftPredictions),
+        (Ack, pb.Ack),
+        (Heartbeat, pb.Heartbeat),
+        (Goodbye, pb.Goodbye),
+    ],
+)
+def test_the_proto_mirrors_the_dataclasses_field_for_field(ours: Any, theirs: Any) -> None:
+    names = [f.name for f in theirs.DESCRIPTOR.fields if f.name != "contract_sha256"]
+    assert names == [f.name for f in fields(ours)]
+
+
+def test_bytes_that_are_not_protobuf_are_refused_as_garbled() -> None:
+    with pytest.raises(RemoteProtocolError) as raised:
+        from_bytes(b"\xff\xff\xff")
+    assert raised.value.reason == "garbled"
+
+
+def test_empty_frames_and_frames_of_a_newer_version_are_told_apart() -> None:
+    assert refusal(pb.Frame()) == "empty"
+    with pytest.raises(RemoteProtocolError) as raised:
+        from_bytes(b"\x7a\x02\x08\x01")  # field 15, a message
+    assert raised.value.reason == "unknown"
+
+
+def test_unknown_fields_are_tolerated() -> None:
+    beat = to_wire(BEAT).heartbeat.SerializeToString() + b"\xf8\x7f\x01"  # field 2047, a number
+    assert from_bytes(pb.Frame(heartbeat=pb.Heartbeat.FromString(beat)).SerializeToString()) == BEAT
+
+
+def test_unknown_and_repeated_encodings_in_a_hello_are_dropped_and_the_order_kept() -> None:
+    message = to_wire(HELLO)
+    message.hello.encodings[:] = [77, pb.ENCODING_FLOAT32, 0, pb.ENCODING_FLOAT16, pb.ENCODING_FLOAT32]  # type: ignore[list-item]
+    assert from_wire(message) == replace(HELLO, encodings=(Encoding.FLOAT32, Encoding.FLOAT16))
+
+
+@pytest.mark.parametrize("number", [0, 3, 77])
+def test_predictions_in_an_unknown_encoding_are_refused(number: int) -> None:
+    message = to_wire(PREDICTIONS)
+    message.predictions.encoding = number  # type: ignore[assignment]
+    assert refusal(message) == "encoding"
+
+
+def test_an_unknown_parting_is_a_leaving_one() -> None:
+    message = pb.Frame(goodbye=pb.Goodbye(parting=99, detail="because"))  # type: ignore[arg-type]
+    assert from_wire(message) == Goodbye(parting=Parting.LEAVING, detail="because")
+
+
+@pytest.mark.parametrize(
+    ("frame", "field", "value"),
+    [
+        (HELLO, "id", -1),
+        (HELLO, "instance", 0),
+        (HELLO, "instance", -5),
+        (HELLO, "newest_round", -2),
+        (HELLO, "newest_round", 2**62),
+        (PREDICTIONS, "round", -1),
+        (PREDICTIONS, "round", 2**62),
+        (PREDICTIONS, "heads", 0),
+        (PREDICTIONS, "rows", 0),
+        (PREDICTIONS, "classes", 1),
+        (Ack(round=0), "round", -1),
+        (Ack(round=0), "round", 2**62),
+        (BEAT, "step", -1),
+        (BEAT, "steps", -1),
+        (BEAT, "round", -2),
+        (BEAT, "round", 2**62),
+        (BEAT, "accuracy", -0.1),
+        (BEAT, "accuracy", 1.1),
+        (BEAT, "accuracy", math.nan),
+    ],
+)
+def test_numbers_out_of_range_are_refused(frame: Frame, field: str, value: float) -> None:
+    message = to_wire(frame)
+    setattr(getattr(message, str(message.WhichOneof("kind"))), field, value)
+    assert refusal(message) == "range"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("temperature", math.nan, "range"),
+        ("temperature", math.inf, "range"),
+        ("temperature", 0.0, "range"),
+        ("temperature", -1.0, "range"),
+        ("public_batch", 0, "range"),
+        ("classes", 1, "range"),
+        ("heads", 0, "range"),
+        ("public_sha256", "", "text"),
+        ("public_sha256", "AB" * 32, "text"),
+        ("public_sha256", "g" * 64, "text"),
+        ("augment", "x" * 65, "text"),
+        ("mode", "async\nedgekd: all is well", "text"),
+    ],
+)
+def test_contracts_that_break_a_rule_are_refused(field: str, value: Any, reason: str) -> None:
+    message = to_wire(HELLO)
+    setattr(message.hello.contract, field, value)
+    message.hello.contract_sha256 = ""
+    assert refusal(message) == reason
+
+
+def test_long_and_unprintable_texts_are_refused() -> None:
+    hello = to_wire(HELLO)
+    hello.hello.address = "h" * (MAX_ADDRESS + 1)
+    assert refusal(hello) == "text"
+    assert refusal(pb.Frame(goodbye=pb.Goodbye(detail="x" * (MAX_DETAIL + 1)))) == "text"
+    assert refusal(pb.Frame(goodbye=pb.Goodbye(detail="\x1b[2J"))) == "text"
+
+
+def test_own_details_are_cut_to_what_others_accept() -> None:
+    back = from_bytes(to_bytes(Goodbye(parting=Parting.REFUSED, detail="x" * 10_000)))
+    assert back == Goodbye(parting=Parting.REFUSED, detail="x" * MAX_DETAIL)
+
+
+def test_a_hello_without_end_is_refused() -> None:
+    message = to_wire(HELLO)
+    message.hello.encodings.extend([pb.ENCODING_FLOAT32] * MAX_ENCODINGS)
+    assert refusal(message) == "range"
+
+
+def test_a_hello_without_contract_is_refused() -> None:
+    message = to_wire(HELLO)
+    message.hello.ClearField("contract")
+    assert refusal(message) == "text"
+
+
+def test_a_contract_that_holds_more_than_is_known_here_is_refused_unless_the_major_version_differs() -> None:
+    message = to_wire(HELLO)
+    message.hello.contract_sha256 = "0" * 64
+    assert refusal(message) == "contract"
+    message.hello.major = messages.MAJOR + 1  # for which the receiver has a better reason
+    assert from_wire(message) == replace(HELLO, major=messages.MAJOR + 1)
+
+
+def test_a_whole_number_as_temperature_makes_no_other_contract() -> None:
+    whole = replace(HELLO, contract=replace(HELLO.contract, temperature=2))
+    assert from_bytes(to_bytes(whole)) == whole
