@@ -22,10 +22,10 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from edgekd.errors import ConfigError
 
-Measure = Callable[[Tensor, Tensor], Tensor]  # q, z / T, both [batch, classes], float32 or float64 -> [batch]
-Formula = Callable[
-    [Tensor, Tensor], tuple[Tensor, Tensor]
-]  # the same -> value [batch], dvalue/d(z / T) [batch, classes]
+# q and z / T, both [batch, classes], float32 or float64 -> [batch]
+Measure = Callable[[Tensor, Tensor], Tensor]
+# the same -> the value [batch] and its gradient by z / T [batch, classes]
+Formula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _ClosedForm(torch.autograd.Function):

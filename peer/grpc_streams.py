@@ -17,6 +17,7 @@ from peer.convert import from_bytes, to_bytes
 from peer.transport import StreamClosedError
 
 CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent
+LAST_WORD = 0.25  # seconds that the dialling side has to answer the last frame by closing too
 
 # What gRPC raises once a call has ended, or is cancelled.
 _BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
@@ -60,16 +61,13 @@ class GrpcStream:
             self._reading = start(self._read())
         data = await self._outcome(self._reading)
         if data is None:
-            self._end()
+            self._begin_close()
             raise self._closed()
         self._reading = None
         return from_bytes(data)
 
     async def close(self) -> None:
-        if self._closing is None:
-            self._end()
-            self._closing = start(self._close())
-        await asyncio.shield(self._closing)
+        await asyncio.shield(self._begin_close())
 
     async def _outcome(self, work: "asyncio.Task[Any]") -> Any:
         """What `work` returns, unless the stream ends first."""
@@ -94,9 +92,11 @@ class GrpcStream:
             return False
         return True
 
-    def _end(self) -> None:
-        if not self._ended.done():
+    def _begin_close(self) -> "asyncio.Task[None]":
+        if self._closing is None:
             self._ended.set_result(None)
+            self._closing = start(self._close())
+        return self._closing
 
     def _closed(self) -> StreamClosedError:
         return StreamClosedError(f"the stream to {self.remote} has ended")
@@ -110,6 +110,15 @@ class GrpcStream:
                 task.cancel()
                 await asyncio.wait({task})
         self._open_streams.discard(self)
+
+    async def _drain(self) -> None:
+        """Drop what still comes, up to the end."""
+        while True:
+            self._reading = self._reading or start(self._read())
+            await asyncio.wait({self._reading})
+            if self._reading.result() is None:
+                return
+            self._reading = None
 
     async def _finish(self) -> None:
         """Have what was sent delivered, and the other side know that it is the end."""
@@ -134,12 +143,7 @@ class DialledStream(GrpcStream):
             await self._call.done_writing()
         except _BROKEN:
             return
-        # The other side's status comes after its last message; what still comes is dropped.
-        more = True
-        while more:
-            reading = self._reading or start(self._read())
-            await asyncio.wait({reading})
-            more, self._reading = reading.result() is not None, None
+        await self._drain()  # the other side's status comes after its last message
 
     async def _abandon(self) -> None:
         await hang_up(self._channel, self._call)
@@ -157,8 +161,13 @@ class AcceptedStream(GrpcStream):
     async def _finish(self) -> None:
         if self._writing is not None:
             await asyncio.wait({self._writing})
+        # A status that crosses a message of the other side makes gRPC drop, over there, what has not been read yet: the
+        # Goodbye. So the other side, which closes once it has read that, goes first.
+        draining = start(self._drain())
+        await asyncio.wait({draining}, timeout=LAST_WORD)
         self.over.set()
         await self._status_sent.wait()
+        await asyncio.wait({draining})
 
     async def _abandon(self) -> None:
         self.over.set()  # where the other side reads no more, gRPC keeps the call until the connection goes

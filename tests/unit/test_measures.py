@@ -27,6 +27,11 @@ def value_and_gradient(measure: str, q: Tensor, z: Tensor, temperature: float = 
     return value.detach(), torch.autograd.grad(value.sum(), z)[0]
 
 
+def rounding(value: float) -> float:
+    """What float64 rounding of p and q does to a value near p = q: eps times the gradient, which goes as the root."""
+    return 1e-15 * math.sqrt(value) + 1e-28
+
+
 def reference(case: dict[str, Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     q = torch.tensor([[float(x) for x in case["teacher_probs"]]], dtype=dtype)
     return q, torch.tensor([case["student_logits"]], dtype=dtype)
@@ -67,7 +72,7 @@ def pairs(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 def test_bounded_measures_are_ordered_half_td_js_sed_js_over_ln_2_td(pair: tuple[Tensor, Tensor]) -> None:
     js, td, sed = (dissimilarity(m, *pair).item() for m in ("js", "td", "sed"))
     chain = [0.0, td / 2, js, sed, js / math.log(2), td, 1.0]
-    assert all(low <= high * (1 + 1e-9) + 1e-28 for low, high in pairwise(chain)), chain
+    assert all(low <= high * (1 + 1e-12) + rounding(high) for low, high in pairwise(chain)), chain
 
 
 @given(pairs())
@@ -84,7 +89,7 @@ def test_js_td_sed_and_mse_are_symmetric(pair: tuple[Tensor, Tensor]) -> None:
     p = F.softmax(z, dim=-1)
     for measure in ("js", "td", "sed", "mse"):
         there, back = dissimilarity(measure, q, z), dissimilarity(measure, p, q.log())
-        torch.testing.assert_close(there, back, rtol=1e-9, atol=1e-26)
+        torch.testing.assert_close(there, back, rtol=1e-9, atol=rounding(back.item()))
 
 
 @given(pairs())
