@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py [--blocks N] [--steps N]
 
-The neighbours are replayed by a process of their own, which answers each round with ready-made predictions, so they cost
-next to no core. Blocks of steps with and without the network take turns; the ratio is the median over pairs of blocks.
+The neighbours are replayed by a process of their own, which answers each round with ready-made predictions, so they
+cost next to no core. Blocks of steps with and without the network take turns; the ratio is the median over pairs of blocks.
 Targets (DESIGN section 10): ratio >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x classes x 2.
 """
 
@@ -132,12 +132,12 @@ def main() -> None:
     ours.send("end")
     neighbours.join()
     low, high = min(ratios), max(ratios)
-    print(f"lessons in {reached.lessons} of {reached.steps} steps, fresh in {reached.fresh_lessons}, waits {reached.waits}")
+    print(f"{reached.steps} steps, {reached.lessons} lessons, {reached.fresh_lessons} fresh, {reached.waits} waits")
     print(f"steps/s with the network / without: median {statistics.median(ratios):.3f} (from {low:.3f} to {high:.3f})")
     for rows, classes in ((32, 10), (256, 397)):
         frame = encode(torch.randn(1, rows, classes).log_softmax(-1), 10**6, Encoding.FLOAT16)
         sent = len(to_wire(frame).SerializeToString()) + FRAMING
-        print(f"{rows} x {classes}: {sent} bytes a broadcast and neighbour, {sent / (rows * classes * 2):.3f} x rows x classes x 2")
+        print(f"{rows} x {classes}: {sent} bytes a broadcast, {sent / (rows * classes * 2):.3f} x rows x classes x 2")
 
 
 if __name__ == "__main__":

@@ -74,9 +74,7 @@ def decode(message: SoftPredictions, contract: Contract) -> Tensor:
     sums = probs.sum(dim=-1, keepdim=True)
     worst = float((sums - 1.0).abs().max())
     if worst > layout.sum_tolerance:
-        raise RemoteProtocolError(
-            "sum", f"rows must sum to 1 within {layout.sum_tolerance}, one is off by {worst:.6g}"
-        )
+        raise RemoteProtocolError("sum", f"rows must sum to 1 within {layout.sum_tolerance}, one is off by {worst:.6g}")
     return probs.div_(sums)
 
 

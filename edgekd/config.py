@@ -44,12 +44,19 @@ class DataConfig:
     data: str = _setting("digits", "common data set: digits, cifar10, sun397 or folder:PATH (one subfolder a class)")
     limit: int | None = _setting(None, "use only N images of the data set, drawn with the data seed")
     size: int | None = _setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
-    private: str | None = _setting(None, "a box's own labelled images, folder:PATH; goes with --public, instead of --data")
+    private: str | None = _setting(
+        None, "a box's own labelled images, folder:PATH; goes with --public, instead of --data"
+    )
     public: str | None = _setting(None, "the group's public file, made by `edgekd public` or `edgekd split`")
-    eval: str | None = _setting(None, "labelled images to evaluate on, folder:PATH; default: a tenth of the private ones")
+    eval: str | None = _setting(
+        None, "labelled images to evaluate on, folder:PATH; default: a tenth of the private ones"
+    )
     clients: int = _setting(3, "how many peers share the data set")
     iid: bool = _setting(False, "split alike: shuffle and cut evenly")
-    gamma: float | None = _setting(None, "skewed split (the default, with 15, sun397 10): a client is 1 + G times likelier to get its primary labels")
+    gamma: float | None = _setting(
+        None,
+        "skewed split (the default, with 15, sun397 10): a client is 1 + G times likelier to get its primary labels",
+    )
     dirichlet: float | None = _setting(None, "split by label shares drawn from Dirichlet(B)")
     primary: int | None = _setting(None, "skewed split: every client draws so many primary labels of its own")
     eval_fraction: float = _setting(0.1, "share of all images that everybody is evaluated on")
@@ -59,11 +66,23 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check_choices(self)
         kind = self.data.partition(":")[0]
-        _require(kind in ("digits", "cifar10", "sun397", "folder"), "data must be digits, cifar10, sun397 or folder:PATH", self.data)
+        _require(
+            kind in ("digits", "cifar10", "sun397", "folder"),
+            "data must be digits, cifar10, sun397 or folder:PATH",
+            self.data,
+        )
         _require(self.limit is None or self.limit >= 1, "limit must be >= 1", self.limit)
         _require(self.size is None or self.size >= 8, "size must be >= 8 pixels", self.size)
         _require(self.clients >= 1, "clients must be >= 1", self.clients)
-        chosen = [n for n, on in (("iid", self.iid), ("gamma", self.gamma is not None), ("dirichlet", self.dirichlet is not None)) if on]
+        chosen = [
+            n
+            for n, on in (
+                ("iid", self.iid),
+                ("gamma", self.gamma is not None),
+                ("dirichlet", self.dirichlet is not None),
+            )
+            if on
+        ]
         _require(len(chosen) <= 1, "choose one of iid, gamma and dirichlet", " and ".join(chosen))
         _require(self.gamma is None or self.gamma >= 0, "gamma must be >= 0", self.gamma)
         _require(self.dirichlet is None or self.dirichlet > 0, "dirichlet must be > 0", self.dirichlet)
@@ -71,7 +90,9 @@ class DataConfig:
         for name in ("eval_fraction", "public_fraction"):
             _require(0 < getattr(self, name) < 1, f"{name} must be in (0, 1)", getattr(self, name))
         if (self.private is None) != (self.public is None):
-            raise ConfigError("--private and --public go together: a box's own images need the group's public file and the other way round")
+            raise ConfigError(
+                "--private and --public go together: own images need the group's public file and the other way round"
+            )
         for name in ("private", "eval"):
             value = getattr(self, name)
             _require(value is None or value.startswith("folder:"), f"{name} must be folder:PATH", value)
@@ -88,15 +109,21 @@ class DistillConfig:
     temperature_scaling: bool = _setting(False, "multiply the distillation loss by temperature squared")
     kd_weight: float = _setting(1.0, "multiplies the distillation loss, > 0")
     kd_warmup: int = _setting(0, "steps over which the distillation weight grows from 0")
-    kd_scale: str = _setting("matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw"))
+    kd_scale: str = _setting(
+        "matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw")
+    )
     kd_reduction: str = _setting("mean", "of the distillation loss over the batch", ("mean", "sum"))
-    balance: str = _setting("on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off"))
+    balance: str = _setting(
+        "on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off")
+    )
 
     def __post_init__(self) -> None:
         _check_choices(self)
         _require(0 <= self.alpha <= 1, "alpha must be in (0, 1]", self.alpha)
         if self.alpha == 0:
-            raise ConfigError("alpha 0 uses no labels at all: it needs a second head, which this version does not have; use alpha > 0")
+            raise ConfigError(
+                "alpha 0 uses no labels at all: it needs a second head, which this version does not have; use alpha > 0"
+            )
         _require(self.temperature > 0, "temperature must be > 0", self.temperature)
         _require(self.kd_weight > 0, "kd_weight must be > 0", self.kd_weight)
         _require(self.kd_warmup >= 0, "kd_warmup must be >= 0", self.kd_warmup)
@@ -106,8 +133,12 @@ class DistillConfig:
 class ModelConfig:
     """The network."""
 
-    model: str = _setting("resnet18", "torchvision classifier; in run and simulate also a list, one a client: resnet18,mobilenet_v3_small")
-    weights: str | None = _setting(None, "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits")
+    model: str = _setting(
+        "resnet18", "torchvision classifier; in run and simulate also a list, one a client: resnet18,mobilenet_v3_small"
+    )
+    weights: str | None = _setting(
+        None, "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits"
+    )
 
     def for_client(self, id: int) -> str:
         """The name of client `id`'s network; a list is dealt out in turn."""
@@ -126,7 +157,9 @@ class TrainConfig:
     momentum: float = _setting(0.9, "of SGD")
     weight_decay: float = _setting(5e-4, "of SGD")
     schedule: str = _setting("onecycle", "of the learning rate", ("onecycle", "cosine", "constant"))
-    augment: str | None = _setting(None, "by whole pixels; default: what the data set bears (digits: crop)", ("none", "crop", "crop+flip"))
+    augment: str | None = _setting(
+        None, "by whole pixels; default: what the data set bears (digits: crop)", ("none", "crop", "crop+flip")
+    )
     precision: str = _setting("float32", "of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = _setting(1, "torch threads a peer")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
@@ -139,7 +172,9 @@ class TrainConfig:
         for name in ("steps", "eval_every", "checkpoint_every", "seed", "weight_decay"):
             _require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
         for name in ("batch", "public_batch"):
-            _require(getattr(self, name) >= 2, f"{name} must be >= 2 (batch norm needs two images)", getattr(self, name))
+            _require(
+                getattr(self, name) >= 2, f"{name} must be >= 2 (batch norm needs two images)", getattr(self, name)
+            )
         _require(self.threads >= 1, "threads must be >= 1", self.threads)
         _require(self.lr is None or self.lr > 0, "lr must be > 0", self.lr)
         _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
@@ -149,8 +184,12 @@ class TrainConfig:
 class ExchangeConfig:
     """How peers exchange predictions (DESIGN sections 2 and 8)."""
 
-    sync: float | None = _setting(None, "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)")
-    wait_for: int | None = _setting(None, "neighbours that are up before the first step; default: all in run and with --sync, 0 in peer")
+    sync: float | None = _setting(
+        None, "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)"
+    )
+    wait_for: int | None = _setting(
+        None, "neighbours that are up before the first step; default: all in run and with --sync, 0 in peer"
+    )
     broadcast_every: int = _setting(1, "steps between broadcasts")
     max_age: int = _setting(64, "steps for which a neighbour's predictions serve")
     linger: float | None = _setting(None, "seconds to go on teaching others when done; default 60 (run: no limit)")
@@ -179,7 +218,9 @@ class Config:
     @property
     def weights(self) -> str:
         """``none``, ``imagenet`` or a file; drawn from the data set where nothing was said."""
-        return self.model.weights or ("none" if self.data.private is None and self.data.data == "digits" else "imagenet")
+        return self.model.weights or (
+            "none" if self.data.private is None and self.data.data == "digits" else "imagenet"
+        )
 
     @property
     def peak_lr(self) -> float:
@@ -261,7 +302,8 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: the file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tables
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

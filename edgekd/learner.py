@@ -1,7 +1,7 @@
 """A learner: one network, its private shard and the public set. A state machine without I/O, clocks or threads.
 
-Each step is `teach` (where a broadcast is due), `study`, `learn`; the caller carries the predictions. The simulation, the
-peer's process and the tests all drive it so.
+Each step is `teach` (where a broadcast is due), `study`, `learn`; the caller carries the predictions. The simulation,
+the peer's process and the tests all drive it so.
 """
 
 import hashlib
@@ -194,7 +194,7 @@ class Learner:
         return logits.float()
 
     def _public_logits(self, round: int) -> Tensor:
-        """Logits of a public batch, with the batch's own statistics; the running ones stay what private images made them."""
+        """Logits of a public batch, with the batch's own statistics; the running ones stay as they are."""
         images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
         with seeded(self._seed("public", round), self.device), frozen_statistics(self.model):
             return self._forward(normalise(images))
@@ -203,7 +203,10 @@ class Learner:
         """This step's images and labels: consecutive cuts of one epoch's order after another's."""
         size, count = self.config.train.batch, len(self._private.labels)
         wanted = torch.arange(self.step * size, (self.step + 1) * size)
-        parts = [self._epoch(epoch)[wanted[wanted // count == epoch] % count] for epoch in (wanted // count).unique().tolist()]
+        parts = [
+            self._epoch(epoch)[wanted[wanted // count == epoch] % count]
+            for epoch in (wanted // count).unique().tolist()
+        ]
         chosen = torch.cat(parts)
         return self._private.images[chosen].to(self.device), self._private.labels[chosen].to(self.device)
 
@@ -216,7 +219,7 @@ class Learner:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch norm in training mode uses the batch's statistics and, in this block, does not add them to the running ones."""
+    """In this block batch norm in training mode does not add the batch's statistics to the running ones."""
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False

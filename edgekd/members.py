@@ -81,7 +81,7 @@ def differences(ours: Hello, theirs: Hello) -> list[str]:
     differing = ours.contract.differences(theirs.contract)
     if not set(ours.encodings) & set(theirs.encodings):
         differing.append(
-            f"encodings: {', '.join(ours.encodings)} here, {', '.join(theirs.encodings) or 'none that is known here'} there"
+            f"encodings: {', '.join(ours.encodings)} here, {', '.join(theirs.encodings) or 'none known here'} there"
         )
     return differing
 
@@ -98,4 +98,3 @@ def first_stays(*, first_dialled_by: int, second_dialled_by: int) -> bool:
 def is_plausible(round: int, published: int) -> bool:
     """Whether a neighbour may speak of `round`, this peer having published up to `published` (-1: nothing yet)."""
     return published < 0 or round <= published + AHEAD
-

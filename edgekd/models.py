@@ -59,7 +59,9 @@ def _cut_last_layer(network: nn.Module, name: str) -> int:
     """Put an identity in the place of the last linear layer, and say how many features went into it."""
     path = next((p for p, m in reversed(list(network.named_modules())) if isinstance(m, nn.Linear)), None)
     if path is None or getattr(network, "aux_logits", False):
-        raise ConfigError(f"model {name} does not end in one linear layer, so it cannot be given our heads; try resnet18")
+        raise ConfigError(
+            f"model {name} does not end in one linear layer, so it cannot be given our heads; try resnet18"
+        )
     parent, _, leaf = path.rpartition(".")
     layer = network.get_submodule(path)
     assert isinstance(layer, nn.Linear)

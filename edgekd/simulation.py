@@ -12,7 +12,8 @@ import torch
 from edgekd.codec import decode, encode
 from edgekd.config import Config
 from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_data
-from edgekd.learner import Accuracy, Learner, Losses
+from edgekd.evaluation import Accuracy
+from edgekd.learner import Learner, Losses
 from edgekd.messages import Contract, Encoding, Lesson
 from edgekd.schedule import is_due, lockstep_round
 from edgekd.summary import PeerSummary, Summary
@@ -117,7 +118,9 @@ def is_evaluated(steps_done: int, config: Config) -> bool:
     return steps_done == config.train.steps or (every > 0 and steps_done % every == 0)
 
 
-def _summary(learner: Learner, data: PeerData, accuracy: Accuracy | None, alone: bool, sent: int, every: int) -> PeerSummary:
+def _summary(
+    learner: Learner, data: PeerData, accuracy: Accuracy | None, alone: bool, sent: int, every: int
+) -> PeerSummary:
     steps = learner.step
     return PeerSummary(
         id=learner.id,

@@ -1,4 +1,4 @@
-"""What a run has reached, as data: each peer's accuracy, the lone and pooled baselines, and the share of the gap closed."""
+"""What a run has reached, as data: each peer's accuracy, the lone and pooled baselines, the share of the gap closed."""
 
 import statistics
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerSummary:
-    """One peer at its end. Accuracies are fractions in [0, 1] of the evaluation set, bytes those of frames' payloads."""
+    """One peer at its end. Accuracies are fractions in [0, 1] of the evaluation set, bytes those of payloads."""
 
     id: int
     accuracy: float | None  # None: it was stopped before its first evaluation
@@ -47,7 +47,7 @@ class Summary:
 
     @property
     def gap_closed(self) -> float | None:
-        """(together - alone) / (pooled - alone), alone and pooled trained without balance; None where there is no gap."""
+        """(together - alone) / (pooled - alone), alone and pooled without balance; None where there is no gap."""
         alone = self.baseline.mean_accuracy if self.baseline else None
         if alone is None or self.pooled is None or self.mean_accuracy is None or self.pooled <= alone:
             return None

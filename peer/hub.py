@@ -252,7 +252,9 @@ class Hub:
                 self._drop(old, Goodbye(parting=Parting.DUPLICATE))
             elif await self._is_alive(old):
                 where = old.hello.address or old.stream.remote
-                return self._turn_away("id", f"peer {hello.id} already runs at {where}; stop it or choose another --id", stream)
+                return self._turn_away(
+                    "id", f"peer {hello.id} already runs at {where}; stop it or choose another --id", stream
+                )
             else:
                 self._drop(old, None)
         return None

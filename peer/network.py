@@ -96,7 +96,7 @@ class Network:
         return arrivals
 
     def wait_until(self, holds: Callable[[], bool], *, timeout: float, stop: Callable[[], bool]) -> bool:
-        """Wait until `holds()`, asked again after every change; False if `timeout` seconds passed or `stop()` came first."""
+        """Wait until `holds()`, asked after every change; False if `timeout` seconds passed or `stop()` came first."""
         deadline = time.monotonic() + timeout
         while not stop():
             with self._changed:

@@ -14,7 +14,8 @@ from torch import Tensor
 from edgekd.board import Board
 from edgekd.config import Config
 from edgekd.datasets import PeerData
-from edgekd.learner import Accuracy, Learner, Losses
+from edgekd.evaluation import Accuracy
+from edgekd.learner import Learner, Losses
 from edgekd.messages import Goodbye, Heartbeat, Lesson, Parting
 from edgekd.schedule import Rounds, is_due, lockstep_round
 from edgekd.simulation import is_evaluated
@@ -163,7 +164,9 @@ class Node:
         timeout = float("inf") if self._lockstep else START_TIMEOUT
         if not self.network.wait_until(there, timeout=timeout, stop=self._stop) and not self._stop():
             up = sum(member.up for member in self.network.members)
-            log.warning("%d of %d neighbours are up after %.0f s; training begins without the others", up, wanted, timeout)
+            log.warning(
+                "%d of %d neighbours are up after %.0f s; training begins without the others", up, wanted, timeout
+            )
 
     def _train(self) -> None:
         began = time.monotonic()
@@ -262,7 +265,7 @@ class Node:
 
     def _record(self, lesson: Lesson | None) -> None:
         assert self._losses is not None
-        record = {
+        record: dict[str, Any] = {
             "step": self.learner.step,
             "round": self._rounds.published,
             "lesson": lesson.round if lesson else None,

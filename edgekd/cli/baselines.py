@@ -1,4 +1,4 @@
-"""What the peers reach without one another: each alone, and one model on all shards together. Side by side on the cores."""
+"""What the peers reach without one another: each alone, and one model on all shards; side by side on the cores."""
 
 import multiprocessing
 import os

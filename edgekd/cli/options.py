@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgekd.config import SECTIONS, Config, from_mapping, read_toml, setting_type
+from edgekd.config import SECTIONS, from_mapping, read_toml, setting_type
 
 Command = Callable[..., Any]
 
@@ -39,15 +39,14 @@ def settings(
                     tables.setdefault(section, {})[f.name] = value
             return command(config=from_mapping(tables), **given)
 
+        wrapped: Command = wrapper
         for section, f in reversed(fields):
-            wrapper = _option(section, f)(wrapper)
+            wrapped = _option(section, f)(wrapped)
         return click.option(
             "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win over them."
-        )(wrapper)
+        )(wrapped)
 
     return decorate
-
-
 
 
 def _beside(path: Path) -> Path | None:

@@ -49,8 +49,12 @@ class _Stop:
 @settings("data", "distill", "model", "train", "exchange")
 @click.option("--id", type=click.IntRange(min=0), required=True, help="Which peer of the group this is, from 0.")
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
-@click.option("--peers", default="", metavar="HOST:PORT,...", help="The neighbours; one's own address may be among them.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]")
+@click.option(
+    "--peers", default="", metavar="HOST:PORT,...", help="The neighbours; one's own address may be among them."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
 def command(
@@ -80,19 +84,18 @@ def command(
     if as_json:
         _print_json({"event": "summary", **summary.to_mapping()})
         return
-    from rich.console import Console
+    from edgekd.cli.tables import peer_line
 
-    from edgekd.cli.tables import results_table
-
-    Console().print(results_table(summary))
-    print(f"results in {folder}")
+    print(f"{peer_line(summary)}; results in {folder}")
 
 
 def _check_id(config: Config, id: int) -> None:
     if config.data.private is None and id >= config.data.clients:
         raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
     if config.data.private is None and len(config.model.model.split(",")) not in (1, config.data.clients):
-        raise ConfigError(f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}")
+        raise ConfigError(
+            f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}"
+        )
 
 
 def _with_defaults(config: Config, neighbours: int) -> Config:
@@ -104,7 +107,14 @@ def _with_defaults(config: Config, neighbours: int) -> Config:
 
 
 def _make_node(
-    config: Config, id: int, listen: str | None, peers: tuple[str, ...], out: Path, stop: _Stop, as_json: bool, resume: bool
+    config: Config,
+    id: int,
+    listen: str | None,
+    peers: tuple[str, ...],
+    out: Path,
+    stop: _Stop,
+    as_json: bool,
+    resume: bool,
 ) -> Any:
     import torch
 

@@ -32,8 +32,12 @@ class PeerDiedError(EdgeKDError):
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
-@click.option("--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
+)
+@click.option(
+    "--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with."
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
 def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
     """Start N peers on this machine, each a process of its own, and let them teach one another."""
@@ -97,7 +101,9 @@ def _check_before(config: Config) -> None:
 
     names = config.model.model.split(",")
     if len(names) not in (1, config.data.clients):
-        raise ConfigError(f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}")
+        raise ConfigError(
+            f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}"
+        )
     choose_device(config.train.device)
     open_common(config.data, config.train.augment, config.data_seed)
     with torch.random.fork_rng(devices=[]):

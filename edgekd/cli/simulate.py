@@ -21,7 +21,9 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
 def command(config: Config, out: Path | None, as_json: bool) -> None:
     """Run all learners in one process, in lockstep: what synchronous peers do, bit for bit."""
@@ -36,7 +38,10 @@ def command(config: Config, out: Path | None, as_json: bool) -> None:
 
     def show(report: StepReport) -> None:
         if report.accuracy is not None and not as_json:
-            print(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}", flush=True)
+            print(
+                f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}",
+                flush=True,
+            )
 
     summary = replace(simulate(config, show), seconds=time.monotonic() - began)
     content = json.dumps(summary.to_mapping(), indent=2)

@@ -36,6 +36,13 @@ class _Column:
     summary: Summary
 
 
+def peer_line(summary: Summary) -> str:
+    """What one peer has reached, in a line."""
+    (peer,) = summary.peers
+    images = f"{peer.evaluation_samples} images, {peer.lessons} lessons in {peer.steps} steps"
+    return f"peer {peer.id}: accuracy {accuracy_text(peer)} on {images}, {bytes_text(peer.bytes_sent)} sent"
+
+
 def results_table(summary: Summary) -> Table:
     """A row a peer, then mean and standard deviation over the peers."""
     columns = [_Column("accuracy alone", summary.baseline)] if summary.baseline else []
@@ -81,7 +88,9 @@ def _caption(summary: Summary) -> str:
     lines = [f"± is the standard error of an accuracy on {samples} evaluation images."]
     if summary.pooled is not None:
         error = standard_error(summary.pooled, samples)
-        lines.append(f"Pooled (one model, all shards, what sharing the data would give): {summary.pooled:.3f} ± {error:.3f}.")
+        lines.append(
+            f"Pooled (one model, all shards, what sharing the data would give): {summary.pooled:.3f} ± {error:.3f}."
+        )
     if summary.gap_closed is not None:
         lines.append(f"Share of the gap between alone and pooled that was closed: {summary.gap_closed:.0%}.")
     return "\n".join(lines)

@@ -55,10 +55,14 @@ def test_private_class_that_the_public_file_does_not_know_is_named_with_those_it
     spawn: Any, tmp_path: Path
 ) -> None:
     shared = pictures(tmp_path / "shared", "cat", "dog", count=40)
-    made = spawn("public", shared / "cat", shared / "dog", "--classes", "cat,dog", "--size", 16, "-o", "public.safetensors")
+    made = spawn(
+        "public", shared / "cat", shared / "dog", "--classes", "cat,dog", "--size", 16, "-o", "public.safetensors"
+    )
     assert made.wait() == 0, made.err
     pictures(tmp_path / "own", "cat", "fish")
-    line = fails(spawn("peer", "--id", 0, "--private", "folder:own", "--public", "public.safetensors", "--weights", "none"))
+    line = fails(
+        spawn("peer", "--id", 0, "--private", "folder:own", "--public", "public.safetensors", "--weights", "none")
+    )
     assert "fish" in line
     assert "cat, dog" in line
 
@@ -68,10 +72,26 @@ def test_empty_folder_is_an_error(spawn: Any, tmp_path: Path) -> None:
     assert "empty" in fails(spawn("simulate", "--data", "folder:empty", "--weights", "none"))
 
 
-def test_unreadable_picture_is_named_and_skipped_and_only_unreadable_ones_are_an_error(spawn: Any, tmp_path: Path) -> None:
+def test_unreadable_picture_is_named_and_skipped_and_only_unreadable_ones_are_an_error(
+    spawn: Any, tmp_path: Path
+) -> None:
     folder = pictures(tmp_path / "photos", "cat", "dog", count=30)
     (folder / "cat" / "3.png").write_bytes(b"no picture at all")
-    small = ["--size", 16, "--weights", "none", "--steps", 1, "--batch", 4, "--public-batch", 4, "--clients", 2, "--iid"]
+    small = [
+        "--size",
+        16,
+        "--weights",
+        "none",
+        "--steps",
+        1,
+        "--batch",
+        4,
+        "--public-batch",
+        4,
+        "--clients",
+        2,
+        "--iid",
+    ]
     fine = spawn("simulate", "--data", "folder:photos", *small)
     assert fine.wait() == 0, fine.err
     assert any("3.png" in line for line in fine.err)

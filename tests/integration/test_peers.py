@@ -32,9 +32,7 @@ def is_free(port: int) -> bool:
         return probe.bind(("127.0.0.1", port)) is None
 
 
-@pytest.mark.parametrize(
-    ("measure", "combine", "order"), [("kl", "average", (2, 0, 1)), ("sed", "sum", (1, 2, 0))]
-)
+@pytest.mark.parametrize(("measure", "combine", "order"), [("kl", "average", (2, 0, 1)), ("sed", "sum", (1, 2, 0))])
 def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     spawn: Any, ports: Any, tmp_path: Path, measure: str, combine: str, order: tuple[int, ...]
 ) -> None:
@@ -127,7 +125,9 @@ def test_peer_of_another_contract_is_refused_and_both_say_why(spawn: Any, ports:
 
 
 def test_box_with_its_own_files_learns_from_another(spawn: Any, ports: Any, tmp_path: Path) -> None:
-    split = spawn("split", "--data", "digits", "--limit", 300, "--clients", 2, "--gamma", 5, "--out", tmp_path / "shards")
+    split = spawn(
+        "split", "--data", "digits", "--limit", 300, "--clients", 2, "--gamma", 5, "--out", tmp_path / "shards"
+    )
     assert split.wait() == 0
     addresses, processes = ports(2), []
     for id in range(2):

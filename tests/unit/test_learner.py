@@ -125,7 +125,7 @@ def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> No
     counts = torch.zeros(5, dtype=torch.int64)
     for step in range(5):  # 5 batches of 8 out of 5 images: 8 epochs
         learner.step = step
-        images, labels = learner._private_batch()
+        images, _ = learner._private_batch()
         assert images.shape == (8, 3, 32, 32)
         matches = (images[:, None] == few.private.images[None]).flatten(2).all(-1)
         counts += matches.sum(0)
