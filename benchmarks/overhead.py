@@ -3,7 +3,8 @@
     python benchmarks/overhead.py [--blocks N] [--steps N]
 
 The neighbours are replayed by a process of their own, which answers each round with ready-made predictions, so they
-cost next to no core. Blocks of steps with and without the network take turns; the ratio is the median over pairs of blocks.
+cost next to no core. Blocks of steps with and without the network take turns; the ratio is the median over
+pairs of blocks.
 Targets (DESIGN section 10): ratio >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x classes x 2.
 """
 
@@ -53,9 +54,11 @@ def predictions(contract: Contract) -> torch.Tensor:
 
 def neighbour(id: int, contract: Contract, ready: torch.Tensor) -> Hub:
     def answer(arrival: Arrival) -> None:
-        hub.publish(encode(ready, arrival.round, Encoding.FLOAT16))
+        hub.publish(arrival.round, ready)
 
-    hub = Hub(GrpcTransport(LIMIT), hello(id, contract), peers=(), lockstep=False, deliver=answer)
+    hub = Hub(
+        GrpcTransport(LIMIT), hello(id, contract), peers=(), lockstep=False, encoding=Encoding.FLOAT16, deliver=answer
+    )
     return hub
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from edgekd.codec import decode
+from edgekd.codec import decode, encode
 from edgekd.errors import RemoteProtocolError
 from edgekd.members import (
     DOWN_AFTER,
@@ -31,7 +31,7 @@ from edgekd.members import (
     is_silent,
     joined,
 )
-from edgekd.messages import Ack, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
+from edgekd.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
 from edgekd.outbox import Outbox
 from edgekd.schedule import Rounds
 from peer.transport import Stream, StreamClosedError, Transport
@@ -62,6 +62,7 @@ class _Connection:
     hello: Hello  # the neighbour's
     dialled_by: int  # the id of the side that dialled
     outbox: Outbox
+    encoding: Encoding  # of what it is sent: one that it can read
     wake: asyncio.Event = field(default_factory=asyncio.Event)  # there is something to send
     control: list[Frame] = field(default_factory=list)  # to be sent before predictions
     heard: asyncio.Event = field(default_factory=asyncio.Event)  # something came
@@ -76,6 +77,7 @@ class Hub:
         hello: what this peer says of itself; its newest round is kept up to date.
         peers: "HOST:PORT" of the neighbours to dial; one's own address among them is fine.
         lockstep: synchronous mode: predictions are queued, never replaced.
+        encoding: of the predictions it sends, to whoever can read it.
         deliver: called on the loop with each `Arrival`.
         changed: called on the loop whenever `members`, `rounds` or `refused` have changed.
     """
@@ -87,13 +89,14 @@ class Hub:
         *,
         peers: tuple[str, ...],
         lockstep: bool,
+        encoding: Encoding,
         deliver: Callable[[Arrival], None],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
-        self._lockstep, self._deliver, self._changed = lockstep, deliver, changed
+        self._lockstep, self._encoding, self._deliver, self._changed = lockstep, encoding, deliver, changed
         self._connections: dict[int, _Connection] = {}
-        self._recent: list[SoftPredictions] = []  # what a new stream starts with
+        self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
         self._tasks: set[asyncio.Task[None]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
@@ -121,12 +124,15 @@ class Hub:
         self._spawn(self._watch())
         return bound
 
-    def publish(self, frame: SoftPredictions) -> None:
-        """Have every neighbour told, now or when it comes up."""
-        self.rounds = replace(self.rounds, published=max(self.rounds.published, frame.round))
-        self._recent = [*self._recent, frame][-2 if self._lockstep else -1 :]
+    def publish(self, round: int, log_probs: torch.Tensor) -> None:
+        """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
+        self.rounds = replace(self.rounds, published=max(self.rounds.published, round))
+        self._recent = [*self._recent, (round, log_probs)][-2 if self._lockstep else -1 :]
+        frames: dict[Encoding, SoftPredictions] = {}
         for connection in self._connections.values():
-            connection.outbox.put(frame)
+            if connection.encoding not in frames:
+                frames[connection.encoding] = encode(log_probs, round, connection.encoding)
+            connection.outbox.put(frames[connection.encoding])
             connection.wake.set()
 
     def tell(self, beat: Heartbeat) -> None:
@@ -278,8 +284,10 @@ class Hub:
     def _connect(self, stream: Stream, hello: Hello, dialled: str | None) -> _Connection:
         now = time.monotonic()
         dialler = self._hello.id if dialled else hello.id
-        outbox = Outbox(lockstep=self._lockstep, again=tuple(self._recent))
-        connection = _Connection(stream, hello, dialler, outbox, last_heard=now)
+        encoding = self._encoding if self._encoding in hello.encodings else hello.encodings[0]
+        again = tuple(encode(log_probs, round, encoding) for round, log_probs in self._recent)
+        outbox = Outbox(lockstep=self._lockstep, again=again)
+        connection = _Connection(stream, hello, dialler, outbox, encoding, last_heard=now)
         before = self.members.get(hello.id)
         if before is None or not before.up:
             self._say(f"peer {hello.id}", logging.INFO, f"peer {hello.id} is up at {hello.address or stream.remote}")

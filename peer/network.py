@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from edgekd.codec import encode
 from edgekd.members import Member
 from edgekd.messages import Encoding, Goodbye, Heartbeat, Hello
 from edgekd.schedule import Rounds
@@ -80,7 +79,7 @@ class Network:
         def send() -> None:
             ready()
             assert self._hub is not None
-            self._hub.publish(encode(log_probs, round, self._encoding))
+            self._hub.publish(round, log_probs)
 
         self._loop.call_soon_threadsafe(send)
 
@@ -124,6 +123,7 @@ class Network:
             self._hello,
             peers=self._peers,
             lockstep=self._lockstep,
+            encoding=self._encoding,
             deliver=self._deliver,
             changed=self._snapshot,
         )

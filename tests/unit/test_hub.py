@@ -15,7 +15,6 @@ from edgekd.messages import (
     Heartbeat,
     Hello,
     Parting,
-    SoftPredictions,
 )
 from peer.grpc_transport import GrpcTransport
 from peer.hub import Arrival, Hub
@@ -42,8 +41,8 @@ def hello(id: int, instance: int | None = None, **changes: object) -> Hello:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def frame(round: int) -> SoftPredictions:
-    return encode(torch.log_softmax(torch.randn(1, 4, 3), dim=-1), round, Encoding.FLOAT16)
+def predictions() -> torch.Tensor:
+    return torch.log_softmax(torch.randn(1, 4, 3), dim=-1)
 
 
 class Group:
@@ -68,7 +67,13 @@ class Group:
             self._news.set()
 
         hub = Hub(
-            self.transport(), who, peers=peers, lockstep=lockstep, deliver=deliver, changed=lambda: self._news.set()
+            self.transport(),
+            who,
+            peers=peers,
+            lockstep=lockstep,
+            encoding=Encoding.FLOAT16,
+            deliver=deliver,
+            changed=lambda: self._news.set(),
         )
         self.hubs.append(hub)
         self.arrived[hub] = arrived
@@ -116,8 +121,8 @@ def test_neighbours_come_up_and_predictions_arrive_both_ways(run: Run) -> None:
         a, where = await group.start(hello(0))
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
-        a.publish(frame(0))
-        b.publish(frame(3))
+        a.publish(0, predictions())
+        b.publish(3, predictions())
         await group.until(lambda: bool(group.arrived[a]) and bool(group.arrived[b]))
         assert [(x.peer, x.round) for x in group.arrived[a]] == [(1, 3)]
         assert [(x.peer, x.round) for x in group.arrived[b]] == [(0, 0)]
@@ -136,8 +141,8 @@ def test_order_of_starting_does_not_matter_and_a_box_that_only_dials_takes_full_
         assert address == ""
         a, _ = await group.start(hello(0), listen=where)
         await group.until(lambda: up(a, 1) and up(b, 0))
-        a.publish(frame(0))
-        b.publish(frame(0))
+        a.publish(0, predictions())
+        b.publish(0, predictions())
         await group.until(lambda: bool(group.arrived[a]) and bool(group.arrived[b]))
 
     run(scenario)
@@ -147,7 +152,7 @@ def test_newcomer_is_told_the_newest_predictions_again(run: Run) -> None:
     async def scenario(group: Group) -> None:
         a, where = await group.start(hello(0))
         for round in range(3):
-            a.publish(frame(round))
+            a.publish(round, predictions())
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: bool(group.arrived[b]))
         assert [x.round for x in group.arrived[b]] == [2]
@@ -160,7 +165,7 @@ def test_in_lockstep_a_new_stream_starts_with_the_last_two(run: Run) -> None:
     async def scenario(group: Group) -> None:
         a, where = await group.start(hello(0), lockstep=True)
         for round in range(3):
-            a.publish(frame(round))
+            a.publish(round, predictions())
         b, _ = await group.start(hello(1), peers=(where,), lockstep=True)
         await group.until(lambda: len(group.arrived[b]) == 2)
         assert [x.round for x in group.arrived[b]] == [1, 2]
@@ -180,7 +185,7 @@ def test_pair_that_dials_both_ways_keeps_one_stream(run: Run) -> None:
             return len(streams) == 2 and all(c.dialled_by == 0 for c in streams)
 
         await group.until(settled)
-        a.publish(frame(0))
+        a.publish(0, predictions())
         await group.until(lambda: bool(group.arrived[b]))
 
     run(scenario)
@@ -261,8 +266,8 @@ def test_goodbye_follows_the_emptied_outbox(run: Run) -> None:
         a, where = await group.start(hello(0), lockstep=True)
         b, _ = await group.start(hello(1), peers=(where,), lockstep=True)
         await group.until(lambda: up(a, 1) and up(b, 0))
-        a.publish(frame(0))
-        a.publish(frame(1))
+        a.publish(0, predictions())
+        a.publish(1, predictions())
         a.tell(Heartbeat(step=2, steps=2, round=1, done=True))
         await a.stop(Goodbye(parting=Parting.DONE))
         await group.until(lambda: not up(b, 0))
@@ -277,10 +282,11 @@ def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run
         a, where = await group.start(hello(0))
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
-        good = frame(1)
-        b.publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
+        good = encode(predictions(), 1, Encoding.FLOAT16)
+        b._connections[0].outbox.put(replace(good, round=0, payload=b"\xff" * len(good.payload)))
+        b.tell(Heartbeat(step=0, steps=1, round=0, done=True))  # wakes the stream
         await group.until(lambda: sum(a.refused.values()) == 1)
-        b.publish(good)
+        b.publish(1, predictions())
         await group.until(lambda: bool(group.arrived[a]))
         assert [x.round for x in group.arrived[a]] == [1]
         assert up(a, 1)
@@ -293,9 +299,23 @@ def test_round_from_a_far_future_is_refused_by_one_who_has_published(run: Run) -
         a, where = await group.start(hello(0))
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
-        a.publish(frame(5))
-        b.publish(frame(2**40))
+        a.publish(5, predictions())
+        b.publish(2**40, predictions())
         await group.until(lambda: a.refused["round"] == 1)
         assert a.rounds.heard < 2**40
+
+    run(scenario)
+
+
+def test_each_neighbour_is_sent_an_encoding_that_it_can_read(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        a.publish(0, predictions())
+        await group.start(hello(1), peers=(where,))
+        await group.start(hello(2, encodings=(Encoding.FLOAT32,)), peers=(where,))
+        for frames in (1, 2):
+            sizes = {1: frames * 4 * 3 * 2, 2: frames * 4 * 3 * 4}
+            await group.until(lambda sizes=sizes: all(up(a, i) and a.members[i].bytes_sent == sizes[i] for i in sizes))
+            a.publish(frames, predictions())
 
     run(scenario)
