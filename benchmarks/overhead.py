@@ -5,7 +5,7 @@
 The neighbours are replayed by a process of their own, which answers each round with ready-made predictions, so they
 cost next to no core. Blocks of steps with and without the network take turns; the ratio is the median over
 pairs of blocks.
-Targets (DESIGN section 10): ratio >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x classes x 2.
+Targets: ratio >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x classes x 2.
 """
 
 import argparse

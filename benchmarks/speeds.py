@@ -3,7 +3,7 @@
     python benchmarks/speeds.py --data folder:cifar10/train --weights resnet18.safetensors
 
 Each peer is a real process with a share of a core: it is stopped (SIGSTOP) for the rest of every tenth of a second, all
-its threads together, as a CPU quota does, but without root. Targets (DESIGN section 10): every peer has a lesson in
+its threads together, as a CPU quota does, but without root. Targets: every peer has a lesson in
 >= 0.95 of its steps and a fresh one in >= 0.5, and is better than alone.
 """
 

@@ -100,7 +100,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillConfig:
-    """How a peer learns from the others (DESIGN section 4)."""
+    """How a peer learns from the others."""
 
     alpha: float = _setting(0.5, "weight of the labels, in (0, 1]; the neighbours' predictions weigh 1 - alpha")
     measure: str = _setting("kl", "dissimilarity to distil with", tuple(MEASURES))
@@ -182,7 +182,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeConfig:
-    """How peers exchange predictions (DESIGN sections 2 and 8)."""
+    """How peers exchange predictions."""
 
     sync: float | None = _setting(
         None, "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)"

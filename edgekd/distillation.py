@@ -1,4 +1,4 @@
-"""The two losses of a step: several teachers made one (DESIGN section 4), and the labels', with or without balance."""
+"""The two losses of a step: several teachers made one, and the labels', with or without balance."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How unlike two predictions are: CE, KL, JS, TD, SED and MSE (DESIGN section 4).
+"""How unlike two predictions are: CE, KL, JS, TD, SED and MSE.
 
 q = the teacher's probabilities, p = softmax(z / T) the student's; natural logarithms; one value a sample.
 

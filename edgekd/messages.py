@@ -1,4 +1,4 @@
-"""What peers say to one another, as plain data (DESIGN section 8); `peer/convert.py` makes bytes of it."""
+"""What peers say to one another, as plain data; `peer/convert.py` makes bytes of it."""
 
 import hashlib
 import json

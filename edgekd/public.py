@@ -1,4 +1,4 @@
-"""The public set: unlabelled images that all peers hold, and the one file that a group shares (DESIGN section 5).
+"""The public set: unlabelled images that all peers hold, and the one file that a group shares.
 
 The file is safetensors with one tensor, ``images``, and one metadata key, ``edgekd``, that holds JSON. Its bytes are a
 function of its content alone, so that its SHA-256 says whether two peers mean the same images.

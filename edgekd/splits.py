@@ -1,4 +1,4 @@
-"""Who gets which images: evaluation, public and private parts of one labelled data set (DESIGN section 5).
+"""Who gets which images: evaluation, public and private parts of one labelled data set.
 
 A pure function of its arguments, the same on every platform and with every numpy: draws are raw bits of Philox, whose
 stream numpy guarantees (that of Generator's methods it does not), ordered by a stable sort.

@@ -57,7 +57,7 @@ class Summary:
         return [peer.accuracy for peer in self.peers if peer.accuracy is not None]
 
     def to_mapping(self) -> dict[str, Any]:
-        """The contents of ``summary.json`` (DESIGN section 9)."""
+        """The contents of ``summary.json``."""
         mapping: dict[str, Any] = {
             "mean_accuracy": self.mean_accuracy,
             "std_accuracy": self.std_accuracy,

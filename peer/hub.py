@@ -1,7 +1,7 @@
 """The protocol between peers, over any transport: who is there, what they say, what they are told. One asyncio loop.
 
 A stream begins with a Hello each way; then predictions, acknowledgements, a heartbeat each second, and at the end a
-Goodbye (DESIGN section 8). All of a hub runs on one loop; `peer/network.py` gives it a thread of its own.
+Goodbye. All of a hub runs on one loop; `peer/network.py` gives it a thread of its own.
 """
 
 import asyncio

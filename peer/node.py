@@ -1,4 +1,4 @@
-"""The running peer: the training loop of DESIGN section 2, between a learner and the network."""
+"""The running peer: the training loop of docs/how-it-works.md, between a learner and the network."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""DESIGN section 2: which lesson a step learns from."""
+"""Which lesson a step learns from."""
 
 import torch
 from hypothesis import given, settings

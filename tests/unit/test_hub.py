@@ -1,4 +1,4 @@
-"""DESIGN section 8, over every transport: one behaviour suite (Hello, refusal, heartbeats, latest wins, who stays)."""
+"""The protocol over every transport: one behaviour suite (Hello, refusal, heartbeats, latest wins, who stays)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

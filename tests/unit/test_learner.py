@@ -1,4 +1,4 @@
-"""DESIGN section 2: one step, driven as the simulation and the process drive it."""
+"""One step, driven as the simulation and the process drive it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""DESIGN section 8: who is up, and which of two streams stays."""
+"""Who is up, and which of two streams stays."""
 
 from dataclasses import replace
 

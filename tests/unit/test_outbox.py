@@ -1,4 +1,4 @@
-"""DESIGN section 8: latest wins, two in flight."""
+"""Latest wins, two in flight."""
 
 from hypothesis import given
 from hypothesis import strategies as st

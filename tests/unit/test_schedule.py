@@ -1,4 +1,4 @@
-"""DESIGN section 2: two counters, the peer's step and the group's round."""
+"""Two counters, the peer's step and the group's round."""
 
 from hypothesis import given
 from hypothesis import strategies as st

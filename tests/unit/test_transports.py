@@ -455,6 +455,8 @@ def test_a_port_where_something_else_listens_is_an_os_error_within_the_time_out(
             address = f"127.0.0.1:{mute.getsockname()[1]}"
             with pytest.raises(OSError, match=f"{address}: no answer within 0.3 s"):
                 await lab.transport().dial(address, timeout=0.3)
+            with pytest.raises(asyncio.TimeoutError):  # a dial that is cancelled leaves nothing behind
+                await asyncio.wait_for(lab.transport().dial(address, timeout=DEADLINE), 0.1)
         other = grpc.aio.server()
         address = f"127.0.0.1:{other.add_insecure_port(ANYWHERE)}"
         await other.start()
