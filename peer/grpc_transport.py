@@ -1,6 +1,7 @@
 """Frames over gRPC: one bidirectional stream a pair of peers, and the standard health service beside it."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import grpc
@@ -12,10 +13,11 @@ from edgekd.addresses import join
 from edgekd.errors import ConfigError
 from peer.binding import check_bindable
 from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, start
-from peer.transport import Accept, Stream
+from peer.transport import Accept, Stream, StreamClosedError
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
+IDENTITY = ("edgekd-service", SERVICE)  # in the headers with which a peer answers; peer.proto tells of it
 STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds after which calls that are still there are cancelled
 
 _KEEPALIVE = [
@@ -101,7 +103,7 @@ class GrpcTransport:
 
     async def _exchange(self, _: Any, context: Any) -> None:
         try:
-            await context.send_initial_metadata(())  # tells who dialled that a peer is here
+            await context.send_initial_metadata((IDENTITY,))
         except grpc.aio.BaseError:  # it has gone again
             return
         stream = AcceptedStream(context, self._streams)
@@ -113,17 +115,18 @@ class GrpcTransport:
     async def _serve(self, stream: Stream) -> None:
         assert self._accept is not None
         try:
-            await self._accept(stream)
+            with contextlib.suppress(StreamClosedError):
+                await self._accept(stream)
         finally:
             await stream.close()
 
 
 async def _answered(call: Any, address: str) -> None:
-    """Wait for the headers that a peer sends at once; OSError if none did."""
-    await call.initial_metadata()
-    code = await call.code() if call.done() else grpc.StatusCode.OK
-    if code is grpc.StatusCode.UNIMPLEMENTED:
+    """Wait for the headers that a peer sends at once; OSError if the call ends instead."""
+    if IDENTITY in tuple(await call.initial_metadata() or ()):
+        return
+    code = await call.code()
+    if code in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED):
         raise ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
-    if code is not grpc.StatusCode.OK:
-        cause = (await call.details() or code.name).rpartition("last error: ")[2].rpartition("remote host: ")[2]
-        raise ConnectionError(f"cannot reach {address}: {cause}")
+    cause = (await call.details() or code.name).rpartition("last error: ")[2].rpartition("remote host: ")[2]
+    raise ConnectionError(f"cannot reach {address}: {cause}")

@@ -1,6 +1,7 @@
 """Frames within one process and one asyncio loop: for tests, and for networks that are simulated."""
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 
@@ -109,7 +110,8 @@ class MemoryTransport:
     async def _run_accept(self, stream: _MemoryStream) -> None:
         assert self._accept is not None
         try:
-            await self._accept(stream)
+            with contextlib.suppress(StreamClosedError):
+                await self._accept(stream)
         finally:
             await stream.close()
 

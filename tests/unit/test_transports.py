@@ -365,8 +365,8 @@ def test_two_hundred_dials_leave_no_task_and_no_file_descriptor_behind(run: Run)
 
     async def scenario(lab: Lab) -> None:
         async def accept(stream: Stream) -> None:
-            await stream.send(await stream.receive())
-            await received_until_the_end(stream)
+            while True:  # StreamClosedError is the natural end
+                await stream.send(await stream.receive())
 
         address = await lab.transport().listen(ANYWHERE, accept)
         dialling = lab.transport()
@@ -460,9 +460,11 @@ def test_a_port_where_something_else_listens_is_an_os_error_within_the_time_out(
         other = grpc.aio.server()
         address = f"127.0.0.1:{other.add_insecure_port(ANYWHERE)}"
         await other.start()
-        with pytest.raises(OSError, match=f"{address}: what listens there is no edgekd peer"):
-            await lab.transport().dial(address, timeout=DIAL)
-        await other.stop(None)
+        try:
+            with pytest.raises(OSError, match=f"{address}: what listens there is no edgekd peer"):
+                await lab.transport().dial(address, timeout=DIAL)
+        finally:
+            await other.stop(None)
 
     run_grpc(scenario)
 
