@@ -27,3 +27,16 @@ def address(text: str) -> tuple[str, int]:
 def join(host: str, port: int) -> str:
     """The opposite of `address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def seen_from(announced: str, remote: str) -> str:
+    """Where a peer can be reached that says that it listens on `announced` ("" for nowhere) and speaks from `remote`.
+
+    One that listens on all its addresses does not know which of them others see.
+    """
+    if not announced:
+        return remote
+    host, port = address(announced)
+    if host not in ("0.0.0.0", "::"):
+        return announced
+    return join(remote.rpartition(":")[0].strip("[]"), port)

@@ -29,11 +29,11 @@ class Board:
     Args:
         max_age: steps (the receiver's own) for which a frame serves.
         rounds: how many rounds are kept for each neighbour.
+        neighbours: how many are kept; of more, those whose last frame came first are forgotten.
     """
 
-    def __init__(self, *, max_age: int, rounds: int = 16) -> None:
-        self._max_age = max_age
-        self._rounds = rounds
+    def __init__(self, *, max_age: int, rounds: int = 16, neighbours: int = 128) -> None:
+        self._max_age, self._rounds, self._limit = max_age, rounds, neighbours
         self._neighbours: dict[int, _Neighbour] = {}
         self._order = 0
 
@@ -43,7 +43,7 @@ class Board:
         if neighbour is None or neighbour.instance != instance:
             # A new instance starts over; what the old one said still serves until it is too old.
             old = neighbour.frames if neighbour else {}
-            neighbour = self._neighbours[peer] = _Neighbour(instance, frames=old)
+            neighbour = _Neighbour(instance, frames=old)
         if round <= neighbour.last_round:
             return False
         neighbour.last_round = round
@@ -52,6 +52,10 @@ class Board:
         neighbour.frames[round] = _Posted(probs, step, self._order)
         while len(neighbour.frames) > self._rounds:
             neighbour.frames.pop(next(iter(neighbour.frames)))
+        self._neighbours.pop(peer, None)
+        self._neighbours[peer] = neighbour  # the last to speak is last
+        while len(self._neighbours) > self._limit:
+            self._neighbours.pop(next(iter(self._neighbours)))
         return True
 
     def pick(self, step: int) -> Lesson | None:

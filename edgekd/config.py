@@ -112,7 +112,7 @@ class DistillConfig:
     kd_scale: str = _setting(
         "matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw")
     )
-    kd_reduction: str = _setting("mean", "of the distillation loss over the batch", ("mean", "sum"))
+    kd_reduction: str = _setting("mean", "how the distillation loss is reduced over the batch", ("mean", "sum"))
     balance: str = _setting(
         "on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off")
     )
@@ -154,16 +154,20 @@ class TrainConfig:
     batch: int = _setting(32, "private images a step")
     public_batch: int = _setting(32, "public images a round; part of the contract")
     lr: float | None = _setting(None, "peak learning rate; default 0.05 from scratch, 0.01 from pretrained weights")
-    momentum: float = _setting(0.9, "of SGD")
-    weight_decay: float = _setting(5e-4, "of SGD")
-    schedule: str = _setting("onecycle", "of the learning rate", ("onecycle", "cosine", "constant"))
-    augment: str | None = _setting(
-        None, "by whole pixels; default: what the data set bears (digits: crop)", ("none", "crop", "crop+flip")
+    momentum: float = _setting(0.9, "momentum of SGD, in [0, 1)")
+    weight_decay: float = _setting(5e-4, "weight decay of SGD")
+    schedule: str = _setting(
+        "onecycle", "how the learning rate goes: up and down, down, or constant", ("onecycle", "cosine", "constant")
     )
-    precision: str = _setting("float32", "of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
+    augment: str | None = _setting(
+        None, "augmentation by whole pixels; default: what the data set bears", ("none", "crop", "crop+flip")
+    )
+    precision: str = _setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = _setting(1, "torch threads a peer")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    seed: int = _setting(0, "of what is a peer's own: initial weights, order, augmentation")
+    seed: int = _setting(
+        0, "seed of what is a peer's own (initial weights, order, augmentation); with one data set also of the split"
+    )
     eval_every: int = _setting(20, "steps between evaluations; 0: only at the end")
     checkpoint_every: int = _setting(200, "steps between checkpoints; 0: only at the end")
 
@@ -193,7 +197,7 @@ class ExchangeConfig:
     broadcast_every: int = _setting(1, "steps between broadcasts")
     max_age: int = _setting(64, "steps for which a neighbour's predictions serve")
     linger: float | None = _setting(None, "seconds to go on teaching others when done; default 60 (run: no limit)")
-    encoding: str = _setting("float16", "of the predictions on the wire", tuple(e.value for e in Encoding))
+    encoding: str = _setting("float16", "how predictions are packed on the wire", tuple(e.value for e in Encoding))
     transport: str = _setting("grpc", "what carries the frames", ("grpc",))
 
     def __post_init__(self) -> None:
@@ -214,6 +218,11 @@ class Config:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     exchange: ExchangeConfig = ExchangeConfig()
+
+    def __post_init__(self) -> None:
+        models, clients = len(self.model.model.split(",")), self.data.clients
+        if self.data.private is None and models not in (1, clients):
+            raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
 
     @property
     def weights(self) -> str:

@@ -1,5 +1,6 @@
 """What one peer trains on, out of a common data set that is split by number, or out of a box's own files."""
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,14 +121,17 @@ def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size:
         ConfigError: the data cannot be had as asked for, or has other classes.
     """
     if config.eval is not None:
-        evaluation = folder(_path(config.eval), size, classes)
-        return evaluation.load(np.arange(len(evaluation.labels)))
+        pictures = folder(_path(config.eval), size, classes)
+        return pictures.load(np.arange(len(pictures.labels)))
     if config.private is not None:
-        return _own_files(config, id, None, seed).evaluation
-    common = open_common(config, None, seed)
-    if common.source.classes != classes:
-        raise ConfigError(f"the checkpoint knows {', '.join(classes)}, but {config.data} has other classes; use --eval")
-    return common.labelled(common.split.evaluation)
+        own = _own_files(config, id, None, seed)
+        known, evaluation = own.classes, own.evaluation
+    else:
+        common = open_common(dataclasses.replace(config, size=size), None, seed)
+        known, evaluation = common.source.classes, common.labelled(common.split.evaluation)
+    if known != classes:
+        raise ConfigError(f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; use --eval")
+    return evaluation
 
 
 def _common_only(config: DataConfig, augment: str | None, seed: int) -> CommonData:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from edgekd.sources import Labelled
 
-BATCH = 256  # images a forward pass
+PIXELS = 256 * 32 * 32  # in a forward pass: bounds its memory, and how long a stop has to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ def evaluate(
     """
     classes = shard.numel()
     right = torch.zeros(2, classes, dtype=torch.int64)
-    batches = zip(evaluation.images.split(BATCH), evaluation.labels.split(BATCH), strict=True)
+    batch = max(1, PIXELS // evaluation.images.shape[-1] ** 2)
+    batches = zip(evaluation.images.split(batch), evaluation.labels.split(batch), strict=True)
     for images, labels in batches:
         if stop():
             return None

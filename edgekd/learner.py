@@ -22,6 +22,7 @@ from edgekd.evaluation import Accuracy, evaluate
 from edgekd.messages import Lesson
 from edgekd.models import make_model
 from edgekd.optimiser import learning_rate, make_optimiser
+from edgekd.public import check_enough
 from edgekd.seeds import derive, seeded
 
 
@@ -62,18 +63,20 @@ class Learner:
         id: of the peer, >= 0; mixed into every seed.
 
     Raises:
-        ConfigError: the network, its weights or the device cannot be had.
+        ConfigError: the network, its weights or the device cannot be had, or there are too few public images.
     """
 
     def __init__(self, data: PeerData, config: Config, id: int) -> None:
         self.config, self.id, self.step = config, id, 0
         self.device = choose_device(config.train.device)
         self._private, self._public = data.private, data.public
+        size = data.private.images.shape[-1]
+        check_enough(len(data.public), config.train.public_batch)
         with seeded(self._seed("init")):
-            model = make_model(config.model.for_client(id), config.weights, len(data.classes))
+            model = make_model(config.model.for_client(id), config.weights, len(data.classes), size)
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, config.train)
-        self._augment = private_augmentation(data.public.augment, data.private.images.shape[-1])
+        self._augment = private_augmentation(data.public.augment, size)
         self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
         self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))

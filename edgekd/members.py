@@ -17,7 +17,7 @@ class Member:
 
     id: int
     instance: int
-    address: str  # where it says that it listens, else where it was dialled from
+    address: str  # where it listens, else where it speaks from
     up: bool
     last_heard: float  # seconds, of the monotonic clock
     step: int = 0
@@ -35,12 +35,12 @@ class Member:
         return self.up and not self.done and self.steps > 0
 
 
-def joined(hello: Hello, remote: str, now: float, before: Member | None) -> Member:
-    """The neighbour that has just said `hello`; what was counted of it `before` is kept."""
+def joined(hello: Hello, address: str, now: float, before: Member | None) -> Member:
+    """The neighbour at `address` that has just said `hello`; what was counted of it `before` is kept."""
     member = Member(
         id=hello.id,
         instance=hello.instance,
-        address=hello.address or remote,
+        address=address,
         up=True,
         last_heard=now,
         round=hello.newest_round,
@@ -67,6 +67,13 @@ def beaten(member: Member, beat: Heartbeat, now: float) -> Member:
         done=beat.done,
         accuracy=beat.accuracy,
     )
+
+
+def without_the_long_gone(members: dict[int, Member]) -> dict[int, Member]:
+    """At most `2 * MAX_NEIGHBOURS` members: of those that are down, the longest silent are forgotten first."""
+    gone = sorted((m for m in members.values() if not m.up), key=lambda m: m.last_heard)
+    forgotten = {m.id for m in gone[: max(0, len(members) - 2 * MAX_NEIGHBOURS)]}
+    return {id: member for id, member in members.items() if id not in forgotten}
 
 
 def is_silent(member: Member, now: float) -> bool:

@@ -4,8 +4,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAJOR, MINOR = 1, 0  # of the protocol: another major is refused, another minor is not
 MAX_ROUND = 2**62  # rounds are below this
@@ -37,7 +39,13 @@ class Contract:
     def differences(self, other: "Contract") -> list[str]:
         """One line for each field that differs, with both values, e.g. ``temperature: 1.0 here, 2.0 there``."""
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return [f"{name}: {here} here, {there} there" for name, here, there in pairs if here != there]
+        return [_difference(name, here, there) for name, here, there in pairs if here != there]
+
+
+def _difference(name: str, here: Any, there: Any) -> str:
+    if name == "public_sha256":
+        return f"public file: SHA-256 {here[:8]}... here, {there[:8]}... there; copy one box's file to the other"
+    return f"{name}: {here} here, {there} there"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +118,6 @@ class Lesson:
     """What one step learns from: a round and its teachers' predictions."""
 
     round: int
-    teachers: dict[int, Tensor]  # peer id -> probabilities [heads, rows, classes]; ids ascending
+    teachers: "dict[int, Tensor]"  # peer id -> probabilities [heads, rows, classes]; ids ascending
     fresh: bool = True  # holds a frame that was not learned from before
     age: int = 0  # steps since the youngest of its frames arrived

@@ -22,7 +22,7 @@ class Classifier(nn.Module):
         return torch.stack([head(features) for head in self.heads])
 
 
-def make_model(name: str, weights: str, classes: int) -> Classifier:
+def make_model(name: str, weights: str, classes: int, size: int) -> Classifier:
     """A classifier with freshly drawn heads; draws from torch's global generator.
 
     Args:
@@ -30,9 +30,10 @@ def make_model(name: str, weights: str, classes: int) -> Classifier:
         weights: ``none``, ``imagenet`` (torchvision's own, downloaded), or a ``.safetensors`` or ``.pth`` file that
             holds the network's state_dict; its last layer is not used.
         classes: how many.
+        size: side of the input images, in pixels.
 
     Raises:
-        ConfigError: no such network, or the weights cannot be had or do not fit.
+        ConfigError: no such network, it cannot take such images, or the weights cannot be had or do not fit.
     """
     from torchvision.models import get_model, get_model_weights, list_models
 
@@ -52,7 +53,21 @@ def make_model(name: str, weights: str, classes: int) -> Classifier:
     features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
         _load_backbone(network, Path(weights), name)
-    return Classifier(network, features, classes)
+    model = Classifier(network, features, classes)
+    _check_size(model, name, size)
+    return model
+
+
+def _check_size(model: Classifier, name: str, size: int) -> None:
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"model {name} cannot take images of {size} pixels: {error}; choose another --size"
+        ) from error
+    model.train()
 
 
 def _cut_last_layer(network: nn.Module, name: str) -> int:

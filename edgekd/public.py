@@ -48,11 +48,7 @@ class PublicSet:
         Raises:
             ConfigError: the set has fewer than `rows` images.
         """
-        if len(self) < rows:
-            raise ConfigError(
-                f"the public set has {len(self)} images, fewer than a public batch of {rows}; "
-                "use a smaller --public-batch or more public images"
-            )
+        check_enough(len(self), rows)
         epoch, place = divmod(round, len(self) // rows)
         order = _order(self.sha256, epoch, len(self))[place * rows : (place + 1) * rows]
         return _augmented(self.images[order], self.augment, _hash(self.sha256, "augment", round))
@@ -95,6 +91,19 @@ class PublicSet:
             raise ConfigError(
                 f"{path} is not a public file of edgekd ({why}); make one with `edgekd public` or `edgekd split`"
             ) from error
+
+
+def check_enough(images: int, rows: int) -> None:
+    """See to it that `images` public ones make a batch of `rows`.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if images < rows:
+        raise ConfigError(
+            f"the public set has {images} images, fewer than a public batch of {rows}; "
+            "use a smaller --public-batch or more public images"
+        )
 
 
 def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicSet:

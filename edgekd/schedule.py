@@ -1,7 +1,8 @@
-"""Which round a broadcast is about: the group's counter, which works like a Lamport clock. Pure."""
+"""When a peer broadcasts, about which round (the group's counter is a Lamport clock), and when it is evaluated."""
 
 from dataclasses import dataclass, replace
 
+from edgekd.config import TrainConfig
 from edgekd.messages import MAX_ROUND
 
 
@@ -33,3 +34,9 @@ def is_due(step: int, broadcast_every: int) -> bool:
 def lockstep_round(step: int, broadcast_every: int) -> int:
     """The round of a step in synchronous mode."""
     return step // broadcast_every
+
+
+def is_evaluated(steps_done: int, config: TrainConfig) -> bool:
+    """Whether a learner is evaluated after this many steps."""
+    every = config.eval_every
+    return steps_done == config.steps or (every > 0 and steps_done % every == 0)

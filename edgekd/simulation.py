@@ -12,10 +12,11 @@ import torch
 from edgekd.codec import decode, encode
 from edgekd.config import Config
 from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_data
+from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
 from edgekd.messages import Contract, Encoding, Lesson
-from edgekd.schedule import is_due, lockstep_round
+from edgekd.schedule import is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary, Summary
 
 
@@ -63,6 +64,8 @@ def simulate(config: Config, report: Report | None = None) -> Summary:
 
 def simulate_group(group: dict[int, PeerData], config: Config, report: Report | None = None) -> Summary:
     """`simulate` on data that is loaded already, by the learners' ids."""
+    if config.train.steps == 0:
+        raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
     learners = [Learner(data, config, id) for id, data in sorted(group.items())]
     encoding, contract = Encoding(config.exchange.encoding), make_contract(next(iter(group.values())), config)
     # At alpha 1 nobody learns from what others say, so nobody needs to say it.
@@ -81,7 +84,7 @@ def simulate_group(group: dict[int, PeerData], config: Config, report: Report | 
             learner.study()
             teachers = {id: probs for id, probs in said.items() if id != learner.id}
             losses = learner.learn(None if alone else Lesson(round, teachers))
-            due = is_evaluated(learner.step, config)
+            due = is_evaluated(learner.step, config.train)
             if due:
                 accuracies[learner.id] = learner.evaluate(group[learner.id].evaluation)
             if report:
@@ -110,12 +113,6 @@ def simulate_lone(config: Config, id: int, *, balance: str, report: Report | Non
 def lone(config: Config, *, balance: str) -> Config:
     """The same peers, each alone."""
     return dataclasses.replace(config, distill=dataclasses.replace(config.distill, alpha=1.0, balance=balance))
-
-
-def is_evaluated(steps_done: int, config: Config) -> bool:
-    """Whether a learner is evaluated after this many steps."""
-    every = config.train.eval_every
-    return steps_done == config.train.steps or (every > 0 and steps_done % every == 0)
 
 
 def _summary(

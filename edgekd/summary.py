@@ -1,7 +1,7 @@
 """What a run has reached, as data: each peer's accuracy, the lone and pooled baselines, the share of the gap closed."""
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -21,6 +21,8 @@ class PeerSummary:
     evaluation_samples: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    replaced: int = 0  # frames that a newer one took the place of before they were sent
+    refused: dict[str, int] = field(default_factory=dict)  # frames and neighbours, by reason
     weights_sha256: str = ""
 
 

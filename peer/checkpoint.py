@@ -29,6 +29,8 @@ class CheckpointInfo:
     model: str
     classes: tuple[str, ...]
     size: int  # pixels
+    counts: dict[str, int]  # of the steps so far: the fields of `peer.node.Counts`
+    accuracy: tuple[float, float] | None  # overall and own, of the last evaluation; None: not evaluated yet
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -60,7 +62,8 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
     entry = {**asdict(info), "sha256": _digest(info, tensors)}
     path = folder / f"checkpoint-{info.step:08d}.safetensors"
     write_atomically(path, save(tensors, metadata={_KEY: json.dumps(entry, sort_keys=True)}))
-    for old in checkpoints(folder)[KEEP:]:
+    others = [other for other in checkpoints(folder) if other != path]
+    for old in others[KEEP - 1 :]:
         old.unlink(missing_ok=True)
     return path
 
@@ -81,7 +84,8 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             entry = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         expected = entry.pop("sha256")
-        info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"])})
+        accuracy = tuple(entry["accuracy"]) if entry["accuracy"] else None
+        info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"]), "accuracy": accuracy})
         damaged = _digest(info, tensors) != expected
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error

@@ -3,7 +3,7 @@
 What a newer minor version may add is tolerated: unknown fields, unknown encodings in a Hello, unknown partings. What
 cannot be used is refused with a RemoteProtocolError, whose reason is one of: "garbled" (not protobuf), "empty" and
 "unknown" (a frame of no kind, or of one that a newer version added), "range" (a number), "text" (too long or
-unprintable: it ends up in logs), "encoding" (of predictions), "contract" (its hash).
+unprintable: it ends up in logs), "address" (not HOST:PORT), "encoding" (of predictions), "contract" (its hash).
 """
 
 import math
@@ -13,7 +13,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from edgekd.errors import RemoteProtocolError
+from edgekd.addresses import address
+from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.messages import (
     MAJOR,
     MAX_ROUND,
@@ -146,7 +147,7 @@ def _hello(message: pb.Hello) -> Hello:
         contract=contract,
         encodings=tuple(known),
         newest_round=_round("newest_round", message.newest_round, lowest=-1),
-        address=_text("address", message.address, MAX_ADDRESS),
+        address=_address(message.address),
     )
 
 
@@ -220,6 +221,16 @@ def _number(name: str, value: int, lowest: int) -> int:
 def _round(name: str, value: int, *, lowest: int = 0) -> int:
     if not lowest <= value < MAX_ROUND:
         raise RemoteProtocolError("range", f"{name} must be in [{lowest}, 2^62), got {value}")
+    return value
+
+
+def _address(value: str) -> str:
+    _text("address", value, MAX_ADDRESS)
+    try:
+        if value:
+            address(value)
+    except ConfigError as error:
+        raise RemoteProtocolError("address", str(error)) from None
     return value
 
 

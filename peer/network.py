@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
@@ -49,6 +50,7 @@ class Network:
         self._peers, self._lockstep, self._encoding = peers, lockstep, encoding
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._copies = ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
         self._hub: Hub | None = None
@@ -57,6 +59,7 @@ class Network:
         self.members: tuple[Member, ...] = ()
         self.rounds = Rounds()
         self.refused: Counter[str] = Counter()
+        self._failure: BaseException | None = None
         self.self_dialled = 0  # of `peers`, how many are this peer itself
 
     def start(self) -> str:
@@ -73,15 +76,26 @@ class Network:
             raise
         return self.address
 
-    def publish(self, round: int, log_probs: Tensor, ready: Callable[[], None] = lambda: None) -> None:
-        """Broadcast predictions ``[heads, rows, classes]`` in CPU memory, once `ready` has returned; never blocks."""
+    def publish(self, round: int, log_probs: Tensor, ready: Callable[[], None] | None = None) -> None:
+        """Broadcast predictions ``[heads, rows, classes]`` in CPU memory; never blocks.
+
+        Args:
+            round: what they are about.
+            log_probs: not to be changed afterwards.
+            ready: returns once `log_probs` are there, for a copy off a device that is still under way.
+        """
+        assert self._hub is not None
+        publish = self._hub.publish
 
         def send() -> None:
-            ready()
-            assert self._hub is not None
-            self._hub.publish(round, log_probs)
+            if ready is not None:
+                ready()
+            self._loop.call_soon_threadsafe(publish, round, log_probs)
 
-        self._loop.call_soon_threadsafe(send)
+        if ready is None:
+            send()
+        else:
+            self._copies.submit(send)  # neither the training thread nor the network's waits for the device
 
     def tell(self, beat: Heartbeat) -> None:
         """What the heartbeats say from now on."""
@@ -89,7 +103,12 @@ class Network:
         self._loop.call_soon_threadsafe(self._hub.tell, beat)
 
     def collect(self) -> list[Arrival]:
-        """What has arrived since the last call, oldest first; never waits for the network."""
+        """What has arrived since the last call, oldest first; never waits for the network.
+
+        A bug that ended a task of the network thread is raised here.
+        """
+        if self._failure is not None:
+            raise self._failure
         with self._changed:
             arrivals, self._arrivals = self._arrivals, []
         return arrivals
@@ -115,6 +134,7 @@ class Network:
             stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 stopping.result(STOP_TIMEOUT)
+        self._copies.shutdown(wait=False)
         self._end_loop()
 
     async def _open(self) -> str:
@@ -142,6 +162,7 @@ class Network:
             self.rounds = self._hub.rounds
             self.refused = self._hub.refused.copy()
             self.self_dialled = len(self._hub.self_addresses)
+            self._failure = self._hub.failure
             self._changed.notify_all()
 
     def _end_loop(self) -> None:

@@ -1,10 +1,9 @@
 """The running peer: the training loop of docs/how-it-works.md, between a learner and the network."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,21 @@ from torch import Tensor
 from edgekd.board import Board
 from edgekd.config import Config
 from edgekd.datasets import PeerData
+from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
 from edgekd.messages import Goodbye, Heartbeat, Lesson, Parting
-from edgekd.schedule import Rounds, is_due, lockstep_round
-from edgekd.simulation import is_evaluated
-from edgekd.summary import PeerSummary, Summary
-from peer.checkpoint import CheckpointInfo, load_newest, save_checkpoint, write_atomically
+from edgekd.schedule import Rounds, is_due, is_evaluated, lockstep_round
+from edgekd.summary import PeerSummary
+from peer.checkpoint import CheckpointInfo
 from peer.network import Network
+from peer.recorder import Recorder
 
 log = logging.getLogger("edgekd")
 
 START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
 DEFAULT_LINGER = 60.0  # seconds
 REPORT_EVERY = 0.25  # seconds: reading a loss waits for the device
-FLUSH_EVERY = 10  # steps between writes of metrics.jsonl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +49,18 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """What a peer counts over all its steps, those before a restart included."""
+
+    lessons: int = 0  # steps that had one
+    fresh_lessons: int = 0  # those with a frame not learned from before
+    waits: int = 0  # steps that waited for the network: synchronous mode only
+    missing: int = 0  # predictions that synchronous lessons did without
+    bytes_sent: int = 0  # before this start of the process
+    bytes_received: int = 0
 
 
 class Node:
@@ -77,17 +88,17 @@ class Node:
         watch: Watch = lambda progress: None,
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
-        self._out, self._stop, self._watch = out, stop, watch
+        self._stop, self._watch = stop, watch
+        self._recorder = Recorder(out)
         self._board = Board(max_age=config.exchange.max_age)
         self._rounds = Rounds()
+        self._counts = Counts()
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
-        self._lessons = self._fresh = self._waits = self._missing = 0
-        self._records: list[tuple[dict[str, Any], Losses]] = []
-        self._training_seconds = 0.0
         self._reported = ("", 0.0)  # state and time of the last report
-        self._saved = -1  # the step of the last checkpoint
+        self._training_seconds = 0.0  # of this process
+        self._first_step = 0  # of this process
 
     @property
     def _lockstep(self) -> bool:
@@ -101,54 +112,56 @@ class Node:
         """Go on from the newest sound checkpoint in the folder; False: there is none.
 
         Raises:
-            ConfigError: the checkpoint is of another network or another peer.
+            ConfigError: the checkpoint is of another network, other data or another peer.
         """
-        found = load_newest(self._out)
+        found = self._recorder.resume()
         if found is None:
             return False
         info, state = found
+        ours = self._info()
+        for name in ("id", "model", "classes", "size"):
+            if getattr(info, name) != getattr(ours, name):
+                there, here = getattr(info, name), getattr(ours, name)
+                raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
         self.learner.restore(state, info.step)
         self._rounds = Rounds(published=info.round)
-        self._saved = info.step
+        self._counts = Counts(**info.counts)
+        self._accuracy = Accuracy(*info.accuracy) if info.accuracy else None
+        self._first_step = info.step
         return True
 
-    def run(self) -> Summary:
+    def run(self) -> PeerSummary:
         """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards."""
         try:
+            self._tell()  # that it has an end, so that nobody who is done leaves before it has begun
             self._await_neighbours()
             self._train()
             finished = self._done
-            self._save()
-            self._write_summary()
+            self._recorder.save(self._info(), self.learner.state())
+            self._recorder.summarise(self.summary(), self._training_seconds)
             if finished and not self._lockstep:
                 self._linger()
         finally:
-            self._tell()
             parting = Parting.DONE if self._done else Parting.LEAVING
             self.network.stop(Goodbye(parting=parting))
-        self._write_summary()  # once more, with the bytes of lingering
+        self._recorder.summarise(self.summary(), self._training_seconds)  # once more, with the bytes of lingering
         self._report("done" if self._done else "stopped")
         return self.summary()
 
-    def summary(self) -> Summary:
+    def summary(self) -> PeerSummary:
         """What it has reached so far."""
-        members = self.network.members
-        peer = PeerSummary(
+        return PeerSummary(
             id=self.learner.id,
             accuracy=self._accuracy.overall if self._accuracy else None,
             own_accuracy=self._accuracy.own if self._accuracy else None,
             steps=self.learner.step,
-            lessons=self._lessons,
-            fresh_lessons=self._fresh,
-            waits=self._waits,
-            missing=self._missing,
             private_samples=len(self.data.private.labels),
             evaluation_samples=len(self.data.evaluation.labels),
-            bytes_sent=sum(member.bytes_sent for member in members),
-            bytes_received=sum(member.bytes_received for member in members),
+            refused=dict(self.network.refused),
+            replaced=sum(member.replaced for member in self.network.members),
             weights_sha256=self.learner.weights_sha256(),
+            **asdict(self._total()),
         )
-        return Summary(peers=(peer,), seconds=self._training_seconds)
 
     # -- the stages --------------------------------------------------------------------------------------------------
 
@@ -158,15 +171,13 @@ class Node:
             return
         self._report("waiting")
 
-        def there() -> bool:
-            return sum(member.up for member in self.network.members) + self.network.self_dialled >= wanted
+        def there() -> int:
+            return sum(member.up for member in self.network.members) + self.network.self_dialled
 
         timeout = float("inf") if self._lockstep else START_TIMEOUT
-        if not self.network.wait_until(there, timeout=timeout, stop=self._stop) and not self._stop():
-            up = sum(member.up for member in self.network.members)
-            log.warning(
-                "%d of %d neighbours are up after %.0f s; training begins without the others", up, wanted, timeout
-            )
+        self.network.wait_until(lambda: there() >= wanted, timeout=timeout, stop=self._stop)
+        if there() < wanted and not self._stop():
+            log.warning("%d of %d neighbours are there after %.0f s; training begins", there(), wanted, timeout)
 
     def _train(self) -> None:
         began = time.monotonic()
@@ -174,8 +185,10 @@ class Node:
             while not self._stop() and not self._done:
                 self._step()
                 self._training_seconds = time.monotonic() - began
+            if self._done and self._accuracy is None:  # its last evaluation was cut short, before a restart
+                self._evaluate()
         finally:
-            self._flush()
+            self._recorder.flush()
 
     def _step(self) -> None:
         step, every = self.learner.step, self.config.exchange.broadcast_every
@@ -183,30 +196,31 @@ class Node:
         if is_due(step, every):
             self._teach(lockstep_round(step, every) if self._lockstep else None)
         self.learner.study()
-        if self.config.distill.alpha == 1:
-            lesson = None
-        elif self._lockstep:
+        if self._lockstep:
             lesson = self._await_lesson(lockstep_round(step, every))
         else:
             self._collect()
             lesson = self._board.pick(step)
-        self._losses = self.learner.learn(lesson)
-        self._count(lesson)
-        if is_evaluated(self.learner.step, self.config):
-            # Kept if SIGTERM cuts it short: the last whole evaluation is the better news.
-            self._accuracy = self.learner.evaluate(self.data.evaluation, stop=self._stop) or self._accuracy
-        self._record(lesson)
+        self._lesson = lesson if self.config.distill.alpha < 1 else None
+        self._losses = self.learner.learn(self._lesson)
+        if self._lesson is not None:
+            lessons, fresh = self._counts.lessons + 1, self._counts.fresh_lessons + self._lesson.fresh
+            self._counts = replace(self._counts, lessons=lessons, fresh_lessons=fresh)
+        if is_evaluated(self.learner.step, self.config.train):
+            self._evaluate()
+        self._record(self._losses)
         self._tell()
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
-            self._save()
+            self._recorder.save(self._info(), self.learner.state())
         self._report("training")
 
     def _linger(self) -> None:
         """Teach on, a round whenever others speak of a newer one, until no neighbour needs it."""
         limit = self.config.exchange.linger
         deadline = time.monotonic() + (DEFAULT_LINGER if limit is None else limit)
-        pace = self._training_seconds / max(1, self.learner.step) * self.config.exchange.broadcast_every
+        steps = max(1, self.learner.step - self._first_step)
+        pace = self._training_seconds / steps * self.config.exchange.broadcast_every
         self._report("lingering")
 
         def alone() -> bool:
@@ -239,32 +253,55 @@ class Node:
         now = self._rounds.published
         # Where this very round will be the lesson, one pass serves for both.
         keep = self._lockstep or (not self._done and self._board.peek(self.learner.step) == now)
-        log_probs, ready = to_host(self.learner.teach(now, keep=keep))
-        self.network.publish(now, log_probs, ready)
+        self.network.publish(now, *to_host(self.learner.teach(now, keep=keep)))
 
     def _await_lesson(self, round: int) -> Lesson | None:
         """The synchronous lesson: what every live neighbour says about exactly this round."""
 
-        def missing() -> list[int]:
+        def live() -> list[int]:
+            return [member.id for member in self.network.members if member.up and not member.done]
+
+        def complete() -> bool:
             self._collect()
-            waited = (m for m in self.network.members if m.up and not m.done)
-            return [m.id for m in waited if self._board.last_round(m.id) < round]
+            return all(self._board.last_round(id) >= round for id in live())
 
-        if missing():
-            self._waits += 1
+        if not complete():
+            self._counts = replace(self._counts, waits=self._counts.waits + 1)
             timeout = self.config.exchange.sync or 0.0
-            self.network.wait_until(lambda: not missing(), timeout=timeout, stop=self._stop)
-            self._missing += len(missing())
-        return self._board.pick_round(round, self.learner.step)
+            self.network.wait_until(complete, timeout=timeout, stop=self._stop)
+        lesson = self._board.pick_round(round, self.learner.step)
+        missing = set(live()) - set(lesson.teachers if lesson else ())
+        self._counts = replace(self._counts, missing=self._counts.missing + len(missing))
+        return lesson
 
-    def _count(self, lesson: Lesson | None) -> None:
-        self._lesson = lesson
-        if lesson is not None:
-            self._lessons += 1
-            self._fresh += lesson.fresh
+    def _evaluate(self) -> None:
+        # Kept if SIGTERM cuts it short: the last whole evaluation is the better news.
+        self._accuracy = self.learner.evaluate(self.data.evaluation, stop=self._stop) or self._accuracy
 
-    def _record(self, lesson: Lesson | None) -> None:
-        assert self._losses is not None
+    # -- what it says ------------------------------------------------------------------------------------------------
+
+    def _total(self) -> Counts:
+        members, before = self.network.members, self._counts
+        return replace(
+            before,
+            bytes_sent=before.bytes_sent + sum(member.bytes_sent for member in members),
+            bytes_received=before.bytes_received + sum(member.bytes_received for member in members),
+        )
+
+    def _info(self) -> CheckpointInfo:
+        return CheckpointInfo(
+            id=self.learner.id,
+            step=self.learner.step,
+            round=self._rounds.published,
+            model=self.config.model.for_client(self.learner.id),
+            classes=self.data.classes,
+            size=self.data.evaluation.images.shape[-1],
+            counts=asdict(self._total()),
+            accuracy=(self._accuracy.overall, self._accuracy.own) if self._accuracy else None,
+        )
+
+    def _record(self, losses: Losses) -> None:
+        lesson = self._lesson
         record: dict[str, Any] = {
             "step": self.learner.step,
             "round": self._rounds.published,
@@ -273,53 +310,9 @@ class Node:
             "age": lesson.age if lesson else None,
             "fresh": lesson.fresh if lesson else False,
         }
-        if is_evaluated(self.learner.step, self.config) and self._accuracy:
+        if is_evaluated(self.learner.step, self.config.train) and self._accuracy:
             record |= {"accuracy": self._accuracy.overall, "own_accuracy": self._accuracy.own}
-        self._records.append((record, self._losses))
-        if len(self._records) >= FLUSH_EVERY:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write the records; reading a loss waits for the device, hence not at every step."""
-        records, self._records = self._records, []
-        lines = [
-            json.dumps({**record, "labels": float(losses.labels), "distil": _number(losses.distil)})
-            for record, losses in records
-        ]
-        try:
-            with (self._out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in lines)
-        except OSError as error:
-            self._warn_of_disk(error)
-
-    def _save(self) -> None:
-        if self._saved == self.learner.step:
-            return
-        info = CheckpointInfo(
-            id=self.learner.id,
-            step=self.learner.step,
-            round=self._rounds.published,
-            model=self.config.model.for_client(self.learner.id),
-            classes=self.data.classes,
-            size=self.data.evaluation.images.shape[-1],
-        )
-        try:
-            save_checkpoint(self._out, info, self.learner.state())
-            self._saved = self.learner.step
-        except OSError as error:
-            self._warn_of_disk(error)
-
-    def _write_summary(self) -> None:
-        content = json.dumps(self.summary().to_mapping(), indent=2) + "\n"
-        try:
-            write_atomically(self._out / "summary.json", content.encode())
-        except OSError as error:
-            self._warn_of_disk(error)
-
-    def _warn_of_disk(self, error: OSError) -> None:
-        log.warning("cannot write to %s: %s; training goes on", self._out, error.strerror or error)
-
-    # -- what it says ------------------------------------------------------------------------------------------------
+        self._recorder.record(record, losses)
 
     def _tell(self) -> None:
         self.network.tell(
@@ -334,11 +327,11 @@ class Node:
 
     def _report(self, state: str) -> None:
         now = time.monotonic()
-        evaluated = is_evaluated(self.learner.step, self.config)
+        evaluated = is_evaluated(self.learner.step, self.config.train)
         if state == self._reported[0] and not evaluated and now - self._reported[1] < REPORT_EVERY:
             return
         self._reported = (state, now)
-        members, losses = self.network.members, self._losses
+        losses, total = self._losses, self._total()
         self._watch(
             Progress(
                 id=self.learner.id,
@@ -346,27 +339,23 @@ class Node:
                 step=self.learner.step,
                 steps=self.config.train.steps,
                 round=self._rounds.published,
-                up=sum(member.up for member in members),
+                up=sum(member.up for member in self.network.members),
                 age=self._lesson.age if self._lesson else None,
                 labels=None if losses is None else float(losses.labels),
-                distil=None if losses is None else _number(losses.distil),
+                distil=None if losses is None or losses.distil is None else float(losses.distil),
                 accuracy=self._accuracy.overall if self._accuracy else None,
-                bytes_sent=sum(member.bytes_sent for member in members),
-                bytes_received=sum(member.bytes_received for member in members),
+                bytes_sent=total.bytes_sent,
+                bytes_received=total.bytes_received,
             )
         )
 
 
-def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    """A copy in CPU memory, and what to call before reading it: on CUDA the copy is under way meanwhile."""
+def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None] | None]:
+    """A copy in CPU memory; on CUDA it is under way, and the second value returns once it is there."""
     if tensor.device.type != "cuda":
-        return tensor.cpu(), lambda: None
+        return tensor.cpu(), None
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
     copied = torch.cuda.Event()
     copied.record()
     return host, copied.synchronize
-
-
-def _number(loss: Tensor | None) -> float | None:
-    return None if loss is None else float(loss)

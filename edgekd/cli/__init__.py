@@ -33,10 +33,13 @@ class _Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(package_name="edgekd")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Edge boxes that teach one another to see, peer to peer: no server, no shared data, no shared weights."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main(args: list[str] | None = None) -> Any:

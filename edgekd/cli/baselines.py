@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from edgekd.config import Config
 from edgekd.simulation import StepReport, simulate_lone, simulate_pooled
 from edgekd.summary import PeerSummary, Summary
 
+Curve = list[tuple[int, float]]  # (step, accuracy)
+
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
@@ -20,10 +23,7 @@ class Baselines:
     alone: Summary
     balanced: Summary | None
     pooled: float
-    curves: dict[int, list[tuple[int, float]]]  # of the lone peers without balance: (step, accuracy)
-
-
-Curve = list[tuple[int, float]]
+    curves: dict[int, Curve]  # of the lone peers without balance
 
 
 def train_baselines(config: Config, *, quiet: bool) -> Baselines:
@@ -36,7 +36,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
     workers = max(1, (os.cpu_count() or 1) // config.train.threads)
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
     # Spawned: forking a process that has run torch or grpc can hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts) as pool:
         jobs[pool.submit(simulate_pooled, config)] = ("pooled", 0)  # the longest first
         for balance in kinds:
             for id in range(config.data.clients):
@@ -44,7 +44,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         try:
             done = _collect(jobs, quiet)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            _end(pool)
             raise
     summaries = {
         balance: Summary(peers=tuple(done[balance, id][0] for id in range(config.data.clients))) for balance in kinds
@@ -55,6 +55,18 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         pooled=done["pooled", 0],
         curves={id: done["off", id][1] for id in range(config.data.clients)},
     )
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """At once: what is running would go on for minutes otherwise."""
+    workers = list(pool._processes.values())  # no public way before Python 3.14's terminate_workers()
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
 
 
 def _lone(config: Config, id: int, balance: str) -> tuple[PeerSummary, Curve]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from edgekd.cli.options import settings
+from edgekd.cli.options import beside, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 
@@ -18,7 +18,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "train", only=("eval", "device", "threads"), beside="checkpoint")
+@settings("data", "train", only=("eval", "device", "threads"), path_of="checkpoint")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -29,6 +29,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     """Evaluate a checkpoint on the evaluation set of its own run, or on --eval folder:PATH."""
+    given = click.get_current_context().params["config"]
+    if not given and config.data.eval is None and not beside(checkpoint):
+        raise ConfigError(
+            f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
+        )
     import torch
 
     torch.set_num_threads(config.train.threads)
@@ -46,7 +51,7 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     info, state = found
     evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed)
     device = choose_device(config.train.device)
-    model = make_model(info.model, "none", len(info.classes))
+    model = make_model(info.model, "none", len(info.classes), info.size)
     model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
     model.to(device).eval()
     shard = torch.ones(len(info.classes), dtype=torch.int64)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-STOP_TIMEOUT = 6.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5
+STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,11 @@ class Fleet:
             others = ",".join(address for address in addresses if address != own)
             command += ["--listen", own, "--peers", others, "--out", str(folder / f"peer-{id}")]
             self._children[id] = _start(command)
-            for pipe in ("stdout", "stderr"):
-                threading.Thread(target=self._read, args=(id, pipe), daemon=True).start()
-            threading.Thread(target=self._wait, args=(id,), daemon=True).start()
-
-    @property
-    def pids(self) -> dict[int, int]:
-        return {id: child.pid for id, child in self._children.items()}
+            pipes = ("stdout", "stderr")
+            readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]
+            for reader in readers:
+                reader.start()
+            threading.Thread(target=self._wait, args=(id, readers), daemon=True).start()
 
     def stop(self) -> None:
         """Ask every child to end, and end those that do not."""
@@ -81,15 +79,25 @@ class Fleet:
     def _read(self, id: int, pipe: str) -> None:
         stream: IO[str] = getattr(self._children[id], pipe)
         for line in stream:
-            if pipe == "stderr":
+            content = _parsed(line) if pipe == "stdout" else None
+            if content is None:
                 self.events.put(Event(id, log=line.rstrip("\n")))
-                continue
-            content = json.loads(line)
-            if content.pop("event") == "progress":
+            elif content.pop("event") == "progress":
                 self.events.put(Event(id, progress=SimpleNamespace(**content)))
 
-    def _wait(self, id: int) -> None:
-        self.events.put(Event(id, code=self._children[id].wait()))
+    def _wait(self, id: int, readers: list[threading.Thread]) -> None:
+        code = self._children[id].wait()
+        for reader in readers:  # what it said last comes before the news that it has ended
+            reader.join()
+        self.events.put(Event(id, code=code))
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and "event" in content else None
 
 
 def _start(command: list[str]) -> "subprocess.Popen[str]":

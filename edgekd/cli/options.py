@@ -12,14 +12,16 @@ from edgekd.config import SECTIONS, from_mapping, read_toml, setting_type
 
 Command = Callable[..., Any]
 
+SPLITS = ("iid", "gamma", "dirichlet")  # one excludes the others, so a flag takes the place of any in the file
+
 
 def settings(
-    *sections: str, only: Iterable[str] | None = None, beside: str | None = None
+    *sections: str, only: Iterable[str] | None = None, path_of: str | None = None
 ) -> Callable[[Command], Command]:
     """Give a command one flag a field of `sections` (or just those in `only`) and pass it a checked ``config``.
 
     Without ``--config`` the settings under the flags are those of the ``config.toml`` beside the path that the
-    command's parameter `beside` names, if there is one.
+    command's parameter `path_of` names, if there is one.
     """
     fields = [
         (section, f)
@@ -31,12 +33,14 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, **given: Any) -> Any:
-            file = config or (_beside(given[beside]) if beside else None)
+            file = config or (beside(given[path_of]) if path_of else None)
             tables = read_toml(file) if file else {}
+            flags = {f.name: given.pop(f.name) for _, f in fields}
+            if any(flags.get(name) is not None for name in SPLITS) and isinstance(tables.get("data"), dict):
+                tables["data"] = {name: value for name, value in tables["data"].items() if name not in SPLITS}
             for section, f in fields:
-                value = given.pop(f.name)
-                if value is not None:
-                    tables.setdefault(section, {})[f.name] = value
+                if flags[f.name] is not None and isinstance(tables.setdefault(section, {}), dict):
+                    tables[section][f.name] = flags[f.name]
             return command(config=from_mapping(tables), **given)
 
         wrapped: Command = wrapper
@@ -49,7 +53,8 @@ def settings(
     return decorate
 
 
-def _beside(path: Path) -> Path | None:
+def beside(path: Path) -> Path | None:
+    """The ``config.toml`` in the folder of `path`, if there is one."""
     file = (path if path.is_dir() else path.parent) / "config.toml"
     return file if file.is_file() else None
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,8 +14,12 @@ from typing import Any
 import click
 
 from edgekd.cli.options import settings
+from edgekd.cli.progress import Screen
+from edgekd.cli.tables import peer_line
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+
+log = logging.getLogger("edgekd")
 
 EXAMPLES = """
 \b
@@ -65,44 +70,43 @@ def command(
     _log_to_stderr(id)
     from edgekd.addresses import address
     from edgekd.runs import make_run_folder, write_config
+    from peer.recorder import check_unused
 
     neighbours = tuple(part.strip() for part in peers.split(",") if part.strip())
     for text in (*neighbours, *([listen] if listen else [])):
         address(text)
-    _check_id(config, id)
+    if config.data.private is None and id >= config.data.clients:
+        raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
     if resume and out is None:
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
     config = _with_defaults(config, len(neighbours))
     folder = make_run_folder(out, f"peer-{id}")
+    if not resume:
+        check_unused(folder)
     write_config(folder, config)
-    node = _make_node(config, id, listen, neighbours, folder, stop, as_json, resume)
+    screen = Screen()
+    watch = _print_progress(stop) if as_json else screen.show
+    node = _make_node(config, id, listen, neighbours, folder, stop, watch, resume)
     stop.ready = True
-    node.network.start()
-    if listen:
-        logging.getLogger("edgekd").info("listening on %s", node.network.address)
-    summary = node.run()
+    try:
+        node.network.start()
+        if listen:
+            log.info("listening on %s", node.network.address)
+        reached = node.run()
+    finally:
+        screen.close()
     if as_json:
-        _print_json({"event": "summary", **summary.to_mapping()})
-        return
-    from edgekd.cli.tables import peer_line
-
-    print(f"{peer_line(summary)}; results in {folder}")
-
-
-def _check_id(config: Config, id: int) -> None:
-    if config.data.private is None and id >= config.data.clients:
-        raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
-    if config.data.private is None and len(config.model.model.split(",")) not in (1, config.data.clients):
-        raise ConfigError(
-            f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}"
-        )
+        _print_json({"event": "summary", **dataclasses.asdict(reached)})
+    else:
+        print(f"{peer_line(reached)}; results in {folder}")
 
 
 def _with_defaults(config: Config, neighbours: int) -> Config:
     """Synchronous peers wait for all their neighbours, asynchronous ones for nobody."""
     if config.exchange.wait_for is not None:
         return config
-    wait_for = neighbours if config.exchange.sync is not None else 0
+    others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
+    wait_for = others if config.exchange.sync is not None else 0
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
 
 
@@ -113,7 +117,7 @@ def _make_node(
     peers: tuple[str, ...],
     out: Path,
     stop: _Stop,
-    as_json: bool,
+    watch: Callable[[Any], None],
     resume: bool,
 ) -> Any:
     import torch
@@ -150,36 +154,40 @@ def _make_node(
         encoding=Encoding(config.exchange.encoding),
     )
     learner = Learner(data, config, id)
-    node = Node(learner, data, network, config, out, stop=stop, watch=_watcher(stop, as_json))
-    if resume:
-        found = node.resume()
-        message = f"resumed at step {learner.step}" if found else f"no checkpoint in {out}: starting anew"
-        logging.getLogger("edgekd").info(message)
+    node = Node(learner, data, network, config, out, stop=stop, watch=watch)
+    if resume and node.resume():
+        log.info("resumed at step %d", learner.step)
+    elif resume:
+        log.info("no checkpoint in %s: starting anew", out)
     return node
 
 
-def _watcher(stop: _Stop, as_json: bool) -> Any:
-    if as_json:
+def _print_progress(stop: _Stop) -> Callable[[Any], None]:
+    def watch(progress: Any) -> None:
+        try:
+            _print_json({"event": "progress", **dataclasses.asdict(progress)})
+        except BrokenPipeError:  # whoever started this peer has gone: so does the peer
+            stop.asked = True
 
-        def watch_json(progress: Any) -> None:
-            try:
-                _print_json({"event": "progress", **dataclasses.asdict(progress)})
-            except BrokenPipeError:  # whoever started this peer has gone: so does the peer
-                stop.asked = True
-
-        return watch_json
-    from edgekd.cli.progress import Screen
-
-    return Screen(1).show
+    return watch
 
 
 def _print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content), flush=True)
 
 
+class _Stderr:
+    """Whatever sys.stderr is when something is written: a live table takes its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def _log_to_stderr(id: int) -> None:
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(logging.Formatter(f"%(levelname)s peer {id}: %(message)s"))
-    logger = logging.getLogger("edgekd")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

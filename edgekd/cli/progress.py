@@ -27,11 +27,10 @@ class Screen:
     """Shows the latest progress of some peers.
 
     Args:
-        peers: how many there are.
         title: what is going on.
     """
 
-    def __init__(self, peers: int, title: str = "") -> None:
+    def __init__(self, title: str = "") -> None:
         self._console, self._title = Console(), title
         self._latest: dict[int, Any] = {}
         self._plain_at: dict[int, float] = {}

@@ -53,6 +53,8 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
     config = _with_defaults(config)
     _check_before(config)
     folder = make_run_folder(out, data_name(config))
+    if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
+        raise ConfigError(f"{folder} holds an earlier run; choose another --out")
     file = write_config(folder, config)
     baselines = None
     if baseline:
@@ -61,20 +63,25 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
         baselines = train_baselines(config, quiet=as_json)
     began = time.monotonic()
     codes = _watch(config, file, folder, as_json)
-    from edgekd.summary import merge
-
-    found = [_read_summary(folder / f"peer-{id}" / "summary.json") for id in range(config.data.clients)]
-    summary = merge([each for each in found if each is not None], time.monotonic() - began)
-    if baselines:
-        summary = dataclasses.replace(
-            summary, baseline=baselines.alone, balanced=baselines.balanced, pooled=baselines.pooled
-        )
-    _write_results(folder, summary, baselines)
-    _print_results(summary, folder, as_json)
+    summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
+    if summary.peers:
+        _write_results(folder, summary, baselines)
+        _print_results(summary, folder, as_json)
     dead = {id: code for id, code in codes.items() if code != 0}
     if dead:
         which = ", ".join(f"peer {id} ({_why(code)})" for id, code in sorted(dead.items()))
-        raise PeerDiedError(f"ended with an error: {which}; above is what the others reached")
+        raise PeerDiedError(f"ended with an error: {which}; what the others reached is in {folder}")
+
+
+def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
+    """What the peers wrote, and the baselines."""
+    from edgekd.summary import merge
+
+    found = [_read_summary(folder / f"peer-{id}" / "summary.json") for id in range(clients)]
+    summary = merge([each for each in found if each is not None], seconds)
+    if baselines is None:
+        return summary
+    return dataclasses.replace(summary, baseline=baselines.alone, balanced=baselines.balanced, pooled=baselines.pooled)
 
 
 def _with_defaults(config: Config) -> Config:
@@ -82,9 +89,8 @@ def _with_defaults(config: Config) -> Config:
     exchange = config.exchange
     wait_for = config.data.clients - 1 if exchange.wait_for is None else exchange.wait_for
     linger = float("inf") if exchange.linger is None else exchange.linger
-    data = dataclasses.replace(config.data, data_seed=config.data_seed)
     exchange = dataclasses.replace(exchange, wait_for=wait_for, linger=linger)
-    return dataclasses.replace(config, data=data, exchange=exchange)
+    return dataclasses.replace(config, exchange=exchange)
 
 
 def _check_before(config: Config) -> None:
@@ -98,17 +104,14 @@ def _check_before(config: Config) -> None:
     from edgekd.datasets import open_common
     from edgekd.learner import choose_device
     from edgekd.models import make_model
+    from edgekd.public import check_enough
 
-    names = config.model.model.split(",")
-    if len(names) not in (1, config.data.clients):
-        raise ConfigError(
-            f"--model takes one name or one for each of the {config.data.clients} clients, got {config.model.model}"
-        )
     choose_device(config.train.device)
-    open_common(config.data, config.train.augment, config.data_seed)
+    common = open_common(config.data, config.train.augment, config.data_seed)
+    check_enough(len(common.split.public), config.train.public_batch)
     with torch.random.fork_rng(devices=[]):
-        for name in set(names):
-            make_model(name.strip(), config.weights, 2)
+        for id in range(config.data.clients):
+            make_model(config.model.for_client(id), config.weights, len(common.source.classes), common.source.size)
 
 
 def _watch(config: Config, file: Path, folder: Path, as_json: bool) -> dict[int, int]:
@@ -117,7 +120,7 @@ def _watch(config: Config, file: Path, folder: Path, as_json: bool) -> dict[int,
     from edgekd.cli.progress import Screen
 
     fleet = Fleet(file, folder, config.data.clients)
-    screen = Screen(config.data.clients, f"{config.data.clients} peers teach one another")
+    screen = Screen(f"{config.data.clients} peers teach one another")
     codes: dict[int, int] = {}
     trained: set[int] = set()
     try:
@@ -137,6 +140,10 @@ def _watch(config: Config, file: Path, folder: Path, as_json: bool) -> dict[int,
                     screen.log(f"peer {event.id} died: {_why(event.code)}")
                     if event.id not in trained:
                         fleet.stop()  # it never began: so will a second try, and the others would wait for it
+    except KeyboardInterrupt:
+        screen.log("stopping: the peers write what they have reached")
+        fleet.stop()
+        codes = dict.fromkeys(range(config.data.clients), 0)
     finally:
         screen.close()
         fleet.stop()
@@ -186,7 +193,7 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("edgekd: stopped; its peers have written what they reached", file=sys.stderr)
+        print("edgekd: stopped", file=sys.stderr)
         raise click.exceptions.Exit(0) from None
     finally:
         signal.signal(signal.SIGTERM, before)

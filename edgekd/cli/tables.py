@@ -36,9 +36,8 @@ class _Column:
     summary: Summary
 
 
-def peer_line(summary: Summary) -> str:
+def peer_line(peer: PeerSummary) -> str:
     """What one peer has reached, in a line."""
-    (peer,) = summary.peers
     images = f"{peer.evaluation_samples} images, {peer.lessons} lessons in {peer.steps} steps"
     return f"peer {peer.id}: accuracy {accuracy_text(peer)} on {images}, {bytes_text(peer.bytes_sent)} sent"
 

@@ -45,9 +45,9 @@ class PeerServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Exchange(self, request_iterator, context):
-        """One stream a pair of peers; either side may dial. The side that was dialled sends its response headers at once, with
-        "edgekd-service: edgekd.v1.Peer" among them; then each side sends a Hello, before it has read the other's. A side
-        that ends the stream on purpose sends a Goodbye first. A message is at most 4 x heads x rows x classes + 65536
+        """One stream a pair of peers; either side may dial. The side that was dialled sends its response headers at once,
+        with "edgekd-service: edgekd.v1.Peer" among them; then each side sends a Hello, before it has read the other's. A
+        side that ends the stream on purpose sends a Goodbye first. A message is at most 4 x heads x rows x classes + 65536
         bytes, with the numbers of the contract.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -119,7 +119,7 @@ def test_peer_of_another_contract_is_refused_and_both_say_why(spawn: Any, ports:
         for id in range(2)
     ]
     for process in peers:
-        process.until(lambda p: any("cannot work with this peer: public_sha256: " in line for line in p.err))
+        process.until(lambda p: any("cannot work with this peer: public file: SHA-256 " in line for line in p.err))
         process.until_step(1)
     assert all(event["up"] == 0 for process in peers for event in process.events)
 

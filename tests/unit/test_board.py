@@ -93,6 +93,15 @@ def test_synchronous_lesson_holds_exactly_this_round() -> None:
     assert list(lesson.teachers) == [2]
 
 
+def test_strangers_without_number_do_not_fill_the_board() -> None:
+    b = Board(max_age=64, neighbours=3)
+    for peer in range(10):
+        b.post(peer, 7, 0, PROBS, step=0)
+    lesson = b.pick(0)
+    assert lesson is not None
+    assert list(lesson.teachers) == [7, 8, 9]
+
+
 @settings(deadline=None)
 @given(
     st.lists(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekd import messages
+from edgekd.addresses import join
 from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Ack, Contract, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
 from peer.convert import MAX_ADDRESS, MAX_DETAIL, MAX_ENCODINGS, from_bytes, from_wire, to_bytes, to_wire
@@ -40,7 +41,7 @@ hellos = st.builds(
     contract=contracts,
     encodings=st.lists(st.sampled_from(Encoding), unique=True).map(tuple),
     newest_round=rounds_or_none,
-    address=printable,
+    address=st.just("") | st.builds(join, st.ip_addresses().map(str), st.integers(0, 65535)),
 )
 frames: st.SearchStrategy[Frame] = st.one_of(
     hellos,
@@ -224,6 +225,13 @@ def test_long_and_unprintable_texts_are_refused() -> None:
     assert refusal(hello) == "text"
     assert refusal(pb.Frame(goodbye=pb.Goodbye(detail="x" * (MAX_DETAIL + 1)))) == "text"
     assert refusal(pb.Frame(goodbye=pb.Goodbye(detail="\x1b[2J"))) == "text"
+
+
+@pytest.mark.parametrize("address", ["box", "box:", "::1:7000", "box:70000", "a:1,b:2"])
+def test_a_hello_whose_address_is_none_is_refused(address: str) -> None:
+    message = to_wire(HELLO)
+    message.hello.address = address
+    assert refusal(message) == "address"
 
 
 def test_own_details_are_cut_to_what_others_accept() -> None:

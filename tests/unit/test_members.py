@@ -5,12 +5,14 @@ from dataclasses import replace
 from edgekd.members import (
     AHEAD,
     DOWN_AFTER,
+    MAX_NEIGHBOURS,
     beaten,
     differences,
     first_stays,
     is_plausible,
     is_silent,
     joined,
+    without_the_long_gone,
 )
 from edgekd.messages import Contract, Encoding, Heartbeat, Hello
 
@@ -27,6 +29,15 @@ HELLO = Hello(
     newest_round=4,
     address="box:7000",
 )
+
+
+def test_strangers_without_number_do_not_fill_the_memory_and_who_is_up_stays() -> None:
+    members = {id: joined(replace(HELLO, id=id), "x:1", now=float(id), before=None) for id in range(3 * MAX_NEIGHBOURS)}
+    members = {id: replace(m, up=id < 5) for id, m in members.items()}
+    left = without_the_long_gone(members)
+    assert len(left) == 2 * MAX_NEIGHBOURS
+    assert set(range(5)) < set(left)
+    assert 3 * MAX_NEIGHBOURS - 1 in left
 
 
 def test_silent_peer_is_down_after_five_seconds_and_up_again_at_its_next_frame() -> None:

@@ -1,0 +1,94 @@
+"""A peer's folder: ``metrics.jsonl``, checkpoints and ``summary.json``. A full disk ends no training."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgekd.errors import ConfigError
+from edgekd.learner import Losses
+from edgekd.summary import PeerSummary, Summary
+from peer.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint, write_atomically
+
+log = logging.getLogger("edgekd")
+
+FLUSH_EVERY = 10  # records between writes of metrics.jsonl
+
+
+def check_unused(folder: Path) -> None:
+    """See to it that no earlier run's results are mixed with a new one's.
+
+    Raises:
+        ConfigError: the folder holds some.
+    """
+    if (folder / "summary.json").exists() or checkpoints(folder):
+        raise ConfigError(f"{folder} holds an earlier run: go on from it with --resume, or choose another --out")
+
+
+class Recorder:
+    """Writes into `folder`, which exists."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._metrics = folder / "metrics.jsonl"
+        self._records: list[tuple[dict[str, Any], Losses]] = []
+        self._saved = -1  # the step of the last checkpoint
+        self._complained = ""
+
+    def resume(self) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
+        """The newest sound checkpoint, if any; metrics of later steps are dropped, since they come again."""
+        found = load_newest(self._folder)
+        step = found[0].step if found else 0
+        self._saved = step if found else -1
+        if self._metrics.is_file():
+            lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            write_atomically(self._metrics, "".join(kept).encode())
+        return found
+
+    def record(self, record: dict[str, Any], losses: Losses) -> None:
+        """Note one step; written some steps later, since reading a loss waits for the device."""
+        self._records.append((record, losses))
+        if len(self._records) >= FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is noted."""
+        records, self._records = self._records, []
+        lines = [json.dumps({**record, **_numbers(losses)}) + "\n" for record, losses in records]
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+        except OSError as error:
+            self._complain(error)
+
+    def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
+        """Write a checkpoint, unless there is one of this step."""
+        if self._saved == info.step:
+            return
+        try:
+            save_checkpoint(self._folder, info, state)
+            self._saved = info.step
+        except OSError as error:
+            self._complain(error)
+
+    def summarise(self, peer: PeerSummary, seconds: float) -> None:
+        """Write ``summary.json``."""
+        content = json.dumps(Summary(peers=(peer,), seconds=seconds).to_mapping(), indent=2) + "\n"
+        try:
+            write_atomically(self._folder / "summary.json", content.encode())
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        what = error.strerror or str(error)
+        if what != self._complained:
+            log.warning("cannot write to %s: %s; training goes on", self._folder, what)
+        self._complained = what
+
+
+def _numbers(losses: Losses) -> dict[str, float | None]:
+    distil = None if losses.distil is None else float(losses.distil)
+    return {"labels": float(losses.labels), "distil": distil}

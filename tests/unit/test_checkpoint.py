@@ -1,0 +1,104 @@
+"""Checkpoints: whole or not at all, checked when read, the last few kept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekd.errors import ConfigError
+from edgekd.learner import Losses
+from edgekd.summary import PeerSummary
+from peer.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
+from peer.recorder import Recorder, check_unused
+
+INFO = CheckpointInfo(
+    id=1,
+    step=120,
+    round=130,
+    model="resnet18",
+    classes=("cat", "dog"),
+    size=32,
+    counts={"lessons": 7},
+    accuracy=(0.5, 0.75),
+)
+STATE = {"model.w": torch.arange(6.0).reshape(2, 3), "momentum.w": torch.ones(2, 3)}
+
+
+def test_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    info, state = load_checkpoint(save_checkpoint(tmp_path, INFO, STATE))
+    assert info == INFO
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(state[name], STATE[name]) for name in STATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000120.safetensors"], (
+        "no temporary file is left"
+    )
+
+
+def test_damage_at_any_byte_is_noticed_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_checkpoint(tmp_path, replace(INFO, step=100), STATE)
+    path = save_checkpoint(tmp_path, INFO, STATE)
+    sound = path.read_bytes()
+    for place in range(0, len(sound), 3):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        found = load_newest(tmp_path)
+        assert found is not None
+        assert found[0].step == 100, f"byte {place}"
+    path.write_bytes(sound[: len(sound) // 2])
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found[0].step == 100
+    assert "trying the one before it" in caplog.text
+
+
+def test_only_the_last_few_are_kept_and_the_one_just_written_always(tmp_path: Path) -> None:
+    for step in (200, 400, 600):
+        save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
+    assert len(checkpoints(tmp_path)) == KEEP
+    just = save_checkpoint(tmp_path, replace(INFO, step=120), STATE)
+    assert just in checkpoints(tmp_path)
+
+
+def test_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1.safetensors"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match=r"checkpoint-1\.safetensors is not a readable checkpoint"):
+        load_checkpoint(path)
+    assert load_newest(tmp_path) is None
+
+
+def test_folder_of_an_earlier_run_is_refused(tmp_path: Path) -> None:
+    check_unused(tmp_path)
+    save_checkpoint(tmp_path, INFO, STATE)
+    with pytest.raises(ConfigError, match="holds an earlier run"):
+        check_unused(tmp_path)
+
+
+def test_resumed_metrics_drop_what_will_come_again(tmp_path: Path) -> None:
+    losses = Losses(torch.tensor(1.5), None)
+    first = Recorder(tmp_path)
+    for step in range(1, 26):
+        first.record({"step": step}, losses)
+    first.flush()
+    save_checkpoint(tmp_path, replace(INFO, step=20), STATE)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 26, "lab')  # cut short by a power cut
+    again = Recorder(tmp_path)
+    assert again.resume() is not None
+    again.record({"step": 21}, losses)
+    again.flush()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, 22))
+    assert records[-1] == {"step": 21, "labels": 1.5, "distil": None}
+
+
+def test_folder_that_cannot_be_written_is_a_warning_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder(tmp_path / "gone")
+    recorder.save(INFO, STATE)
+    recorder.summarise(PeerSummary(id=1, accuracy=None, own_accuracy=None, steps=1), 1.0)
+    recorder.record({"step": 1}, Losses(torch.tensor(1.0), None))
+    recorder.flush()
+    assert caplog.text.count("training goes on") == 1

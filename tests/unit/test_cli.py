@@ -1,0 +1,101 @@
+"""The command line: flags over files, help at once, names kept honest."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import edgekd
+from edgekd.cli import COMMANDS, cli
+from edgekd.cli.options import settings
+from edgekd.cli.tables import accuracy_text, bytes_text
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+from edgekd.summary import PeerSummary
+
+
+def parsed(*arguments: str) -> Config:
+    """What a command is given for these arguments."""
+    seen: list[Config] = []
+
+    @click.command()
+    @settings("data", "distill", "train", "exchange")
+    def command(config: Config) -> None:
+        seen.append(config)
+
+    command.main(list(arguments), standalone_mode=False)
+    return seen[0]
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[train]\nsteps = 7\nbatch = 4\n[distill]\nmeasure = "sed"\n')
+    config = parsed("--config", str(file), "--steps", "9")
+    assert (config.train.steps, config.train.batch, config.distill.measure) == (9, 4, "sed")
+
+
+@pytest.mark.parametrize("kind", ["iid = true", "gamma = 3.0", "dirichlet = 0.5"])
+def test_kind_of_split_on_the_command_line_takes_the_place_of_the_files(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f"[data]\n{kind}\n")
+    config = parsed("--config", str(file), "--gamma", "8")
+    assert (config.data.iid, config.data.gamma, config.data.dirichlet) == (False, 8.0, None)
+
+
+def test_section_that_is_no_table_is_a_clear_error_under_flags_too(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("train = 5\n")
+    with pytest.raises(ConfigError, match=r"\[train\] must be a table"):
+        parsed("--config", str(file), "--steps", "9")
+
+
+def test_sync_stands_alone_or_with_seconds() -> None:
+    assert parsed("--sync").exchange.sync == float("inf")
+    assert parsed("--sync", "2.5").exchange.sync == 2.5
+    assert parsed().exchange.sync is None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_examples(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Examples:" in result.output
+
+
+def test_help_and_version_do_not_load_torch() -> None:
+    code = (
+        "import sys; from edgekd.cli import cli; cli(['--help'], standalone_mode=False); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Commands:" in result.stdout
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_public_names_are_there() -> None:
+    for name in edgekd.__all__:
+        assert callable(getattr(edgekd, name))
+    with pytest.raises(AttributeError):
+        _ = edgekd.nonsense
+
+
+def test_the_library_never_imports_the_process() -> None:
+    root = Path(edgekd.__file__).parent
+    assert (root.parent / "peer" / "node.py").is_file(), "another package of this name hides ours"
+    for file in root.rglob("*.py"):
+        if "cli" not in file.parts:
+            assert "from peer" not in file.read_text(), file
+            assert "import peer" not in file.read_text(), file
+
+
+def test_accuracy_is_shown_with_its_standard_error() -> None:
+    peer = PeerSummary(id=0, accuracy=0.9, own_accuracy=0.9, steps=1, evaluation_samples=180)
+    assert accuracy_text(peer) == "0.900 ± 0.022"
+    assert accuracy_text(None) == "-"
+
+
+def test_bytes_are_shown_in_units_of_a_thousand() -> None:
+    assert [bytes_text(n) for n in (0, 999, 1500, 2_000_000)] == ["0 B", "999 B", "1.5 kB", "2.0 MB"]
