@@ -1,0 +1,50 @@
+"""``docker compose up`` in a fresh project: the data is split once, three peers teach one another, each reports."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = "edgekd-test"
+DEADLINE = 1500  # seconds, the build of the image included
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(DEADLINE + 60)]
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def compose() -> Iterator[list[str]]:
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
+        pytest.skip("no Docker engine answers")
+    command = ["compose", "-p", PROJECT]
+    docker(*command, "down", "--volumes")
+    yield command
+    docker(*command, "down", "--volumes")
+
+
+def test_three_containers_teach_one_another_and_see_their_own_shard_alone(compose: list[str]) -> None:
+    docker(*compose, "up", "--build")
+    logs = docker(*compose, "logs", "--no-log-prefix")
+    for id in range(3):
+        assert f"peer {id}: accuracy 0." in logs
+    states = [json.loads(line) for line in docker(*compose, "ps", "--all", "--format", "json").splitlines()]
+    assert sorted((s["Service"], s["ExitCode"]) for s in states) == [
+        (s, 0) for s in ("peer-0", "peer-1", "peer-2", "split")
+    ]
+    for id in range(3):
+        container = next(s["ID"] for s in states if s["Service"] == f"peer-{id}")
+        mounts = json.loads(docker("inspect", "--format", "{{json .Mounts}}", container))
+        volumes = {mount["Name"] for mount in mounts if mount["Type"] == "volume"}
+        assert volumes == {f"{PROJECT}_shard-{id}", f"{PROJECT}_results-{id}"}
+    docker(*compose, "up")  # again: nothing is split or trained anew, and what was reached is said once more
+    again = docker(*compose, "logs", "--no-log-prefix")
+    assert again.count("resumed at step 120") == 3
