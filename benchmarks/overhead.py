@@ -100,7 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config: Config = from_mapping({"train": {"steps": 0, "eval_every": 0, "checkpoint_every": 0}})
-    data = load_peer_data(config.data, 0, augment=None, seed=0)
+    data = load_peer_data(config.data, 0, seed=0)
     contract = make_contract(data, config)
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()

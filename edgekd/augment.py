@@ -7,16 +7,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from edgekd.config import AUGMENTATIONS
 from edgekd.errors import ConfigError
 
-AUGMENTATIONS = ("none", "crop", "crop+flip")
 GROUP = 4  # images that share one crop and flip: 0.25 ms for 32 images of 32 px on a laptop core; one each takes 1 ms
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, of channels in [0, 1]
-
-
-def default_augmentation(data: str) -> str:
-    """What a data set bears; `data` as in ``--data``. A mirrored digit is no digit."""
-    return "crop" if data == "digits" else "crop+flip"
 
 
 def check_augmentation(name: str) -> str:

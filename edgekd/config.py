@@ -20,6 +20,9 @@ else:
     import tomli as tomllib
 
 
+AUGMENTATIONS = ("none", "crop", "crop+flip")
+
+
 def _setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
     return field(default=default, metadata={"help": help, "choices": choices})
 
@@ -61,6 +64,11 @@ class DataConfig:
     primary: int | None = _setting(None, "skewed split: every client draws so many primary labels of its own")
     eval_fraction: float = _setting(0.1, "share of all images that everybody is evaluated on")
     public_fraction: float = _setting(0.1, "share of all images whose labels are thrown away: the public set")
+    public_augment: str | None = _setting(
+        None,
+        "augmentation of the public batch, one for all its images; part of the contract [default: none]",
+        AUGMENTATIONS,
+    )
     data_seed: int | None = _setting(None, "seed of what the group shares, the split; default: --seed")
 
     def __post_init__(self) -> None:
@@ -104,10 +112,10 @@ class DistillConfig:
 
     alpha: float = _setting(0.5, "weight of the labels, in (0, 1]; the neighbours' predictions weigh 1 - alpha")
     measure: str = _setting("kl", "dissimilarity to distil with", tuple(MEASURES))
-    combine: str = _setting("average", "how several teachers make one loss", ("sum", "average", "geometric"))
-    temperature: float = _setting(1.0, "softens the predictions, > 0; part of the contract")
+    combine: str = _setting("geometric", "how several teachers make one loss", ("sum", "average", "geometric"))
+    temperature: float = _setting(2.0, "softens the predictions, > 0; part of the contract")
     temperature_scaling: bool = _setting(False, "multiply the distillation loss by temperature squared")
-    kd_weight: float = _setting(1.0, "multiplies the distillation loss, > 0")
+    kd_weight: float = _setting(2.0, "multiplies the distillation loss, > 0")
     kd_warmup: int = _setting(0, "steps over which the distillation weight grows from 0")
     kd_scale: str = _setting(
         "matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw")
@@ -153,14 +161,14 @@ class TrainConfig:
     steps: int = _setting(120, "training steps; 0: until SIGTERM, at a constant learning rate")
     batch: int = _setting(32, "private images a step")
     public_batch: int = _setting(32, "public images a round; part of the contract")
-    lr: float | None = _setting(None, "peak learning rate; default 0.05 from scratch, 0.01 from pretrained weights")
+    lr: float | None = _setting(None, "peak learning rate; default 0.03 from scratch, 0.02 from pretrained weights")
     momentum: float = _setting(0.9, "momentum of SGD, in [0, 1)")
     weight_decay: float = _setting(5e-4, "weight decay of SGD")
     schedule: str = _setting(
         "onecycle", "how the learning rate goes: up and down, down, or constant", ("onecycle", "cosine", "constant")
     )
     augment: str | None = _setting(
-        None, "augmentation by whole pixels; default: what the data set bears", ("none", "crop", "crop+flip")
+        None, "augmentation of private images by whole pixels; default crop+flip, for digits crop", AUGMENTATIONS
     )
     precision: str = _setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = _setting(1, "torch threads a peer")
@@ -232,9 +240,15 @@ class Config:
         )
 
     @property
+    def augment(self) -> str:
+        """The augmentation of private images; where nothing was said it is the data set's: a mirrored digit is none."""
+        digits = self.data.private is None and self.data.data == "digits"
+        return self.train.augment or ("crop" if digits else "crop+flip")
+
+    @property
     def peak_lr(self) -> float:
         """The learning rate at its highest."""
-        return self.train.lr or (0.05 if self.weights == "none" else 0.01)
+        return self.train.lr or (0.03 if self.weights == "none" else 0.02)
 
     @property
     def data_seed(self) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekd.augment import default_augmentation
 from edgekd.config import DataConfig
 from edgekd.errors import ConfigError
 from edgekd.public import PublicSet, make_public
@@ -47,12 +46,11 @@ class CommonData:
         return make_public(images, self.source.classes, self.augment)
 
 
-def open_common(config: DataConfig, augment: str | None, seed: int) -> CommonData:
+def open_common(config: DataConfig, seed: int) -> CommonData:
     """The data set of ``--data``, split for all clients.
 
     Args:
         config: the data set and the kind of split.
-        augment: of the public set; None: what the data set bears.
         seed: of the split, unless the config has a `data_seed`.
 
     Raises:
@@ -71,46 +69,45 @@ def open_common(config: DataConfig, augment: str | None, seed: int) -> CommonDat
         public=chosen[parts.public],
         shards=tuple(chosen[shard] for shard in parts.shards),
     )
-    return CommonData(source=source, split=whole, augment=augment or default_augmentation(config.data))
+    return CommonData(source=source, split=whole, augment=config.public_augment or "none")
 
 
-def load_peer_data(config: DataConfig, id: int, augment: str | None, seed: int) -> PeerData:
+def load_peer_data(config: DataConfig, id: int, seed: int) -> PeerData:
     """What peer `id` sees: its own shard, the public set and the evaluation set; nobody else's images are decoded.
 
     Args:
         config: a common data set, or --private and --public.
         id: of the peer; with a common data set below `config.clients`.
-        augment: of the public set; None: what the data set bears. A public file has its own.
         seed: of the split (see `open_common`) or, with own files and no --eval, of the images that are held out.
 
     Raises:
         ConfigError: the data cannot be had as asked for.
     """
     if config.private is not None:
-        return _own_files(config, id, augment, seed)
+        return _own_files(config, id, seed)
     if not 0 <= id < config.clients:
         raise ConfigError(f"id must be from 0 to clients - 1 = {config.clients - 1}, got {id}; see --clients")
-    common = open_common(config, augment, seed)
+    common = open_common(config, seed)
     return _peers(common, [common.split.shards[id]])[0]
 
 
-def load_group(config: DataConfig, augment: str | None, seed: int) -> list[PeerData]:
+def load_group(config: DataConfig, seed: int) -> list[PeerData]:
     """What each client sees, for learners in one process: they share the public and the evaluation set.
 
     Raises:
         ConfigError: the data cannot be had as asked for.
     """
-    common = _common_only(config, augment, seed)
+    common = _common_only(config, seed)
     return _peers(common, common.split.shards)
 
 
-def load_pooled_data(config: DataConfig, augment: str | None, seed: int) -> PeerData:
+def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
     """All shards together: what sharing the data would give one model.
 
     Raises:
         ConfigError: the data cannot be had as asked for.
     """
-    common = _common_only(config, augment, seed)
+    common = _common_only(config, seed)
     return _peers(common, [np.concatenate(common.split.shards)])[0]
 
 
@@ -124,20 +121,20 @@ def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size:
         pictures = folder(_path(config.eval), size, classes)
         return pictures.load(np.arange(len(pictures.labels)))
     if config.private is not None:
-        own = _own_files(config, id, None, seed)
+        own = _own_files(config, id, seed)
         known, evaluation = own.classes, own.evaluation
     else:
-        common = open_common(dataclasses.replace(config, size=size), None, seed)
+        common = open_common(dataclasses.replace(config, size=size), seed)
         known, evaluation = common.source.classes, common.labelled(common.split.evaluation)
     if known != classes:
         raise ConfigError(f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; use --eval")
     return evaluation
 
 
-def _common_only(config: DataConfig, augment: str | None, seed: int) -> CommonData:
+def _common_only(config: DataConfig, seed: int) -> CommonData:
     if config.private is not None:
         raise ConfigError("several peers in one command share a data set: use --data instead of --private and --public")
-    return open_common(config, augment, seed)
+    return open_common(config, seed)
 
 
 def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
@@ -148,12 +145,12 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
     ]
 
 
-def _own_files(config: DataConfig, id: int, augment: str | None, seed: int) -> PeerData:
+def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
     assert config.private is not None  # the config has both or none
     assert config.public is not None
     public = PublicSet.load(Path(config.public).expanduser())
     size = public.images.shape[-1]
-    for name, asked, has in (("size", config.size, size), ("augment", augment, public.augment)):
+    for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
         if asked is not None and asked != has:
             raise ConfigError(
                 f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"

@@ -76,7 +76,7 @@ class Learner:
             model = make_model(config.model.for_client(id), config.weights, len(data.classes), size)
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, config.train)
-        self._augment = private_augmentation(data.public.augment, size)
+        self._augment = private_augmentation(config.augment, size)
         self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
         self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))

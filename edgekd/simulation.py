@@ -58,7 +58,7 @@ def simulate(config: Config, report: Report | None = None) -> Summary:
         ConfigError: the data, the split or the network cannot be had.
     """
     torch.set_num_threads(config.train.threads)
-    group = dict(enumerate(load_group(config.data, augment=config.train.augment, seed=config.data_seed)))
+    group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
     return simulate_group(group, config, report)
 
 
@@ -96,7 +96,7 @@ def simulate_group(group: dict[int, PeerData], config: Config, report: Report | 
 def simulate_pooled(config: Config, report: Report | None = None) -> float:
     """Accuracy of one model on all shards together: the same steps, the batch as many times as large, no balance."""
     torch.set_num_threads(config.train.threads)
-    data = load_pooled_data(config.data, augment=config.train.augment, seed=config.data_seed)
+    data = load_pooled_data(config.data, seed=config.data_seed)
     train = dataclasses.replace(config.train, batch=config.train.batch * config.data.clients)
     distill = dataclasses.replace(config.distill, alpha=1.0, balance="off")
     summary = simulate_group({0: data}, dataclasses.replace(config, train=train, distill=distill), report)
@@ -106,7 +106,7 @@ def simulate_pooled(config: Config, report: Report | None = None) -> float:
 def simulate_lone(config: Config, id: int, *, balance: str, report: Report | None = None) -> PeerSummary:
     """Peer `id` of the group, alone."""
     torch.set_num_threads(config.train.threads)
-    data = load_peer_data(config.data, id, augment=config.train.augment, seed=config.data_seed)
+    data = load_peer_data(config.data, id, seed=config.data_seed)
     return simulate_group({id: data}, lone(config, balance=balance), report).peers[0]
 
 

@@ -11,7 +11,7 @@ from edgekd.errors import ConfigError
 from edgekd.sources import Labelled
 
 
-def write_split(config: DataConfig, seed: int, augment: str | None, out: Path) -> dict[Path, dict[str, int]]:
+def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 
     Training on these files is training on the common data set: same pixels, same order.
@@ -19,7 +19,6 @@ def write_split(config: DataConfig, seed: int, augment: str | None, out: Path) -
     Args:
         config: the data set and the kind of split.
         seed: of the split, unless the config has a `data_seed`.
-        augment: of the public set; None: what the data set bears.
         out: made where it is not there; may hold empty folders, such as mounted volumes, but no file.
 
     Returns:
@@ -30,7 +29,7 @@ def write_split(config: DataConfig, seed: int, augment: str | None, out: Path) -
     """
     if out.exists() and (not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))):
         raise ConfigError(f"{out} is not empty: choose another --out, or remove it first")
-    common = open_common(config, augment, seed)
+    common = open_common(config, seed)
     parts = {out / "eval": common.split.evaluation}
     parts |= {out / f"client-{id}" / "private": shard for id, shard in enumerate(common.split.shards)}
     written = {}

@@ -132,7 +132,7 @@ def _make_node(
     from peer.network import Network
     from peer.node import Node
 
-    data = load_peer_data(config.data, id, augment=config.train.augment, seed=config.data_seed)
+    data = load_peer_data(config.data, id, seed=config.data_seed)
     contract = make_contract(data, config)
     hello = Hello(
         major=MAJOR,

@@ -10,26 +10,25 @@ from edgekd.config import Config
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@settings("data", "train", only=("size", "augment"))
+@settings("data", only=("size", "public_augment"))
 @click.option("--classes", metavar="NAME,...", required=True, help="What the group tells apart, in order.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="public.safetensors")
 def command(config: Config, images: tuple[Path, ...], classes: str, out: Path) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 
-    Make it once and copy it to each box. Default size 64 pixels, default augmentation crop+flip.
+    Make it once and copy it to each box. Default size 64 pixels.
 
     \b
     Examples:
       edgekd public street/ yard/ --classes cat,dog,person -o public.safetensors
-      edgekd public photos/*.jpg --classes cat,dog --size 96 --augment crop -o public.safetensors
+      edgekd public photos/*.jpg --classes cat,dog --size 96 --public-augment crop -o public.safetensors
     """
-    from edgekd.augment import default_augmentation
     from edgekd.public import public_from_pictures
     from edgekd.sources import SIZES
 
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
-    public = public_from_pictures(images, names, size, config.train.augment or default_augmentation("folder"))
+    public = public_from_pictures(images, names, size, config.data.public_augment or "none")
     public.save(out)
-    about = f"{len(public)} images of {size} px, {len(names)} classes, augment {public.augment}"
+    about = f"{len(public)} images of {size} px, {len(names)} classes, augmentation {public.augment}"
     click.echo(f"{out}: {about}, sha256 {public.sha256}")

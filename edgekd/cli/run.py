@@ -107,7 +107,7 @@ def _check_before(config: Config) -> None:
     from edgekd.public import check_enough
 
     choose_device(config.train.device)
-    common = open_common(config.data, config.train.augment, config.data_seed)
+    common = open_common(config.data, config.data_seed)
     check_enough(len(common.split.public), config.train.public_batch)
     with torch.random.fork_rng(devices=[]):
         for id in range(config.data.clients):

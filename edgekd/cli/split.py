@@ -9,7 +9,7 @@ from edgekd.config import Config
 
 FLAGS = (
     *("data", "limit", "size", "clients", "iid", "gamma", "dirichlet", "primary"),
-    *("eval_fraction", "public_fraction", "data_seed", "seed", "augment"),
+    *("eval_fraction", "public_fraction", "data_seed", "seed", "public_augment"),
 )
 
 
@@ -32,7 +32,7 @@ def command(config: Config, out: Path) -> None:
     """
     from edgekd.split_files import write_split
 
-    written = write_split(config.data, config.train.seed, config.train.augment, out)
+    written = write_split(config.data, config.data_seed, out)
     click.echo(f"{out / 'public.safetensors'}: the public file, for every box")
     for folder, counts in written.items():
         shown = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])

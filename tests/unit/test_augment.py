@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.augment import GROUP, default_augmentation, normalise, private_augmentation
+from edgekd.augment import GROUP, normalise, private_augmentation
 from edgekd.errors import ConfigError
 from edgekd.seeds import seeded
 
@@ -53,11 +53,6 @@ def test_none_leaves_the_images_alone() -> None:
 def test_unknown_augmentation_is_refused_and_the_known_ones_are_listed() -> None:
     with pytest.raises(ConfigError, match=r"none, crop, crop\+flip, got blur"):
         private_augmentation("blur", 32)
-
-
-def test_digits_are_not_mirrored_and_photos_are() -> None:
-    assert default_augmentation("digits") == "crop"
-    assert [default_augmentation(data) for data in ("cifar10", "sun397", "folder:x")] == ["crop+flip"] * 3
 
 
 def test_normalised_pixels_are_imagenets_and_lie_channels_last() -> None:

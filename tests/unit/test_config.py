@@ -69,3 +69,9 @@ def test_real_images_start_from_imagenet_and_digits_from_scratch() -> None:
 def test_copy_with_a_wrong_value_is_refused_too() -> None:
     with pytest.raises(ConfigError):
         replace(DistillConfig(), kd_weight=-1.0)
+
+
+def test_digits_are_not_mirrored_and_photos_are() -> None:
+    assert Config().augment == "crop"
+    assert from_mapping({"data": {"data": "folder:x"}}).augment == "crop+flip"
+    assert from_mapping({"train": {"augment": "none"}}).augment == "none"

@@ -58,7 +58,7 @@ def test_digits_are_the_1797_real_ones() -> None:
 
 def test_folder_classes_are_its_subfolders_and_only_the_pictures_asked_for_are_decoded(photos: Path, tmp_path) -> None:
     shutil.copytree(photos, tmp_path / "copy")
-    common = open_common(photo_config(tmp_path / "copy"), None, 1)
+    common = open_common(photo_config(tmp_path / "copy"), 1)
     before = common.labelled(common.split.shards[1])
     names = set((tmp_path / "copy").rglob("*.jpg"))
     files = [path for name in ("cat", "dog", "emu") for path in sorted((tmp_path / "copy" / name).iterdir())]
@@ -71,7 +71,7 @@ def test_folder_classes_are_its_subfolders_and_only_the_pictures_asked_for_are_d
 
 def test_limit_takes_a_seeded_number_of_images(photos: Path) -> None:
     def chosen(limit: int, seed: int) -> np.ndarray:
-        parts = open_common(photo_config(photos, limit=limit), None, seed).split
+        parts = open_common(photo_config(photos, limit=limit), seed).split
         return np.sort(np.concatenate([parts.evaluation, parts.public, *parts.shards]))
 
     assert len(chosen(60, 1)) == 60
@@ -81,27 +81,27 @@ def test_limit_takes_a_seeded_number_of_images(photos: Path) -> None:
 
 
 def test_data_seed_decides_the_split_whatever_the_seed(photos: Path) -> None:
-    one, two = (load_peer_data(photo_config(photos, data_seed=5), 0, None, seed) for seed in (1, 2))
+    one, two = (load_peer_data(photo_config(photos, data_seed=5), 0, seed) for seed in (1, 2))
     assert same(one.private, two.private)
     assert one.public.sha256 == two.public.sha256
-    assert not same(one.private, load_peer_data(photo_config(photos), 0, None, 1).private)
+    assert not same(one.private, load_peer_data(photo_config(photos), 0, 1).private)
 
 
 def test_group_is_its_peers_and_shares_what_is_common(photos: Path) -> None:
     config = photo_config(photos)
-    group = load_group(config, None, 1)
+    group = load_group(config, 1)
     for id, member in enumerate(group):
-        alone = load_peer_data(config, id, None, 1)
+        alone = load_peer_data(config, id, 1)
         assert same(member.private, alone.private)
         assert same(member.evaluation, alone.evaluation)
         assert member.public.sha256 == alone.public.sha256
     assert group[0].public is group[2].public
     assert group[0].evaluation is group[2].evaluation
-    assert group[0].public.augment == "crop+flip"
+    assert group[0].public.augment == "none"
 
 
 def test_pooled_data_is_all_shards_together(photos: Path) -> None:
-    group, pooled = load_group(photo_config(photos), None, 1), load_pooled_data(photo_config(photos), None, 1)
+    group, pooled = load_group(photo_config(photos), 1), load_pooled_data(photo_config(photos), 1)
     together = torch.cat([member.private.labels for member in group])
     assert torch.equal(pooled.private.labels, together.sort().values)
     pixels = torch.cat([member.private.images for member in group]).long().sum(dim=(1, 2, 3))
@@ -112,16 +112,15 @@ def test_pooled_data_is_all_shards_together(photos: Path) -> None:
 def test_written_files_give_the_same_pixels_in_the_same_order(photos: Path, tmp_path: Path) -> None:
     for name, config in (("photos", photo_config(photos)), ("digits", DataConfig(limit=200))):
         out = tmp_path / name
-        counts = write_split(config, 1, "crop", out)
+        counts = write_split(config, 1, out)
         for id in range(3):
-            common = load_peer_data(config, id, "crop", 1)
+            common = load_peer_data(config, id, 1)
             private = out / f"client-{id}" / "private"
             own = load_peer_data(
                 DataConfig(
                     private=f"folder:{private}", public=str(out / "public.safetensors"), eval=f"folder:{out / 'eval'}"
                 ),
                 0,
-                None,
                 99,
             )
             assert own.classes == common.classes
@@ -147,7 +146,7 @@ def test_split_command_writes_the_files_and_refuses_to_overwrite_them(photos: Pa
 
 @pytest.fixture
 def shards(photos: Path, tmp_path: Path) -> Path:
-    write_split(photo_config(photos), 1, None, tmp_path / "shards")
+    write_split(photo_config(photos), 1, tmp_path / "shards")
     return tmp_path / "shards"
 
 
@@ -158,9 +157,9 @@ def own_config(shards: Path, **changes: object) -> DataConfig:
 
 def test_without_eval_a_tenth_of_the_private_images_is_held_out(shards: Path) -> None:
     def load(id: int, seed: int) -> PeerData:
-        return load_peer_data(own_config(shards), id, None, seed)
+        return load_peer_data(own_config(shards), id, seed)
 
-    whole = load_peer_data(own_config(shards, eval=f"folder:{shards / 'eval'}"), 0, None, 1).private
+    whole = load_peer_data(own_config(shards, eval=f"folder:{shards / 'eval'}"), 0, 1).private
     data = load(0, 1)
     assert len(data.evaluation.labels) == len(whole.labels) // 10
     assert len(data.private.labels) + len(data.evaluation.labels) == len(whole.labels)
@@ -172,7 +171,7 @@ def test_without_eval_a_tenth_of_the_private_images_is_held_out(shards: Path) ->
 def test_private_folder_may_lack_classes_and_labels_still_count_by_the_public_file(shards: Path) -> None:
     for path in (shards / "client-0" / "private" / "cat").iterdir():
         path.unlink()
-    data = load_peer_data(own_config(shards), 0, None, 1)
+    data = load_peer_data(own_config(shards), 0, 1)
     assert data.classes == ("cat", "dog", "emu")
     assert set(data.private.labels.tolist()) == {1, 2}
 
@@ -180,21 +179,21 @@ def test_private_folder_may_lack_classes_and_labels_still_count_by_the_public_fi
 def test_private_class_that_the_public_file_does_not_know_is_refused_and_the_known_are_listed(shards: Path) -> None:
     (shards / "client-0" / "private" / "yak").mkdir()
     with pytest.raises(ConfigError, match="subfolder yak, which the public file does not know; known: cat, dog, emu"):
-        load_peer_data(own_config(shards), 0, None, 1)
+        load_peer_data(own_config(shards), 0, 1)
 
 
 def test_size_and_augmentation_come_from_the_public_file(shards: Path) -> None:
-    assert load_peer_data(own_config(shards), 0, "crop+flip", 1).private.images.shape[-1] == 16
+    assert load_peer_data(own_config(shards, public_augment="none"), 0, 1).private.images.shape[-1] == 16
     with pytest.raises(ConfigError, match="size is 32, but the public file has 16: leave --size out"):
-        load_peer_data(own_config(shards, size=32), 0, None, 1)
-    with pytest.raises(ConfigError, match=r"augment is crop, but the public file has crop\+flip"):
-        load_peer_data(own_config(shards), 0, "crop", 1)
+        load_peer_data(own_config(shards, size=32), 0, 1)
+    with pytest.raises(ConfigError, match="public-augment is crop, but the public file has none"):
+        load_peer_data(own_config(shards, public_augment="crop"), 0, 1)
 
 
 def test_commands_of_several_peers_want_a_common_data_set(shards: Path) -> None:
     for load in (load_group, load_pooled_data):
         with pytest.raises(ConfigError, match="use --data instead of --private"):
-            load(own_config(shards), None, 1)
+            load(own_config(shards), 1)
 
 
 def test_one_private_image_is_too_few_to_hold_some_out(shards: Path) -> None:
@@ -202,12 +201,12 @@ def test_one_private_image_is_too_few_to_hold_some_out(shards: Path) -> None:
     for path in files[1:]:
         path.unlink()
     with pytest.raises(ConfigError, match="use --eval"):
-        load_peer_data(own_config(shards), 0, None, 1)
+        load_peer_data(own_config(shards), 0, 1)
 
 
 def test_id_beyond_the_clients_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"id must be from 0 to clients - 1 = 2, got 3"):
-        load_peer_data(DataConfig(), 3, None, 0)
+        load_peer_data(DataConfig(), 3, 0)
 
 
 def test_folders_that_hold_no_classes_are_config_errors(photos: Path, tmp_path: Path) -> None:
@@ -224,7 +223,7 @@ def test_folders_that_hold_no_classes_are_config_errors(photos: Path, tmp_path: 
         ("folder:", "data must be digits, cifar10, sun397 or folder:PATH"),
     ):
         with pytest.raises(ConfigError, match=said):
-            open_common(DataConfig(data=data), None, 0)
+            open_common(DataConfig(data=data), 0)
 
 
 def test_unreadable_pictures_are_left_out_with_their_labels(tmp_path: Path, caplog) -> None:
@@ -241,10 +240,7 @@ def test_unreadable_pictures_are_left_out_with_their_labels(tmp_path: Path, capl
 
 
 def test_public_set_in_memory_is_the_one_on_disk(photos: Path, shards: Path) -> None:
-    assert (
-        PublicSet.load(shards / "public.safetensors").sha256
-        == open_common(photo_config(photos), None, 1).public().sha256
-    )
+    assert PublicSet.load(shards / "public.safetensors").sha256 == open_common(photo_config(photos), 1).public().sha256
 
 
 # torchvision's own layouts, from archives on a local server

@@ -20,7 +20,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def data() -> PeerData:
-    return load_peer_data(config().data, 0, augment=None, seed=0)
+    return load_peer_data(config().data, 0, seed=0)
 
 
 def config(**sections: dict[str, object]) -> Config:

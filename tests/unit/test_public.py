@@ -187,7 +187,7 @@ def test_public_command_takes_files_and_flat_folders_and_skips_the_unreadable(tm
     (tmp_path / "yard" / "notes.txt").write_text("not taken for a picture")
     out = tmp_path / "public.safetensors"
     arguments = [str(tmp_path / "one.png"), str(tmp_path / "yard"), "--classes", "cat, dog", "--size", "8"]
-    main(["public", *arguments, "--augment", "crop", "-o", str(out)])
+    main(["public", *arguments, "--public-augment", "crop", "-o", str(out)])
     public = PublicSet.load(out)
     assert (public.classes, public.augment) == (("cat", "dog"), "crop")
     assert public.images[:, :, 0, 0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
