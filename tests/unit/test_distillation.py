@@ -18,7 +18,7 @@ COMBINATIONS = ("sum", "average", "geometric")
 seeds = st.integers(0, 2**32)
 
 
-def plain(**changes: Any) -> DistillConfig:
+def plainly(**changes: Any) -> DistillConfig:
     """Neither softened nor weighed, whatever the defaults are."""
     return DistillConfig(**{"temperature": 1.0, "combine": "average", "kd_weight": 1.0, "kd_warmup": 0, **changes})
 
@@ -37,7 +37,7 @@ def gradient(teachers: list[Tensor], z: Tensor, config: DistillConfig) -> Tensor
 @pytest.mark.parametrize("measure", MEASURES)
 def test_one_teacher_gives_the_same_loss_in_every_combination(measure: str) -> None:
     teachers, z = draw(1, 1)
-    losses = [distil(teachers, z, plain(measure=measure, combine=how)) for how in COMBINATIONS]
+    losses = [distil(teachers, z, plainly(measure=measure, combine=how)) for how in COMBINATIONS]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-12, atol=0)
     torch.testing.assert_close(losses[2], losses[0], rtol=1e-12, atol=0)
 
@@ -49,7 +49,7 @@ def test_for_ce_and_kl_the_gradient_of_the_sum_is_the_averages_times_the_number_
 ) -> None:
     teachers, z = draw(seed, count)
     total, average = (
-        gradient(teachers, z, plain(measure=measure, combine=how, temperature=temperature))
+        gradient(teachers, z, plainly(measure=measure, combine=how, temperature=temperature))
         for how in ("sum", "average")
     )
     torch.testing.assert_close(total, count * average, rtol=1e-9, atol=1e-14)
@@ -62,7 +62,7 @@ def test_geometric_equals_the_softmax_of_the_averaged_logits(seed: int, count: i
     logits = 3 * torch.randn(count, 4, 6, generator=generator, dtype=torch.float64)
     z = torch.randn(4, 6, generator=generator, dtype=torch.float64)
     expected = dissimilarity("js", F.softmax(logits.mean(dim=0), dim=-1), z).mean()
-    config = plain(measure="js", combine="geometric", kd_scale="raw")
+    config = plainly(measure="js", combine="geometric", kd_scale="raw")
     torch.testing.assert_close(distil(list(F.softmax(logits, dim=-1)), z, config), expected, rtol=1e-10, atol=0)
 
 
@@ -70,7 +70,7 @@ def test_geometric_equals_the_softmax_of_the_averaged_logits(seed: int, count: i
 @settings(deadline=None)
 def test_the_order_of_teachers_does_not_matter(seed: int, order: list[int], how: str, measure: str) -> None:
     teachers, z = draw(seed, 4)
-    config = plain(measure=measure, combine=how)
+    config = plainly(measure=measure, combine=how)
     shuffled = [teachers[i] for i in order]
     torch.testing.assert_close(distil(shuffled, z, config), distil(teachers, z, config), rtol=1e-10, atol=0)
 
@@ -80,7 +80,7 @@ def test_the_order_of_teachers_does_not_matter(seed: int, order: list[int], how:
 def test_disjoint_supports_give_finite_loss_and_gradient(measure: str, how: str) -> None:
     teachers = [torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])]
     z = torch.tensor([[0.0, -200.0, 1e4]], requires_grad=True)
-    loss = distil(teachers, z, plain(measure=measure, combine=how))
+    loss = distil(teachers, z, plainly(measure=measure, combine=how))
     assert loss.isfinite()
     assert torch.autograd.grad(loss, z)[0].isfinite().all()
 
@@ -88,7 +88,7 @@ def test_disjoint_supports_give_finite_loss_and_gradient(measure: str, how: str)
 def test_geometric_mean_of_disjoint_teachers_is_even_among_what_either_holds() -> None:
     teachers = [torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])]
     z = torch.tensor([[0.5, 0.5, 1e-30]]).log()
-    config = plain(measure="js", combine="geometric")
+    config = plainly(measure="js", combine="geometric")
     assert distil(teachers, z, config).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -97,39 +97,39 @@ def test_loss_is_the_mean_of_the_measure_over_the_batch_times_its_matched_scale(
     teachers, z = draw(2, 2)
     scale = {"ce": 1, "kl": 1, "td": 2, "js": 4, "sed": 4, "mse": 1}[measure]
     expected = dissimilarity(measure, (teachers[0] + teachers[1]) / 2, z, 2.0).mean()
-    raw = plain(measure=measure, combine="average", temperature=2.0, kd_scale="raw")
+    raw = plainly(measure=measure, combine="average", temperature=2.0, kd_scale="raw")
     torch.testing.assert_close(distil(teachers, z, raw), expected)
-    matched = plain(measure=measure, combine="average", temperature=2.0, kd_scale="matched")
+    matched = plainly(measure=measure, combine="average", temperature=2.0, kd_scale="matched")
     torch.testing.assert_close(distil(teachers, z, matched), scale * expected)
 
 
 def test_reduction_sum_is_the_mean_times_the_batch_size() -> None:
     teachers, z = draw(3, 2)
-    mean, total = (distil(teachers, z, plain(kd_reduction=r)) for r in ("mean", "sum"))
+    mean, total = (distil(teachers, z, plainly(kd_reduction=r)) for r in ("mean", "sum"))
     torch.testing.assert_close(total, 4 * mean)
 
 
 def test_temperature_scaling_multiplies_by_the_square_of_the_temperature() -> None:
     teachers, z = draw(4, 2)
-    plain, scaled = (distil(teachers, z, plain(temperature=3.0, temperature_scaling=on)) for on in (False, True))
+    plain, scaled = (distil(teachers, z, plainly(temperature=3.0, temperature_scaling=on)) for on in (False, True))
     torch.testing.assert_close(scaled, 9 * plain)
 
 
 def test_no_teacher_or_one_of_another_shape_is_refused() -> None:
     teachers, z = draw(5, 2)
     with pytest.raises(ValueError, match="teachers must be one or more"):
-        distil([], z, plain())
+        distil([], z, plainly())
     with pytest.raises(ValueError, match=r"\[4, 6\], got \[\[4, 6\], \[4, 5\]\]"):
-        distil([teachers[0], teachers[1][:, :5]], z, plain())
+        distil([teachers[0], teachers[1][:, :5]], z, plainly())
 
 
 def test_weight_rises_from_zero_over_the_warm_up_and_stays() -> None:
-    config = plain(kd_weight=2.0, kd_warmup=4)
+    config = plainly(kd_weight=2.0, kd_warmup=4)
     assert [kd_weight(config, step) for step in range(6)] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
 
 
 def test_without_warm_up_the_weight_is_whole_from_the_first_step() -> None:
-    assert kd_weight(plain(kd_weight=3.0, kd_warmup=0), 0) == 3.0
+    assert kd_weight(plainly(kd_weight=3.0, kd_warmup=0), 0) == 3.0
 
 
 def test_prior_is_the_class_frequencies_with_one_more_of_each() -> None:
