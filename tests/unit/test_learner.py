@@ -91,7 +91,7 @@ def test_teaching_leaves_every_weight_and_statistic_alone(data: PeerData) -> Non
 
 
 def test_taught_predictions_are_log_probabilities_softened_by_the_temperature(data: PeerData) -> None:
-    hard = Learner(data, config(), 0).teach(0)
+    hard = Learner(data, config(distill={"temperature": 1.0}), 0).teach(0)
     soft = Learner(data, config(distill={"temperature": 4.0}), 0).teach(0)
     assert hard.shape == (1, 8, 10)
     torch.testing.assert_close(hard.exp().sum(-1), torch.ones(1, 8))
