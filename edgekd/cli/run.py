@@ -174,11 +174,9 @@ def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary.to_mapping()))
         return
-    from rich.console import Console
+    from edgekd.cli.tables import print_results
 
-    from edgekd.cli.tables import results_table
-
-    Console().print(results_table(summary))
+    print_results(summary)
     print(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
 
 

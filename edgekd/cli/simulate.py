@@ -49,9 +49,7 @@ def command(config: Config, out: Path | None, as_json: bool) -> None:
     if as_json:
         print(content)
         return
-    from rich.console import Console
+    from edgekd.cli.tables import print_results
 
-    from edgekd.cli.tables import results_table
-
-    Console().print(results_table(summary))
+    print_results(summary)
     print(f"results in {folder}")

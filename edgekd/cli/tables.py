@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table
 
 from edgekd.summary import PeerSummary, Summary
@@ -40,6 +41,14 @@ def peer_line(peer: PeerSummary) -> str:
     """What one peer has reached, in a line."""
     images = f"{peer.evaluation_samples} images, {peer.lessons} lessons in {peer.steps} steps"
     return f"peer {peer.id}: accuracy {accuracy_text(peer)} on {images}, {bytes_text(peer.bytes_sent)} sent"
+
+
+def print_results(summary: Summary) -> None:
+    """The table on stdout; where that is no terminal, as wide as it needs to be."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.print(results_table(summary))
 
 
 def results_table(summary: Summary) -> Table:
