@@ -4,6 +4,7 @@ A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--k
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -20,11 +21,13 @@ else:
     import tomli as tomllib
 
 
+LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
+
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 
 
-def _setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices})
+def _setting(default: Any, help: str, choices: tuple[str, ...] | None = None, *, endless: bool = False) -> Any:
+    return field(default=default, metadata={"help": help, "choices": choices, "endless": endless})
 
 
 def _require(holds: bool, rule: str, value: object) -> None:
@@ -33,11 +36,15 @@ def _require(holds: bool, rule: str, value: object) -> None:
         raise ConfigError(f"{rule}, got {value}")
 
 
-def _check_choices(section: Any) -> None:
+def _check_fields(section: Any) -> None:
     for f in fields(section):
         choices, value = f.metadata["choices"], getattr(section, f.name)
         if choices and value is not None and value not in choices:
             raise ConfigError(f"{f.name} must be one of {', '.join(choices)}, got {value}")
+        if isinstance(value, float) and not math.isfinite(value) and not f.metadata["endless"]:
+            raise ConfigError(f"{f.name} must be finite, got {value}")
+        if isinstance(value, int) and value > LARGEST:
+            raise ConfigError(f"{f.name} must be at most {LARGEST}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +79,7 @@ class DataConfig:
     data_seed: int | None = _setting(None, "seed of what the group shares, the split; default: --seed")
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        _check_fields(self)
         kind = self.data.partition(":")[0]
         _require(
             kind in ("digits", "cifar10", "sun397", "folder"),
@@ -126,7 +133,7 @@ class DistillConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        _check_fields(self)
         _require(0 <= self.alpha <= 1, "alpha must be in (0, 1]", self.alpha)
         if self.alpha == 0:
             raise ConfigError(
@@ -180,7 +187,7 @@ class TrainConfig:
     checkpoint_every: int = _setting(200, "steps between checkpoints; 0: only at the end")
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        _check_fields(self)
         for name in ("steps", "eval_every", "checkpoint_every", "seed", "weight_decay"):
             _require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
         for name in ("batch", "public_batch"):
@@ -197,19 +204,23 @@ class ExchangeConfig:
     """How peers exchange predictions."""
 
     sync: float | None = _setting(
-        None, "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)"
+        None,
+        "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)",
+        endless=True,
     )
     wait_for: int | None = _setting(
         None, "neighbours that are up before the first step; default: all in run and with --sync, 0 in peer"
     )
     broadcast_every: int = _setting(1, "steps between broadcasts")
     max_age: int = _setting(64, "steps for which a neighbour's predictions serve")
-    linger: float | None = _setting(None, "seconds to go on teaching others when done; default 60 (run: no limit)")
+    linger: float | None = _setting(
+        None, "seconds to go on teaching others when done; default 60 (run: no limit)", endless=True
+    )
     encoding: str = _setting("float16", "how predictions are packed on the wire", tuple(e.value for e in Encoding))
     transport: str = _setting("grpc", "what carries the frames", ("grpc",))
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        _check_fields(self)
         _require(self.sync is None or self.sync > 0, "sync must be > 0 seconds", self.sync)
         _require(self.wait_for is None or self.wait_for >= 0, "wait_for must be >= 0", self.wait_for)
         _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)

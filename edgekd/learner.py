@@ -33,6 +33,14 @@ class Losses:
     labels: Tensor
     distil: Tensor | None  # None: the step had no lesson
 
+    def numbers(self) -> dict[str, float | None]:
+        """By name; None also where training has diverged: JSON knows no NaN. Waits for the device."""
+        return {"labels": _finite(self.labels), "distil": None if self.distil is None else _finite(self.distil)}
+
+
+def _finite(loss: Tensor) -> float | None:
+    return float(loss) if loss.isfinite() else None
+
 
 def choose_device(name: str) -> torch.device:
     """The device of ``--device``; "auto" is CUDA where there is one, else MPS, else the CPU.

@@ -41,7 +41,7 @@ from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
 BACKOFF_FIRST, BACKOFF_MAX = 0.2, 3.0  # seconds between two tries to dial
-CLOSE_TIMEOUT = 2.0  # seconds that a goodbye may take
+CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Hub:
                 connection.send_soon(self._heartbeat())
 
     async def stop(self, goodbye: Goodbye) -> None:
-        """Say goodbye after what is still to be sent, close every stream and free the port; at most some 4 seconds."""
+        """Say goodbye after what is still to be sent, close every stream, free the port; at most some 3.5 s."""
         self._closing = True
         for connection in list(self._connections.values()):
             connection.send_soon(goodbye)

@@ -4,12 +4,12 @@ The training thread talks to it through this class only; in asynchronous mode no
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
@@ -50,7 +50,7 @@ class Network:
         self._peers, self._lockstep, self._encoding = peers, lockstep, encoding
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
-        self._copies = ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
+        self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
         self._hub: Hub | None = None
@@ -132,7 +132,7 @@ class Network:
             return
         if self._hub is not None:
             stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
                 stopping.result(STOP_TIMEOUT)
         self._copies.shutdown(wait=False)
         self._end_loop()

@@ -137,6 +137,8 @@ class Node:
             self._await_neighbours()
             self._train()
             finished = self._done
+            if not finished:  # first of all: a checkpoint takes its time on an SD card
+                self.network.stop(Goodbye(parting=Parting.LEAVING))
             self._recorder.save(self._info(), self.learner.state())
             self._recorder.summarise(self.summary(), self._training_seconds)
             if finished and not self._lockstep:
@@ -147,6 +149,11 @@ class Node:
         self._recorder.summarise(self.summary(), self._training_seconds)  # once more, with the bytes of lingering
         self._report("done" if self._done else "stopped")
         return self.summary()
+
+    @property
+    def unwritten(self) -> str:
+        """Why the folder does not hold everything that it should; "" if it does."""
+        return self._recorder.unwritten
 
     def summary(self) -> PeerSummary:
         """What it has reached so far."""
@@ -174,9 +181,13 @@ class Node:
         def there() -> int:
             return sum(member.up for member in self.network.members) + self.network.self_dialled
 
+        def begun() -> bool:
+            # Beyond round 0 without this peer: a group in lockstep that it joins late, and that now waits for it.
+            return self._lockstep and any(member.up and member.round >= 1 for member in self.network.members)
+
         timeout = float("inf") if self._lockstep else START_TIMEOUT
-        self.network.wait_until(lambda: there() >= wanted, timeout=timeout, stop=self._stop)
-        if there() < wanted and not self._stop():
+        self.network.wait_until(lambda: there() >= wanted or begun(), timeout=timeout, stop=self._stop)
+        if there() < wanted and not begun() and not self._stop():
             log.warning("%d of %d neighbours are there after %.0f s; training begins", there(), wanted, timeout)
 
     def _train(self) -> None:
@@ -193,11 +204,13 @@ class Node:
     def _step(self) -> None:
         step, every = self.learner.step, self.config.exchange.broadcast_every
         self._collect()
-        if is_due(step, every):
+        if is_due(step, every) or (self._lockstep and step == self._first_step):  # who restarts says it anew
             self._teach(lockstep_round(step, every) if self._lockstep else None)
         self.learner.study()
         if self._lockstep:
             lesson = self._await_lesson(lockstep_round(step, every))
+            if self._stop():  # perhaps before everybody was heard: this step is left undone
+                return
         else:
             self._collect()
             lesson = self._board.pick(step)
@@ -262,8 +275,9 @@ class Node:
             return [member.id for member in self.network.members if member.up and not member.done]
 
         def complete() -> bool:
+            ids = live()  # before what has arrived is collected: a neighbour's last frame comes before its goodbye
             self._collect()
-            return all(self._board.last_round(id) >= round for id in live())
+            return all(self._board.last_round(id) >= round for id in ids)
 
         if not complete():
             self._counts = replace(self._counts, waits=self._counts.waits + 1)
@@ -341,8 +355,7 @@ class Node:
                 round=self._rounds.published,
                 up=sum(member.up for member in self.network.members),
                 age=self._lesson.age if self._lesson else None,
-                labels=None if losses is None else float(losses.labels),
-                distil=None if losses is None or losses.distil is None else float(losses.distil),
+                **({"labels": None, "distil": None} if losses is None else losses.numbers()),
                 accuracy=self._accuracy.overall if self._accuracy else None,
                 bytes_sent=total.bytes_sent,
                 bytes_received=total.bytes_received,

@@ -23,7 +23,7 @@ def check_unused(folder: Path) -> None:
     Raises:
         ConfigError: the folder holds some.
     """
-    if (folder / "summary.json").exists() or checkpoints(folder):
+    if checkpoints(folder) or any((folder / name).exists() for name in ("summary.json", "metrics.jsonl")):
         raise ConfigError(f"{folder} holds an earlier run: go on from it with --resume, or choose another --out")
 
 
@@ -36,6 +36,10 @@ class Recorder:
         self._records: list[tuple[dict[str, Any], Losses]] = []
         self._saved = -1  # the step of the last checkpoint
         self._complained = ""
+        self._diverged = False
+        self.unwritten = ""  # why the last checkpoint or summary could not be written
+        for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
+            leftover.unlink(missing_ok=True)
 
     def resume(self) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
         """The newest sound checkpoint, if any; metrics of later steps are dropped, since they come again."""
@@ -57,7 +61,11 @@ class Recorder:
     def flush(self) -> None:
         """Write what is noted."""
         records, self._records = self._records, []
-        lines = [json.dumps({**record, **_numbers(losses)}) + "\n" for record, losses in records]
+        numbers = [losses.numbers() for _, losses in records]
+        if not self._diverged and any(each["labels"] is None for each in numbers):
+            self._diverged = True
+            log.warning("the loss is no number any more; start anew with a smaller --lr")
+        lines = [json.dumps({**record, **each}) + "\n" for (record, _), each in zip(records, numbers, strict=True)]
         try:
             with self._metrics.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
@@ -70,9 +78,9 @@ class Recorder:
             return
         try:
             save_checkpoint(self._folder, info, state)
-            self._saved = info.step
+            self._saved, self.unwritten = info.step, ""
         except OSError as error:
-            self._complain(error)
+            self.unwritten = self._complain(error)
 
     def summarise(self, peer: PeerSummary, seconds: float) -> None:
         """Write ``summary.json``."""
@@ -80,15 +88,11 @@ class Recorder:
         try:
             write_atomically(self._folder / "summary.json", content.encode())
         except OSError as error:
-            self._complain(error)
+            self.unwritten = self._complain(error)
 
-    def _complain(self, error: OSError) -> None:
+    def _complain(self, error: OSError) -> str:
         what = error.strerror or str(error)
         if what != self._complained:
             log.warning("cannot write to %s: %s; training goes on", self._folder, what)
         self._complained = what
-
-
-def _numbers(losses: Losses) -> dict[str, float | None]:
-    distil = None if losses.distil is None else float(losses.distil)
-    return {"labels": float(losses.labels), "distil": distil}
+        return what

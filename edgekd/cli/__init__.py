@@ -1,6 +1,8 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
 import importlib
+import os
+import signal
 import sys
 from typing import Any
 
@@ -44,6 +46,9 @@ def cli(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
+    if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: os._exit(0))
     try:
         cli.main(args=args, prog_name="edgekd", standalone_mode=False)
     except click.exceptions.Abort:

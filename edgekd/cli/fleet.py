@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-STOP_TIMEOUT = 5.0  # seconds from SIGTERM to SIGKILL
+STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -30,11 +32,15 @@ Examples:
 """
 
 
+PATIENCE = 5.0  # seconds
+
+
 class _Stop:
-    """Becomes true at the first SIGINT or SIGTERM; a second one ends the process at once."""
+    """Becomes true at the first SIGINT or SIGTERM; impatience changes nothing for `PATIENCE` seconds."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         self.ready = False  # there is a state worth writing
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -45,14 +51,20 @@ class _Stop:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.ready:
             sys.exit(0)
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+        if self.asked and time.monotonic() - self._asked_at > PATIENCE:
+            os._exit(1)
+        if not self.asked:
+            self.asked, self._asked_at = True, time.monotonic()
+
+    def ignore_signals(self) -> None:
+        """The peer is through: what is left is the interpreter's own end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange")
-@click.option("--id", type=click.IntRange(min=0), required=True, help="Which peer of the group this is, from 0.")
+@click.option("--id", type=click.IntRange(0, 2**31 - 1), required=True, help="Which peer of the group this is, from 0.")
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
 @click.option(
     "--peers", default="", metavar="HOST:PORT,...", help="The neighbours; one's own address may be among them."
@@ -72,7 +84,7 @@ def command(
     from edgekd.runs import make_run_folder, write_config
     from peer.recorder import check_unused
 
-    neighbours = tuple(part.strip() for part in peers.split(",") if part.strip())
+    neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
     for text in (*neighbours, *([listen] if listen else [])):
         address(text)
     if config.data.private is None and id >= config.data.clients:
@@ -95,10 +107,13 @@ def command(
         reached = node.run()
     finally:
         screen.close()
+        stop.ignore_signals()
     if as_json:
         _print_json({"event": "summary", **dataclasses.asdict(reached)})
     else:
         print(f"{peer_line(reached)}; results in {folder}")
+    if node.unwritten:
+        raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 
 
 def _with_defaults(config: Config, neighbours: int) -> Config:

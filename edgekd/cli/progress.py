@@ -1,5 +1,6 @@
 """Live progress: a table on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -40,6 +41,12 @@ class Screen:
         """Take in one peer's `Progress`."""
         before = self._latest.get(progress.id)
         self._latest[progress.id] = progress
+        try:
+            self._show(progress, before)
+        except BrokenPipeError:  # nobody reads any more: no reason to stop training
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _show(self, progress: Any, before: Any) -> None:
         if not self._console.is_terminal:
             self._plain(progress, before)
             return

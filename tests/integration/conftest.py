@@ -71,6 +71,11 @@ class Process:
             reader.join(timeout)
         return code
 
+    def children(self) -> list[str]:
+        """The process ids of its children, on Linux."""
+        pid = self._child.pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
     def kill(self) -> None:
         if self._child.poll() is None:
             self._child.kill()

@@ -1,6 +1,7 @@
 """Three real processes teach one another: in lockstep as simulated, and whatever happens to one of them."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -29,7 +30,11 @@ def summary(out: Path, id: int) -> dict[str, Any]:
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.bind(("127.0.0.1", port)) is None
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @pytest.mark.parametrize(("measure", "combine", "order"), [("kl", "average", (2, 0, 1)), ("sed", "sum", (1, 2, 0))])
@@ -161,13 +166,53 @@ def test_run_trains_compares_and_writes_its_folder(spawn: Callable[..., Any], tm
 def test_run_ends_with_what_the_others_reached_when_a_peer_dies(spawn: Any, tmp_path: Path) -> None:
     run = spawn("run", *SMALL, "--steps", 60, "--out", tmp_path / "run")
     run.until(lambda p: any(line.startswith("peer 2:") and "state training" in line for line in p.out))
-    children = Path(f"/proc/{run._child.pid}/task/{run._child.pid}/children").read_text().split()
-    victim = next(c for c in children if "--id\x002" in Path(f"/proc/{c}/cmdline").read_text())
-    import os
-
+    victim = next(c for c in run.children() if "--id\x002" in Path(f"/proc/{c}/cmdline").read_text())
     os.kill(int(victim), signal.SIGKILL)
     assert run.wait() == 1
     assert any("peer 2 died: killed by SIGKILL" in line for line in run.err)
     assert any("ended with an error: peer 2" in line for line in run.err)
     result = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [(p["id"], p["steps"]) for p in result["peers"]] == [(0, 60), (1, 60)]
+
+
+def test_interrupted_run_keeps_what_its_peers_have_reached(spawn: Any, tmp_path: Path) -> None:
+    run = spawn("run", *SMALL, "--steps", 4000, "--out", tmp_path / "run")
+    run.until(lambda p: sum("state training" in line for line in p.out) >= 3)
+    run.send_signal(signal.SIGINT)
+    assert run.wait() == 0, run.err
+    result = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [p["id"] for p in result["peers"]] == [0, 1, 2]
+    assert all(0 < p["steps"] < 4000 for p in result["peers"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
+def test_run_that_is_terminated_in_its_baselines_leaves_nothing_behind(spawn: Any, tmp_path: Path) -> None:
+    run = spawn("run", "--baseline", *SMALL, "--steps", 100_000, "--out", tmp_path / "run")
+    deadline = time.monotonic() + 60
+    while len(children := run.children()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 0, run.err
+    assert not [c for c in children if Path(f"/proc/{c}/cmdline").exists()]
+
+
+def test_folder_of_an_earlier_run_is_refused(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(1)
+    once = [*peer(addresses, 0, "--steps", 1, out=tmp_path)]
+    assert spawn(*once).wait() == 0
+    again = spawn(*once)
+    assert again.wait() == 1
+    assert "holds an earlier run: go on from it with --resume" in again.err[-1]
+
+
+def test_resumed_peer_that_was_done_keeps_its_result(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(1)
+    once = peer(addresses, 0, "--steps", 2, out=tmp_path)
+    assert spawn(*once).wait() == 0
+    first = summary(tmp_path, 0)
+    assert spawn(*once, "--resume").wait() == 0
+    assert summary(tmp_path, 0) == first
+    other = spawn(*peer(addresses, 0, "--steps", 2, "--id", 1, "--resume", out=tmp_path))
+    assert other.wait() == 1
+    assert "the checkpoint's id is 0, this peer's is 1" in other.err[-1]

@@ -16,7 +16,7 @@ from edgekd.errors import ConfigError
         ({"distill": {"temprature": 2.0}}, "unknown setting 'temprature' in [distill]; known: alpha, balance"),
         ({"distil": {}}, "unknown section [distil]; known: data, distill, model, train, exchange"),
         ({"distill": {"alpha": 1.5}}, "alpha must be in (0, 1], got 1.5"),
-        ({"distill": {"alpha": float("nan")}}, "alpha must be in (0, 1], got nan"),
+        ({"distill": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
         ({"distill": {"alpha": 0.0}}, "alpha 0 uses no labels"),
         ({"distill": {"measure": "hellinger"}}, "measure must be one of ce, kl, js, td, sed, mse, got hellinger"),
         ({"distill": {"alpha": "half"}}, "[distill] alpha must be float, got 'half'"),
@@ -26,6 +26,9 @@ from edgekd.errors import ConfigError
         ({"data": {"iid": True, "gamma": 3.0}}, "choose one of iid, gamma and dirichlet, got iid and gamma"),
         ({"data": {"private": "folder:x"}}, "--private and --public go together"),
         ({"exchange": {"broadcast_every": 0}}, "broadcast_every must be >= 1, got 0"),
+        ({"distill": {"temperature": float("inf")}}, "temperature must be finite, got inf"),
+        ({"train": {"steps": 10**20}}, "steps must be at most 2147483647"),
+        ({"exchange": {"linger": float("nan")}}, "linger must be >= 0 seconds, got nan"),
         ({"train": 5}, "[train] must be a table"),
     ],
 )
