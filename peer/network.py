@@ -48,8 +48,6 @@ class Network:
     ) -> None:
         self._make_transport, self._hello, self._listen = make_transport, hello, listen
         self._peers, self._lockstep, self._encoding = peers, lockstep, encoding
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
@@ -68,6 +66,8 @@ class Network:
         Raises:
             ConfigError: the address cannot be bound.
         """
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._thread.start()
         try:
             self.address = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
@@ -128,12 +128,11 @@ class Network:
 
     def stop(self, goodbye: Goodbye) -> None:
         """Say goodbye, free the port and end the thread, within some 4 seconds; idempotent."""
-        if not self._thread.is_alive():
+        if self._hub is None or not self._thread.is_alive():
             return
-        if self._hub is not None:
-            stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
-            with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
-                stopping.result(STOP_TIMEOUT)
+        stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
+        with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
+            stopping.result(STOP_TIMEOUT)
         self._copies.shutdown(wait=False)
         self._end_loop()
 
