@@ -9,7 +9,6 @@ its threads together, as a CPU quota does, but without root. Targets: every peer
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -32,9 +31,9 @@ def throttle(child: "subprocess.Popen[bytes]", share: float) -> None:
     """Let `child` run for `share` of every period, until it ends."""
     while child.poll() is None:
         time.sleep(PERIOD * share)
-        os.kill(child.pid, signal.SIGSTOP)
+        child.send_signal(signal.SIGSTOP)  # does nothing to a child that has ended
         time.sleep(PERIOD * (1 - share))
-        os.kill(child.pid, signal.SIGCONT)
+        child.send_signal(signal.SIGCONT)
 
 
 def main() -> None:
