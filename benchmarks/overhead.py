@@ -95,8 +95,8 @@ def without_network(learner: Learner, lesson: Lesson, steps: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=10, help="in a block")
+    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=4, help="in a block")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config: Config = from_mapping({"train": {"steps": 0, "eval_every": 0, "checkpoint_every": 0}})
@@ -129,8 +129,7 @@ def main() -> None:
             else:
                 fast, slow = without_network(bare, lesson, arguments.steps), with_network(node, arguments.steps)
             ratios.append(fast / slow)
-            print(f"block {block}: {arguments.steps / slow:.2f} steps/s with, {arguments.steps / fast:.2f} without")
-        reached = node.summary().peers[0]
+        reached = node.summary()
     network.stop(Goodbye(parting=Parting.LEAVING))
     ours.send("end")
     neighbours.join()
