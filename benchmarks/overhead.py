@@ -104,7 +104,7 @@ def main() -> None:
     contract = make_contract(data, config)
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    neighbours = spawn.Process(target=replay, args=(contract, theirs))
+    neighbours = spawn.Process(target=replay, args=(contract, theirs), daemon=True)
     neighbours.start()
     network = Network(
         lambda: GrpcTransport(LIMIT),

