@@ -3,22 +3,27 @@
 The library: no sockets, no threads. The running process is the package `peer`; the command line is `edgekd.cli`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
+    from edgekd.config import Config
     from edgekd.measures import dissimilarity
     from edgekd.simulation import simulate
     from edgekd.splits import partition
 
-__all__ = ["dissimilarity", "partition", "simulate"]
+__all__ = ["Config", "dissimilarity", "partition", "simulate"]
 
-_HOMES = {"dissimilarity": "measures", "partition": "splits", "simulate": "simulation"}
+_HOMES = {"Config": "config", "dissimilarity": "measures", "partition": "splits", "simulate": "simulation"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Imported when asked for: torch takes seconds, and `edgekd --help` must answer at once.
     if name not in _HOMES:
         raise AttributeError(f"module 'edgekd' has no attribute '{name}'")
     import importlib
 
     return getattr(importlib.import_module(f"edgekd.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,7 @@
 """The run folder: where a run's settings and results lie."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
@@ -26,8 +27,29 @@ def make_run_folder(out: Path | None, name: str) -> Path:
 def write_config(folder: Path, config: Config) -> Path:
     """Write ``config.toml``: all that is needed to repeat the run with ``--config``."""
     path = folder / "config.toml"
-    path.write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
+    path.write_text(tomli_w.dumps(to_mapping(_absolute(config))), encoding="utf-8")
     return path
+
+
+def _absolute(config: Config) -> Config:
+    """The same settings for whoever starts in another folder."""
+
+    def folder(setting: str | None) -> str | None:
+        kind, _, path = (setting or "").partition(":")
+        return f"folder:{Path(path).expanduser().absolute()}" if kind == "folder" else setting
+
+    def file(setting: str | None) -> str | None:
+        return setting if setting in (None, "none", "imagenet") else str(Path(str(setting)).expanduser().absolute())
+
+    data = config.data
+    data = replace(
+        data,
+        data=folder(data.data) or data.data,
+        private=folder(data.private),
+        eval=folder(data.eval),
+        public=file(data.public),
+    )
+    return replace(config, data=data, model=replace(config.model, weights=file(config.model.weights)))
 
 
 def data_name(config: Config) -> str:

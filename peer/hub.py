@@ -303,8 +303,9 @@ class Hub:
             self.members[connection.id] = replace(member, bytes_sent=member.bytes_sent + len(frame.payload))
 
         writing = self._spawn(connection.write(self._heartbeat, sent))
+        left = False
         try:
-            await self._read(connection)
+            left = await self._read(connection)
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -312,23 +313,24 @@ class Hub:
             self.members[connection.id] = replace(member, replaced=member.replaced + connection.outbox.replaced)
             if self._connections.get(connection.id) is connection:
                 del self._connections[connection.id]
-                self._down(connection.id, "its stream ended")
+                self._down(connection.id, "it said goodbye" if left else "its stream ended")
             self._lost.set()
 
     # -- what neighbours say -----------------------------------------------------------------------------------------
 
-    async def _read(self, connection: Connection) -> None:
+    async def _read(self, connection: Connection) -> bool:
+        """Take what comes until the stream ends; whether it ended with a goodbye."""
         while True:
             try:
                 frame = await connection.stream.receive()
                 self._take(connection, frame)
             except StreamClosedError:
-                return
+                return False
             except RemoteProtocolError as error:
                 self._refuse(f"peer {connection.id}", error)
             else:
                 if isinstance(frame, Goodbye):
-                    return
+                    return True
             connection.heard.set()
 
     def _take(self, connection: Connection, frame: Frame) -> None:
@@ -384,7 +386,8 @@ class Hub:
 
     def _down(self, id: int, why: str) -> None:
         member = self.members[id] = replace(self.members[id], up=False)
-        self._news.say(f"peer {id}", logging.INFO, f"peer {id} is {'done' if member.done else f'down: {why}'}")
+        if not self._closing:  # else it is this peer that leaves
+            self._news.say(f"peer {id}", logging.INFO, f"peer {id} is {'done' if member.done else f'down: {why}'}")
         self._changed()
 
     def _heartbeat(self) -> Heartbeat:

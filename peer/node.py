@@ -26,6 +26,7 @@ from peer.recorder import Recorder
 log = logging.getLogger("edgekd")
 
 START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
+SAY_EVERY = 15.0  # seconds between two lines about waiting
 DEFAULT_LINGER = 60.0  # seconds
 REPORT_EVERY = 0.25  # seconds: reading a loss waits for the device
 
@@ -185,10 +186,16 @@ class Node:
             # Beyond round 0 without this peer: a group in lockstep that it joins late, and that now waits for it.
             return self._lockstep and any(member.up and member.round >= 1 for member in self.network.members)
 
-        timeout = float("inf") if self._lockstep else START_TIMEOUT
-        self.network.wait_until(lambda: there() >= wanted or begun(), timeout=timeout, stop=self._stop)
-        if there() < wanted and not begun() and not self._stop():
-            log.warning("%d of %d neighbours are there after %.0f s; training begins", there(), wanted, timeout)
+        began, patience = time.monotonic(), float("inf") if self._lockstep else START_TIMEOUT
+        while not self._stop() and not there() >= wanted and not begun():
+            left = began + patience - time.monotonic()
+            if left <= 0:
+                log.warning("%d of %d neighbours are there after %.0f s; training begins", there(), wanted, patience)
+                return
+            if not self.network.wait_until(
+                lambda: there() >= wanted or begun(), timeout=min(left, SAY_EVERY), stop=self._stop
+            ):
+                log.info("waiting: %d of %d neighbours are there", there(), wanted)
 
     def _train(self) -> None:
         began = time.monotonic()

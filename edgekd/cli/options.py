@@ -12,6 +12,8 @@ from edgekd.config import SECTIONS, from_mapping, read_toml, setting_type
 
 Command = Callable[..., Any]
 
+LETTERS = {"gamma": "G", "dirichlet": "B"}  # of flags whose help speaks of their value
+
 SPLITS = ("iid", "gamma", "dirichlet")  # one excludes the others, so a flag takes the place of any in the file
 
 
@@ -63,11 +65,10 @@ def _option(section: str, f: "dataclasses.Field[Any]") -> Callable[[Command], Co
     flag = "--" + f.name.replace("_", "-")
     kind, choices = setting_type(f), f.metadata["choices"]
     shown = "" if f.default is None or f.default is False else f"  [default: {f.default}]"
-    text = f.metadata["help"]
-    help = text[0].upper() + text[1:]
+    help = f.metadata["help"]
     if f.name == "sync":  # a flag that may stand without its number
         return click.option(flag, type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help)
     if kind is bool:
         return click.option(flag, is_flag=True, default=None, help=help)
-    metavar = "|".join(choices) if choices else {int: "N", float: "X", str: "TEXT"}[kind]
+    metavar = "|".join(choices) if choices else LETTERS.get(f.name) or {int: "N", float: "X", str: "TEXT"}[kind]
     return click.option(flag, type=kind, metavar=metavar, default=None, help=f"{help}.{shown}")

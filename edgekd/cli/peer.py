@@ -55,6 +55,7 @@ class _Stop:
             os._exit(1)
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
+            os.write(2, b"stopping: saying goodbye and writing what has been reached\n")  # safe in a handler
 
     def ignore_signals(self) -> None:
         """The peer is through: what is left is the interpreter's own end."""
@@ -108,6 +109,8 @@ def command(
     finally:
         screen.close()
         stop.ignore_signals()
+    if reached.steps and not reached.lessons and neighbours and config.distill.alpha < 1:
+        log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
     if as_json:
         _print_json({"event": "summary", **dataclasses.asdict(reached)})
     else:

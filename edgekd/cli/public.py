@@ -6,13 +6,14 @@ import click
 
 from edgekd.cli.options import settings
 from edgekd.config import Config
+from edgekd.errors import ConfigError
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @settings("data", only=("size", "public_augment"))
 @click.option("--classes", metavar="NAME,...", required=True, help="What the group tells apart, in order.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="public.safetensors")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
 def command(config: Config, images: tuple[Path, ...], classes: str, out: Path) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 
@@ -26,6 +27,10 @@ def command(config: Config, images: tuple[Path, ...], classes: str, out: Path) -
     from edgekd.public import public_from_pictures
     from edgekd.sources import SIZES
 
+    if out.exists():
+        raise ConfigError(
+            f"{out} is there already; a group's public file is made once: choose another --out or delete it"
+        )
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
     public = public_from_pictures(images, names, size, config.data.public_augment or "none")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.options import settings
-from edgekd.config import Config
+from edgekd.config import Config, TrainConfig
 
 FLAGS = (
     *("data", "limit", "size", "clients", "iid", "gamma", "dirichlet", "primary"),
@@ -29,11 +29,21 @@ def command(config: Config, out: Path) -> None:
       edgekd split --out shards
       edgekd split --data folder:photos --size 96 --clients 5 --iid --out shards
       edgekd split --data cifar10 --gamma 15 --seed 1 --out shards
+      edgekd peer --id 0 --private folder:shards/client-0/private --public shards/public.safetensors \\
+          --eval folder:shards/eval --listen 0.0.0.0:7000 --peers box-b:7000,box-c:7000
     """
+    from edgekd.public import PublicSet
     from edgekd.split_files import write_split
 
     written = write_split(config.data, config.data_seed, out)
-    click.echo(f"{out / 'public.safetensors'}: the public file, for every box")
+    images = len(PublicSet.load(out / "public.safetensors"))
+    click.echo(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")
+    rows = TrainConfig().public_batch
+    if images < rows:
+        click.echo(
+            f"warning: peers need --public-batch {images} or less; more --public-fraction makes room for {rows}",
+            err=True,
+        )
     for folder, counts in written.items():
         shown = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])
         more = f" and {len(counts) - 10} more classes" if len(counts) > 10 else ""

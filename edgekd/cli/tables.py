@@ -1,7 +1,7 @@
 """How results look on a terminal."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
@@ -49,6 +49,7 @@ def print_results(summary: Summary) -> None:
     if not console.is_terminal:
         console = Console(width=120)
     console.print(results_table(summary))
+    print(_caption(summary))
 
 
 def results_table(summary: Summary) -> Table:
@@ -57,7 +58,7 @@ def results_table(summary: Summary) -> Table:
     if summary.balanced:
         columns.append(_Column("alone, balanced", summary.balanced))
     columns.append(_Column("accuracy together" if summary.baseline else "accuracy", summary))
-    table = Table(caption=_caption(summary), caption_justify="left")
+    table = Table()
     table.add_column("peer")
     table.add_column("private images", justify="right")
     for column in columns:
@@ -100,5 +101,7 @@ def _caption(summary: Summary) -> str:
             f"Pooled (one model, all shards, what sharing the data would give): {summary.pooled:.3f} ± {error:.3f}."
         )
     if summary.gap_closed is not None:
-        lines.append(f"Share of the gap between alone and pooled that was closed: {summary.gap_closed:.0%}.")
+        share = f"Share of the gap between alone and pooled that was closed: {summary.gap_closed:.0%}"
+        against = summary.balanced and replace(summary, baseline=summary.balanced).gap_closed
+        lines.append(f"{share} (between alone, balanced, and pooled: {against:.0%})." if against else f"{share}.")
     return "\n".join(lines)
