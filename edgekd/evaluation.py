@@ -47,10 +47,10 @@ def evaluate(
         if stop():
             return None
         logits = predict(images)
-        own = logits if log_prior is None else logits + log_prior
-        for row, scores in enumerate((logits, own)):
+        with_prior = logits if log_prior is None else logits + log_prior
+        for row, scores in enumerate((logits, with_prior)):
             right[row] += torch.bincount(labels[scores.argmax(dim=1).cpu() == labels], minlength=classes)
     count = torch.bincount(evaluation.labels, minlength=classes)
     weight = shard.cpu() * (count > 0)  # a class that the evaluation set lacks says nothing
-    own_accuracy = (weight * right[1] / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
-    return Accuracy(float(right[0].sum() / count.sum()), float(own_accuracy))
+    own = (weight * right[1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
+    return Accuracy(float(right[0].sum().double() / count.sum()), float(own))
