@@ -6,7 +6,6 @@ function of its content alone, so that its SHA-256 says whether two peers mean t
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from edgekd.atomic import write_atomically
 from edgekd.augment import check_augmentation, padding
 from edgekd.errors import ConfigError
 from edgekd.images import decode, open_picture, pictures_in
@@ -60,16 +60,7 @@ class PublicSet:
             OSError: it cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        try:
-            with part.open("wb") as file:
-                for piece in _file_bytes(self.images, self.classes, self.augment):
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_atomically(path, _file_bytes(self.images, self.classes, self.augment))
 
     @classmethod
     def load(cls, path: Path) -> "PublicSet":

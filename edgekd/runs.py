@@ -1,13 +1,16 @@
 """The run folder: where a run's settings and results lie."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
 
+from edgekd.atomic import write_atomically
 from edgekd.config import Config, to_mapping
 from edgekd.errors import ConfigError
+from edgekd.summary import Summary
 
 
 def make_run_folder(out: Path | None, name: str) -> Path:
@@ -50,6 +53,16 @@ def _absolute(config: Config) -> Config:
         public=file(data.public),
     )
     return replace(config, data=data, model=replace(config.model, weights=file(config.model.weights)))
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write ``summary.json``.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = json.dumps(summary.to_mapping(), indent=2) + "\n"
+    write_atomically(folder / "summary.json", [content.encode()])
 
 
 def data_name(config: Config) -> str:

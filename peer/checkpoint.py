@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from edgekd.atomic import write_atomically
 from edgekd.errors import ConfigError
 
 log = logging.getLogger("edgekd")
@@ -33,25 +33,6 @@ class CheckpointInfo:
     accuracy: tuple[float, float] | None  # overall and own, of the last evaluation; None: not evaluated yet
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The file is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
     """Write ``checkpoint-STEP.safetensors`` and delete all but the newest `KEEP`.
 
@@ -61,7 +42,7 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     entry = {**asdict(info), "sha256": _digest(info, tensors)}
     path = folder / f"checkpoint-{info.step:08d}.safetensors"
-    write_atomically(path, save(tensors, metadata={_KEY: json.dumps(entry, sort_keys=True)}))
+    write_atomically(path, [save(tensors, metadata={_KEY: json.dumps(entry, sort_keys=True)})])
     others = [other for other in checkpoints(folder) if other != path]
     for old in others[KEEP - 1 :]:
         old.unlink(missing_ok=True)

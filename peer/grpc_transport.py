@@ -1,7 +1,6 @@
 """Frames over gRPC: one bidirectional stream a pair of peers, and the standard health service beside it."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 import grpc
@@ -13,7 +12,7 @@ from edgekd.addresses import join
 from edgekd.errors import ConfigError
 from peer.binding import check_bindable
 from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, start
-from peer.transport import Accept, Stream, StreamClosedError
+from peer.transport import Accept, Stream, serve
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
@@ -107,18 +106,11 @@ class GrpcTransport:
         except grpc.aio.BaseError:  # it has gone again
             return
         stream = AcceptedStream(context, self._streams)
-        task = start(self._serve(stream))
+        assert self._accept is not None
+        task = start(serve(self._accept, stream))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
         await stream.over.wait()
-
-    async def _serve(self, stream: Stream) -> None:
-        assert self._accept is not None
-        try:
-            with contextlib.suppress(StreamClosedError):
-                await self._accept(stream)
-        finally:
-            await stream.close()
 
 
 async def _answered(call: Any, address: str) -> None:

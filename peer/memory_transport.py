@@ -1,7 +1,6 @@
 """Frames within one process and one asyncio loop: for tests, and for networks that are simulated."""
 
 import asyncio
-import contextlib
 import itertools
 from collections import deque
 
@@ -9,7 +8,7 @@ from edgekd.addresses import address as parse
 from edgekd.addresses import join
 from edgekd.errors import ConfigError
 from edgekd.messages import Frame
-from peer.transport import Accept, Stream, StreamClosedError
+from peer.transport import Accept, Stream, StreamClosedError, serve
 
 IN_FLIGHT = 16  # frames one way that nobody has received yet; one more waits in `send`
 CLOSE_DEADLINE = 1.0  # seconds that `accept` has to return once its stream has been closed
@@ -103,17 +102,10 @@ class MemoryTransport:
         return _MemoryStream(address, back, there, self._streams)
 
     def _serve(self, stream: _MemoryStream) -> None:
-        task = asyncio.get_running_loop().create_task(self._run_accept(stream))
+        assert self._accept is not None
+        task = asyncio.get_running_loop().create_task(serve(self._accept, stream))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-
-    async def _run_accept(self, stream: _MemoryStream) -> None:
-        assert self._accept is not None
-        try:
-            with contextlib.suppress(StreamClosedError):
-                await self._accept(stream)
-        finally:
-            await stream.close()
 
     async def close(self) -> None:
         for address in self._addresses:

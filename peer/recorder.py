@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
+from edgekd.atomic import write_atomically
 from edgekd.errors import ConfigError
 from edgekd.learner import Losses
+from edgekd.runs import write_summary
 from edgekd.summary import PeerSummary, Summary
-from peer.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint, write_atomically
+from peer.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint
 
 log = logging.getLogger("edgekd")
 
@@ -49,7 +51,7 @@ class Recorder:
         if self._metrics.is_file():
             lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            write_atomically(self._metrics, "".join(kept).encode())
+            write_atomically(self._metrics, ["".join(kept).encode()])
         return found
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
@@ -84,9 +86,8 @@ class Recorder:
 
     def summarise(self, peer: PeerSummary, seconds: float) -> None:
         """Write ``summary.json``."""
-        content = json.dumps(Summary(peers=(peer,), seconds=seconds).to_mapping(), indent=2) + "\n"
         try:
-            write_atomically(self._folder / "summary.json", content.encode())
+            write_summary(self._folder, Summary(peers=(peer,), seconds=seconds))
         except OSError as error:
             self.unwritten = self._complain(error)
 

@@ -4,6 +4,7 @@ A transport knows nothing of Hello, heartbeats or who is up: it moves `Frame`s o
 above it, once (`peer/hub.py`). Everything here is called from one asyncio loop, the peer's network thread.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -65,3 +66,12 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close the listener and every stream; the port is free afterwards. Idempotent."""
+
+
+async def serve(accept: Accept, stream: Stream) -> None:
+    """Have `accept` deal with a stream that a peer dialled; it is closed afterwards, whatever happens."""
+    try:
+        with contextlib.suppress(StreamClosedError):
+            await accept(stream)
+    finally:
+        await stream.close()

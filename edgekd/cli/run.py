@@ -110,8 +110,8 @@ def _check_before(config: Config) -> None:
     common = open_common(config.data, config.data_seed)
     check_enough(len(common.split.public), config.train.public_batch)
     with torch.random.fork_rng(devices=[]):
-        for id in range(config.data.clients):
-            make_model(config.model.for_client(id), config.weights, len(common.source.classes), common.source.size)
+        for name in {config.model.for_client(id) for id in range(config.data.clients)}:
+            make_model(name, config.weights, len(common.source.classes), common.source.size)
 
 
 def _watch(config: Config, file: Path, folder: Path, as_json: bool) -> dict[int, int]:
@@ -164,8 +164,9 @@ def _read_summary(path: Path) -> Any:
 
 def _write_results(folder: Path, summary: Any, baselines: Any) -> None:
     from edgekd.plots import plot_accuracy, read_curve
+    from edgekd.runs import write_summary
 
-    (folder / "summary.json").write_text(json.dumps(summary.to_mapping(), indent=2) + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     together = {peer.id: read_curve(folder / f"peer-{peer.id}" / "metrics.jsonl") for peer in summary.peers}
     plot_accuracy(folder / "accuracy.png", together, baselines.curves if baselines else {}, summary.pooled)
 

@@ -29,7 +29,7 @@ def command(config: Config, out: Path | None, as_json: bool) -> None:
     """Run all learners in one process, in lockstep: what synchronous peers do, bit for bit."""
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
-    from edgekd.runs import data_name, make_run_folder, write_config
+    from edgekd.runs import data_name, make_run_folder, write_config, write_summary
     from edgekd.simulation import StepReport, simulate
 
     folder = make_run_folder(out, data_name(config))
@@ -44,10 +44,9 @@ def command(config: Config, out: Path | None, as_json: bool) -> None:
             )
 
     summary = replace(simulate(config, show), seconds=time.monotonic() - began)
-    content = json.dumps(summary.to_mapping(), indent=2)
-    (folder / "summary.json").write_text(content + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     if as_json:
-        print(content)
+        print(json.dumps(summary.to_mapping(), indent=2))
         return
     from edgekd.cli.tables import print_results
 
