@@ -1,9 +1,7 @@
 """What the peers reach without one another: each alone, and one model on all shards; side by side on the cores."""
 
-import multiprocessing
 import os
-import signal
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -12,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edgekd.config import Config
 from edgekd.simulation import StepReport, simulate_lone, simulate_pooled
 from edgekd.summary import PeerSummary, Summary
+from edgekd.workers import workers
 
 Curve = list[tuple[int, float]]  # (step, accuracy)
 
@@ -33,19 +32,14 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         ConfigError: the data, the split or the network cannot be had.
     """
     jobs: dict[Future[tuple[PeerSummary, Curve] | float], tuple[str, int]] = {}
-    workers = max(1, (os.cpu_count() or 1) // config.train.threads)
+    count = max(1, (os.cpu_count() or 1) // config.train.threads)
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
-    # Spawned: forking a process that has run torch or grpc can hang.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts) as pool:
+    with workers(count) as pool:
         jobs[pool.submit(simulate_pooled, config)] = ("pooled", 0)  # the longest first
         for balance in kinds:
             for id in range(config.data.clients):
                 jobs[pool.submit(_lone, config, id, balance)] = (balance, id)
-        try:
-            done = _collect(jobs, quiet)
-        except BaseException:
-            _end(pool)
-            raise
+        done = _collect(jobs, quiet)
     summaries = {
         balance: Summary(peers=tuple(done[balance, id][0] for id in range(config.data.clients))) for balance in kinds
     }
@@ -55,18 +49,6 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         pooled=done["pooled", 0],
         curves={id: done["off", id][1] for id in range(config.data.clients)},
     )
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """At once: what is running would go on for minutes otherwise."""
-    workers = list(pool._processes.values())  # no public way before Python 3.14's terminate_workers()
-    pool.shutdown(wait=False, cancel_futures=True)
-    for worker in workers:
-        worker.terminate()
 
 
 def _lone(config: Config, id: int, balance: str) -> tuple[PeerSummary, Curve]:

@@ -1,7 +1,9 @@
 """Real ``edgekd`` processes on 127.0.0.1: started with a deadline, never left behind."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,13 +28,14 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONWARNINGS": "default"},
+            start_new_session=True,  # a group of its own, to be killed whole
         )
         self.out: list[str] = []
         self.err: list[str] = []
         self._news = threading.Condition()
         self._readers = [
-            threading.Thread(target=self._read, args=(self._child.stdout, self.out)),
-            threading.Thread(target=self._read, args=(self._child.stderr, self.err)),
+            threading.Thread(target=self._read, args=(self._child.stdout, self.out), daemon=True),
+            threading.Thread(target=self._read, args=(self._child.stderr, self.err), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
@@ -77,8 +80,9 @@ class Process:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
     def kill(self) -> None:
-        if self._child.poll() is None:
-            self._child.kill()
+        """Whatever is left of it, its children too: they would hold the pipes of whoever runs the tests."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
         self.wait()
 
 

@@ -1,0 +1,42 @@
+"""Processes that work side by side on the cores, and never outlive the one that started them."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+
+@contextmanager
+def workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of `count` processes.
+
+    Leaving the block by an exception (Ctrl-C too) ends them at once, whatever they are doing; by its end, once all is
+    done. They also end with their parent, however that ends.
+    """
+    # Spawned: forking a process that has run torch or grpc can hang.
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Not the pool's own list: an interrupt may have come before it had noted the one that was just started.
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    pool.shutdown()
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # killed, it could tell nobody

@@ -1,0 +1,70 @@
+"""Worker processes end with the block, with an interrupt in it, and with their parent."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgekd.workers import workers
+
+PARENT = """
+import time
+from edgekd.workers import workers
+if __name__ == "__main__":
+    with workers(1) as pool:
+        pool.submit(print, "working", flush=True).result()
+        pool.submit(time.sleep, 1000)
+        time.sleep(1000)
+"""
+
+
+def test_results_come_back() -> None:
+    with workers(2) as pool:
+        assert list(pool.map(abs, [-1, 2])) == [1, 2]
+    assert multiprocessing.active_children() == []
+
+
+def test_interrupt_just_after_a_job_was_given_out_ends_its_worker_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with workers(2) as pool:
+            pool.submit(time.sleep, 1000)
+            raise KeyboardInterrupt
+    for child in multiprocessing.active_children():
+        child.join(60)
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - began < 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as parent:
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"working\n"
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+            parent.kill()
+            assert parent.stdout.read() == b""  # closed once the last of the children has ended
+            deadline = time.monotonic() + 60
+            while any(_runs(child) for child in children):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(parent.pid, signal.SIGKILL)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
