@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import ConfigError
-from edgekd.measures import MEASURES
+from edgekd.combinations import COMBINATIONS
+from edgekd.extensions import is_extension
+from edgekd.measures import MEASURES, NWAY, NWAY_MEASURES
 from edgekd.messages import Encoding
 
 if sys.version_info >= (3, 11):
@@ -117,9 +119,19 @@ class DataConfig:
 class DistillConfig:
     """How a peer learns from the others."""
 
-    alpha: float = _setting(0.5, "weight of the labels, in (0, 1]; the neighbours' predictions weigh 1 - alpha")
-    measure: str = _setting("kl", "dissimilarity to distil with", tuple(MEASURES))
-    combine: str = _setting("geometric", "how several teachers make one loss", ("sum", "average", "geometric"))
+    alpha: float = _setting(
+        0.5,
+        "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs --heads 2 or --two-phase",
+    )
+    measure: str = _setting(
+        "kl", f"dissimilarity to distil with: {', '.join(MEASURES)}, or a function of your own, package.module:function"
+    )
+    combine: str = _setting(
+        "geometric",
+        f"how several teachers make one loss: {', '.join(COMBINATIONS)}, nway (js and sed only), or a function of your "
+        "own, package.module:function",
+    )
+    sharpen: float = _setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
     temperature: float = _setting(2.0, "softens the predictions, > 0; part of the contract")
     temperature_scaling: bool = _setting(False, "multiply the distillation loss by temperature squared")
     kd_weight: float = _setting(2.0, "multiplies the distillation loss, > 0")
@@ -131,14 +143,23 @@ class DistillConfig:
     balance: str = _setting(
         "on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off")
     )
+    two_phase: bool = _setting(
+        False, "train alone for the first half of the steps; then a frozen copy teaches while the learner goes on"
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)
-        _require(0 <= self.alpha <= 1, "alpha must be in (0, 1]", self.alpha)
-        if self.alpha == 0:
+        _require(0 <= self.alpha <= 1, "alpha must be in [0, 1]", self.alpha)
+        for name, known in (("measure", tuple(MEASURES)), ("combine", (*COMBINATIONS, NWAY))):
+            value = getattr(self, name)
+            if value not in known and not is_extension(value):
+                raise ConfigError(f"{name} must be one of {', '.join(known)} or package.module:function, got {value}")
+        if self.combine == NWAY and (self.measure not in NWAY_MEASURES or self.sharpen != 1):
             raise ConfigError(
-                "alpha 0 uses no labels at all: it needs a second head, which this version does not have; use alpha > 0"
+                f"combine nway goes with measure {' or '.join(NWAY_MEASURES)} and no sharpening, "
+                f"got {self.measure} and sharpen {self.sharpen:g}"
             )
+        _require(self.sharpen > 0, "sharpen must be > 0", self.sharpen)
         _require(self.temperature > 0, "temperature must be > 0", self.temperature)
         _require(self.kd_weight > 0, "kd_weight must be > 0", self.kd_weight)
         _require(self.kd_warmup >= 0, "kd_warmup must be >= 0", self.kd_warmup)
@@ -154,6 +175,27 @@ class ModelConfig:
     weights: str | None = _setting(
         None, "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits"
     )
+
+    heads: int = _setting(
+        1, "1: both losses on one head; 2 or more: head 0 learns from labels, head i from the neighbours' head i - 1"
+    )
+    head_layers: str = _setting("512,256", "hidden layers of the heads after the first; none: they are linear too")
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        _require(1 <= self.heads <= 16, "heads must be from 1 to 16", self.heads)
+        self.hidden_layers()
+
+    def hidden_layers(self) -> tuple[int, ...]:
+        """Widths of the hidden layers of the heads after the first."""
+        if self.head_layers == "none":
+            return ()
+        widths = [width.strip() for width in self.head_layers.split(",")]
+        if not all(width.isdecimal() and 1 <= int(width) <= 65536 for width in widths):
+            raise ConfigError(
+                f"head_layers must be none or widths from 1 to 65536 such as 512,256, got {self.head_layers}"
+            )
+        return tuple(int(width) for width in widths)
 
     def for_client(self, id: int) -> str:
         """The name of client `id`'s network; a list is dealt out in turn."""
@@ -217,6 +259,9 @@ class ExchangeConfig:
         None, "seconds to go on teaching others when done; default 60 (run: no limit)", endless=True
     )
     encoding: str = _setting("float16", "how predictions are packed on the wire", tuple(e.value for e in Encoding))
+    topology: str = _setting(
+        "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
+    )
     transport: str = _setting("grpc", "what carries the frames", ("grpc",))
 
     def __post_init__(self) -> None:
@@ -242,6 +287,13 @@ class Config:
         models, clients = len(self.model.model.split(",")), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
+        heads, two_phase = self.model.heads, self.distill.two_phase
+        if self.distill.alpha == 0 and heads == 1 and not two_phase:
+            raise ConfigError("alpha 0 uses no labels, so nobody would ever learn from them: add --heads 2 or --two-phase")
+        if two_phase and heads > 2:
+            raise ConfigError(f"two_phase goes with 1 or 2 heads, since only head 0 learns in the first, got {heads}")
+        if two_phase and self.train.steps < 2:
+            raise ConfigError(f"two_phase needs an end and two steps, got steps {self.train.steps}")
 
     @property
     def weights(self) -> str:

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgekd.combinations import combine
 from edgekd.config import DistillConfig
-from edgekd.measures import SECOND_ORDER, dissimilarity
+from edgekd.measures import NWAY, dissimilarity, nway_dissimilarity, second_order
 
 
 def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig) -> Tensor:
@@ -16,7 +17,7 @@ def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillCo
     Args:
         teachers: one or more, each probabilities ``[batch, classes]``, rows sum to 1; constants.
         student_logits: ``[batch, classes]``; gradients flow through these.
-        config: measure, combine, temperature, temperature_scaling, kd_scale and kd_reduction are used.
+        config: measure, combine, sharpen, temperature, temperature_scaling, kd_scale and kd_reduction are used.
 
     Returns:
         A scalar, >= 0, reduced over the batch. With combine "sum" it grows with the number of teachers.
@@ -28,29 +29,17 @@ def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillCo
         raise ValueError(
             f"teachers must be one or more of {list(student_logits.shape)}, got {[list(q.shape) for q in teachers]}"
         )
-    losses = [
-        dissimilarity(config.measure, q, student_logits, config.temperature) for q in _combine(teachers, config.combine)
-    ]
-    scale = SECOND_ORDER.get(config.measure, 1.0) if config.kd_scale == "matched" else 1.0
-    if config.temperature_scaling:
-        scale *= config.temperature**2
-    loss = torch.stack(losses).sum(dim=0)  # [batch]
+    stacked = torch.stack(list(teachers))
+    if config.combine == NWAY:
+        loss = nway_dissimilarity(config.measure, stacked, student_logits, config.temperature)  # [batch]
+    else:
+        targets = combine(config.combine, stacked, config.sharpen)
+        losses = [dissimilarity(config.measure, q, student_logits, config.temperature) for q in targets]
+        loss = torch.stack(losses).sum(dim=0)
+    scale = config.temperature**2 if config.temperature_scaling else 1.0
+    if config.kd_scale == "matched":
+        scale *= second_order(config.measure, len(teachers) + 1 if config.combine == NWAY else None)
     return scale * (loss.mean() if config.kd_reduction == "mean" else loss.sum())
-
-
-def _combine(teachers: Sequence[Tensor], how: str) -> Sequence[Tensor]:
-    """The distributions whose losses add up."""
-    if how == "sum":
-        return teachers
-    if how == "average":
-        return [torch.stack(list(teachers)).mean(dim=0)]
-    return [_geometric_mean(torch.stack(list(teachers)))]
-
-
-def _geometric_mean(probs: Tensor) -> Tensor:
-    """The normalised geometric mean over dim 0, which is the softmax of the averaged logits."""
-    # Floored: where supports are disjoint, each class would get -inf from somebody.
-    return F.softmax(probs.clamp_min(torch.finfo(probs.dtype).tiny).log().mean(dim=0), dim=-1)
 
 
 def kd_weight(config: DistillConfig, step: int) -> float:

@@ -12,6 +12,7 @@ them: near p = q, where probabilities underflow, where a teacher is exactly 0.
 A measure of one's own may as well be plain torch with autograd: one function, and one line in `MEASURES`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from edgekd.errors import ConfigError
+from edgekd.extensions import is_extension, load_function
 
 # q and z / T, both [batch, classes], float32 or float64 -> [batch]
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -160,6 +162,9 @@ MEASURES: dict[str, Measure] = {
     "mse": squared_error,
 }
 
+NWAY = "nway"  # the combination in which own and remote predictions are alike: one divergence of all of them
+NWAY_MEASURES = ("js", "sed")
+
 # Times this, a measure agrees with KL to second order near p = q (``--kd-scale matched``). Those not listed count as 1.
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
@@ -168,7 +173,7 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
     """How unlike the teacher's and the student's predictions are, by one of `MEASURES`.
 
     Args:
-        measure: "ce", "kl", "js", "td", "sed" or "mse".
+        measure: "ce", "kl", "js", "td", "sed" or "mse", or a function of one's own, "package.module:function".
         teacher_probs: probabilities q, float ``[batch, classes]``, rows sum to 1, zeros allowed; a constant.
         student_logits: logits z, the same shape, any finite floats; p = softmax(z / temperature). Gradients flow
             through these, once: there is no second derivative. float64 stays float64, all else is computed in float32.
@@ -179,20 +184,99 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
         where logits are further apart than the largest float.
 
     Raises:
-        ConfigError: there is no such measure; the known ones are listed.
+        ConfigError: there is no such measure; the known ones are listed. Or a function of one's own fails on a trial.
         ValueError: the shapes differ or are not ``[batch, classes]``, or the temperature is not > 0.
     """
-    if measure not in MEASURES:
-        raise ConfigError(f"measure must be one of {', '.join(MEASURES)}, got {measure}")
+    function = _find(measure)
     if teacher_probs.shape != student_logits.shape or student_logits.ndim != 2:
         raise ValueError(
             "teacher_probs and student_logits must be [batch, classes] alike, "
             f"got {list(teacher_probs.shape)} and {list(student_logits.shape)}"
         )
+    z = _scaled(student_logits, temperature)
+    return function(teacher_probs.detach().to(z.dtype), z)
+
+
+def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """How unlike n predictions are, the student's own among them: H(mean) - mean(H), or of that expm1 / (n - 1).
+
+    Args:
+        measure: "js" or "sed".
+        teachers: probabilities, float ``[n - 1, batch, classes]``, rows sum to 1, zeros allowed; constants.
+        student_logits: ``[batch, classes]``, as in `dissimilarity`.
+        temperature: > 0, no unit.
+
+    Returns:
+        ``[batch]``: "js" in [0, ln n], "sed" in [0, 1]; with one teacher they are JS and SED of the two.
+
+    Raises:
+        ValueError: the shapes do not match, another measure was asked for, or the temperature is not > 0.
+    """
+    if measure not in NWAY_MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(NWAY_MEASURES)}, got {measure}")
+    if teachers.ndim != 3 or teachers.shape[1:] != student_logits.shape or not len(teachers):
+        raise ValueError(
+            f"teachers must be one or more of {list(student_logits.shape)}, got {list(teachers.shape)}"
+        )
+    z = _scaled(student_logits, temperature)
+    js: Tensor = _ClosedForm.apply(teachers.detach().to(z.dtype), z, _nway_js)
+    return js if measure == "js" else torch.expm1(js) / len(teachers)
+
+
+def second_order(measure: str, nway: int | None = None) -> float:
+    """What a measure is multiplied by to agree with KL to second order near p = q.
+
+    Args:
+        measure: any; those not in `SECOND_ORDER` count as 1.
+        nway: how many predictions, where it is the n-way form; the others are taken as equal.
+    """
+    if nway is None:
+        return SECOND_ORDER.get(measure, 1.0)
+    return nway**2 / (nway - 1) if measure == "js" else float(nway**2)
+
+
+def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the n of sum p ln(p / m), m their mean, and its gradient; q is ``[n - 1, batch, classes]``."""
+    own, n = _softmax(z), len(q) + 1
+    m = ((q.sum(dim=0) + own) / n).clamp_(min=_floor(z))
+    w = torch.cat([q, own.unsqueeze(0)]) / m  # [n, batch, classes]
+    log_w = w.clamp(min=_floor(z)).log_()
+    value = (torch.mul(w, log_w).sub_(w).add_(1).mul_(m)).sum(dim=(0, -1)) / n  # m (w ln w - w + 1), each >= 0
+    return value.clamp_(min=0), _through_softmax(own, log_w[-1] / n)
+
+
+def _scaled(logits: Tensor, temperature: float) -> Tensor:
+    """z / T in float32 or float64."""
     if not temperature > 0:  # written so that NaN fails too
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    z = student_logits if student_logits.dtype == torch.float64 else student_logits.float()
-    if temperature != 1:
-        # The largest logit becomes 0 first, so that a low temperature cannot make it infinite.
-        z = (z - z.detach().amax(dim=-1, keepdim=True)) / temperature
-    return MEASURES[measure](teacher_probs.detach().to(z.dtype), z)
+    z = logits if logits.dtype == torch.float64 else logits.float()
+    if temperature == 1:
+        return z
+    # The largest logit becomes 0 first, so that a low temperature cannot make it infinite.
+    return (z - z.detach().amax(dim=-1, keepdim=True)) / temperature
+
+
+def _find(name: str) -> Measure:
+    if name in MEASURES:
+        return MEASURES[name]
+    if is_extension(name):
+        return _own(name)
+    raise ConfigError(f"measure must be one of {', '.join(MEASURES)} or package.module:function, got {name}")
+
+
+@functools.cache
+def _own(name: str) -> Measure:
+    """A user's function, after a trial: one finite value a sample, and a finite gradient."""
+    function: Measure = load_function(name)
+    q = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]])
+    z = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -3.0], [120.0, 0.0, -120.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    try:
+        value = function(q.clone(), z)
+        assert isinstance(value, Tensor), f"it returns {type(value).__name__}, not a tensor"
+        assert value.shape == q.shape[:1], f"it returns {list(value.shape)} of [batch, classes] = {list(q.shape)}"
+        assert value.isfinite().all(), f"a value is not finite: {value.tolist()} for q = {q.tolist()}, z = {z.tolist()}"
+        (gradient,) = torch.autograd.grad(value.sum(), z)
+        assert gradient.isfinite().all(), f"a gradient is not finite: {gradient.tolist()} for q = {q.tolist()}"
+    except Exception as error:  # whatever the user's function raises
+        raise ConfigError(f"measure {name} must give one finite value a sample: {error}") from error
+    return function

@@ -13,6 +13,7 @@ class PeerSummary:
     accuracy: float | None  # None: it was stopped before its first evaluation
     own_accuracy: float | None  # weighted to the label distribution of the private shard
     steps: int
+    head_accuracies: tuple[float, ...] = ()  # of every head; `accuracy` is the last one's
     lessons: int = 0  # steps that had one
     fresh_lessons: int = 0  # those with a frame not learned from before
     waits: int = 0  # steps that waited for the network: synchronous mode only
@@ -82,12 +83,16 @@ class Summary:
         base = mapping.get("baseline")
         balanced = base.get("balanced") if base else None
         return cls(
-            peers=tuple(PeerSummary(**peer) for peer in mapping["peers"]),
+            peers=tuple(_peer(peer) for peer in mapping["peers"]),
             seconds=mapping["seconds"],
             baseline=cls.from_mapping(base) if base else None,
             balanced=cls.from_mapping(balanced) if balanced else None,
             pooled=mapping["pooled"]["accuracy"] if "pooled" in mapping else None,
         )
+
+
+def _peer(mapping: dict[str, Any]) -> PeerSummary:
+    return PeerSummary(**{**mapping, "head_accuracies": tuple(mapping.get("head_accuracies", ()))})
 
 
 def merge(summaries: list[Summary], seconds: float) -> Summary:

@@ -32,14 +32,18 @@ def test_results_come_back() -> None:
 
 def test_interrupt_just_after_a_job_was_given_out_ends_its_worker_at_once() -> None:
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        with workers(2) as pool:
-            pool.submit(time.sleep, 1000)
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted()
     for child in multiprocessing.active_children():
         child.join(60)
     assert multiprocessing.active_children() == []
     assert time.monotonic() - began < 200
+
+
+def _interrupted() -> None:
+    with workers(2) as pool:
+        pool.submit(time.sleep, 1000)
+        raise KeyboardInterrupt
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")

@@ -1,0 +1,182 @@
+"""A sweep's results on disk: ``results.csv`` and ``baselines.csv``, a row a (cell, client), all settings in each row.
+
+A row says all that is needed to repeat it, so these files are also what an interrupted sweep goes on from.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.atomic import write_atomically
+from edgekd.config import SECTIONS, Config, from_mapping, setting_type, to_mapping
+from edgekd.errors import ConfigError
+from edgekd.summary import PeerSummary, Summary
+
+GRID, ALONE, POOLED = "grid", "alone", "pooled"  # kinds of cells: the last two are the baselines
+
+_FIRST = (
+    "cell kind data split gamma clients measure combine alpha temperature sharpen heads head_layers two_phase kd_scale "
+    "kd_weight balance seed client accuracy own_accuracy head_accuracies evaluation_samples private_samples bytes_sent "
+    "seconds weights_sha256"
+).split()
+_SETTINGS = {f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One simulation of a sweep."""
+
+    kind: str  # GRID, ALONE or POOLED
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """A hash of the kind and all settings: 12 hexadecimal digits."""
+        content = json.dumps([self.kind, to_mapping(self.config)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it fills: one a client; pooled is one model."""
+        return 1 if self.kind == POOLED else self.config.data.clients
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished cell."""
+
+    cell: Cell
+    peers: tuple[PeerSummary, ...]  # by id; of POOLED one
+    seconds: float
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Of the peers, in the order of their ids."""
+        return [peer.accuracy or 0.0 for peer in self.peers]
+
+
+def split_name(config: Config) -> str:
+    """iid, gamma or dirichlet."""
+    data = config.data
+    return "iid" if data.iid else "gamma" if data.dirichlet is None else "dirichlet"
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """All finished cells in `folder`, in the order in which they finished; a cell with rows missing is left out.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not such a file.
+    """
+    return [outcome for name in ("results.csv", "baselines.csv") for outcome in _read(folder / name)]
+
+
+def append_outcome(folder: Path, outcome: Outcome) -> None:
+    """Add a cell's rows to the file of its kind, in one write; they are on the disk when this returns.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    path = folder / ("results.csv" if outcome.cell.kind == GRID else "baselines.csv")
+    if not path.exists():
+        write_atomically(path, [_text([list(COLUMNS)]).encode()])
+    with path.open("ab", buffering=0) as file:
+        file.write(_text(_rows(outcome)).encode())
+        os.fsync(file.fileno())
+
+
+def tidy(folder: Path) -> None:
+    """Write the files anew without what a killed sweep has left half written, with this version's columns.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not such a file.
+        OSError: the disk is full or cannot be written.
+    """
+    for name in ("results.csv", "baselines.csv"):
+        path = folder / name
+        if path.exists():
+            rows = [row for outcome in _read(path) for row in _rows(outcome)]
+            write_atomically(path, [_text([list(COLUMNS), *rows]).encode()])
+
+
+def _read(path: Path) -> list[Outcome]:
+    if not path.exists():
+        return []
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    cells: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        if row.get("seconds") is not None:  # else a torn last line
+            cells.setdefault(row.get("cell") or "", []).append(row)
+    try:
+        outcomes = [_outcome(group) for group in cells.values()]
+    except (KeyError, ValueError, TypeError, ConfigError) as error:
+        raise ConfigError(f"{path} is not a sweep's results: {error}; choose another --out") from error
+    return [outcome for outcome in outcomes if len(outcome.peers) == outcome.cell.rows]
+
+
+def _outcome(rows: list[dict[str, str]]) -> Outcome:
+    first = rows[0]
+    tables: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, (section, f) in _SETTINGS.items():
+        text = first.get(name)
+        if text:
+            tables[section][name] = _parsed(setting_type(f), text)
+    peers = {peer.id: peer for peer in map(_peer, rows)}
+    return Outcome(
+        cell=Cell(first["kind"], from_mapping(tables)),
+        peers=tuple(peer for _, peer in sorted(peers.items())),
+        seconds=float(first["seconds"]),
+    )
+
+
+def _parsed(kind: type, text: str) -> Any:
+    return text == "True" if kind is bool else kind(text)
+
+
+def _peer(row: dict[str, str]) -> PeerSummary:
+    return PeerSummary(
+        id=int(row["client"]),
+        accuracy=float(row["accuracy"]),
+        own_accuracy=float(row["own_accuracy"]),
+        steps=int(row["steps"]),
+        head_accuracies=tuple(float(each) for each in row["head_accuracies"].split()),
+        evaluation_samples=int(row["evaluation_samples"]),
+        private_samples=int(row["private_samples"]),
+        bytes_sent=int(row["bytes_sent"]),
+        weights_sha256=row["weights_sha256"],
+    )
+
+
+def _rows(outcome: Outcome) -> Iterable[list[str]]:
+    config = outcome.cell.config
+    settings = {name: value for table in to_mapping(config).values() for name, value in table.items()}
+    shared = {**settings, "cell": outcome.cell.name, "kind": outcome.cell.kind, "split": split_name(config)}
+    for peer in outcome.peers:
+        own = {
+            "client": peer.id,
+            "accuracy": peer.accuracy,
+            "own_accuracy": peer.own_accuracy,
+            "head_accuracies": " ".join(str(each) for each in peer.head_accuracies),
+            "evaluation_samples": peer.evaluation_samples,
+            "private_samples": peer.private_samples,
+            "bytes_sent": peer.bytes_sent,
+            "seconds": round(outcome.seconds, 1),
+            "weights_sha256": peer.weights_sha256,
+        }
+        yield [str({**shared, **own}.get(name, "")) for name in COLUMNS]
+
+
+def _text(rows: Iterable[list[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
