@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgekd.errors import ConfigError
 from edgekd.combinations import COMBINATIONS
+from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
 from edgekd.measures import MEASURES, NWAY, NWAY_MEASURES
 from edgekd.messages import Encoding
@@ -121,7 +121,7 @@ class DistillConfig:
 
     alpha: float = _setting(
         0.5,
-        "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs --heads 2 or --two-phase",
+        "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs two heads or phases",
     )
     measure: str = _setting(
         "kl", f"dissimilarity to distil with: {', '.join(MEASURES)}, or a function of your own, package.module:function"
@@ -289,7 +289,9 @@ class Config:
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
         heads, two_phase = self.model.heads, self.distill.two_phase
         if self.distill.alpha == 0 and heads == 1 and not two_phase:
-            raise ConfigError("alpha 0 uses no labels, so nobody would ever learn from them: add --heads 2 or --two-phase")
+            raise ConfigError(
+                "alpha 0 uses no labels, so nobody would ever learn from them: add --heads 2 or --two-phase"
+            )
         if two_phase and heads > 2:
             raise ConfigError(f"two_phase goes with 1 or 2 heads, since only head 0 learns in the first, got {heads}")
         if two_phase and self.train.steps < 2:

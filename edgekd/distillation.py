@@ -42,6 +42,45 @@ def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillCo
     return scale * (loss.mean() if config.kd_reduction == "mean" else loss.sum())
 
 
+def distil_heads(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig) -> Tensor:
+    """The distillation loss of all heads: of one head against the teachers' one; of more, head i against their i - 1.
+
+    Args:
+        teachers: one or more, each probabilities ``[heads, batch, classes]``.
+        student_logits: ``[heads, batch, classes]``; gradients flow through these.
+        config: as in `distil`.
+
+    Returns:
+        A scalar, >= 0: the sum over the heads.
+
+    Source: Zhmoginov et al. 2023 (multi-headed distillation).
+    """
+    heads = len(student_logits)
+    pairs = [(0, 0)] if heads == 1 else [(head, head - 1) for head in range(1, heads)]
+    losses = [distil([probs[theirs] for probs in teachers], student_logits[own], config) for own, theirs in pairs]
+    return torch.stack(losses).sum()
+
+
+def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_phase: bool) -> Tensor | None:
+    """The labels' part of a step's loss.
+
+    Args:
+        losses: a scalar a head, from `label_loss`.
+        alpha: weight of the labels on each head that is taught by others.
+        taught: others teach in this step; if not, head 0 learns from the labels, and nothing else does.
+        two_phase: head 0 has learned in a first phase; of several heads only the others go on.
+
+    Returns:
+        A scalar; None where labels have no part.
+    """
+    first, others = losses[0], losses[1:]
+    if not taught:
+        return first
+    mixed = [alpha * loss for loss in others or [first]] if alpha > 0 else []
+    terms = mixed if two_phase or not others else [first, *mixed]
+    return torch.stack(terms).sum() if terms else None
+
+
 def kd_weight(config: DistillConfig, step: int) -> float:
     """What the distillation loss is multiplied by at `step` (>= 0): rises from 0 over the first ``kd_warmup`` steps."""
     return config.kd_weight * min(1.0, step / config.kd_warmup) if config.kd_warmup else config.kd_weight

@@ -17,6 +17,7 @@ class Accuracy:
 
     overall: float  # all images alike
     own: float  # classes weighted as in the private shard, whose prior the predictions then use
+    heads: tuple[float, ...]  # overall, of every head; the two above are those of one of them
 
 
 @torch.no_grad()
@@ -25,14 +26,16 @@ def evaluate(
     evaluation: Labelled,
     *,
     shard: Tensor,
+    head: int = -1,
     log_prior: Tensor | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Accuracy | None:
     """Accuracy of `predict` on `evaluation`.
 
     Args:
-        predict: from uint8 images ``[batch, 3, H, W]`` to logits ``[batch, classes]``; in evaluation mode.
+        predict: from uint8 images ``[batch, 3, H, W]`` to logits ``[heads, batch, classes]``; in evaluation mode.
         shard: how many private images there are of each class, ``[classes]``.
+        head: whose accuracy it is.
         log_prior: ``[classes]``, added to the logits for the own accuracy; None: the logits hold it already.
         stop: asked before each batch.
 
@@ -40,17 +43,24 @@ def evaluate(
         None if `stop()` became true on the way.
     """
     classes = shard.numel()
-    right = torch.zeros(2, classes, dtype=torch.int64)
+    right: Tensor | None = None  # [heads + 1, classes]: each head's, then with the prior
     batch = max(1, PIXELS // evaluation.images.shape[-1] ** 2)
     batches = zip(evaluation.images.split(batch), evaluation.labels.split(batch), strict=True)
     for images, labels in batches:
         if stop():
             return None
         logits = predict(images)
-        with_prior = logits if log_prior is None else logits + log_prior
-        for row, scores in enumerate((logits, with_prior)):
-            right[row] += torch.bincount(labels[scores.argmax(dim=1).cpu() == labels], minlength=classes)
+        with_prior = logits[head] if log_prior is None else logits[head] + log_prior
+        found = [_right(scores, labels, classes) for scores in (*logits, with_prior)]
+        right = torch.stack(found) if right is None else right + torch.stack(found)
+    assert right is not None  # there are images
     count = torch.bincount(evaluation.labels, minlength=classes)
     weight = shard.cpu() * (count > 0)  # a class that the evaluation set lacks says nothing
-    own = (weight * right[1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
-    return Accuracy(float(right[0].sum().double() / count.sum()), float(own))
+    own = (weight * right[-1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
+    heads = [float(each.sum().double() / count.sum()) for each in right[:-1]]
+    return Accuracy(heads[head], float(own), tuple(heads))
+
+
+def _right(scores: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many of each class are found, ``[classes]``."""
+    return torch.bincount(labels[scores.argmax(dim=1).cpu() == labels], minlength=classes)

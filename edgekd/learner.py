@@ -2,11 +2,16 @@
 
 Each step is `teach` (where a broadcast is due), `study`, `learn`; the caller carries the predictions. The simulation,
 the peer's process and the tests all drive it so.
+
+With one head both losses are on it. With more, head 0 learns from labels and head i from the neighbours' head i - 1;
+alpha mixes on those. In two phases the learner is alone for the first half of its steps; then a frozen copy teaches.
 """
 
+import copy
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +21,7 @@ from torch import Tensor, nn
 from edgekd.augment import normalise, private_augmentation
 from edgekd.config import Config
 from edgekd.datasets import Labelled, PeerData
-from edgekd.distillation import distil, kd_weight, label_loss, log_prior
+from edgekd.distillation import distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.evaluation import Accuracy, evaluate
 from edgekd.messages import Lesson
@@ -81,7 +86,14 @@ class Learner:
         size = data.private.images.shape[-1]
         check_enough(len(data.public), config.train.public_batch)
         with seeded(self._seed("init")):
-            model = make_model(config.model.for_client(id), config.weights, len(data.classes), size)
+            model = make_model(
+                config.model.for_client(id),
+                config.weights,
+                len(data.classes),
+                size,
+                heads=config.model.heads,
+                hidden=config.model.hidden_layers(),
+            )
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, config.train)
         self._augment = private_augmentation(config.augment, size)
@@ -89,7 +101,15 @@ class Learner:
         self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
         self._kept: tuple[int, Tensor] | None = None  # round and logits of a public pass, with its graph
-        self._labels_loss: Tensor | None = None
+        self._label_losses: list[Tensor] | None = None  # of every head
+        self._frozen: nn.Module | None = None  # what teaches in the second of two phases
+        self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
+        self._draws = self._uses_random_numbers(size)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is in the first of two phases: it neither teaches nor learns from others."""
+        return self.step < self.alone_until
 
     @property
     def balanced(self) -> bool:
@@ -105,8 +125,9 @@ class Learner:
         Returns:
             log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device.
         """
+        keep = keep and self._frozen is None
         with torch.set_grad_enabled(keep):
-            logits = self._public_logits(round)
+            logits = self._public_logits(round, self._frozen or self.model)
         self._kept = (round, logits) if keep else None
         return F.log_softmax(logits.detach() / self.config.distill.temperature, dim=-1)
 
@@ -114,48 +135,58 @@ class Learner:
         """The forward pass on this step's private batch."""
         images, labels = self._private_batch()
         with seeded(self._seed("study", self.step), self.device):
-            logits = self._forward(normalise(self._augment(images)))
-        self._labels_loss = label_loss(logits[0], labels, self._prior if self.balanced else None)
+            images = self._augment(images)
+        logits = self._forward(self.model, normalise(images), "private", self.step)
+        prior = self._prior if self.balanced else None
+        self._label_losses = [label_loss(head, labels, prior) for head in logits]
 
     def learn(self, lesson: Lesson | None) -> Losses:
         """Finish the step: both backward passes and the optimiser's.
 
-        Without a lesson, or at alpha 1, the step is what a lone peer's would be.
+        Without a lesson, or at alpha 1 with one head, the step is what a lone peer's would be.
 
         Raises:
             LocalProtocolError: `study` was not called in this step.
         """
-        if self._labels_loss is None:
+        if self._label_losses is None:
             raise LocalProtocolError("learn() needs study() first")
-        labels, self._labels_loss = self._labels_loss, None
+        label_losses, self._label_losses = self._label_losses, None
         kept, self._kept = self._kept, None
         distill = self.config.distill
+        if self.is_alone or distill.alpha == 1:
+            lesson = None
         self.optimiser.zero_grad(set_to_none=True)
-        loss: Tensor | None = None
-        if lesson is None or distill.alpha == 1:
+        taught = (lesson is not None or distill.alpha == 1) and not self.is_alone
+        labels = weigh_labels(label_losses, distill.alpha, taught=taught, two_phase=distill.two_phase)
+        if labels is not None:
             labels.backward()
-        else:
-            (distill.alpha * labels).backward()
-            logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round)
-            teachers = [probs[0].to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
-            loss = distil(teachers, logits[0], distill)
-            ((1 - distill.alpha) * kd_weight(distill, self.step) * loss).backward()
+        loss: Tensor | None = None
+        if lesson is not None:
+            logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round, self.model)
+            teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
+            loss = distil_heads(teachers, logits, distill)
+            ((1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * loss).backward()
+        shown = label_losses[self._answering].detach()
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config.train, self.config.peak_lr, self.step)
+            group["lr"] = self._learning_rate()
         self.optimiser.step()
         self.step += 1
-        return Losses(labels.detach(), None if loss is None else loss.detach())
+        if self.step == self.alone_until:
+            self._begin_second_phase()
+        return Losses(shown, None if loss is None else loss.detach())
 
     def evaluate(self, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False) -> Accuracy | None:
         """Accuracy on `evaluation`; None if `stop()` became true on the way."""
 
         def predict(images: Tensor) -> Tensor:
-            return self._forward(normalise(images.to(self.device)))[-1]
+            logits: Tensor = self._forward(self.model, normalise(images.to(self.device)), "evaluation", self.step)
+            return logits
 
         self.model.eval()
         try:
             prior = self._prior if self.balanced else None
-            return evaluate(predict, evaluation, shard=self._shard, log_prior=prior, stop=stop)
+            head = self._answering
+            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
         finally:
             self.model.train()
 
@@ -168,7 +199,7 @@ class Learner:
         return digest.hexdigest()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that changes as it learns, apart from `step`: ``model.*`` and ``momentum.*``.
+        """Everything that changes as it learns, apart from `step`: ``model.*``, ``momentum.*`` and ``frozen.*``.
 
         No random state: every draw is a function of the seed, the id and the step.
         """
@@ -177,6 +208,8 @@ class Learner:
             buffer = self.optimiser.state[parameter].get("momentum_buffer")
             if buffer is not None:
                 state[f"momentum.{name}"] = buffer
+        if self._frozen is not None:
+            state |= {f"frozen.{name}": tensor for name, tensor in self._frozen.state_dict().items()}
         return state
 
     def restore(self, state: dict[str, Tensor], step: int) -> None:
@@ -185,8 +218,12 @@ class Learner:
         Raises:
             ConfigError: it is the state of another network.
         """
+        parts = {part: _part(state, part) for part in ("model", "frozen")}
         try:
-            self.model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
+            self.model.load_state_dict(parts["model"])
+            if parts["frozen"]:
+                self._frozen = self._copy()
+                self._frozen.load_state_dict(parts["frozen"])
         except RuntimeError as error:
             raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
         for name, parameter in self.model.named_parameters():
@@ -198,17 +235,45 @@ class Learner:
     def _seed(self, *names: int | str) -> int:
         return derive(self.config.train.seed, "peer", self.id, *names)
 
-    def _forward(self, images: Tensor) -> Tensor:
+    @property
+    def _answering(self) -> int:
+        """The head whose accuracy is the learner's: the last, once it has been taught at all."""
+        return 0 if self.is_alone else -1
+
+    def _learning_rate(self) -> float:
+        """Each of two phases has the whole schedule to itself."""
+        train, start = self.config.train, 0 if self.is_alone else self.alone_until
+        if self.alone_until:
+            train = dataclasses.replace(train, steps=self.alone_until if self.is_alone else train.steps - start)
+        return learning_rate(train, self.config.peak_lr, self.step - start)
+
+    def _begin_second_phase(self) -> None:
+        self._frozen = self._copy()
+        self.optimiser = make_optimiser(self.model, self.config.train)
+
+    def _copy(self) -> nn.Module:
+        return copy.deepcopy(self.model).requires_grad_(False)
+
+    def _uses_random_numbers(self, size: int) -> bool:
+        """Whether a forward pass in training draws any, as dropout does."""
+        with seeded(0, self.device), torch.no_grad(), frozen_statistics(self.model):
+            before = _generator_state(self.device)
+            self.model(torch.zeros(2, 3, size, size, device=self.device))
+            return not torch.equal(before, _generator_state(self.device))
+
+    def _forward(self, model: nn.Module, images: Tensor, *names: int | str) -> Tensor:
+        """Logits ``[heads, batch, classes]``; what is drawn on the way comes from the seed of `names`."""
         bfloat16 = self.config.train.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            logits: Tensor = self.model(images)
+        draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()
+        with draws, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            logits: Tensor = model(images)
         return logits.float()
 
-    def _public_logits(self, round: int) -> Tensor:
+    def _public_logits(self, round: int, model: nn.Module) -> Tensor:
         """Logits of a public batch, with the batch's own statistics; the running ones stay as they are."""
         images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
-        with seeded(self._seed("public", round), self.device), frozen_statistics(self.model):
-            return self._forward(normalise(images))
+        with frozen_statistics(model):
+            return self._forward(model, normalise(images), "public", round)
 
     def _private_batch(self) -> tuple[Tensor, Tensor]:
         """This step's images and labels: consecutive cuts of one epoch's order after another's."""
@@ -226,6 +291,14 @@ class Learner:
             generator = torch.Generator().manual_seed(self._seed("order", epoch))
             self._order = (epoch, torch.randperm(len(self._private.labels), generator=generator))
         return self._order[1]
+
+
+def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key[len(name) + 1 :]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 @contextmanager

@@ -215,9 +215,7 @@ def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, t
     if measure not in NWAY_MEASURES:
         raise ValueError(f"measure must be one of {', '.join(NWAY_MEASURES)}, got {measure}")
     if teachers.ndim != 3 or teachers.shape[1:] != student_logits.shape or not len(teachers):
-        raise ValueError(
-            f"teachers must be one or more of {list(student_logits.shape)}, got {list(teachers.shape)}"
-        )
+        raise ValueError(f"teachers must be one or more of {list(student_logits.shape)}, got {list(teachers.shape)}")
     z = _scaled(student_logits, temperature)
     js: Tensor = _ClosedForm.apply(teachers.detach().to(z.dtype), z, _nway_js)
     return js if measure == "js" else torch.expm1(js) / len(teachers)

@@ -1,5 +1,6 @@
 """Any torchvision classifier as a backbone with heads of our own, and its pretrained weights."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -9,12 +10,13 @@ from edgekd.errors import ConfigError
 
 
 class Classifier(nn.Module):
-    """A torchvision network without its last layer, and one linear head."""
+    """A torchvision network without its last layer, and heads of our own: the first linear, the others with layers."""
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+    def __init__(self, backbone: nn.Module, features: int, classes: int, heads: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = nn.ModuleList([nn.Linear(features, classes)])
+        first = nn.Linear(features, classes)
+        self.heads = nn.ModuleList([first, *(_head(features, hidden, classes) for _ in range(heads - 1))])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
@@ -22,7 +24,16 @@ class Classifier(nn.Module):
         return torch.stack([head(features) for head in self.heads])
 
 
-def make_model(name: str, weights: str, classes: int, size: int) -> Classifier:
+def _head(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Linear layers with ReLUs between them."""
+    widths = (features, *hidden, classes)
+    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def make_model(
+    name: str, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
+) -> Classifier:
     """A classifier with freshly drawn heads; draws from torch's global generator.
 
     Args:
@@ -31,6 +42,8 @@ def make_model(name: str, weights: str, classes: int, size: int) -> Classifier:
             holds the network's state_dict; its last layer is not used.
         classes: how many.
         size: side of the input images, in pixels.
+        heads: how many, >= 1.
+        hidden: widths of the hidden layers of the heads after the first.
 
     Raises:
         ConfigError: no such network, it cannot take such images, or the weights cannot be had or do not fit.
@@ -53,7 +66,7 @@ def make_model(name: str, weights: str, classes: int, size: int) -> Classifier:
     features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
         _load_backbone(network, Path(weights), name)
-    model = Classifier(network, features, classes)
+    model = Classifier(network, features, classes, heads, hidden)
     _check_size(model, name, size)
     return model
 

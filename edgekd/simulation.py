@@ -4,13 +4,15 @@ A synchronous group of processes ends with the same weights, bit for bit: the ne
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from edgekd.codec import decode, encode
-from edgekd.config import Config
+from edgekd.config import Config, DistillConfig, ExchangeConfig, ModelConfig
 from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_data
 from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
@@ -18,6 +20,7 @@ from edgekd.learner import Learner, Losses
 from edgekd.messages import Contract, Encoding, Lesson
 from edgekd.schedule import is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary, Summary
+from edgekd.topology import neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class StepReport:
 
 
 Report = Callable[[StepReport], None]
+Map = Callable[[Callable[[Learner], Any], Iterable[Learner]], Iterable[Any]]
 
 
 def make_contract(data: PeerData, config: Config) -> Contract:
@@ -40,67 +44,114 @@ def make_contract(data: PeerData, config: Config) -> Contract:
         public_sha256=data.public.sha256,
         public_batch=config.train.public_batch,
         classes=len(data.classes),
-        heads=1,
+        heads=config.model.heads,
         temperature=config.distill.temperature,
         augment=data.public.augment,
         mode="async" if exchange.sync is None else f"sync/{exchange.broadcast_every}",
     )
 
 
-def simulate(config: Config, report: Report | None = None) -> Summary:
+def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> Summary:
     """Train ``config.data.clients`` learners side by side.
 
     Args:
         config: all settings.
-        report: called after every step of every learner.
+        report: called after every step of every learner, in their order.
+        jobs: how many learners compute at once, each with ``config.train.threads``; it does not change the result.
 
     Raises:
-        ConfigError: the data, the split or the network cannot be had.
+        ConfigError: the data, the split, the topology or the network cannot be had.
     """
     torch.set_num_threads(config.train.threads)
     group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
-    return simulate_group(group, config, report)
+    return simulate_group(group, config, report, jobs=jobs)
 
 
-def simulate_group(group: dict[int, PeerData], config: Config, report: Report | None = None) -> Summary:
+def simulate_group(
+    group: dict[int, PeerData], config: Config, report: Report | None = None, *, jobs: int = 1
+) -> Summary:
     """`simulate` on data that is loaded already, by the learners' ids."""
     if config.train.steps == 0:
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
-    learners = [Learner(data, config, id) for id, data in sorted(group.items())]
-    encoding, contract = Encoding(config.exchange.encoding), make_contract(next(iter(group.values())), config)
-    # At alpha 1 nobody learns from what others say, so nobody needs to say it.
-    alone = config.distill.alpha == 1 or len(learners) == 1
-    every = config.exchange.broadcast_every
-    sent = 0
-    said: dict[int, torch.Tensor] = {}
-    accuracies: dict[int, Accuracy | None] = dict.fromkeys(group)
-    for step in range(config.train.steps):
-        round = lockstep_round(step, every)
-        if not alone and is_due(step, every):
-            frames = [encode(learner.teach(round, keep=True), round, encoding) for learner in learners]
-            said = {learner.id: decode(frame, contract) for learner, frame in zip(learners, frames, strict=True)}
-            sent += (len(learners) - 1) * len(frames[0].payload)
-        for learner in learners:
+    lockstep = _Lockstep(group, config)
+    # A new thread has torch's default number of threads of its own.
+    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.train.threads,)) as pool:
+        for step in range(config.train.steps):
+            for done in lockstep.step(step, pool.map if jobs > 1 else map):
+                if report:
+                    report(done)
+    return lockstep.summary()
+
+
+class _Lockstep:
+    """Learners that take each step together; what they say goes through the codec, as over a network."""
+
+    def __init__(self, group: dict[int, PeerData], config: Config) -> None:
+        self._config, self._data = config, group
+        self._learners = [Learner(data, config, id) for id, data in sorted(group.items())]
+        self._encoding = Encoding(config.exchange.encoding)
+        self._contract = make_contract(next(iter(group.values())), config)
+        # At alpha 1 nobody learns from what others say, so nobody needs to say it.
+        self._alone = config.distill.alpha == 1 or len(group) == 1
+        self._neighbours = () if self._alone else neighbours(config.exchange.topology, len(group), config.data_seed)
+        self._said: dict[int, torch.Tensor] = {}  # the newest round's predictions, by who said them
+        self._rounds, self._bytes = 0, 0  # that everybody has taught; of one frame's payload
+        self._accuracies: dict[int, Accuracy | None] = dict.fromkeys(group)
+
+    def step(self, step: int, together: Map) -> Iterator[StepReport]:
+        """One step of every learner; `together` applies a function to each, as `map` does."""
+        every, first = self._config.exchange.broadcast_every, self._learners[0].alone_until
+        exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
+        if exchanges and (is_due(step, every) or step == first):
+            frames = together(
+                lambda learner: encode(learner.teach(round, keep=True), round, self._encoding), self._learners
+            )
+            for learner, frame in zip(self._learners, frames, strict=True):
+                self._said[learner.id] = decode(frame, self._contract)
+                self._bytes = len(frame.payload)
+            self._rounds += 1
+
+        def learn(learner: Learner) -> StepReport:
+            lesson = Lesson(round, {i: self._said[i] for i in self._neighbours[learner.id]}) if exchanges else None
             learner.study()
-            teachers = {id: probs for id, probs in said.items() if id != learner.id}
-            losses = learner.learn(None if alone else Lesson(round, teachers))
-            due = is_evaluated(learner.step, config.train)
-            if due:
-                accuracies[learner.id] = learner.evaluate(group[learner.id].evaluation)
-            if report:
-                report(StepReport(learner.id, learner.step, losses, accuracies[learner.id] if due else None))
-    rows = ((learner, group[learner.id], accuracies[learner.id]) for learner in learners)
-    return Summary(peers=tuple(_summary(*row, alone, sent, every) for row in rows))
+            losses, accuracy = learner.learn(lesson), None
+            if is_evaluated(learner.step, self._config.train):
+                accuracy = learner.evaluate(self._data[learner.id].evaluation)
+                self._accuracies[learner.id] = accuracy
+            return StepReport(learner.id, learner.step, losses, accuracy)
+
+        yield from together(learn, self._learners)
+
+    def summary(self) -> Summary:
+        """What all have reached."""
+        return Summary(peers=tuple(map(self._peer, self._learners)))
+
+    def _peer(self, learner: Learner) -> PeerSummary:
+        data, accuracy = self._data[learner.id], self._accuracies[learner.id]
+        carried = 0 if self._alone else self._rounds * self._bytes * len(self._neighbours[learner.id])
+        return PeerSummary(
+            id=learner.id,
+            accuracy=accuracy.overall if accuracy else None,
+            own_accuracy=accuracy.own if accuracy else None,
+            head_accuracies=accuracy.heads if accuracy else (),
+            steps=learner.step,
+            lessons=0 if self._alone else learner.step - learner.alone_until,
+            fresh_lessons=self._rounds,
+            private_samples=len(data.private.labels),
+            evaluation_samples=len(data.evaluation.labels),
+            bytes_sent=carried,
+            bytes_received=carried,
+            weights_sha256=learner.weights_sha256(),
+        )
 
 
-def simulate_pooled(config: Config, report: Report | None = None) -> float:
-    """Accuracy of one model on all shards together: the same steps, the batch as many times as large, no balance."""
+def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary:
+    """One model on all shards together: the same steps, the batch as many times as large, no balance."""
     torch.set_num_threads(config.train.threads)
     data = load_pooled_data(config.data, seed=config.data_seed)
     train = dataclasses.replace(config.train, batch=config.train.batch * config.data.clients)
-    distill = dataclasses.replace(config.distill, alpha=1.0, balance="off")
-    summary = simulate_group({0: data}, dataclasses.replace(config, train=train, distill=distill), report)
-    return summary.peers[0].accuracy or 0.0
+    alone = dataclasses.replace(lone(config, balance="off"), train=train)
+    return simulate_group({0: data}, alone, report).peers[0]
 
 
 def simulate_lone(config: Config, id: int, *, balance: str, report: Report | None = None) -> PeerSummary:
@@ -111,24 +162,7 @@ def simulate_lone(config: Config, id: int, *, balance: str, report: Report | Non
 
 
 def lone(config: Config, *, balance: str) -> Config:
-    """The same peers, each alone."""
-    return dataclasses.replace(config, distill=dataclasses.replace(config.distill, alpha=1.0, balance=balance))
-
-
-def _summary(
-    learner: Learner, data: PeerData, accuracy: Accuracy | None, alone: bool, sent: int, every: int
-) -> PeerSummary:
-    steps = learner.step
-    return PeerSummary(
-        id=learner.id,
-        accuracy=accuracy.overall if accuracy else None,
-        own_accuracy=accuracy.own if accuracy else None,
-        steps=steps,
-        lessons=0 if alone else steps,
-        fresh_lessons=0 if alone else -(-steps // every),
-        private_samples=len(data.private.labels),
-        evaluation_samples=len(data.evaluation.labels),
-        bytes_sent=sent,
-        bytes_received=sent,
-        weights_sha256=learner.weights_sha256(),
-    )
+    """The same peers, each alone: one head, labels only. Settings of distillation have no part in it: the defaults."""
+    distill = DistillConfig(alpha=1.0, balance=balance)
+    model = dataclasses.replace(config.model, heads=1, head_layers=ModelConfig().head_layers)
+    return dataclasses.replace(config, distill=distill, model=model, exchange=ExchangeConfig())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgekd.atomic import write_atomically
 from edgekd.errors import ConfigError
+from edgekd.evaluation import Accuracy
 
 log = logging.getLogger("edgekd")
 
@@ -29,8 +30,10 @@ class CheckpointInfo:
     model: str
     classes: tuple[str, ...]
     size: int  # pixels
+    heads: int
+    head_layers: str  # as in `ModelConfig`
     counts: dict[str, int]  # of the steps so far: the fields of `peer.node.Counts`
-    accuracy: tuple[float, float] | None  # overall and own, of the last evaluation; None: not evaluated yet
+    accuracy: Accuracy | None  # of the last evaluation; None: not evaluated yet
 
 
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
@@ -65,7 +68,7 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             entry = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         expected = entry.pop("sha256")
-        accuracy = tuple(entry["accuracy"]) if entry["accuracy"] else None
+        accuracy = _accuracy(**entry["accuracy"]) if entry["accuracy"] else None
         info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"]), "accuracy": accuracy})
         damaged = _digest(info, tensors) != expected
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
@@ -83,6 +86,10 @@ def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None
         except ConfigError as error:
             log.warning("%s; trying the one before it", error)
     return None
+
+
+def _accuracy(overall: float, own: float, heads: list[float]) -> Accuracy:
+    return Accuracy(overall, own, tuple(heads))
 
 
 def _digest(info: CheckpointInfo, tensors: dict[str, Tensor]) -> str:

@@ -120,14 +120,14 @@ class Node:
             return False
         info, state = found
         ours = self._info()
-        for name in ("id", "model", "classes", "size"):
+        for name in ("id", "model", "heads", "head_layers", "classes", "size"):
             if getattr(info, name) != getattr(ours, name):
                 there, here = getattr(info, name), getattr(ours, name)
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
         self.learner.restore(state, info.step)
         self._rounds = Rounds(published=info.round)
         self._counts = Counts(**info.counts)
-        self._accuracy = Accuracy(*info.accuracy) if info.accuracy else None
+        self._accuracy = info.accuracy
         self._first_step = info.step
         return True
 
@@ -162,6 +162,7 @@ class Node:
             id=self.learner.id,
             accuracy=self._accuracy.overall if self._accuracy else None,
             own_accuracy=self._accuracy.own if self._accuracy else None,
+            head_accuracies=self._accuracy.heads if self._accuracy else (),
             steps=self.learner.step,
             private_samples=len(self.data.private.labels),
             evaluation_samples=len(self.data.evaluation.labels),
@@ -211,10 +212,15 @@ class Node:
     def _step(self) -> None:
         step, every = self.learner.step, self.config.exchange.broadcast_every
         self._collect()
-        if is_due(step, every) or (self._lockstep and step == self._first_step):  # who restarts says it anew
+        # In lockstep who begins, or restarts, says at once what the others wait for.
+        begins = self._lockstep and step == max(self._first_step, self.learner.alone_until)
+        if not self.learner.is_alone and (is_due(step, every) or begins):
             self._teach(lockstep_round(step, every) if self._lockstep else None)
         self.learner.study()
-        if self._lockstep:
+        lesson: Lesson | None = None
+        if self.learner.is_alone:
+            pass
+        elif self._lockstep:
             lesson = self._await_lesson(lockstep_round(step, every))
             if self._stop():  # perhaps before everybody was heard: this step is left undone
                 return
@@ -317,8 +323,10 @@ class Node:
             model=self.config.model.for_client(self.learner.id),
             classes=self.data.classes,
             size=self.data.evaluation.images.shape[-1],
+            heads=self.config.model.heads,
+            head_layers=self.config.model.head_layers,
             counts=asdict(self._total()),
-            accuracy=(self._accuracy.overall, self._accuracy.own) if self._accuracy else None,
+            accuracy=self._accuracy,
         )
 
     def _record(self, losses: Losses) -> None:
@@ -332,7 +340,8 @@ class Node:
             "fresh": lesson.fresh if lesson else False,
         }
         if is_evaluated(self.learner.step, self.config.train) and self._accuracy:
-            record |= {"accuracy": self._accuracy.overall, "own_accuracy": self._accuracy.own}
+            accuracy = self._accuracy
+            record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}
         self._recorder.record(record, losses)
 
     def _tell(self) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "split": "Split a data set into files, a shard a box.",
     "public": "Make the public file out of unlabelled pictures.",
     "simulate": "Run all learners in one process, in lockstep.",
+    "sweep": "Simulate every combination of settings, resumably.",
     "eval": "Evaluate a checkpoint.",
 }
 

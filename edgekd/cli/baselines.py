@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -31,7 +32,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
     Raises:
         ConfigError: the data, the split or the network cannot be had.
     """
-    jobs: dict[Future[tuple[PeerSummary, Curve] | float], tuple[str, int]] = {}
+    jobs: dict[Future[Any], tuple[str, int]] = {}
     count = max(1, (os.cpu_count() or 1) // config.train.threads)
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
     with workers(count) as pool:
@@ -46,7 +47,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
     return Baselines(
         alone=summaries["off"],
         balanced=summaries.get("on"),
-        pooled=done["pooled", 0],
+        pooled=done["pooled", 0].accuracy,
         curves={id: done["off", id][1] for id in range(config.data.clients)},
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.options import beside, settings
-from edgekd.config import Config
+from edgekd.config import Config, ModelConfig
 from edgekd.errors import ConfigError
 
 EXAMPLES = """
@@ -51,14 +51,23 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     info, state = found
     evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed)
     device = choose_device(config.train.device)
-    model = make_model(info.model, "none", len(info.classes), info.size)
+    hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()
+    model = make_model(info.model, "none", len(info.classes), info.size, heads=info.heads, hidden=hidden)
     model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
     model.to(device).eval()
     shard = torch.ones(len(info.classes), dtype=torch.int64)
-    reached = evaluate(lambda images: model(normalise(images.to(device)))[-1], evaluation, shard=shard)
+    reached = evaluate(lambda images: model(normalise(images.to(device))), evaluation, shard=shard)
     assert reached is not None  # nobody stops it
     samples = len(evaluation.labels)
-    result = {"id": info.id, "step": info.step, "accuracy": reached.overall, "evaluation_samples": samples}
+    result = {
+        "id": info.id,
+        "step": info.step,
+        "accuracy": reached.overall,
+        "head_accuracies": reached.heads,
+        "evaluation_samples": samples,
+    }
     error = standard_error(reached.overall, samples)
     text = f"peer {info.id} at step {info.step}: accuracy {reached.overall:.3f} ± {error:.3f} on {samples} images"
+    if info.heads > 1:
+        text += f" (each head: {', '.join(f'{each:.3f}' for each in reached.heads)})"
     print(json.dumps(result) if as_json else text)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,17 +46,22 @@ class Fleet:
     Args:
         config: the file with all settings.
         folder: the run's; ``peer-I`` in it is that peer's ``--out``.
-        clients: how many peers.
+        neighbours: for each client the ids of those that it hears.
+        wait_for: how many of them each waits for, if it has so many; None: for all.
     """
 
-    def __init__(self, config: Path, folder: Path, clients: int) -> None:
+    def __init__(
+        self, config: Path, folder: Path, neighbours: Sequence[Sequence[int]], wait_for: int | None = None
+    ) -> None:
         self.events: queue.Queue[Event] = queue.Queue()
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(clients)]
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(len(neighbours))]
         self._children: dict[int, subprocess.Popen[str]] = {}
         for id, own in enumerate(addresses):
             command = [sys.executable, "-m", "edgekd", "peer", "--config", str(config), "--id", str(id), "--json"]
-            others = ",".join(address for address in addresses if address != own)
-            command += ["--listen", own, "--peers", others, "--out", str(folder / f"peer-{id}")]
+            others = [addresses[other] for other in neighbours[id]]
+            wanted = len(others) if wait_for is None else min(wait_for, len(others))
+            command += ["--listen", own, "--peers", ",".join(others), "--wait-for", str(wanted)]
+            command += ["--out", str(folder / f"peer-{id}")]
             self._children[id] = _start(command)
             pipes = ("stdout", "stderr")
             readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]

@@ -64,7 +64,7 @@ class _Stop:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange")
+@settings("data", "distill", "model", "train", "exchange", without=("topology",))  # --peers says it
 @click.option("--id", type=click.IntRange(0, 2**31 - 1), required=True, help="Which peer of the group this is, from 0.")
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
 @click.option(

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ Examples:
   edgekd run --baseline
   edgekd run --data folder:pictures --size 64 --limit 6000 --weights resnet18.safetensors --baseline
   edgekd run --clients 5 --model resnet18,mobilenet_v3_small,resnet18,resnet34,resnet18
+  edgekd run --clients 8 --topology regular:3
 """
 
 
@@ -49,8 +50,10 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
     from edgekd.runs import data_name, make_run_folder, write_config
+    from edgekd.topology import neighbours
 
     config = _with_defaults(config)
+    graph = neighbours(config.exchange.topology, config.data.clients, config.data_seed)
     _check_before(config)
     folder = make_run_folder(out, data_name(config))
     if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
@@ -62,7 +65,7 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
 
         baselines = train_baselines(config, quiet=as_json)
     began = time.monotonic()
-    codes = _watch(config, file, folder, as_json)
+    codes = _watch(config, graph, file, folder, as_json)
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
         _write_results(folder, summary, baselines)
@@ -85,12 +88,10 @@ def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
 
 
 def _with_defaults(config: Config) -> Config:
-    """In a run all peers wait for one another and teach on until the last is done."""
-    exchange = config.exchange
-    wait_for = config.data.clients - 1 if exchange.wait_for is None else exchange.wait_for
-    linger = float("inf") if exchange.linger is None else exchange.linger
-    exchange = dataclasses.replace(exchange, wait_for=wait_for, linger=linger)
-    return dataclasses.replace(config, exchange=exchange)
+    """In a run all peers teach on until the last is done; that each waits for its neighbours, `Fleet` sees to."""
+    if config.exchange.linger is not None:
+        return config
+    return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, linger=float("inf")))
 
 
 def _check_before(config: Config) -> None:
@@ -114,12 +115,14 @@ def _check_before(config: Config) -> None:
             make_model(name, config.weights, len(common.source.classes), common.source.size)
 
 
-def _watch(config: Config, file: Path, folder: Path, as_json: bool) -> dict[int, int]:
+def _watch(
+    config: Config, neighbours: Sequence[Sequence[int]], file: Path, folder: Path, as_json: bool
+) -> dict[int, int]:
     """Start the peers and show what they say until all have ended; their exit codes."""
     from edgekd.cli.fleet import Fleet
     from edgekd.cli.progress import Screen
 
-    fleet = Fleet(file, folder, config.data.clients)
+    fleet = Fleet(file, folder, neighbours, config.exchange.wait_for)
     screen = Screen(f"{config.data.clients} peers teach one another")
     codes: dict[int, int] = {}
     trained: set[int] = set()

@@ -17,15 +17,16 @@ from typing import Any
 from edgekd.atomic import write_atomically
 from edgekd.config import SECTIONS, Config, from_mapping, setting_type, to_mapping
 from edgekd.errors import ConfigError
-from edgekd.summary import PeerSummary, Summary
+from edgekd.summary import PeerSummary
 
 GRID, ALONE, POOLED = "grid", "alone", "pooled"  # kinds of cells: the last two are the baselines
 
 _FIRST = (
-    "cell kind data split gamma clients measure combine alpha temperature sharpen heads head_layers two_phase kd_scale "
-    "kd_weight balance seed client accuracy own_accuracy head_accuracies evaluation_samples private_samples bytes_sent "
-    "seconds weights_sha256"
-).split()
+    *("cell", "kind", "data", "split", "gamma", "clients", "measure", "combine", "alpha", "temperature", "sharpen"),
+    *("heads", "head_layers", "two_phase", "kd_scale", "kd_weight", "balance", "seed"),
+    *("client", "accuracy", "own_accuracy", "head_accuracies", "evaluation_samples", "private_samples", "bytes_sent"),
+    *("seconds", "weights_sha256"),
+)
 _SETTINGS = {f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
@@ -110,13 +111,14 @@ def _read(path: Path) -> list[Outcome]:
     if not path.exists():
         return []
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
+        rows = list(csv.DictReader(io.StringIO(whole, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     cells: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        if row.get("seconds") is not None:  # else a torn last line
-            cells.setdefault(row.get("cell") or "", []).append(row)
+        cells.setdefault(row.get("cell") or "", []).append(row)
     try:
         outcomes = [_outcome(group) for group in cells.values()]
     except (KeyError, ValueError, TypeError, ConfigError) as error:

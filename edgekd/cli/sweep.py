@@ -1,0 +1,108 @@
+"""``edgekd sweep``: a grid of simulations."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekd.cli.options import grid_settings
+from edgekd.errors import ConfigError, EdgeKDError
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd sweep --measure kl,sed --alpha 0.2,0.5,0.8 --split iid,gamma:15 --seed 0,1,2 --baseline --out results
+  edgekd sweep --config experiment.toml --out results --jobs 4
+  edgekd report results --out report
+"""
+
+
+class CellsFailedError(EdgeKDError):
+    """Some cells of the sweep ended with an error; the others' results are written."""
+
+
+@click.command(epilog=EXAMPLES)
+@grid_settings("data", "distill", "model", "train", "exchange")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of results, old and new."
+)
+@click.option("--baseline", is_flag=True, help="Also each client alone, and one model on all shards, once a seed.")
+@click.option("--jobs", type=click.IntRange(1), help="Cells at once.  [default: as many as the cores have room for]")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where the cells run."
+)
+def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None, engine: str) -> None:
+    """Simulate every combination of settings; each of these takes a list, and a [[grid]] in the file more of them.
+
+    What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
+    """
+    from filelock import FileLock, Timeout
+
+    from edgekd.cli.signals import terminable
+    from edgekd.lab.grid import configs, plan
+    from edgekd.lab.sweep import check
+    from edgekd.runs import make_run_folder
+
+    cells = plan(list(configs(tables)), baseline=baseline)
+    check(cells)
+    make_run_folder(out, "sweep")
+    try:
+        with terminable(), FileLock(out / ".lock", timeout=0):
+            _sweep(cells, tables, out, jobs, engine)
+    except KeyboardInterrupt:
+        print("edgekd: stopped; the same command goes on where it was", file=sys.stderr)
+        raise click.exceptions.Exit(130) from None
+    except Timeout:
+        raise ConfigError(f"another sweep writes into {out}; wait for its end, or choose another --out") from None
+
+
+def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None, engine: str) -> None:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from edgekd.lab.engines import local, ray_cluster
+    from edgekd.lab.sweep import Failure, differences, missing, sweep
+
+    _write_tables(tables, out)
+    threads = max(cell.config.train.threads for cell in cells)
+    count = jobs or max(1, (os.cpu_count() or 1) // threads)
+    runner = ray_cluster() if engine == "ray" else local(count)
+    left = missing(cells, out)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
+        bar = progress.add_task(f"{len(cells)} cells", total=len(cells), completed=len(cells) - len(left))
+
+        def show(result: Any) -> None:
+            progress.advance(bar)
+            if isinstance(result, Failure):
+                progress.console.print(
+                    f"failed: {differences(result.cell)}: {result.reason}", style="red", highlight=False
+                )
+
+        failures = sweep(left, out, runner, show)
+    print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out} (results.csv, baselines.csv)")
+    if failures:
+        raise CellsFailedError(f"{len(failures)} cells failed; the same command tries them again")
+
+
+def _write_tables(tables: dict[str, Any], out: Path) -> None:
+    """Keep the settings: ``sweep.toml``, or ``sweep-2.toml`` and so on where the folder is used for several."""
+    import tomli_w
+
+    text = tomli_w.dumps(tables)
+    number = 1
+    while (path := out / ("sweep.toml" if number == 1 else f"sweep-{number}.toml")).exists():
+        if path.read_text(encoding="utf-8") == text:
+            return
+        number += 1
+    path.write_text(text, encoding="utf-8")
