@@ -270,11 +270,19 @@ def _own(name: str) -> Measure:
     z = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -3.0], [120.0, 0.0, -120.0], [0.0, 0.0, 0.0]], requires_grad=True)
     try:
         value = function(q.clone(), z)
-        assert isinstance(value, Tensor), f"it returns {type(value).__name__}, not a tensor"
-        assert value.shape == q.shape[:1], f"it returns {list(value.shape)} of [batch, classes] = {list(q.shape)}"
-        assert value.isfinite().all(), f"a value is not finite: {value.tolist()} for q = {q.tolist()}, z = {z.tolist()}"
+        _require(isinstance(value, Tensor), f"it returns {type(value).__name__}, not a tensor")
+        _require(value.shape == q.shape[:1], f"it makes {list(value.shape)} of [batch, classes] = {list(q.shape)}")
         (gradient,) = torch.autograd.grad(value.sum(), z)
-        assert gradient.isfinite().all(), f"a gradient is not finite: {gradient.tolist()} for q = {q.tolist()}"
     except Exception as error:  # whatever the user's function raises
-        raise ConfigError(f"measure {name} must give one finite value a sample: {error}") from error
+        raise ConfigError(f"measure {name} must give one value a sample: {error}") from error
+    for what, got in (("value", value), ("gradient", gradient)):
+        if not got.isfinite().all():
+            bad = int((~got.reshape(len(q), -1).isfinite()).any(dim=1).nonzero()[0])
+            case = f"teacher {[round(x, 3) for x in q[bad].tolist()]} and logits {z[bad].tolist()}"
+            raise ConfigError(f"measure {name} must be finite: its {what} for {case} is {got[bad].tolist()}")
     return function
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

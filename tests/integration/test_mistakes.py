@@ -30,9 +30,20 @@ def fails(process: Any) -> str:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["run", "--measure", "hellinger"], "measure must be one of ce, kl, js, td, sed, mse, got hellinger"),
-        (["run", "--alpha", "1.5"], "alpha must be in (0, 1], got 1.5"),
-        (["run", "--alpha", "0"], "needs a second head"),
+        (
+            ["run", "--measure", "hellinger"],
+            "measure must be one of ce, kl, js, td, sed, mse or package.module:function, got hellinger",
+        ),
+        (["run", "--alpha", "1.5"], "alpha must be in [0, 1], got 1.5"),
+        (["run", "--alpha", "0"], "add --heads 2 or --two-phase"),
+        (["run", "--measure", "nowhere:measure"], "cannot load nowhere:measure: ModuleNotFoundError"),
+        (["simulate", "--combine", "nway"], "combine nway goes with measure js or sed"),
+        (["simulate", "--heads", "3", "--two-phase"], "two_phase goes with 1 or 2 heads"),
+        (["simulate", "--topology", "star"], "topology must be full, ring, regular:D or a file"),
+        (["sweep", "--alpha", "0.5,high", "--out", "results"], "alpha must be a number, got 'high'"),
+        (["sweep", "--steps", "0", "--out", "results"], "steps 0 trains without end"),
+        (["sweep", "--alpha", "1,0", "--out", "results"], "add --heads 2 or --two-phase"),
+        (["sweep"], "Missing option '--out'"),
         (["run", "--data", "folder:/nowhere"], "/nowhere"),
         (["run", "--model", "resnet19"], "unknown model 'resnet19'"),
         (["run", "--weights", "none.safetensors"], "no weights file none.safetensors"),

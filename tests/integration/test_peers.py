@@ -166,6 +166,30 @@ def test_run_trains_compares_and_writes_its_folder(spawn: Callable[..., Any], tm
     assert len((tmp_path / "run" / "peer-0" / "metrics.jsonl").read_text().splitlines()) == 8
 
 
+@pytest.mark.parametrize(
+    ("topology", "heard"),
+    [
+        (["ring"], [[1, 3], [0, 2], [1, 3], [0, 2]]),
+        (["path.txt", "--wait-for", 2], [[1], [0, 2], [1, 3], [2]]),  # whose ends have one neighbour to wait for
+    ],
+)
+def test_peers_of_a_run_hear_their_neighbours_alone(
+    spawn: Any, tmp_path: Path, topology: list[object], heard: list[list[int]]
+) -> None:
+    (tmp_path / "path.txt").write_text("0 1\n1 2\n2 3\n")
+    small = [*SMALL, "--clients", 4, "--steps", 3, "--sync", "--topology", *topology]
+    run = spawn("run", *small, "--out", tmp_path / "run")
+    assert run.wait() == 0, run.err
+    for id, neighbours in enumerate(heard):
+        metrics = (tmp_path / "run" / f"peer-{id}" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["teachers"] for line in metrics] == [neighbours] * 3
+    simulated = spawn("simulate", *small, "--out", tmp_path / "simulated")
+    assert simulated.wait() == 0, simulated.err
+    groups = [json.loads((tmp_path / name / "summary.json").read_text())["peers"] for name in ("run", "simulated")]
+    run_hashes, simulated_hashes = ([peer["weights_sha256"] for peer in group] for group in groups)
+    assert run_hashes == simulated_hashes
+
+
 def test_run_ends_with_what_the_others_reached_when_a_peer_dies(spawn: Any, tmp_path: Path) -> None:
     run = spawn("run", *SMALL, "--steps", 60, "--out", tmp_path / "run")
     run.until(lambda p: any(line.startswith("peer 2:") and "state training" in line for line in p.out))

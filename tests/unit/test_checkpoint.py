@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from edgekd.errors import ConfigError
+from edgekd.evaluation import Accuracy
 from edgekd.learner import Losses
 from edgekd.summary import PeerSummary
 from peer.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
@@ -20,8 +21,10 @@ INFO = CheckpointInfo(
     model="resnet18",
     classes=("cat", "dog"),
     size=32,
+    heads=1,
+    head_layers="512,256",
     counts={"lessons": 7},
-    accuracy=(0.5, 0.75),
+    accuracy=Accuracy(0.5, 0.75, (0.5,)),
 )
 STATE = {"model.w": torch.arange(6.0).reshape(2, 3), "momentum.w": torch.ones(2, 3)}
 

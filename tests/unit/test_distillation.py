@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from edgekd.combinations import combine
 from edgekd.config import DistillConfig
-from edgekd.distillation import distil, kd_weight, label_loss, log_prior
+from edgekd.distillation import distil, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.measures import MEASURES, dissimilarity
 
-COMBINATIONS = ("sum", "average", "geometric")
+COMBINATIONS = ("sum", "average", "geometric", "confident")
 seeds = st.integers(0, 2**32)
 
 
@@ -38,8 +39,8 @@ def gradient(teachers: list[Tensor], z: Tensor, config: DistillConfig) -> Tensor
 def test_one_teacher_gives_the_same_loss_in_every_combination(measure: str) -> None:
     teachers, z = draw(1, 1)
     losses = [distil(teachers, z, plainly(measure=measure, combine=how)) for how in COMBINATIONS]
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-12, atol=0)
-    torch.testing.assert_close(losses[2], losses[0], rtol=1e-12, atol=0)
+    for other in losses[1:]:
+        torch.testing.assert_close(other, losses[0], rtol=1e-12, atol=0)
 
 
 @given(seeds, st.integers(1, 5), st.sampled_from(["ce", "kl"]), st.floats(0.2, 5))
@@ -174,3 +175,72 @@ def test_balanced_loss_is_cross_entropy_of_logits_plus_log_prior() -> None:
     z, labels = torch.tensor([[0.0, 0.0]]), torch.tensor([1])
     prior = torch.tensor([0.9, 0.1]).log()
     assert label_loss(z, labels, prior).item() == pytest.approx(-math.log(0.1), rel=1e-6)
+
+
+@given(seeds, st.integers(1, 5), st.sampled_from([*COMBINATIONS]), st.floats(0.25, 4))
+@settings(deadline=None)
+def test_targets_are_probabilities_and_the_order_of_teachers_is_theirs(
+    seed: int, count: int, how: str, sharpen: float
+) -> None:
+    teachers = torch.stack(draw(seed, count)[0])
+    targets = combine(how, teachers, sharpen)
+    torch.testing.assert_close(targets.sum(-1), torch.ones_like(targets[..., 0]))
+    again = combine(how, teachers.flip(0), sharpen)
+    torch.testing.assert_close(again.flip(0) if how == "sum" else again, targets)
+
+
+def test_confident_follows_the_surest_teacher_of_each_sample() -> None:
+    sure, unsure = [0.9, 0.1], [0.4, 0.6]
+    teachers = torch.tensor([[sure, unsure, unsure], [unsure, sure, [0.6, 0.4]]])
+    assert combine("confident", teachers).squeeze(0).tolist() == torch.tensor([sure, sure, unsure]).tolist()
+
+
+@given(seeds, st.floats(0.25, 4))
+@settings(deadline=None)
+def test_sharpening_raises_to_a_power_and_renormalises(seed: int, power: float) -> None:
+    (q,), _ = draw(seed, 1)
+    expected = q**power / (q**power).sum(-1, keepdim=True)
+    torch.testing.assert_close(combine("average", q[None], power)[0], expected)
+
+
+def test_nway_goes_through_the_same_scale_temperature_and_reduction() -> None:
+    teachers, z = draw(5, 2)
+    raw = distil(teachers, z, plainly(measure="js", combine="nway", kd_scale="raw"))
+    matched = distil(teachers, z, plainly(measure="js", combine="nway", kd_scale="matched", kd_reduction="sum"))
+    torch.testing.assert_close(matched, raw * 9 / 2 * len(z))
+    soft = distil(teachers, 3 * z, plainly(measure="js", combine="nway", kd_scale="raw", temperature=3.0))
+    torch.testing.assert_close(soft, raw)
+
+
+def test_head_learns_from_the_one_before_it_of_the_others_and_one_head_from_its_like() -> None:
+    teachers, z = draw(7, 2)
+    config = plainly()
+    torch.testing.assert_close(distil_heads([q[None] for q in teachers], z[None], config), distil(teachers, z, config))
+    chains = [torch.stack([q, q.flip(0), q.flip(-1)]) for q in teachers]  # three heads each
+    students = torch.stack([z, z.flip(-1), z.flip(0)])
+    expected = distil(teachers, students[1], config) + distil([q.flip(0) for q in teachers], students[2], config)
+    torch.testing.assert_close(distil_heads(chains, students, config), expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "alpha", "taught", "two_phase", "expected"),
+    [
+        (1, 0.25, True, False, 0.25 * 1),
+        (1, 0.25, False, False, 1),
+        (2, 0.25, True, False, 1 + 0.25 * 10),
+        (2, 0.25, False, False, 1),
+        (2, 0.0, True, False, 1),
+        (3, 0.5, True, False, 1 + 0.5 * (10 + 100)),
+        (1, 0.25, True, True, 0.25),
+        (2, 0.25, True, True, 0.25 * 10),
+        (2, 0.25, False, True, 1),
+        (1, 0.0, True, True, None),
+        (2, 0.0, True, True, None),
+    ],
+)
+def test_labels_weigh_one_on_the_first_head_and_alpha_on_those_that_are_taught(
+    count: int, alpha: float, taught: bool, two_phase: bool, expected: float | None
+) -> None:
+    losses = [torch.tensor(10.0**head) for head in range(count)]
+    got = weigh_labels(losses, alpha, taught=taught, two_phase=two_phase)
+    assert (None if got is None else float(got)) == expected

@@ -17,7 +17,21 @@ def labelled(labels: list[int], shown: list[int]) -> Labelled:
 
 
 def predict(images: Tensor) -> Tensor:
-    return F.one_hot(images[:, 0, 0, 0].long(), 3).float()
+    """Two heads: the first always says 0."""
+    shown = images[:, 0, 0, 0].long()
+    return F.one_hot(torch.stack([torch.zeros_like(shown), shown]), 3).float()
+
+
+def test_each_heads_accuracy_is_counted_and_the_answering_ones_is_the_accuracy() -> None:
+    evaluation = labelled([0, 0, 1, 1, 1], shown=[0, 1, 1, 1, 0])
+    last = evaluate(predict, evaluation, shard=torch.tensor([1, 1, 0]))
+    first = evaluate(predict, evaluation, shard=torch.tensor([1, 1, 0]), head=0)
+    assert last is not None
+    assert first is not None
+    assert last.heads == first.heads == (2 / 5, 3 / 5)
+    assert (last.overall, first.overall) == (3 / 5, 2 / 5)
+    assert last.own == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert first.own == pytest.approx(1 / 2)
 
 
 def test_overall_counts_images_and_own_weighs_classes_as_the_shard_does() -> None:

@@ -27,9 +27,9 @@ def config(**sections: dict[str, object]) -> Config:
     return from_mapping({name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in {*SMALL, *sections}})
 
 
-def lesson(round: int, rows: int = 8, seed: int = 1) -> Lesson:
+def lesson(round: int, rows: int = 8, seed: int = 1, heads: int = 1) -> Lesson:
     generator = torch.Generator().manual_seed(seed)
-    return Lesson(round, {1: torch.randn(1, rows, 10, generator=generator).softmax(-1)})
+    return Lesson(round, {1: torch.randn(heads, rows, 10, generator=generator).softmax(-1)})
 
 
 def steps(learner: Learner, count: int, lessons: bool) -> str:
@@ -130,6 +130,74 @@ def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> No
         matches = (images[:, None] == few.private.images[None]).flatten(2).all(-1)
         counts += matches.sum(0)
     assert counts.tolist() == [8] * 5
+
+
+def heads_that_change(learner: Learner, lesson: Lesson | None) -> list[int]:
+    """Which heads one step changes; weight decay is off in `HEADS`."""
+    before = [[p.clone() for p in head.parameters()] for head in learner.model.heads]  # type: ignore[union-attr,operator]
+    learner.study()
+    learner.learn(lesson)
+    after = [list(head.parameters()) for head in learner.model.heads]  # type: ignore[union-attr,operator]
+    return [i for i in range(len(before)) if not all(map(torch.equal, before[i], after[i]))]
+
+
+PLAIN: dict[str, object] = {"weight_decay": 0.0, "schedule": "constant"}
+
+
+def test_chain_of_heads_without_a_lesson_trains_the_first_alone_and_with_one_all(data: PeerData) -> None:
+    settings = config(distill={"alpha": 0.0}, model={"heads": 3, "head_layers": "16"}, train=PLAIN)
+    learner = Learner(data, settings, 0)
+    assert learner.teach(0).shape == (3, 8, 10)
+    assert heads_that_change(learner, None) == [0]
+    assert heads_that_change(learner, lesson(0, heads=3)) == [0, 1, 2]
+    accuracy = learner.evaluate(data.evaluation)
+    assert accuracy is not None
+    assert len(accuracy.heads) == 3
+    assert accuracy.overall == accuracy.heads[2]
+
+
+def test_in_two_phases_the_first_is_alone_and_a_frozen_copy_teaches_in_the_second(data: PeerData) -> None:
+    settings = config(distill={"two_phase": True}, model={"heads": 2, "head_layers": "16"}, train=PLAIN)
+    learner = Learner(data, settings, 0)
+    alone = Learner(data, config(distill={"alpha": 1.0}, train={**PLAIN, "steps": 3}), 0)
+    for step in range(3):
+        assert learner.is_alone
+        assert heads_that_change(learner, lesson(step, heads=2)) == [0], "it has no lessons yet"
+        alone.study()
+        alone.learn(None)
+    assert not learner.is_alone
+    assert torch.equal(learner.teach(0)[0], alone.teach(0)[0]), "the first phase is a lone peer's whole training"
+    said = learner.teach(5)
+    assert heads_that_change(learner, lesson(3, heads=2)) == [1]
+    assert torch.equal(learner.teach(5), said)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_in_two_phases_labels_can_have_no_part_in_the_second(data: PeerData, heads: int) -> None:
+    settings = config(distill={"two_phase": True, "alpha": 0.0}, model={"heads": heads}, train={**PLAIN, "steps": 2})
+    learner = Learner(data, settings, 0)
+    assert heads_that_change(learner, None) == [0]
+    assert heads_that_change(learner, lesson(1, heads=heads)) == [heads - 1]
+
+
+@pytest.mark.parametrize("stopped", [2, 3, 4])
+def test_learner_in_two_phases_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerData, stopped: int) -> None:
+    settings = config(distill={"two_phase": True}, model={"heads": 2})
+
+    def train(learner: Learner, until: int) -> None:
+        while learner.step < until:
+            if not learner.is_alone:
+                learner.teach(learner.step, keep=True)
+            learner.study()
+            learner.learn(lesson(learner.step, heads=2))
+
+    whole, first, second = (Learner(data, settings, 0) for _ in range(3))
+    train(whole, 6)
+    train(first, stopped)
+    second.restore({name: tensor.clone() for name, tensor in first.state().items()}, stopped)
+    train(second, 6)
+    assert second.weights_sha256() == whole.weights_sha256()
+    assert torch.equal(second.teach(9), whole.teach(9))
 
 
 def test_learn_without_study_is_a_bug(data: PeerData) -> None:

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgekd.errors import ConfigError
-from edgekd.measures import MEASURES, SECOND_ORDER, dissimilarity
+from edgekd.measures import (
+    MEASURES,
+    NWAY_MEASURES,
+    SECOND_ORDER,
+    dissimilarity,
+    nway_dissimilarity,
+    second_order,
+)
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "reference_values.json").read_text(encoding="utf-8"))
 RELATIVE = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -247,7 +254,9 @@ def test_inputs_are_left_as_they_were() -> None:
 
 
 def test_unknown_measure_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(ConfigError, match="measure must be one of ce, kl, js, td, sed, mse, got cosine"):
+    with pytest.raises(
+        ConfigError, match=r"measure must be one of ce, kl, js, td, sed, mse or package\.module:function, got cosine"
+    ):
         dissimilarity("cosine", torch.ones(1, 2) / 2, torch.zeros(1, 2))
 
 
@@ -261,3 +270,62 @@ def test_shapes_that_differ_or_are_not_batch_by_classes_are_refused(q: tuple[int
 def test_temperature_that_is_not_above_zero_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature must be > 0"):
         dissimilarity("kl", torch.ones(1, 2) / 2, torch.zeros(1, 2), temperature)
+
+
+# -- n-way forms ------------------------------------------------------------------------------------------------------
+
+
+def many(seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Teachers' probabilities [count, 4, 6] and the student's logits, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(count + 1, 4, 6, generator=generator, dtype=torch.float64)
+    return logits[1:].softmax(-1), logits[0].requires_grad_()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from(NWAY_MEASURES))
+@settings(deadline=None)
+def test_nway_forms_equal_their_definition_in_value_and_gradient(seed: int, count: int, measure: str) -> None:
+    teachers, z = many(seed, count)
+    everybody = torch.cat([teachers, z.softmax(-1)[None]])
+
+    def entropy(p: Tensor) -> Tensor:
+        return -torch.special.xlogy(p, p).sum(-1)
+
+    js = entropy(everybody.mean(0)) - entropy(everybody).mean(0)
+    expected = js if measure == "js" else torch.expm1(js) / count
+    got = nway_dissimilarity(measure, teachers, z)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+    (gradient,) = torch.autograd.grad(got.sum(), z)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), z)[0], rtol=1e-8, atol=1e-11)
+    assert (got >= 0).all()
+    assert (got <= (math.log(count + 1) if measure == "js" else 1) + 1e-12).all()
+
+
+@given(st.integers(0, 2**32), st.sampled_from(NWAY_MEASURES))
+@settings(deadline=None)
+def test_nway_form_of_two_is_the_measure_itself_and_order_does_not_matter(seed: int, measure: str) -> None:
+    teachers, z = many(seed, 3)
+    torch.testing.assert_close(nway_dissimilarity(measure, teachers[:1], z), dissimilarity(measure, teachers[0], z))
+    torch.testing.assert_close(
+        nway_dissimilarity(measure, teachers.flip(0), z), nway_dissimilarity(measure, teachers, z)
+    )
+
+
+@pytest.mark.parametrize("measure", NWAY_MEASURES)
+def test_nway_forms_are_finite_at_the_ends_of_float32(measure: str) -> None:
+    z = torch.tensor([[3e38, -3e38, 0.0], [0.0, 0.0, 0.0], [120.0, -120.0, 0.0]], requires_grad=True)
+    teachers = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])[:, None].expand(2, 3, 3)
+    value = nway_dissimilarity(measure, teachers, z)
+    (gradient,) = torch.autograd.grad(value.sum(), z)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("measure", NWAY_MEASURES)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_matched_nway_forms_agree_with_kl_near_equality_of_the_teachers(measure: str, count: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(4, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    q = (z.detach() + 1e-4 * torch.randn(4, 6, generator=generator, dtype=torch.float64)).softmax(-1)
+    scaled = second_order(measure, count + 1) * nway_dissimilarity(measure, q.expand(count, 4, 6), z)
+    torch.testing.assert_close(scaled, dissimilarity("kl", q, z), rtol=1e-3, atol=0)

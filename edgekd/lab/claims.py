@@ -1,0 +1,152 @@
+"""A claim and what speaks for and against it: comparisons, the verdict that they give, the noise beside them.
+
+A finding is made of parts, each one comparison. The deciding parts give the verdict: supported if all are, not
+supported if one is not, else undecided. Its effect is that of the part that decided. The other parts are there to be
+read.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from edgekd.lab.cells import Baselines, Pairs, Value, data_name, scatter_of
+from edgekd.lab.panels import Family
+from edgekd.lab.records import Outcome
+from edgekd.lab.stats import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Comparison,
+    block_means,
+    compare,
+    holm,
+    judge,
+)
+from edgekd.splits import skew
+
+_RANK = {NOT_SUPPORTED: 0, UNDECIDED: 1, SUPPORTED: 2}
+ALPHAS = (0.2, 0.5, 0.8)  # the paper's, without 0 and 1
+OTHERS = ("js", "td", "sed")  # the paper's new measures
+PAPER = ("ce", "kl", *OTHERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One comparison behind a finding; positive is the claimed side of a claim that there is more."""
+
+    name: str  # what is subtracted from what
+    claim: Claim
+    found: Comparison
+    decides: bool = True
+    missing: str = ""  # the cells that there would have to be, where there are not
+    verdict: str = UNDECIDED
+    p_holm: float = 1.0  # two-sided, adjusted among the finding's parts that decide, or among those that do not
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the cells say about one claim."""
+
+    id: str
+    claim: str
+    parts: tuple[Part, ...]
+    unit: str = "accuracy"
+    noise: float = math.nan  # standard error of a difference of two unpaired cells' means, each of n seeds; same unit
+    remark: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Supported, not supported or undecided."""
+        return self.deciding.verdict
+
+    @property
+    def deciding(self) -> Part:
+        """The part that the verdict hangs on: of the worst verdict the first, one with data before one without."""
+        return min((p for p in self.parts if p.decides), key=lambda p: (_RANK[p.verdict], p.found.n < 2))
+
+    @property
+    def missing(self) -> list[str]:
+        """The cells that there would have to be."""
+        return [part.missing for part in self.parts if part.decides and part.missing]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What findings are drawn from."""
+
+    cifar: tuple[Outcome, ...]  # of figure 2, of all data sets that are not SUN scenes
+    sun: tuple[Outcome, ...]  # of figure 2, of SUN scenes
+    sun_heads: tuple[Outcome, ...]  # of SUN scenes, all with several heads
+    baselines: Baselines
+
+
+def make_study(main: Iterable[Family], grid: Iterable[Outcome], baselines: Baselines) -> Study:
+    """Sort out the cells: of the families that findings are drawn from, and of the whole grid."""
+    main = list(main)
+    suns = {family.data for family in main if family.sun}
+    return Study(
+        cifar=tuple(o for family in main if not family.sun for o in family.cells),
+        sun=tuple(o for family in main if family.sun for o in family.cells),
+        sun_heads=tuple(o for o in grid if data_name(o.cell.config) in suns and o.cell.config.model.heads > 1),
+        baselines=baselines,
+    )
+
+
+def select(
+    outcomes: Iterable[Outcome],
+    *,
+    iid: bool | None = None,
+    measures: Collection[str] | None = None,
+    alphas: Collection[float] | None = None,
+    combines: Collection[str] | None = None,
+) -> list[Outcome]:
+    """The cells with one of these values; None takes any. Not `iid` is the skewed split."""
+
+    def fits(outcome: Outcome) -> bool:
+        data, distill = outcome.cell.config.data, outcome.cell.config.distill
+        return (
+            (iid is None or (data.iid if iid else skew(data) is not None))
+            and (measures is None or distill.measure in measures)
+            and (alphas is None or distill.alpha in alphas)
+            and (combines is None or distill.combine in combines)
+        )
+
+    return [outcome for outcome in outcomes if fits(outcome)]
+
+
+def part(name: str, claim: Claim, pairs: Pairs, missing: str = "", decides: bool = True) -> Part:
+    """One comparison, of the means by seed; `missing` says which cells it needs."""
+    by_seed = block_means(pairs)
+    found = compare([by_seed[seed] for seed in sorted(by_seed)])
+    return Part(name, claim, found, decides, missing if found.n < 2 else "")
+
+
+def judged(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """With verdicts and adjusted p values."""
+    done: dict[str, Part] = {}
+    for decides in (True, False):
+        group = [p for p in parts if p.decides is decides]
+        for one, p in zip(group, holm([one.found.p for one in group]), strict=True):
+            done[one.name] = replace(one, verdict=judge(one.claim, one.found, len(group)), p_holm=p)
+    return tuple(done[one.name] for one in parts)
+
+
+def weakest_first(parts: Iterable[Part]) -> list[Part]:
+    """Sorted by the lower end of the interval: the rival that is hardest to beat comes first."""
+    return sorted(parts, key=lambda one: one.found.low)
+
+
+def make_finding(
+    id: str,
+    claim: str,
+    parts: Sequence[Part],
+    cells: Iterable[Outcome],
+    value: Value,
+    *,
+    unit: str = "accuracy",
+    remark: str = "",
+) -> Finding:
+    """A finding, with the noise of the cells that it speaks of."""
+    finding = Finding(id, claim, judged(parts), unit, remark=remark)
+    return replace(finding, noise=scatter_of(cells, value).error(finding.deciding.found.n))

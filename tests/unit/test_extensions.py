@@ -1,0 +1,97 @@
+"""Measures and combinations of one's own: found, tried out, refused with a reason."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekd.combinations import combine
+from edgekd.errors import ConfigError
+from edgekd.extensions import is_extension
+from edgekd.measures import dissimilarity
+
+OWN = """
+import torch
+
+def hellinger(q, z):
+    p = torch.softmax(z, dim=-1).clamp_min(1e-30)
+    return 1 - (p * q.clamp_min(1e-30)).sqrt().sum(dim=-1)
+
+def scalar(q, z):
+    return (z - q).square().mean()
+
+def naive_kl(q, z):
+    p = torch.softmax(z, dim=-1)
+    return (q * (q / p).log()).sum(dim=-1)
+
+def broken(q, z):
+    return q @ z
+
+number = 3
+
+def surest_half(teachers):
+    order = teachers.amax(dim=-1).mean(dim=-1).argsort(descending=True)
+    return teachers[order[: (len(order) + 1) // 2]].mean(dim=0, keepdim=True)
+
+def flat(teachers):
+    return teachers.mean(dim=0)
+
+def logits(teachers):
+    return teachers.log()
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the working folder."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_own_measure_is_used_as_the_built_in_ones_are(own: str) -> None:
+    q, z = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.0, 0.0]])
+    expected = 1 - math.sqrt(0.1) - math.sqrt(0.4)
+    assert dissimilarity(f"{own}:hellinger", q, z).item() == pytest.approx(expected, rel=1e-6)
+    assert dissimilarity(f"{own}:hellinger", q, 2 * z, 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("scalar", r"must give one value a sample: it makes \[\] of \[batch, classes\] = \[4, 3\]"),
+        ("naive_kl", r"must be finite: its value for teacher \[1\.0, 0\.0, 0\.0\] and logits"),
+        ("broken", "must give one value a sample: mat1 and mat2 shapes"),
+        ("number", "must be a function, got 3"),
+        ("missing", "AttributeError"),
+    ],
+)
+def test_own_measure_that_breaks_a_rule_is_refused(own: str, function: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        dissimilarity(f"{own}:{function}", torch.tensor([[0.2, 0.8]]), torch.tensor([[0.0, 0.0]]))
+
+
+def test_own_combination_makes_the_targets(own: str) -> None:
+    teachers = torch.tensor([[[0.5, 0.5]], [[0.1, 0.9]]])
+    torch.testing.assert_close(combine(f"{own}:surest_half", teachers), teachers[1:])
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("flat", r"must make \[targets, batch, classes\]"),
+        ("logits", "must return probabilities"),
+        ("broken", "failed on"),
+    ],
+)
+def test_own_combination_that_breaks_a_rule_is_refused(own: str, function: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        combine(f"{own}:{function}", torch.full((2, 1, 2), 0.5))
+
+
+def test_only_a_module_and_a_function_is_an_extension() -> None:
+    assert is_extension("package.module:function")
+    assert not any(is_extension(name) for name in ("kl", "a:", ":b", "a:b:c", "a.:b", "1a:b", "folder:/x", "a b:c"))
