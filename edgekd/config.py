@@ -25,6 +25,8 @@ else:
 
 LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
 
+SPLITS = frozenset({"iid", "gamma", "dirichlet", "split"})
+
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 
 
@@ -340,6 +342,24 @@ def from_mapping(tables: Mapping[str, Any]) -> Config:
         if name not in SECTIONS:
             raise ConfigError(f"unknown section [{name}]; known: {', '.join(SECTIONS)}")
     return Config(**{name: _section(name, kind, tables.get(name, {})) for name, kind in SECTIONS.items()})
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables in which what `above` sets takes the place of what `below` does, setting by setting.
+
+    The three kinds of split exclude one another, so any of them (and a sweep's ``split``) takes the place of all.
+    """
+    tables = dict(below)
+    for name, table in above.items():
+        under = tables.get(name)
+        if name not in tables or not isinstance(table, Mapping):
+            tables[name] = table
+            continue
+        if not isinstance(under, Mapping):
+            continue  # what is no table is refused when it is read
+        replaced = {*table, *(SPLITS if name == "data" and not SPLITS.isdisjoint(table) else ())}
+        tables[name] = {**{key: value for key, value in under.items() if key not in replaced}, **table}
+    return tables
 
 
 def _section(name: str, kind: type, table: Any) -> Any:

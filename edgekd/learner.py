@@ -155,7 +155,6 @@ class Learner:
         distill = self.config.distill
         if self.is_alone or distill.alpha == 1:
             lesson = None
-        self.optimiser.zero_grad(set_to_none=True)
         taught = (lesson is not None or distill.alpha == 1) and not self.is_alone
         labels = weigh_labels(label_losses, distill.alpha, taught=taught, two_phase=distill.two_phase)
         if labels is not None:
@@ -170,6 +169,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)  # now: of many learners in one process few hold gradients at once
         self.step += 1
         if self.step == self.alone_until:
             self._begin_second_phase()

@@ -51,14 +51,14 @@ def main(args: list[str] | None = None) -> Any:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, frame: os._exit(0))
     try:
-        cli.main(args=args, prog_name="edgekd", standalone_mode=False)
+        code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
+        if isinstance(code, int):  # of a click.exceptions.Exit, which click returns
+            sys.exit(code)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
         print(f"edgekd: {error.format_message()}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except (EdgeKDError, OSError) as error:
         print(f"edgekd: {error}", file=sys.stderr)
         sys.exit(1)

@@ -4,17 +4,16 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, from_mapping, read_toml, setting_type
+from edgekd.config import SECTIONS, from_mapping, overlay, read_toml, setting_type
 
 Command = Callable[..., Any]
+Field: TypeAlias = "dataclasses.Field[Any]"
 
 LETTERS = {"gamma": "G", "dirichlet": "B"}  # of flags whose help speaks of their value
-
-SPLITS = ("iid", "gamma", "dirichlet")  # one excludes the others, so a flag takes the place of any in the file
 
 
 def settings(
@@ -36,21 +35,15 @@ def settings(
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def wrapper(config: Path | None, **given: Any) -> Any:
+        def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
             file = config or (beside(given[path_of]) if path_of else None)
-            tables = read_toml(file) if file else {}
-            flags = {f.name: given.pop(f.name) for _, f in fields}
-            if any(flags.get(name) is not None for name in SPLITS) and isinstance(tables.get("data"), dict):
-                tables["data"] = {name: value for name, value in tables["data"].items() if name not in SPLITS}
-            for section, f in fields:
-                if flags[f.name] is not None and isinstance(tables.setdefault(section, {}), dict):
-                    tables[section][f.name] = flags[f.name]
-            return command(config=from_mapping(tables), **given)
+            flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
+            return command(config=from_mapping(overlay(_below(preset, file), flags)), **given)
 
         wrapped: Command = wrapper
-        for section, f in reversed(fields):
-            wrapped = _option(section, f)(wrapped)
-        return _config_option(wrapped)
+        for _, f in reversed(fields):
+            wrapped = _option(f)(wrapped)
+        return _file_options(wrapped, presets=only is None)
 
     return decorate
 
@@ -58,34 +51,48 @@ def settings(
 def grid_settings(*sections: str) -> Callable[[Command], Command]:
     """Give a command one flag a field of `sections`, each taking a list, and ``--split``; pass it nested ``tables``.
 
-    In the tables a value may be a list (see `edgekd.lab.grid.configs`).
+    In the tables a value may be a list (see `edgekd.lab.grid.configs`); flags win over each ``[[grid]]`` too.
     """
     fields = [(section, f) for section in sections for f in dataclasses.fields(SECTIONS[section])]
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def wrapper(config: Path | None, split: str | None, **given: Any) -> Any:
+        def wrapper(config: Path | None, preset: str | None, split: str | None, **given: Any) -> Any:
             from edgekd.lab.grid import listed
 
-            tables: dict[str, Any] = read_toml(config) if config else {}
-            flags = {f.name: given.pop(f.name) for _, f in fields}
-            if split is not None or any(flags[name] is not None for name in SPLITS):
-                replaced = (*SPLITS, "split")
-                tables["data"] = {name: v for name, v in tables.get("data", {}).items() if name not in replaced}
+            texts = {f.name: given.pop(f.name) for _, f in fields}
+            kinds = {f.name: setting_type(f) for _, f in fields}
+            flags = _tables(fields, {name: text and listed(name, kinds[name], text) for name, text in texts.items()})
             if split is not None:
-                tables["data"]["split"] = listed("split", str, split)
-            for section, f in fields:
-                if flags[f.name] is not None:
-                    tables.setdefault(section, {})[f.name] = listed(f.name, setting_type(f), flags[f.name])
+                flags.setdefault("data", {})["split"] = listed("split", str, split)
+            tables = overlay(_below(preset, config), flags)
+            if isinstance(tables.get("grid"), list):
+                tables["grid"] = [overlay(each, flags) if isinstance(each, dict) else each for each in tables["grid"]]
             return command(tables=tables, **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
-            wrapped = click.option(f"--{f.name.replace('_', '-')}", f.name, metavar="LIST", help=_help(f))(wrapped)
-        split = click.option("--split", metavar="LIST", help="Of iid, gamma:G and dirichlet:B.")
-        return split(_config_option(wrapped))
+            wrapped = click.option(_flag(f), f.name, metavar="LIST", help=_help(f))(wrapped)
+        wrapped = click.option("--split", metavar="LIST", help="Of iid, gamma:G and dirichlet:B.")(wrapped)
+        return _file_options(wrapped, presets=True)
 
     return decorate
+
+
+def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables of the values that were given."""
+    tables: dict[str, Any] = {}
+    for section, f in fields:
+        if values[f.name] is not None:
+            tables.setdefault(section, {})[f.name] = values[f.name]
+    return tables
+
+
+def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
+    """What lies under the flags."""
+    from edgekd.presets import find_preset
+
+    return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 
 
 def beside(path: Path) -> Path | None:
@@ -94,24 +101,32 @@ def beside(path: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def _config_option(command: Command) -> Command:
+def _file_options(command: Command, *, presets: bool) -> Command:
+    if presets:
+        help = "The paper's settings, as its text or its authors' script has them; FILE.toml and flags win over them."
+        command = click.option("--preset", metavar="paper-text|paper-code", help=help)(command)
     return click.option(
         "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win over them."
     )(command)
 
 
-def _option(section: str, f: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
-    flag = "--" + f.name.replace("_", "-")
+def _flag(f: Field) -> str:
+    return "--" + f.name.replace("_", "-")
+
+
+def _option(f: Field) -> Callable[[Command], Command]:
     kind, choices = setting_type(f), f.metadata["choices"]
     help = f.metadata["help"]
     if f.name == "sync":  # a flag that may stand without its number
-        return click.option(flag, type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help)
+        return click.option(
+            _flag(f), type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help
+        )
     if kind is bool:
-        return click.option(flag, is_flag=True, default=None, help=help)
+        return click.option(_flag(f), is_flag=True, default=None, help=help)
     metavar = "|".join(choices) if choices else LETTERS.get(f.name) or {int: "N", float: "X", str: "TEXT"}[kind]
-    return click.option(flag, type=kind, metavar=metavar, default=None, help=_help(f))
+    return click.option(_flag(f), type=kind, metavar=metavar, default=None, help=_help(f))
 
 
-def _help(f: "dataclasses.Field[Any]") -> str:
+def _help(f: Field) -> str:
     shown = "" if f.default is None or f.default is False else f"  [default: {f.default}]"
     return f"{f.metadata['help']}.{shown}"

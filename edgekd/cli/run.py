@@ -5,15 +5,14 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from edgekd.cli.options import settings
+from edgekd.cli.signals import terminable
 from edgekd.config import Config
 from edgekd.errors import ConfigError, EdgeKDError
 
@@ -44,8 +43,11 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
     """Start N peers on this machine, each a process of its own, and let them teach one another."""
     if config.data.private is not None:
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
-    with _terminable():
-        _run(config, out, baseline, as_json)
+    try:
+        with terminable():
+            _run(config, out, baseline, as_json)
+    except KeyboardInterrupt:  # its peers were stopped first
+        print("edgekd: stopped", file=sys.stderr)
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
@@ -182,20 +184,3 @@ def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
 
     print_results(summary)
     print(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: its peers are stopped first."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("edgekd: stopped", file=sys.stderr)
-        raise click.exceptions.Exit(0) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

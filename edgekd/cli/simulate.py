@@ -1,6 +1,7 @@
 """``edgekd simulate``: all learners in one process, in lockstep."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ EXAMPLES = """
 Examples:
   edgekd simulate --gamma 15 --seed 1
   edgekd simulate --measure sed --combine sum --json
+  edgekd simulate --clients 64 --topology ring --model mobilenet_v3_small
 """
 
 
@@ -24,8 +26,9 @@ Examples:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
 )
+@click.option("--jobs", type=click.IntRange(1), help="Learners that compute at once.  [default: as cores allow]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
-def command(config: Config, out: Path | None, as_json: bool) -> None:
+def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -> None:
     """Run all learners in one process, in lockstep: what synchronous peers do, bit for bit."""
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
@@ -43,7 +46,8 @@ def command(config: Config, out: Path | None, as_json: bool) -> None:
                 flush=True,
             )
 
-    summary = replace(simulate(config, show), seconds=time.monotonic() - began)
+    count = jobs or max(1, (os.cpu_count() or 1) // config.train.threads)
+    summary = replace(simulate(config, show, jobs=count), seconds=time.monotonic() - began)
     write_summary(folder, summary)
     if as_json:
         print(json.dumps(summary.to_mapping(), indent=2))

@@ -92,7 +92,7 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
         failures = sweep(left, out, runner, show)
     print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out} (results.csv, baselines.csv)")
     if failures:
-        raise CellsFailedError(f"{len(failures)} cells failed; the same command tries them again")
+        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; the same command tries again")
 
 
 def _write_tables(tables: dict[str, Any], out: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgekd.config import Config, from_mapping
+from edgekd.config import Config, from_mapping, overlay
 from edgekd.errors import ConfigError
 from edgekd.lab.records import ALONE, GRID, POOLED, Cell
 from edgekd.simulation import lone
@@ -41,7 +41,7 @@ def configs(tables: Tables) -> Iterator[Config]:
     if not isinstance(grids, Sequence) or not all(isinstance(each, Mapping) for each in grids):
         raise ConfigError("grid must be a list of tables: write [[grid]] in the file")
     base = {name: table for name, table in tables.items() if name != "grid"}
-    found = [config for grid in grids for config in _combinations(_overlaid(base, grid))]
+    found = [config for grid in grids for config in _combinations(overlay(base, grid))]
     yield from sorted(dict.fromkeys(found), key=lambda config: config.train.seed)  # stable: else in the order given
 
 
@@ -97,15 +97,6 @@ def _split(value: object) -> dict[str, Any]:
 def _explicit(config: Config) -> Config:
     """With the default skew written out, so that results say it."""
     return replace(config, data=replace(config.data, gamma=skew(config.data)))
-
-
-def _overlaid(base: Tables, grid: Tables) -> Tables:
-    tables = dict(base)
-    for section, table in grid.items():
-        if not isinstance(table, Mapping):
-            raise ConfigError(f"[[grid]] {section} must be a table of settings, got {table!r}")
-        tables[section] = {**tables.get(section, {}), **table}
-    return tables
 
 
 def _value(name: str, kind: type, text: str) -> Any:

@@ -3,9 +3,10 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgekd.config import Config
 from edgekd.lab.cells import (
     AXES,
     HEADS,
@@ -70,13 +71,17 @@ class Family:
     cells: tuple[Outcome, ...]
 
     @property
-    def whole(self) -> bool:
-        """Whether there are several measures and alphas, as figure 2 has."""
-        return len(self.values("measure")) > 1 and len(self.values("alpha")) > 1
+    def config(self) -> Config:
+        """Of one of its cells, at an alpha above 0 if there is one."""
+        return next((o for o in self.cells if _alpha(o)), self.cells[0]).cell.config
 
-    def values(self, name: str) -> set[object]:
-        """Those that a setting of distillation takes."""
-        return {getattr(outcome.cell.config.distill, name) for outcome in self.cells}
+    @property
+    def whole(self) -> bool:
+        """Whether several measures have several alphas each, as in figure 2."""
+        alphas: dict[str, set[float]] = defaultdict(set)
+        for outcome in self.cells:
+            alphas[outcome.cell.config.distill.measure].add(_alpha(outcome))
+        return sum(len(each) > 1 for each in alphas.values()) > 1
 
 
 def point(outcomes: Sequence[Outcome]) -> Point:
@@ -89,24 +94,19 @@ def point(outcomes: Sequence[Outcome]) -> Point:
 
 def families(grid: Iterable[Outcome]) -> list[Family]:
     """The cells of a grid by what they have in common: those of SUN scenes last, else those with most cells first."""
-    groups: dict[Key, list[Outcome]] = defaultdict(list)
-    for outcome in grid:
-        groups[key(outcome.cell.config, *AXES)].append(outcome)
-    zeros = {k: g for k, g in groups.items() if all(_alpha(o) == 0 for o in g)}
-    joined: set[Key] = set()
-    found = []
-    for k, group in groups.items():
-        if k in zeros:
-            continue
-        if all(_alpha(o) > 0 for o in group):
-            fitting = [z for z in zeros if _without_heads(z) == _without_heads(k)]
-            if fitting:
-                most = min(fitting, key=lambda z: (-len(zeros[z]), str(z)))
-                joined.add(most)
-                group = [*group, *zeros[most]]
-        found.append(group)
-    found += [group for k, group in zeros.items() if k not in joined]
+    apart = _grouped(grid, lambda o: (_alpha(o) == 0, key(o.cell.config, *AXES)))
+    zeros = {k: group for (zero, k), group in apart.items() if zero}
+    others = {k: group for (zero, k), group in apart.items() if not zero}
+    joined = {k: _zeros_of(k, zeros) for k in others}
+    found = [[*group, *zeros.get(joined[k] or (), [])] for k, group in others.items()]
+    found += [group for k, group in zeros.items() if k not in joined.values()]
     return sorted((_family(group) for group in found), key=_rank)
+
+
+def _zeros_of(k: Key, zeros: Mapping[Key, Sequence[Outcome]]) -> Key | None:
+    """Which cells at alpha 0 go with others: those with the same heads, else the most of those with other heads."""
+    fitting = [zero for zero in zeros if _without_heads(zero) == _without_heads(k)]
+    return min(fitting, key=lambda zero: (zero != k, -len(zeros[zero]), str(zero)), default=None)
 
 
 def main_families(found: Sequence[Family]) -> list[Family]:

@@ -113,9 +113,12 @@ def _read(path: Path) -> list[Outcome]:
     try:
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
-        rows = list(csv.DictReader(io.StringIO(whole, newline="")))
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    if not {"cell", "kind", "client"}.issubset(reader.fieldnames or ()):  # the head is never torn
+        raise ConfigError(f"{path} is not a sweep's results: its first line names no cell, kind and client")
     cells: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         cells.setdefault(row.get("cell") or "", []).append(row)

@@ -84,8 +84,8 @@ def _first_less_second(cells: Iterable[Outcome]) -> Pairs:
 
 
 def _shallow_less_deep(values: dict[Any, float]) -> float:
-    """Of accuracies by ``head_layers``: linear less the deepest, which has two hidden layers or more."""
-    deepest = max(values, key=lambda layers: (len(ModelConfig(head_layers=layers).hidden_layers()), layers))
-    if len(ModelConfig(head_layers=deepest).hidden_layers()) < 2:
+    """Of accuracies by ``head_layers``: linear less the mean of those with two hidden layers or more."""
+    deep = [v for layers, v in values.items() if len(ModelConfig(head_layers=layers).hidden_layers()) > 1]
+    if not deep:
         raise KeyError("no deep head")
-    return values["none"] - values[deepest]
+    return values["none"] - statistics.fmean(deep)

@@ -3,14 +3,16 @@
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgekd.config import Config, DistillConfig
 from edgekd.lab.cells import (
+    HEADS,
     SCALE,
     Baselines,
+    Key,
     Results,
     by_kind,
     data_name,
@@ -21,19 +23,20 @@ from edgekd.lab.cells import (
     settings,
     split_label,
 )
+from edgekd.lab.claims import Finding
 from edgekd.lab.panels import Family, Panel, Point, point, references
 from edgekd.lab.records import Outcome
 from edgekd.lab.stats import Comparison, compare, paired
 
 # The paper's plain distillation, in settings that are known to matter: what an ingredient is added to.
-PLAIN = dataclasses.replace(DistillConfig(), balance="off", kd_weight=1.0, temperature=1.0, combine="average")
+PLAIN = dataclasses.replace(DistillConfig(), balance="off", kd_weight=1.0, kd_scale="raw", combine="average")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of ``tables.csv``. Accuracies are fractions in [0, 1]; empty is what a table does not speak of."""
 
-    table: str  # figure2, baselines, scale or gap
+    table: str  # figure2, baselines, scale, gap, finding, noise or cost
     panel: str = ""
     data: str = ""
     split: str = ""
@@ -53,6 +56,14 @@ class Row:
     gap_closed: float | None = None  # share of the way from alone to pooled, by seed, and its 95 % interval
     gap_low: float | None = None
     gap_high: float | None = None
+    difference: float | None = None  # of a finding's comparison, in the finding's unit, and its 95 % interval
+    difference_low: float | None = None
+    difference_high: float | None = None
+    verdict: str = ""
+    sigma: float | None = None  # standard deviation of one cell's accuracy over seeds
+    difference_error: float | None = None  # that this gives to a difference of two unpaired means of n seeds
+    image_error: float | None = None  # binomial standard error of one accuracy
+    time: float | None = None  # forward and backward, in KL's
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +95,19 @@ def panel_table(panel: Panel, data: str, baselines: Baselines) -> Table:
 
 def scale_tables(grid: Iterable[Outcome], baselines: Baselines) -> list[Table]:
     """Measures by scale and weight of the distillation, at otherwise the same settings."""
-    tables = []
-    for title, groups in _scale_groups(grid).items():
-        rows = []
-        for group in groups:
-            for cells in by_kind(group).values():
-                distill = cells[0].cell.config.distill
-                named = {name: getattr(distill, name) for name in ("measure", "alpha", "combine", *SCALE)}
-                where = {"data": data_name(cells[0].cell.config), "split": split_label(cells[0].cell.config)}
-                rows.append(_row(point(cells), table="scale", panel=title, **named, **where))
-        rows.sort(key=lambda r: (r.alpha or 0, measure_order(r.measure), r.kd_scale, r.kd_weight or 0))
-        tables.append(Table(title, tuple(rows), references((o for group in groups for o in group), baselines)))
+    apart: dict[Key, list[Outcome]] = defaultdict(list)
+    for group in _scale_groups(grid):
+        apart[key(group[0].cell.config, "measure", "seed", "alpha", *SCALE, *HEADS)] += group
+    groups = list(apart.values())
+    titles = told_apart([group[0].cell.config for group in groups], _place, "measure", "alpha", *SCALE, *HEADS)
+    tables = [_scale_table(title, group, baselines) for title, group in zip(titles, groups, strict=True)]
     return sorted(tables, key=lambda table: table.title)
 
 
 def gap_tables(results: Results, families: Sequence[Family], baselines: Baselines) -> list[Table]:
     """For each folder the configurations that belong to neither figure 2 nor a scale grid, and what each has gained."""
     elsewhere = {o.cell.name for family in families if family.whole for o in family.cells}
-    elsewhere |= {o.cell.name for groups in _scale_groups(results.grid).values() for group in groups for o in group}
+    elsewhere |= {o.cell.name for group in _scale_groups(results.grid) for o in group}
     tables = []
     for folder, names in results.folders.items():
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
@@ -125,26 +131,62 @@ def baseline_rows(tables: Iterable[Table]) -> list[Row]:
     return list(found.values())
 
 
-def _row(of: Point, **named: Any) -> Row:
-    return Row(n=of.n, mean=of.mean, std_clients=of.std, std_error=_finite(of.error), **named)
+def finding_rows(findings: Iterable[Finding]) -> list[Row]:
+    """A row a comparison."""
+    return [
+        Row(
+            table="finding",
+            panel=finding.id,
+            label=part.name,
+            n=part.found.n,
+            difference=finite(part.found.effect),
+            difference_low=finite(part.found.low),
+            difference_high=finite(part.found.high),
+            verdict=part.verdict,
+        )
+        for finding in findings
+        for part in finding.parts
+    ]
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, if it is one."""
     return value if math.isfinite(value) else None
 
 
-def _scale_groups(grid: Iterable[Outcome]) -> dict[str, list[list[Outcome]]]:
-    """By title, groups of cells that differ in measure, scale and weight alone, where there are several of each."""
-    groups: dict[Any, list[Outcome]] = defaultdict(list)
+def _row(of: Point, **named: Any) -> Row:
+    return Row(n=of.n, mean=of.mean, std_clients=of.std, std_error=finite(of.error), **named)
+
+
+def _scale_groups(grid: Iterable[Outcome]) -> list[list[Outcome]]:
+    """Cells that differ in measure, scale and weight alone, where there are several of each."""
+    groups: dict[Key, list[Outcome]] = defaultdict(list)
     for outcome in grid:
         groups[key(outcome.cell.config, "measure", "seed", *SCALE)].append(outcome)
-    found: dict[str, list[list[Outcome]]] = defaultdict(list)
+    found = []
     for group in groups.values():
         distills = [outcome.cell.config.distill for outcome in group]
         if len({d.measure for d in distills}) > 1 and len({(d.kd_scale, d.kd_weight) for d in distills}) > 1:
-            config = group[0].cell.config
-            found[f"{data_name(config)}, {split_label(config)}, {config.distill.combine}"].append(group)
+            found.append(group)
     return found
+
+
+def _scale_table(title: str, group: Sequence[Outcome], baselines: Baselines) -> Table:
+    rows = []
+    for cells in by_kind(group).values():
+        distill = cells[0].cell.config.distill
+        named = {name: getattr(distill, name) for name in ("measure", "alpha", "combine", *SCALE)}
+        rows.append(_row(point(cells), table="scale", panel=title, **named, **_where(cells[0].cell.config)))
+    rows.sort(key=lambda r: (r.alpha or 0, measure_order(r.measure), r.kd_scale, r.kd_weight or 0))
+    return Table(title, tuple(rows), references(group, baselines))
+
+
+def _place(config: Config) -> str:
+    return f"{data_name(config)}, {split_label(config)}, {config.distill.combine}"
+
+
+def _where(config: Config) -> dict[str, Any]:
+    return {"data": data_name(config), "split": split_label(config)}
 
 
 def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines) -> Table:
@@ -159,18 +201,31 @@ def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines) -> Ta
         gain = paired({seed_of(o): mean_accuracy(o) for o in group}, of_base) if group is not base else None
         shares = compare([share for o in group if (share := baselines.gap_closed(o)) is not None])
         named = {"measure": config.distill.measure, "combine": config.distill.combine, "alpha": config.distill.alpha}
-        row = _row(point(group), table="gap", panel=title, label=_label(config, base[0].cell.config, varied), **named)
-        where = {"data": data_name(config), "split": split_label(config)}
-        rows.append(dataclasses.replace(row, **where, **_interval("gain", gain), **_interval("gap", shares)))
-    first, rest = rows[0], sorted(rows[1:], key=lambda row: row.mean or 0)
+        named |= {"label": _label(config, base[0].cell.config, varied), **_where(config)}
+        named |= {**_interval("gain", gain), **_interval("gap", shares)}
+        rows.append(_row(point(group), table="gap", panel=title, **named))
+    first, rest = rows[0], sorted(rows[1:], key=lambda row: (row.mean or 0, row.label))
     return Table(title, (first, *rest), references(base, baselines))
 
 
-def _interval(name: str, found: Comparison | None) -> dict[str, float | None]:
+def _interval(name: str, found: Comparison | None) -> dict[str, Any]:
     value = {"gain": "gain", "gap": "gap_closed"}[name]
     if found is None or not found.n:
         return {value: None}
-    return {value: found.effect, f"{name}_low": _finite(found.low), f"{name}_high": _finite(found.high)}
+    return {value: found.effect, f"{name}_low": finite(found.low), f"{name}_high": finite(found.high)}
+
+
+def told_apart(configs: Sequence[Config], name: Callable[[Config], str], *but: str) -> list[str]:
+    """Names for configurations; several of one name get the settings in which they differ, `but` for some."""
+    alike: dict[str, list[Config]] = defaultdict(list)
+    for config in configs:
+        alike[name(config)].append(config)
+    names = []
+    for config in configs:
+        varied = [each for each in _varied(alike[name(config)]) if each not in but]
+        said = "".join(f", {each} {settings(config)[each]}" for each in varied)
+        names.append(name(config) + said)
+    return names
 
 
 def _varied(configs: Sequence[Config]) -> list[str]:

@@ -166,28 +166,28 @@ def test_run_trains_compares_and_writes_its_folder(spawn: Callable[..., Any], tm
     assert len((tmp_path / "run" / "peer-0" / "metrics.jsonl").read_text().splitlines()) == 8
 
 
-@pytest.mark.parametrize(
-    ("topology", "heard"),
-    [
-        (["ring"], [[1, 3], [0, 2], [1, 3], [0, 2]]),
-        (["path.txt", "--wait-for", 2], [[1], [0, 2], [1, 3], [2]]),  # whose ends have one neighbour to wait for
-    ],
-)
-def test_peers_of_a_run_hear_their_neighbours_alone(
-    spawn: Any, tmp_path: Path, topology: list[object], heard: list[list[int]]
-) -> None:
-    (tmp_path / "path.txt").write_text("0 1\n1 2\n2 3\n")
-    small = [*SMALL, "--clients", 4, "--steps", 3, "--sync", "--topology", *topology]
-    run = spawn("run", *small, "--out", tmp_path / "run")
+def taught(run: Path, clients: int) -> list[list[list[int]]]:
+    """For each peer of a run, who taught it at each step."""
+    files = [run / f"peer-{id}" / "metrics.jsonl" for id in range(clients)]
+    return [[json.loads(line)["teachers"] for line in file.read_text().splitlines()] for file in files]
+
+
+def test_peers_in_a_ring_learn_from_the_two_beside_them_alone(spawn: Any, tmp_path: Path) -> None:
+    ring = [*SMALL, "--clients", 4, "--topology", "ring", "--sync", "--steps", 3]
+    run = spawn("run", *ring, "--out", tmp_path / "run")
     assert run.wait() == 0, run.err
-    for id, neighbours in enumerate(heard):
-        metrics = (tmp_path / "run" / f"peer-{id}" / "metrics.jsonl").read_text().splitlines()
-        assert [json.loads(line)["teachers"] for line in metrics] == [neighbours] * 3
-    simulated = spawn("simulate", *small, "--out", tmp_path / "simulated")
-    assert simulated.wait() == 0, simulated.err
-    groups = [json.loads((tmp_path / name / "summary.json").read_text())["peers"] for name in ("run", "simulated")]
-    run_hashes, simulated_hashes = ([peer["weights_sha256"] for peer in group] for group in groups)
-    assert run_hashes == simulated_hashes
+    assert taught(tmp_path / "run", 4) == [[[1, 3]] * 3, [[0, 2]] * 3, [[1, 3]] * 3, [[0, 2]] * 3]
+
+
+def test_run_on_a_graph_from_a_file_equals_its_simulation_bit_for_bit(spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "path.txt").write_text("0 1\n1 2\n")  # its ends have one neighbour to wait for
+    path = [*SMALL, "--topology", "path.txt", "--wait-for", 2, "--sync", "--steps", 3]
+    processes = {name: spawn(name, *path, "--out", tmp_path / name) for name in ("run", "simulate")}
+    assert [process.wait() for process in processes.values()] == [0, 0], processes["run"].err
+    assert taught(tmp_path / "run", 3) == [[[1]] * 3, [[0, 2]] * 3, [[1]] * 3]
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in processes]
+    run, simulated = ([peer["weights_sha256"] for peer in each["peers"]] for each in summaries)
+    assert run == simulated
 
 
 def test_run_ends_with_what_the_others_reached_when_a_peer_dies(spawn: Any, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from edgekd.config import Config, DistillConfig, from_mapping, read_toml, to_mapping
+from edgekd.config import Config, DistillConfig, from_mapping, overlay, read_toml, to_mapping
 from edgekd.errors import ConfigError
+from edgekd.presets import PRESETS, find_preset
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,35 @@ def test_digits_are_not_mirrored_and_photos_are() -> None:
     assert Config().augment == "crop"
     assert from_mapping({"data": {"data": "folder:x"}}).augment == "crop+flip"
     assert from_mapping({"train": {"augment": "none"}}).augment == "none"
+
+
+def test_tables_are_laid_over_one_another_setting_by_setting_and_splits_exclude_each_other() -> None:
+    below = {"data": {"iid": True, "size": 32}, "train": {"seed": 1}, "grid": [{}]}
+    above = {"data": {"gamma": 3.0}, "train": {"steps": 5}, "model": {"heads": 2}}
+    assert overlay(below, above) == {
+        "data": {"size": 32, "gamma": 3.0},
+        "train": {"seed": 1, "steps": 5},
+        "grid": [{}],
+        "model": {"heads": 2},
+    }
+    assert overlay({"data": {"split": ["iid"]}}, {"data": {"dirichlet": 1.0}}) == {"data": {"dirichlet": 1.0}}
+    assert overlay({"train": 5}, {"train": {"steps": 5}}) == {"train": 5}, "to be refused when it is read"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_a_config_under_flags(name: str) -> None:
+    config = from_mapping(overlay(find_preset(name), {"train": {"steps": 40}, "data": {"data": "cifar10"}}))
+    assert (config.model.heads, config.distill.two_phase, config.distill.balance) == (2, True, "off")
+    assert (config.train.steps, config.train.batch, config.peak_lr) == (40, 128, 0.001)
+    assert config.data.size == 224
+
+
+def test_presets_differ_in_what_the_text_and_the_script_say_differently() -> None:
+    text, code = (from_mapping(find_preset(f"paper-{name}")) for name in ("text", "code"))
+    assert (text.distill.combine, code.distill.combine) == ("average", "geometric")
+    assert (text.distill.kd_reduction, code.distill.kd_reduction) == ("mean", "sum")
+    assert (text.augment, code.augment) == ("crop+flip", "none")
+    same = replace(code.distill, combine="average", kd_reduction="mean")
+    assert text == replace(code, distill=same, train=replace(code.train, augment="crop+flip"))
+    with pytest.raises(ConfigError, match="preset must be one of paper-text, paper-code, got paper"):
+        find_preset("paper")

@@ -1,6 +1,8 @@
 """The split of a labelled data set: its laws, its proportions, and that it is the same everywhere."""
 
 import hashlib
+from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,11 +48,27 @@ def test_shards_are_disjoint_cover_everything_and_are_not_empty_or_it_says_so(la
     assert all(np.array_equal(a, b) for a, b in zip(shards, again, strict=True))
 
 
-@settings(deadline=None, max_examples=50)
-@given(count=st.integers(60, 500), clients=st.integers(1, 5), seed=st.integers(0, 2**62), iid=st.booleans())
-def test_evaluation_public_and_private_parts_are_disjoint_and_cover_the_data(count, clients, seed, iid) -> None:
-    parts = split(labels_of(count, 10), DataConfig(clients=clients, iid=iid, gamma=None if iid else 1.0), seed)
-    assert len(parts.evaluation) == len(parts.public) == int(count * 0.1 + 0.5)
+@settings(deadline=None, max_examples=150)
+@given(
+    count=st.integers(20, 500),
+    clients=st.integers(1, 5),
+    fractions=st.tuples(st.floats(0.001, 0.45), st.floats(0.001, 0.45)),
+    seed=st.integers(0, 2**62),
+    kind=KINDS,
+)
+def test_evaluation_public_and_private_parts_are_disjoint_and_cover_the_data(
+    count, clients, fractions, seed, kind
+) -> None:
+    of_evaluation, of_public = fractions
+    config = DataConfig(clients=clients, iid=not kind, eval_fraction=of_evaluation, public_fraction=of_public, **kind)
+    try:
+        parts = split(labels_of(count, 10), config, seed)
+    except ConfigError:
+        with pytest.raises(ConfigError, match=r"too few are left|without an image"):
+            split(labels_of(count, 10), config, seed)
+        return
+    sizes = (len(parts.evaluation), len(parts.public))
+    assert sizes == tuple(max(1, int(count * fraction + 0.5)) for fraction in fractions)
     everything = np.concatenate([parts.evaluation, parts.public, *parts.shards])
     assert np.array_equal(np.sort(everything), np.arange(count))
 
@@ -78,17 +96,55 @@ def test_raw_draws_are_philox_of_the_key() -> None:
     assert uniforms(2, 5).tolist() == [0.7337459554446363, 0.5905206445727093]
 
 
+def label_counts(config: DataConfig, seed: int) -> np.ndarray:
+    """How often each of ten labels is in each shard, ``[labels, clients]``."""
+    labels = labels_of(3000, 10)
+    shards = split(labels, config, seed).shards
+    return np.stack([np.bincount(labels[shard], minlength=10) for shard in shards], axis=1)
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_skew_deals_primary_labels_evenly_and_keeps_the_odds_of_one_plus_gamma(seed: int) -> None:
-    gamma, clients, classes, count = 15.0, 3, 10, 30_000
-    labels = labels_of(count, classes)
-    shards = partition(labels, clients, gamma, seed)
-    table = np.stack([np.bincount(labels[shard], minlength=classes) for shard in shards], axis=1)
-    primary = table.argmax(axis=1)
-    assert sorted(np.bincount(primary, minlength=clients)) == [3, 3, 4]
-    odds = np.where(np.arange(clients) == primary[:, None], 1 + gamma, 1)
-    expected = table.sum(axis=1, keepdims=True) * odds / odds.sum(axis=1, keepdims=True)
-    assert ((table - expected) ** 2 / expected).sum() < chi2.ppf(1 - 1e-6, classes * (clients - 1))
+def test_skew_deals_primary_labels_evenly(seed: int) -> None:
+    primary = label_counts(DataConfig(gamma=15.0), seed).argmax(axis=1)
+    assert sorted(np.bincount(primary, minlength=3)) == [3, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("gamma", "clients", "primary"), [(15.0, 3, None), (10.0, 5, None), (2.0, 4, None), (0.5, 2, None), (15.0, 4, 3)]
+)
+def test_label_counts_over_many_seeds_have_the_odds_of_one_plus_gamma_and_of_no_other_gamma(
+    gamma: float, clients: int, primary: int | None
+) -> None:
+    counts: dict[int, Any] = defaultdict(
+        int
+    )  # by how many clients a label is primary for: how many each got, those first
+    for seed in range(20):
+        # Out of reach of chance, who has a label at all is primary for it, or nobody is.
+        chosen = label_counts(DataConfig(gamma=1e9, clients=clients, primary=primary), seed) > 0
+        dealt = label_counts(DataConfig(gamma=gamma, clients=clients, primary=primary), seed)
+        for is_primary, row in zip(chosen, dealt, strict=True):
+            counts[is_primary.sum()] += np.concatenate([row[is_primary], row[~is_primary]])
+
+    def chi_squared(gamma: float) -> float:
+        statistic = 0.0
+        for primaries, got in counts.items():
+            odds = np.where(np.arange(clients) < primaries, 1 + gamma, 1)
+            expected = got.sum() * odds / odds.sum()
+            statistic += ((got - expected) ** 2 / expected).sum()
+        return statistic
+
+    limit = chi2.ppf(1 - 1e-6, len(counts) * (clients - 1))
+    assert chi_squared(gamma) < limit
+    assert min(chi_squared(0.8 * gamma), chi_squared(1.2 * gamma)) > limit
+
+
+def test_iid_shards_are_independent_of_the_labels() -> None:
+    statistic, freedom = 0.0, 20 * 9 * 2
+    for seed in range(20):
+        table = label_counts(DataConfig(iid=True), seed)
+        expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+        statistic += ((table - expected) ** 2 / expected).sum()
+    assert chi2.ppf(1e-6, freedom) < statistic < chi2.ppf(1 - 1e-6, freedom)
 
 
 def test_gamma_zero_is_a_split_without_skew() -> None:

@@ -1,0 +1,45 @@
+"""``edgekd report``: what sweeps have found, as a page, tables and figures."""
+
+from pathlib import Path
+
+import click
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd report results --out report
+  edgekd report results/cifar10 results/scenes results/gap --out docs/report
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("report"),
+    show_default=True,
+    metavar="REPORT",
+    help="Folder of the report.",
+)
+def command(folders: tuple[Path, ...], out: Path) -> None:
+    """Say what the sweeps in DIR... have found, against the paper's findings.
+
+    Writes index.html (one page that loads nothing), report.md, figure2.png and .svg, tables.csv and findings.json.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgekd.lab.layout import found_text
+    from edgekd.lab.report import write_report
+
+    findings = write_report(folders, out)
+    table = Table()
+    for name in ("finding", "verdict", "effect [95 % interval]", "n"):
+        table.add_column(name, justify="right" if name == "n" else "left")
+    for finding in findings:
+        found = finding.deciding.found
+        table.add_row(finding.id, finding.verdict, found_text(found).replace("[", r"\["), str(found.n))
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
+    print(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")

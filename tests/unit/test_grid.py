@@ -1,0 +1,103 @@
+"""A sweep's grid: every combination once, baselines shared."""
+
+from typing import Any
+
+import pytest
+
+from edgekd.config import from_mapping
+from edgekd.errors import ConfigError
+from edgekd.lab.grid import configs, listed, plan
+from edgekd.lab.records import ALONE, GRID, POOLED
+
+
+def test_every_combination_of_lists_is_a_config_seed_by_seed() -> None:
+    found = list(configs({"distill": {"measure": ["kl", "sed"], "alpha": [0.2, 0.5]}, "train": {"seed": [1, 0]}}))
+    assert [(c.train.seed, c.distill.measure, c.distill.alpha) for c in found] == [
+        (seed, measure, alpha) for seed in (0, 1) for measure in ("kl", "sed") for alpha in (0.2, 0.5)
+    ]
+
+
+def test_split_takes_the_place_of_the_three_settings_and_the_default_skew_is_written_out() -> None:
+    found = list(configs({"data": {"split": ["iid", "gamma:3", "dirichlet:0.5"]}}))
+    assert [(c.data.iid, c.data.gamma, c.data.dirichlet) for c in found] == [
+        (True, None, None),
+        (False, 3.0, None),
+        (False, None, 0.5),
+    ]
+    assert [c.data.gamma for c in configs({})] == [15.0]
+    assert [c.data.gamma for c in configs({"data": {"data": "sun397"}})] == [10.0]
+
+
+def test_each_grid_is_laid_over_the_rest_and_what_two_share_is_one() -> None:
+    tables = {
+        "distill": {"measure": ["kl", "js"]},
+        "grid": [{"distill": {"alpha": [0.2, 0.5]}}, {"distill": {"alpha": [0.5, 0.0]}, "model": {"heads": 2}}],
+    }
+    found = list(configs(tables))
+    assert len(found) == 8
+    again = list(configs({"grid": [{"distill": {"alpha": [0.2, 0.5]}}, {"distill": {"alpha": 0.5}}]}))
+    assert [c.distill.alpha for c in again] == [0.2, 0.5]
+
+
+def test_file_without_lists_is_one_cell() -> None:
+    assert list(configs({"data": {"gamma": 15.0}})) == [from_mapping({"data": {"gamma": 15.0}})]
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ({"data": {"split": ["half"]}}, "split must be iid, gamma:G or dirichlet:B, got half"),
+        ({"data": {"split": "iid:3"}}, "split must be iid"),
+        ({"data": {"split": "gamma:x"}}, "gamma must be a number, got 'x'"),
+        ({"data": {"split": "iid", "gamma": 3.0}}, "choose one of iid, gamma"),
+        ({"distill": {"alpha": []}}, r"\[distill\] alpha is an empty list"),
+        ({"distill": {"alhpa": [1]}}, "unknown setting 'alhpa'"),
+        ({"distill": 3}, r"\[distill\] must be a table"),
+        ({"grid": 3}, r"write \[\[grid\]\]"),
+        ({"grid": [{"distill": 3}]}, r"\[distill\] must be a table"),
+        ({"distil": {"alpha": 1.0}}, r"unknown section \[distil\]"),
+    ],
+)
+def test_wrong_grid_is_refused(tables: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        list(configs(tables))
+
+
+def test_flags_are_cut_at_commas_but_for_settings_that_hold_them() -> None:
+    assert listed("alpha", float, "0.2, 0.5") == [0.2, 0.5]
+    assert listed("two_phase", bool, "on,false") == [True, False]
+    assert listed("head_layers", str, "512,256") == ["512,256"]
+    assert listed("model", str, "resnet18,resnet34,resnet18") == ["resnet18,resnet34,resnet18"]
+    for kind, text in ((int, "1,x"), (float, ""), (bool, "maybe")):
+        with pytest.raises(ConfigError, match="seed must be"):
+            listed("seed", kind, text)
+
+
+def test_baselines_come_first_and_each_once_however_many_cells_share_it() -> None:
+    tables = {
+        "distill": {"measure": ["kl", "sed"], "alpha": [0.5, 1.0], "balance": ["on", "off"]},
+        "model": {"heads": [1, 2]},
+        "train": {"seed": [0, 1]},
+    }
+    grid = list(configs(tables))
+    cells = plan(grid, baseline=True)
+    kinds = [cell.kind for cell in cells]
+    assert kinds.count(GRID) == 2 * 2 * 2 * 2
+    assert kinds.count(ALONE) == 2 * 2  # balance x seed
+    assert kinds.count(POOLED) == 2
+    assert GRID not in kinds[: kinds.index(GRID)]
+    assert set(kinds[kinds.index(GRID) :]) == {GRID}
+    assert len({cell.name for cell in cells}) == len(cells)
+    without = plan(grid, baseline=False)
+    assert [cell.kind for cell in without].count(ALONE) == 4
+    assert POOLED not in [cell.kind for cell in without]
+
+
+def test_baselines_of_a_grid_that_names_no_alpha_one_are_alone_with_and_without_balance() -> None:
+    cells = plan(list(configs({"distill": {"balance": "on"}})), baseline=True)
+    assert [(cell.kind, cell.config.distill.balance) for cell in cells] == [
+        (ALONE, "off"),
+        (ALONE, "on"),
+        (POOLED, "off"),
+        (GRID, "on"),
+    ]

@@ -1,0 +1,125 @@
+"""A sweep's results on disk: what is written is read, what a kill leaves is cleared away."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekd.config import Config, from_mapping
+from edgekd.errors import ConfigError
+from edgekd.lab.records import (
+    ALONE,
+    COLUMNS,
+    GRID,
+    POOLED,
+    Cell,
+    Outcome,
+    append_outcome,
+    read_outcomes,
+    split_name,
+    tidy,
+)
+from edgekd.summary import PeerSummary
+
+
+def outcome(kind: str = GRID, seed: int = 0, **distill: object) -> Outcome:
+    config = from_mapping({"data": {"gamma": 15.0}, "distill": distill, "train": {"seed": seed}})
+    cell = Cell(kind, config)
+    peers = tuple(
+        PeerSummary(
+            id=id,
+            accuracy=(id + 1) / 7,
+            own_accuracy=1 / 3,
+            steps=config.train.steps,
+            head_accuracies=(0.25, (id + 1) / 7),
+            private_samples=10 + id,
+            evaluation_samples=180,
+            bytes_sent=640,
+            weights_sha256="ab" * 32,
+        )
+        for id in range(cell.rows)
+    )
+    return Outcome(cell, peers, 1.5)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    written = [outcome(), outcome(seed=1, measure="sed", alpha=0.1 + 0.2), outcome(ALONE), outcome(POOLED)]
+    for each in written:
+        append_outcome(tmp_path, each)
+    assert read_outcomes(tmp_path) == written
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    assert [(row["client"], row["measure"], row["split"], row["gamma"]) for row in rows[:3]] == [
+        (str(id), "kl", "gamma", "15.0") for id in range(3)
+    ]
+    assert list(rows[0]) == list(COLUMNS)
+
+
+configs = st.builds(
+    lambda data, distill, model, train: from_mapping(
+        {"data": data, "distill": distill, "model": model, "train": train}
+    ),
+    st.sampled_from([{"iid": True}, {"gamma": 3.5}, {"dirichlet": 0.1}, {"data": "folder:a, b/c"}, {"limit": 7}]),
+    st.fixed_dictionaries(
+        {"alpha": st.floats(0.01, 1), "temperature": st.floats(1e-6, 1e6), "measure": st.sampled_from(["kl", "a.b:c"])}
+    ),
+    st.sampled_from([{}, {"head_layers": "none"}, {"weights": 'a "quoted", name.safetensors', "heads": 3}]),
+    st.fixed_dictionaries({"seed": st.integers(0, 2**31 - 1), "lr": st.none() | st.floats(1e-9, 10)}).map(
+        lambda table: {name: value for name, value in table.items() if value is not None}
+    ),
+)
+
+
+@given(configs)
+@settings(deadline=None)
+def test_any_settings_survive_the_file(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
+    folder = tmp_path_factory.mktemp("results")
+    cell = Cell(POOLED, config)
+    append_outcome(folder, Outcome(cell, outcome(POOLED).peers, 0.5))
+    assert read_outcomes(folder)[0].cell == cell
+
+
+def test_torn_end_is_left_out_and_cleared_away_wherever_it_was_torn(tmp_path: Path) -> None:
+    append_outcome(tmp_path, outcome())
+    path = tmp_path / "results.csv"
+    whole = path.read_bytes()
+    append_outcome(tmp_path, outcome(seed=1))
+    both = path.read_bytes()
+    for length in range(len(whole), len(both)):
+        path.write_bytes(both[:length])
+        assert read_outcomes(tmp_path) == [outcome()], length
+        if length % 50 == 0:
+            tidy(tmp_path)
+            assert path.read_bytes() == whole
+            append_outcome(tmp_path, outcome(seed=1))
+            assert path.read_bytes() == both
+
+
+def test_results_of_an_older_version_have_the_defaults_of_settings_that_it_did_not_know(tmp_path: Path) -> None:
+    append_outcome(tmp_path, outcome())
+    path = tmp_path / "results.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+    missing = rows[0].index("sharpen")
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([row[:missing] + row[missing + 1 :] for row in rows])
+    assert read_outcomes(tmp_path) == [outcome()]
+    tidy(tmp_path)
+    assert list(csv.reader(path.read_text().splitlines())) == rows
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "cell,kind\nx,grid\n", "\x00\xff"])
+def test_other_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results.csv").write_text(content)
+    with pytest.raises(ConfigError, match=r"results\.csv"):
+        read_outcomes(tmp_path)
+
+
+def test_empty_folder_has_no_results(tmp_path: Path) -> None:
+    tidy(tmp_path)
+    assert read_outcomes(tmp_path) == []
+
+
+def test_split_is_named() -> None:
+    tables: list[dict[str, object]] = [{"iid": True}, {}, {"gamma": 2.0}, {"dirichlet": 1.0}]
+    assert [split_name(from_mapping({"data": table})) for table in tables] == ["iid", "gamma", "gamma", "dirichlet"]

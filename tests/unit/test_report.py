@@ -1,0 +1,189 @@
+"""The report of made-up sweeps: what is written, that it stands alone, and that the numbers in it are right."""
+
+import csv
+import itertools
+import json
+import random
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edgekd.cli.report import command
+from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
+from edgekd.errors import ConfigError
+from edgekd.lab.document import Grid, Heading, Text, to_html, to_markdown
+from edgekd.lab.records import ALONE, GRID, POOLED, Cell, Outcome, append_outcome
+from edgekd.simulation import lone
+from edgekd.summary import PeerSummary
+
+FILES = {"index.html", "report.md", "figure2.png", "figure2.svg", "tables.csv", "findings.json"}
+SKEWED, IID = DataConfig(data="folder:/data/cifar10/train", gamma=15.0), DataConfig(data="folder:/data/cifar10/train", iid=True)
+SUN = DataConfig(data="folder:/data/sun15", gamma=10.0)
+
+
+def write(folder: Path, kind: str, config: Config, mean: float, spread: float = 0.03) -> None:
+    """A cell of two clients that lie `spread` to either side of the mean."""
+    peers = tuple(
+        PeerSummary(
+            id=id,
+            accuracy=accuracy,
+            own_accuracy=accuracy,
+            steps=9,
+            head_accuracies=(accuracy,) * config.model.heads,
+            evaluation_samples=600,
+        )
+        for id, accuracy in enumerate([mean] if kind == POOLED else [mean - spread, mean + spread])
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    append_outcome(folder, Outcome(Cell(kind, config), peers, seconds=1.0))
+
+
+def cell(data: DataConfig, seed: int, heads: int = 1, **distill: Any) -> Config:
+    settings = {"balance": "off", "kd_weight": 1.0, "kd_scale": "raw", "combine": "average", **distill}
+    data = DataConfig(data=data.data, gamma=data.gamma, iid=data.iid, clients=2)
+    return Config(
+        data=data, distill=DistillConfig(**settings), model=ModelConfig(heads=heads), train=TrainConfig(seed=seed)
+    )
+
+
+def baselines(folder: Path, data: DataConfig, seeds: Sequence[int], alone: float, pooled: float) -> None:
+    for seed in seeds:
+        config = lone(cell(data, seed), balance="off")
+        write(folder, ALONE, config, alone)
+        write(folder, ALONE, lone(config, balance="on"), alone + 0.05)
+        write(folder, POOLED, config, pooled)
+
+
+def sweep(folder: Path, data: DataConfig, seeds: Sequence[int], gain: float) -> None:
+    """A figure 2 of two measures, 0.4 alone."""
+    for measure, alpha, combine, seed in itertools.product(("kl", "sed"), (0.0, 0.5), ("sum", "average"), seeds):
+        config = cell(data, seed, heads=1 if alpha else 2, measure=measure, alpha=alpha, combine=combine)
+        write(folder, GRID, config, 0.4 + gain + 0.001 * seed * (measure == "sed"))
+    baselines(folder, data, seeds, alone=0.4, pooled=0.6)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Figure 2 of two data sets, with a scale grid; and a folder of ingredients."""
+    root = tmp_path_factory.mktemp("results")
+    cifar, scenes, gap = root / "cifar", root / "scenes", root / "gap"
+    sweep(cifar, SKEWED, range(3), gain=0.1)
+    sweep(cifar, IID, range(2), gain=0.0)
+    sweep(scenes, SUN, range(2), gain=0.1)
+    for measure, weight, seed in itertools.product(("kl", "sed"), (4.0, 16.0), range(3)):
+        write(cifar, GRID, cell(SKEWED, seed, measure=measure, kd_weight=weight), 0.5 + weight / 1000)
+    for mean, changed in [
+        (0.58, {"balance": "on", "sharpen": 2.0}),
+        (0.55, {"balance": "on"}),
+        (0.50, {}),
+    ]:
+        for seed in range(3):
+            write(gap, GRID, cell(SKEWED, seed, measure="js", temperature=4.0, **changed), mean + 0.001 * seed)
+    return [cifar, scenes, gap]
+
+
+@pytest.fixture(scope="module")
+def printed(results: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the command prints, and the folder that it fills."""
+    out = tmp_path_factory.mktemp("reports") / "deep" / "report"
+    return report(results, out).output, out
+
+
+@pytest.fixture(scope="module")
+def made(printed: tuple[str, Path]) -> Path:
+    return printed[1]
+
+
+def report(folders: Sequence[Path], out: Path) -> Result:
+    result = CliRunner().invoke(command, [*map(str, folders), "--out", str(out)])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "tables.csv").open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["table"] == name]
+
+
+def findings(folder: Path) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_all_files_are_there_and_each_data_set_has_its_figure(made: Path) -> None:
+    assert {path.name for path in made.iterdir()} == FILES | {"figure2-sun15.png", "figure2-sun15.svg"}
+    assert (made / "figure2.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (made / "figure2.svg").read_text(encoding="utf-8")
+
+
+def test_command_prints_each_verdict_and_where_the_report_is(printed: tuple[str, Path]) -> None:
+    output, out = printed
+    for finding in findings(out):
+        assert re.search(rf"{finding['id']}\s*│\s*{finding['verdict']}", output), finding["id"]
+    assert "index.html" in output
+
+
+class Loads(HTMLParser):
+    """Notes all that a page would load, and its anchors and links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: set[str] = set()
+        self.ids: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "data", "poster", "action"):
+                (self.links.add if (value or "").startswith("#") else self.loaded.append)(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+        if tag in ("script", "link", "iframe", "object", "embed", "base"):
+            self.loaded.append(tag)
+        if tag in ("table", "tr", "td", "th", "details", "figure", "div", "section", "svg"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("table", "tr", "td", "th", "details", "figure", "div", "section", "svg"):
+            assert self.open.pop() == tag
+
+
+def test_page_loads_nothing_and_its_links_lead_somewhere(made: Path) -> None:
+    text = (made / "index.html").read_text(encoding="utf-8")
+    page = Loads()
+    page.feed(text)
+    assert page.loaded == []
+    assert page.open == []
+    assert not re.search(r"https?:|@import|url\((?!#)", text)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+
+
+def test_page_has_every_panel_and_follows_the_readers_colours(made: Path) -> None:
+    text = (made / "index.html").read_text(encoding="utf-8")
+    assert text.count("<svg") == 6  # four of CIFAR-10, two of the scenes
+    assert "prefers-color-scheme: dark" in text
+    assert "currentColor" in text
+
+
+def test_markdown_links_only_files_beside_it(made: Path) -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", (made / "report.md").read_text(encoding="utf-8"))
+    assert sorted(targets) == ["figure2-sun15.png", "figure2.png"]
+    assert all((made / target).is_file() for target in targets)
+
+
+def test_findings_have_their_schema(made: Path) -> None:
+    found = findings(made)
+    assert [finding["id"][:2] for finding in found] == [*(f"{i}-" for i in range(1, 9)), "co"]
+    for finding in found:
+        assert finding.keys() >= {"id", "claim", "verdict", "effect", "low", "high", "n", "noise", "unit", "details"}
+        assert finding["verdict"] in ("supported", "not supported", "undecided")
+        assert isinstance(finding["n"], int)
+        numbers = [finding["low"], finding["effect"], finding["high"]]
+        assert numbers == sorted(numbers) if None not in numbers else finding["verdict"] == "undecided"
+    assert found[1]["verdict"] == "undecided"  # alpha 0.2 and 0.8 are not wanted of it, but ...

@@ -1,0 +1,135 @@
+"""Comparisons over seeds, and what they say about a claim."""
+
+import math
+import random
+import statistics
+
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from edgekd.lab.stats import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Comparison,
+    binomial_error,
+    block_means,
+    compare,
+    holm,
+    judge,
+    paired,
+    scatter,
+)
+
+SEEDS = range(6)
+FIRST = {seed: random.Random(seed).gauss(0.5, 0.05) for seed in SEEDS}
+SECOND = {seed: FIRST[seed] + random.Random(-1 - seed).gauss(0.02, 0.01) for seed in SEEDS}
+
+
+def around(effect: float, half: float, n: int = 5) -> Comparison:
+    """A comparison whose 95 % interval is effect ± half."""
+    return Comparison(effect, half / float(scipy.stats.t.ppf(0.975, n - 1)), n)
+
+
+def test_paired_interval_and_p_are_scipys() -> None:
+    found = paired(SECOND, FIRST)
+    theirs = scipy.stats.ttest_rel([SECOND[s] for s in SEEDS], [FIRST[s] for s in SEEDS])
+    interval = theirs.confidence_interval(0.95)
+    assert found.n == len(SEEDS)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(theirs.pvalue)
+
+
+def test_only_seeds_that_both_have_are_compared() -> None:
+    assert paired({0: 0.5, 1: 0.6, 7: 0.9}, {0: 0.4, 1: 0.4, 8: 0.1}) == compare([0.5 - 0.4, 0.6 - 0.4])
+
+
+@pytest.mark.parametrize("claim", Claim)
+def test_fewer_than_two_seeds_decide_nothing(claim: Claim) -> None:
+    for differences in ([], [0.3]):
+        found = compare(differences)
+        assert (found.n, found.p, judge(claim, found)) == (len(differences), 1.0, UNDECIDED)
+        assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_differences_without_scatter_have_an_interval_of_no_width() -> None:
+    assert compare([0.25, 0.25]).interval() == (0.25, 0.25)
+    assert (compare([0.25, 0.25]).p, compare([0.0, 0.0]).p) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("claim", "effect", "half", "verdict"),
+    [
+        (Claim.MORE, 0.050, 0.040, SUPPORTED),
+        (Claim.MORE, 0.004, 0.002, SUPPORTED),
+        (Claim.MORE, 0.050, 0.060, UNDECIDED),
+        (Claim.MORE, 0.000, 0.009, NOT_SUPPORTED),
+        (Claim.MORE, -0.050, 0.040, NOT_SUPPORTED),
+        (Claim.ALIKE, 0.010, 0.009, SUPPORTED),
+        (Claim.ALIKE, -0.010, 0.015, UNDECIDED),
+        (Claim.ALIKE, 0.030, 0.020, NOT_SUPPORTED),
+        (Claim.ALIKE, -0.030, 0.020, NOT_SUPPORTED),
+        (Claim.NO_MORE, 0.010, 0.009, SUPPORTED),
+        (Claim.NO_MORE, -0.200, 0.100, SUPPORTED),
+        (Claim.NO_MORE, 0.010, 0.015, UNDECIDED),
+        (Claim.NO_MORE, 0.030, 0.020, NOT_SUPPORTED),
+    ],
+)
+def test_verdict_follows_the_rule(claim: Claim, effect: float, half: float, verdict: str) -> None:
+    assert judge(claim, around(effect, half)) == verdict
+
+
+def test_one_of_many_comparisons_needs_more_to_refute_a_claim() -> None:
+    found = around(0.0, 0.009)
+    assert judge(Claim.MORE, found) == NOT_SUPPORTED
+    assert judge(Claim.MORE, found, together=6) == UNDECIDED
+
+
+def test_many_comparisons_change_nothing_in_what_supports_a_claim() -> None:
+    assert judge(Claim.MORE, around(0.05, 0.049), together=20) == SUPPORTED
+
+
+def test_holm_adjusts_the_smallest_most_and_keeps_the_order() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_seeds_are_averaged_over_the_largest_complete_block() -> None:
+    whole = dict.fromkeys(range(5), 0.1)
+    assert block_means({"a": whole, "b": dict.fromkeys(range(5), 0.3)}) == pytest.approx(dict.fromkeys(range(5), 0.2))
+    late = {"a": whole, "b": {0: 0.3, 1: 0.3, 2: 0.3, 3: 0.3}}  # seed 4 is not through yet
+    assert block_means(late) == pytest.approx(dict.fromkeys(range(4), 0.2))
+    extra = {"a": whole, "b": {0: 9.0}}  # one cell of one seed takes no seed away from the others
+    assert block_means(extra) == pytest.approx(whole)
+
+
+def test_without_pairs_there_are_no_seeds() -> None:
+    assert block_means({}) == {}
+    assert block_means({"a": {}}) == {}
+
+
+@hypothesis_settings(deadline=None, max_examples=30)
+@given(st.permutations(range(6)), st.permutations("abc"))
+def test_order_of_cells_changes_nothing(seeds: list[int], kinds: list[str]) -> None:
+    values = {kind: {seed: ord(kind) / (seed + 3) for seed in seeds if (seed, kind) != (2, "b")} for kind in kinds}
+    ordered = {kind: {seed: values[kind][seed] for seed in sorted(values[kind])} for kind in "abc"}
+    assert block_means(values) == block_means(ordered)
+
+
+def test_scatter_pools_the_variances_of_cells_by_their_degrees_of_freedom() -> None:
+    one, two = [0.50, 0.52, 0.57], [0.1, 0.2]
+    pooled = (2 * statistics.variance(one) + statistics.variance(two)) / 3
+    found = scatter([one, two, [0.9]])
+    assert (found.sigma, found.degrees) == (pytest.approx(math.sqrt(pooled)), 3)
+    assert found.error(5) == pytest.approx(math.sqrt(2 * pooled / 5))
+    assert math.isnan(scatter([[0.9]]).sigma)
+
+
+def test_binomial_error_is_largest_in_the_middle() -> None:
+    assert binomial_error(0.5, 100) == pytest.approx(0.05)
+    assert binomial_error(1.0, 100) == 0

@@ -1,0 +1,104 @@
+"""A sweep: what is missing is run, what fails is told, a process that dies takes no other cell with it."""
+
+import signal
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekd.errors import ConfigError
+from edgekd.lab.engines import local
+from edgekd.lab.grid import configs, plan
+from edgekd.lab.records import ALONE, POOLED, Cell, Outcome, read_outcomes
+from edgekd.lab.sweep import Failure, Result, check, differences, missing, run_cell, sweep
+from edgekd.simulation import simulate, simulate_pooled
+
+torch.set_num_threads(1)
+
+TABLES = {
+    "data": {"data": "digits", "limit": 300, "clients": 2},
+    "train": {"steps": 2, "batch": 8, "public_batch": 8, "eval_every": 0, "seed": [0, 1]},
+    "distill": {"measure": ["kl", "sed"]},
+}
+CELLS = plan(list(configs(TABLES)), baseline=True)
+
+
+def in_this_process(cells: Sequence[Cell]) -> Generator[Result, None, None]:
+    yield from map(run_cell, cells)
+
+
+def test_cell_is_what_the_simulation_gives() -> None:
+    for cell in (CELLS[0], next(c for c in CELLS if c.kind == POOLED), CELLS[-1]):
+        got = run_cell(cell)
+        assert isinstance(got, Outcome)
+        expected = (simulate_pooled(cell.config),) if cell.kind == POOLED else simulate(cell.config).peers
+        assert got.peers == expected
+
+
+def test_each_cell_is_written_as_it_finishes_and_none_is_run_twice(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def two_only(cells: Sequence[Cell]) -> Generator[Result, None, None]:
+        for cell in cells[:2]:
+            ran.append(cell.name)
+            yield run_cell(cell)
+            assert [outcome.cell.name for outcome in read_outcomes(tmp_path)].count(cell.name) == 1
+
+    while missing(CELLS, tmp_path):
+        assert sweep(CELLS, tmp_path, two_only) == []
+    assert sorted(ran) == sorted(cell.name for cell in CELLS)
+    assert {outcome.cell for outcome in read_outcomes(tmp_path)} == set(CELLS)
+    assert sum(1 for outcome in read_outcomes(tmp_path) if outcome.cell.kind == ALONE) == 4
+
+
+def test_failed_cell_is_told_stops_no_other_and_is_tried_again(tmp_path: Path) -> None:
+    tables = {**TABLES, "data": {**TABLES["data"], "clients": [2, 250]}, "train": {**TABLES["train"], "seed": 0}}
+    cells = plan(list(configs(tables)), baseline=False)
+    failures = sweep(cells, tmp_path, in_this_process)
+    assert [failure.cell.config.data.clients for failure in failures] == [250, 250]
+    assert "too few" in failures[0].reason or "without an image" in failures[0].reason
+    assert "clients 250" in differences(failures[0].cell)
+    assert missing(cells, tmp_path) == [failure.cell for failure in failures]
+
+
+KILLER = """
+import os, signal, torch
+
+def measure(q, z):
+    if q.shape[0] == 8:  # not on the trial
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ((q - torch.softmax(z, -1)) ** 2).sum(-1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as Linux does when memory is short")
+def test_cell_that_kills_its_process_is_told_and_the_others_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "killer_measure.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(str(tmp_path))  # spawned processes inherit it
+    measures = ["kl", "killer_measure:measure", "sed", "td"]
+    tables = {**TABLES, "distill": {"measure": measures}, "train": {**TABLES["train"], "seed": 0}}
+    cells = plan(list(configs(tables)), baseline=False)
+    (tmp_path / "out").mkdir()
+    (failure,) = sweep(cells, tmp_path / "out", local(2))
+    assert failure == Failure(cells[1], "its process was killed; out of memory?")
+    assert {o.cell.config.distill.measure for o in read_outcomes(tmp_path / "out")} == {"kl", "sed", "td"}
+
+
+def test_side_by_side_gives_the_same_weights(tmp_path: Path) -> None:
+    cells = CELLS[-2:]
+    sweep(cells, tmp_path, local(2))
+    got = {outcome.cell: outcome.peers for outcome in read_outcomes(tmp_path)}
+    for cell in cells:
+        one = run_cell(cell)
+        assert isinstance(one, Outcome)
+        assert [p.weights_sha256 for p in got[cell]] == [p.weights_sha256 for p in one.peers]
+
+
+def test_sweep_of_nothing_or_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no cell to run"):
+        check([])
+    with pytest.raises(ConfigError, match="steps 0"):
+        check(plan(list(configs({"train": {"steps": 0}})), baseline=False))
