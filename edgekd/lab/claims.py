@@ -40,6 +40,7 @@ class Part:
     found: Comparison
     decides: bool = True
     missing: str = ""  # the cells that there would have to be, where there are not
+    kinds: int = 1  # how many differences of each seed are averaged
     verdict: str = UNDECIDED
     p_holm: float = 1.0  # two-sided, adjusted among the finding's parts that decide, or among those that do not
 
@@ -117,9 +118,9 @@ def select(
 
 def part(name: str, claim: Claim, pairs: Pairs, missing: str = "", decides: bool = True) -> Part:
     """One comparison, of the means by seed; `missing` says which cells it needs."""
-    by_seed = block_means(pairs)
+    by_seed, kinds = block_means(pairs)
     found = compare([by_seed[seed] for seed in sorted(by_seed)])
-    return Part(name, claim, found, decides, missing if found.n < 2 else "")
+    return Part(name, claim, found, decides, missing if found.n < 2 else "", kinds)
 
 
 def judged(parts: Sequence[Part]) -> tuple[Part, ...]:

@@ -17,7 +17,7 @@ SHAPES = ((256, 10), (256, 397))  # [batch, classes]: of CIFAR-10, of SUN397
 Ratios = dict[str, dict[str, Sequence[float]]]  # by shape, then measure: a number for each block
 
 
-def measure_ratios(blocks: int = 10, passes: int = 40) -> Ratios:
+def measure_ratios(blocks: int = 10, passes: int = 25) -> Ratios:
     """Time all measures, one after another in turn, on one thread, float32.
 
     Args:

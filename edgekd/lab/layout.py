@@ -73,13 +73,14 @@ def remarks(finding: Finding) -> list[str]:
 
 def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
     """A row a comparison."""
-    header = ("Comparison", "Claim", "Difference [95 % interval]", "n", "p, adjusted", "Verdict")
+    header = ("Comparison", "Claim", "Difference [95 % interval]", "n", "pairs", "p, adjusted", "Verdict")
     rows = tuple(
         (
             p.name,
             p.claim.value,
             found_text(p.found),
             str(p.found.n),
+            str(p.kinds),
             "-" if p.found.n < 2 else "< 0.001" if p.p_holm < 0.001 else number_text(p.p_holm),
             p.verdict,
         )

@@ -19,7 +19,8 @@ HOW_TO_READ = (
     _paragraph("""
     A comparison is **paired**: two cells with equal settings but for the one under test, and with the same seed, so
     with the same data, split and initial weights. The unit is the seed: within each, the differences of all cells
-    that the claim speaks of are averaged, and **n** is the number of seeds. The **effect** is the mean over the
+    that the claim speaks of are averaged, and **n** is the number of seeds (pairs: how many
+    differences each seed gives). The **effect** is the mean over the
     seeds, with its 95 % t interval.
     """),
     _paragraph(f"""

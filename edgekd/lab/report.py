@@ -42,7 +42,7 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
         ConfigError: a folder is not there, or holds no results.
         OSError: `out` cannot be written.
     """
-    material = gather(folders, measure_ratios())
+    material = gather(folders)
     findings = [*material.findings, material.control]
     blocks = report_blocks(material)
     files = {
@@ -60,8 +60,8 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
     return findings
 
 
-def gather(folders: Sequence[Path], ratios: Ratios) -> Material:
-    """All that the report tells.
+def gather(folders: Sequence[Path]) -> Material:
+    """All that the report tells; the measures are timed as it is called.
 
     Raises:
         ConfigError: a folder is not there, or holds no results.
@@ -71,6 +71,7 @@ def gather(folders: Sequence[Path], ratios: Ratios) -> Material:
     found = families(results.grid)
     study = make_study(main_families(found), results.grid, baselines)
     figures = tuple(make_figures(found, baselines))
+    ratios = measure_ratios()
     return Material(
         results=results,
         findings=tuple(all_findings(study, ratios)),
@@ -181,6 +182,7 @@ def finding_mapping(finding: Finding) -> dict[str, Any]:
                 "verdict": part.verdict,
                 **_numbers(part.found.effect, part.found.low, part.found.high),
                 "n": part.found.n,
+                "pairs": part.kinds,
                 "p_holm": part.p_holm if part.found.n > 1 else None,
             }
             for part in finding.parts

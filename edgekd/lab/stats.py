@@ -108,12 +108,15 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def block_means(values: Mapping[Any, Values]) -> dict[int, float]:
+def block_means(values: Mapping[Any, Values]) -> tuple[dict[int, float], int]:
     """By seed, the mean over the kinds: of the largest complete block, so that every seed counts the same kinds.
 
     Args:
         values: by kind (all settings but the seed), then by seed. Where some (kind, seed) are missing, the
             block of seeds x kinds with most values is taken, one with at least two seeds if there is one.
+
+    Returns:
+        The means by seed, and of how many kinds they are.
     """
     kinds: dict[int, set[Hashable]] = {}
     for kind, by_seed in values.items():
@@ -126,7 +129,7 @@ def block_means(values: Mapping[Any, Values]) -> dict[int, float]:
             blocks[common] = [s for s in sorted(kinds) if common <= kinds[s]]
     blocks.pop(frozenset(), None)
     if not blocks:
-        return {}
+        return {}, 0
 
     def size(common: frozenset[Hashable]) -> tuple[bool, int, int]:
         seeds = len(blocks[common])
@@ -134,7 +137,7 @@ def block_means(values: Mapping[Any, Values]) -> dict[int, float]:
 
     best = max(sorted(blocks, key=lambda common: sorted(map(str, common))), key=size)
     ordered = sorted(best, key=str)
-    return {seed: statistics.fmean(values[kind][seed] for kind in ordered) for seed in blocks[best]}
+    return {seed: statistics.fmean(values[kind][seed] for kind in ordered) for seed in blocks[best]}, len(ordered)
 
 
 @dataclass(frozen=True, slots=True)

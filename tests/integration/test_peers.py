@@ -39,11 +39,20 @@ def is_free(port: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize(("measure", "combine", "order"), [("kl", "average", (2, 0, 1)), ("sed", "sum", (1, 2, 0))])
+@pytest.mark.parametrize(
+    ("settings", "order", "heads", "lessons"),
+    [
+        (["--measure", "kl", "--combine", "average"], (2, 0, 1), 1, 6),
+        (["--measure", "sed", "--combine", "sum"], (1, 2, 0), 1, 6),
+        (["--heads", 3, "--alpha", 0, "--combine", "confident"], (0, 2, 1), 3, 6),
+        (["--heads", 2, "--two-phase", "--measure", "js", "--combine", "nway"], (2, 1, 0), 2, 3),
+    ],
+    ids=["kl", "sed", "chain", "two-phase"],
+)
 def test_synchronous_processes_equal_the_simulation_bit_for_bit(
-    spawn: Any, ports: Any, tmp_path: Path, measure: str, combine: str, order: tuple[int, ...]
+    spawn: Any, ports: Any, tmp_path: Path, settings: list[Any], order: tuple[int, ...], heads: int, lessons: int
 ) -> None:
-    settings = ["--measure", measure, "--combine", combine, "--steps", 6, "--seed", 3, "--broadcast-every", 2]
+    settings = [*settings, "--steps", 6, "--seed", 3, "--broadcast-every", 2]
     simulated = spawn("simulate", *SMALL, *settings, "--sync", "--json", "--out", tmp_path / "simulated")
     addresses = ports(3)
     peers = {id: spawn(*peer(addresses, id, *settings, "--sync", out=tmp_path)) for id in order}
@@ -53,9 +62,10 @@ def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     got = [summary(tmp_path, id) for id in range(3)]
     assert [p["weights_sha256"] for p in got] == expected
     assert len(set(expected)) == 3
-    assert all(p["lessons"] == 6 and p["missing"] == 0 for p in got)
-    frame = 8 * 10 * 2  # float16; a stream that takes another's place starts with the last frames again
-    assert all(p["bytes_sent"] >= 2 * 3 * frame and p["bytes_sent"] % frame == 0 for p in got)
+    assert all(p["lessons"] == lessons and p["missing"] == 0 for p in got)
+    assert all(len(p["head_accuracies"]) == heads and p["accuracy"] == p["head_accuracies"][-1] for p in got)
+    frame = heads * 8 * 10 * 2  # float16; a stream that takes another's place starts with the last frames again
+    assert all(p["bytes_sent"] >= 2 * -(-lessons // 2) * frame and p["bytes_sent"] % frame == 0 for p in got)
 
 
 def test_killed_peer_costs_the_others_nothing(spawn: Any, ports: Any, tmp_path: Path) -> None:

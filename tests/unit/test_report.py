@@ -22,7 +22,8 @@ from edgekd.simulation import lone
 from edgekd.summary import PeerSummary
 
 FILES = {"index.html", "report.md", "figure2.png", "figure2.svg", "tables.csv", "findings.json"}
-SKEWED, IID = DataConfig(data="folder:/data/cifar10/train", gamma=15.0), DataConfig(data="folder:/data/cifar10/train", iid=True)
+CIFAR = "folder:/data/cifar10/train"
+SKEWED, IID = DataConfig(data=CIFAR, gamma=15.0), DataConfig(data=CIFAR, iid=True)
 SUN = DataConfig(data="folder:/data/sun15", gamma=10.0)
 
 
@@ -186,4 +187,103 @@ def test_findings_have_their_schema(made: Path) -> None:
         assert isinstance(finding["n"], int)
         numbers = [finding["low"], finding["effect"], finding["high"]]
         assert numbers == sorted(numbers) if None not in numbers else finding["verdict"] == "undecided"
-    assert found[1]["verdict"] == "undecided"  # alpha 0.2 and 0.8 are not wanted of it, but ...
+    assert found[1]["verdict"] == "supported"
+    assert found[1]["effect"] == pytest.approx(0.1 + 0.001 / 2)
+
+
+def test_points_of_figure_2_are_means_over_clients_and_seeds(made: Path) -> None:
+    rows = table(made, "figure2")
+    (row,) = [
+        r
+        for r in rows
+        if (r["data"], r["split"], r["combine"], r["measure"], r["alpha"])
+        == ("cifar10", "gamma 15", "sum", "sed", "0.5")
+    ]
+    assert float(row["mean"]) == pytest.approx(0.501)  # seeds 0 to 2: 0.500, 0.501, 0.502
+    assert float(row["std_clients"]) == pytest.approx(0.03)
+    assert float(row["std_error"]) == pytest.approx(0.001 / 3**0.5, rel=1e-4)
+    assert row["n"] == "3"
+
+
+def test_cells_at_alpha_0_have_other_heads_and_are_in_the_figure_all_the_same(made: Path) -> None:
+    alphas = {row["alpha"] for row in table(made, "figure2") if row["measure"] == "kl"}
+    assert alphas == {"0", "0.5"}
+
+
+def test_alpha_1_is_the_lone_baseline_in_each_panel(made: Path) -> None:
+    rows = [row for row in table(made, "figure2") if row["measure"] == "alone"]
+    assert len(rows) == 6
+    assert {(row["alpha"], row["mean"]) for row in rows} == {("1", "0.4")}
+
+
+def test_baselines_stand_beside_the_tables(made: Path) -> None:
+    found = {row["label"]: row["mean"] for row in table(made, "baselines") if row["panel"] == "cifar10, gamma 15"}
+    assert found == {"alone": "0.4", "alone, balanced": "0.45", "pooled": "0.6"}
+
+
+def test_scale_grid_has_all_weights_of_otherwise_equal_cells(made: Path) -> None:
+    rows = [row for row in table(made, "scale") if row["measure"] == "kl"]
+    assert [(row["kd_weight"], row["mean"]) for row in rows] == [("1", "0.5"), ("4", "0.504"), ("16", "0.516")]
+
+
+def test_gap_table_counts_from_the_plainest_configuration_whatever_finished_first(made: Path) -> None:
+    rows = table(made, "gap")
+    assert [row["label"] for row in rows] == [
+        "base (sharpen 1.0, balance off)",
+        "balance on",
+        "sharpen 2.0, balance on",
+    ]
+    assert [row["gain"] for row in rows] == ["", "0.05", "0.08"]
+    assert float(rows[0]["gap_closed"]) == pytest.approx((0.501 - 0.4) / (0.6 - 0.4))
+    assert float(rows[0]["gap_low"]) < float(rows[0]["gap_closed"]) < float(rows[0]["gap_high"])
+
+
+def untimed(folder: Path) -> list[Any]:
+    """What is in a report, without what was timed as it was made."""
+    rows = [row for name in ("figure2", "baselines", "scale", "gap", "noise") for row in table(folder, name)]
+    return [*rows, *(finding for finding in findings(folder) if not finding["id"].startswith("6"))]
+
+
+def test_order_of_rows_and_folders_changes_nothing(results: list[Path], made: Path, tmp_path: Path) -> None:
+    for folder in results:
+        (tmp_path / folder.name).mkdir()
+        for path in folder.glob("*.csv"):
+            header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            random.Random(0).shuffle(rows)
+            (tmp_path / folder.name / path.name).write_text("".join([header, *rows]), encoding="utf-8")
+    report([tmp_path / folder.name for folder in reversed(results)], tmp_path / "out")
+    assert untimed(tmp_path / "out") == untimed(made)
+    for name in ("figure2.svg", "figure2-sun15.svg"):
+        assert (tmp_path / "out" / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_one_cell_is_enough_for_a_report_that_decides_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "results", GRID, cell(SKEWED, 0, measure="mine.losses:odd"), 0.5)
+    report([tmp_path / "results"], tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
+    swept = [f for f in findings(tmp_path / "report") if not f["id"].startswith("6")]
+    assert {(f["verdict"], f["n"], f["effect"]) for f in swept} == {("undecided", 0, None)}
+    assert all("Missing" in f["details"] for f in swept)
+
+
+def refusal(folder: Path) -> str:
+    result = CliRunner().invoke(command, [str(folder), "--out", str(folder / "report")])
+    assert isinstance(result.exception, ConfigError)
+    assert not (folder / "report").exists()
+    return str(result.exception)
+
+
+def test_wrong_folders_are_refused_in_a_line_that_says_what_to_do(tmp_path: Path) -> None:
+    assert "no folder" in refusal(tmp_path / "nowhere")
+    assert "edgekd sweep --out" in refusal(tmp_path)
+    baselines(tmp_path, SKEWED, [0], alone=0.4, pooled=0.6)
+    assert "only baselines" in refusal(tmp_path)
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    assert "results.csv is not a sweep's results" in refusal(tmp_path)
+
+
+def test_text_is_escaped_in_both_forms() -> None:
+    blocks = [Heading(1, "a < b"), Text(("**x** & `y`",)), Grid(("a|b",), (("1 < 2 | 3",),))]
+    assert "<h1>a &lt; b</h1>" in to_html(blocks)
+    assert "<b>x</b> &amp; <code>y</code>" in to_html(blocks)
+    assert "| 1 < 2 \\| 3 |" in to_markdown(blocks)

@@ -101,16 +101,17 @@ def test_holm_adjusts_the_smallest_most_and_keeps_the_order() -> None:
 
 def test_seeds_are_averaged_over_the_largest_complete_block() -> None:
     whole = dict.fromkeys(range(5), 0.1)
-    assert block_means({"a": whole, "b": dict.fromkeys(range(5), 0.3)}) == pytest.approx(dict.fromkeys(range(5), 0.2))
+    means, kinds = block_means({"a": whole, "b": dict.fromkeys(range(5), 0.3)})
+    assert (means, kinds) == (pytest.approx(dict.fromkeys(range(5), 0.2)), 2)
     late = {"a": whole, "b": {0: 0.3, 1: 0.3, 2: 0.3, 3: 0.3}}  # seed 4 is not through yet
-    assert block_means(late) == pytest.approx(dict.fromkeys(range(4), 0.2))
+    assert block_means(late)[0] == pytest.approx(dict.fromkeys(range(4), 0.2))
     extra = {"a": whole, "b": {0: 9.0}}  # one cell of one seed takes no seed away from the others
-    assert block_means(extra) == pytest.approx(whole)
+    assert block_means(extra) == (pytest.approx(whole), 1)
 
 
 def test_without_pairs_there_are_no_seeds() -> None:
-    assert block_means({}) == {}
-    assert block_means({"a": {}}) == {}
+    assert block_means({}) == ({}, 0)
+    assert block_means({"a": {}}) == ({}, 0)
 
 
 @hypothesis_settings(deadline=None, max_examples=30)
