@@ -1,8 +1,14 @@
 """What a run has reached, as data: each peer's accuracy, the lone and pooled baselines, the share of the gap closed."""
 
+import math
 import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+
+def standard_error(accuracy: float, samples: int) -> float:
+    """Of an accuracy measured on `samples` images: the binomial's."""
+    return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,7 @@ COMMANDS = {
     "public": "Make the public file out of unlabelled pictures.",
     "simulate": "Run all learners in one process, in lockstep.",
     "sweep": "Simulate every combination of settings, resumably.",
+    "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "eval": "Evaluate a checkpoint.",
 }
 

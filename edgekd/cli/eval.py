@@ -38,11 +38,11 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
 
     torch.set_num_threads(config.train.threads)
     from edgekd.augment import normalise
-    from edgekd.cli.tables import standard_error
-    from edgekd.datasets import load_evaluation
+        from edgekd.datasets import load_evaluation
     from edgekd.evaluation import evaluate
     from edgekd.learner import choose_device
     from edgekd.models import make_model
+    from edgekd.summary import standard_error
     from peer.checkpoint import load_checkpoint, load_newest
 
     found = load_newest(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)

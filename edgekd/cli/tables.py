@@ -1,17 +1,11 @@
 """How results look on a terminal."""
 
-import math
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
 
-from edgekd.summary import PeerSummary, Summary
-
-
-def standard_error(accuracy: float, samples: int) -> float:
-    """Of an accuracy measured on `samples` images: the binomial's."""
-    return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))
+from edgekd.summary import PeerSummary, Summary, standard_error
 
 
 def accuracy_text(peer: PeerSummary | None) -> str:

@@ -21,7 +21,6 @@ from edgekd.lab.findings import all_findings, ce_like_kl
 from edgekd.lab.layout import remarks
 from edgekd.lab.panels import Family, families, main_families, panels
 from edgekd.lab.records import Outcome
-from edgekd.lab.stats import binomial_error
 from edgekd.lab.tables import (
     COLUMNS,
     Row,
@@ -33,6 +32,7 @@ from edgekd.lab.tables import (
     scale_tables,
     told_apart,
 )
+from edgekd.summary import standard_error
 
 
 def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
@@ -117,7 +117,7 @@ def noise_rows(figures: Iterable[Figure]) -> list[Row]:
                     mean=mean,
                     sigma=finite(found.sigma),
                     difference_error=finite(found.error(n)),
-                    image_error=binomial_error(mean, _images(cells)),
+                    image_error=standard_error(mean, _images(cells)),
                 )
             )
     return rows

@@ -158,8 +158,3 @@ def scatter(groups: Iterable[Sequence[float]]) -> Scatter:
     degrees = sum(len(group) - 1 for group in several)
     squares = math.fsum(statistics.variance(group) * (len(group) - 1) for group in several)
     return Scatter(math.sqrt(squares / degrees) if degrees else math.nan, degrees)
-
-
-def binomial_error(accuracy: float, samples: int) -> float:
-    """Standard error of an accuracy measured on `samples` images."""
-    return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))

@@ -16,7 +16,6 @@ from edgekd.lab.stats import (
     UNDECIDED,
     Claim,
     Comparison,
-    binomial_error,
     block_means,
     compare,
     holm,
@@ -129,8 +128,3 @@ def test_scatter_pools_the_variances_of_cells_by_their_degrees_of_freedom() -> N
     assert (found.sigma, found.degrees) == (pytest.approx(math.sqrt(pooled)), 3)
     assert found.error(5) == pytest.approx(math.sqrt(2 * pooled / 5))
     assert math.isnan(scatter([[0.9]]).sigma)
-
-
-def test_binomial_error_is_largest_in_the_middle() -> None:
-    assert binomial_error(0.5, 100) == pytest.approx(0.05)
-    assert binomial_error(1.0, 100) == 0

@@ -4,7 +4,7 @@ import pytest
 
 from edgekd.config import TrainConfig
 from edgekd.optimiser import learning_rate
-from edgekd.summary import PeerSummary, Summary, merge
+from edgekd.summary import PeerSummary, Summary, merge, standard_error
 
 
 def peers(*accuracies: float | None) -> Summary:
@@ -49,3 +49,8 @@ def test_learning_rate_stays_positive_and_at_most_its_peak(schedule: str) -> Non
 
 def test_run_without_end_has_a_constant_learning_rate() -> None:
     assert {learning_rate(TrainConfig(steps=0), 0.05, step) for step in (0, 10**6)} == {0.05}
+
+
+def test_standard_error_is_largest_in_the_middle() -> None:
+    assert standard_error(0.5, 100) == pytest.approx(0.05)
+    assert standard_error(1.0, 100) == 0
