@@ -38,7 +38,7 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
 
     torch.set_num_threads(config.train.threads)
     from edgekd.augment import normalise
-        from edgekd.datasets import load_evaluation
+    from edgekd.datasets import load_evaluation
     from edgekd.evaluation import evaluate
     from edgekd.learner import choose_device
     from edgekd.models import make_model

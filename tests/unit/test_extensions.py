@@ -95,3 +95,14 @@ def test_own_combination_that_breaks_a_rule_is_refused(own: str, function: str, 
 def test_only_a_module_and_a_function_is_an_extension() -> None:
     assert is_extension("package.module:function")
     assert not any(is_extension(name) for name in ("kl", "a:", ":b", "a:b:c", "a.:b", "1a:b", "folder:/x", "a b:c"))
+
+
+def test_example_in_the_docs_is_a_measure_and_a_combination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    code = text.partition("<!-- own-measure:begin -->\n```python\n")[2].partition("```\n<!-- own-measure:end -->")[0]
+    (tmp_path / "mymeasures.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    q, z = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.0, 0.0]])
+    expected = 1 - math.sqrt(0.1) - math.sqrt(0.4)
+    assert dissimilarity("mymeasures:hellinger", q, z).item() == pytest.approx(expected, rel=1e-5)
+    assert combine("mymeasures:surest_half", torch.tensor([[[0.5, 0.5]], [[0.1, 0.9]]])).tolist()[0][0][1] > 0.89
