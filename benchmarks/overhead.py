@@ -21,10 +21,10 @@ import torch
 
 from edgekd.codec import encode
 from edgekd.config import Config, from_mapping
+from edgekd.contract import make_contract
 from edgekd.datasets import load_peer_data
 from edgekd.learner import Learner
 from edgekd.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
-from edgekd.simulation import make_contract
 from peer.convert import to_wire
 from peer.grpc_transport import GrpcTransport
 from peer.hub import Arrival, Hub
@@ -101,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config: Config = from_mapping({"train": {"steps": 0, "eval_every": 0, "checkpoint_every": 0}})
     data = load_peer_data(config.data, 0, seed=0)
-    contract = make_contract(data, config)
+    contract = make_contract(data.public, config)
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     neighbours = spawn.Process(target=replay, args=(contract, theirs), daemon=True)

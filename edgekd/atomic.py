@@ -1,12 +1,15 @@
 """Files that are there whole or not at all, also after a power cut."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write `pieces` one after another to a temporary file in the same folder, then put it in the place of `path`.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file in the same folder, which takes the place of `path` when the block ends without an exception.
 
     Raises:
         OSError: the disk is full or cannot be written; `path` is as it was, and no temporary file is left.
@@ -14,8 +17,7 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -27,3 +29,14 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write `pieces` one after another, as an `atomic_file`.
+
+    Raises:
+        OSError: the disk is full or cannot be written; `path` is as it was, and no temporary file is left.
+    """
+    with atomic_file(path) as file:
+        for piece in pieces:
+            file.write(piece)

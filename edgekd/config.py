@@ -59,7 +59,7 @@ class DataConfig:
     limit: int | None = _setting(None, "use only N images of the data set, drawn with the data seed")
     size: int | None = _setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
     private: str | None = _setting(
-        None, "a box's own labelled images, folder:PATH; goes with --public, instead of --data"
+        None, "a box's own labelled images, folder:PATH, instead of --data; goes with --public"
     )
     public: str | None = _setting(None, "the group's public file, made by `edgekd public` or `edgekd split`")
     eval: str | None = _setting(
@@ -108,10 +108,8 @@ class DataConfig:
         _require(self.primary is None or self.primary >= 1, "primary must be >= 1", self.primary)
         for name in ("eval_fraction", "public_fraction"):
             _require(0 < getattr(self, name) < 1, f"{name} must be in (0, 1)", getattr(self, name))
-        if (self.private is None) != (self.public is None):
-            raise ConfigError(
-                "--private and --public go together: own images need the group's public file and the other way round"
-            )
+        if self.public is not None and self.private is None:
+            raise ConfigError("--public goes with --private folder:PATH, the box's own images")
         for name in ("private", "eval"):
             value = getattr(self, name)
             _require(value is None or value.startswith("folder:"), f"{name} must be folder:PATH", value)

@@ -146,8 +146,9 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
 
 
 def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
-    assert config.private is not None  # the config has both or none
-    assert config.public is not None
+    assert config.private is not None  # the caller has seen to it
+    if config.public is None:
+        raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
     public = PublicSet.load(Path(config.public).expanduser())
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):

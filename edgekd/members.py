@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from edgekd.messages import Heartbeat, Hello
+from edgekd.messages import Heartbeat, Hello, Neighbour
 
 DOWN_AFTER = 5.0  # seconds without a frame
 HEARTBEAT_EVERY = 1.0  # seconds
@@ -23,6 +23,7 @@ class Member:
     step: int = 0
     steps: int = 0  # 0: without end
     round: int = -1
+    arrived: int | None = None  # this peer's own step when its newest predictions came; None: none did
     done: bool = False
     accuracy: float | None = None
     bytes_received: int = 0  # payload of its frames
@@ -48,7 +49,11 @@ def joined(hello: Hello, address: str, now: float, before: Member | None) -> Mem
     if before is None:
         return member
     counts = replace(
-        member, bytes_received=before.bytes_received, bytes_sent=before.bytes_sent, replaced=before.replaced
+        member,
+        arrived=before.arrived,
+        bytes_received=before.bytes_received,
+        bytes_sent=before.bytes_sent,
+        replaced=before.replaced,
     )
     if before.instance != hello.instance:
         return counts
@@ -66,6 +71,20 @@ def beaten(member: Member, beat: Heartbeat, now: float) -> Member:
         round=max(member.round, beat.round),
         done=beat.done,
         accuracy=beat.accuracy,
+    )
+
+
+def seen_by(member: Member, step: int) -> Neighbour:
+    """The neighbour as a peer at `step` tells of it."""
+    return Neighbour(
+        id=member.id,
+        address=member.address,
+        up=member.up,
+        step=member.step,
+        age=None if member.arrived is None else max(0, step - member.arrived),
+        replaced=member.replaced,
+        bytes_sent=member.bytes_sent,
+        bytes_received=member.bytes_received,
     )
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAJOR, MINOR = 1, 0  # of the protocol: another major is refused, another minor is not
+MAJOR, MINOR = 1, 1  # of the protocol: another major is refused, another minor is not
 MAX_ROUND = 2**62  # rounds are below this
+PIECE = 32 * 1024  # bytes: with the rest of a frame less than what every transport carries
 
 
 class Encoding(str, Enum):
@@ -110,7 +111,59 @@ class Goodbye:
     detail: str = ""
 
 
-Frame = Hello | SoftPredictions | Ack | Heartbeat | Goodbye
+class Asked(str, Enum):
+    """What one wants to know who dials but is no peer."""
+
+    STATUS = "status"  # how the peer is: a `Status`
+    PUBLIC = "public"  # the group's public file, in `Piece`s; the rest of what a newcomer needs is in the Hello
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """The first frame, in the place of a Hello, of one who dials but is no peer."""
+
+    what: Asked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """A neighbour as a peer sees it, in its `Status`."""
+
+    id: int
+    address: str  # where it listens, else where it speaks from
+    up: bool
+    step: int
+    age: int | None  # steps of the peer since the neighbour's last predictions arrived; None: none did
+    replaced: int  # predictions for it that a newer one took the place of
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """A peer as it sees itself; counts are since it was started."""
+
+    id: int
+    state: str  # "waiting", "training", "lingering"
+    step: int
+    steps: int  # 0: without end
+    round: int  # the newest it has published or heard of; -1: none
+    accuracy: float | None  # of its last evaluation, in [0, 1]
+    bytes_sent: int  # payload of predictions
+    bytes_received: int
+    refused: dict[str, int]  # frames and neighbours, by reason
+    neighbours: tuple[Neighbour, ...]  # by id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A part of the public file."""
+
+    data: bytes  # at most `PIECE` bytes
+    last: bool  # the file ends here
+
+
+Frame = Hello | SoftPredictions | Ack | Heartbeat | Goodbye | Ask | Status | Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,11 @@ class PublicSet:
             OSError: it cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _file_bytes(self.images, self.classes, self.augment))
+        write_atomically(path, self.pieces())
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """The file's bytes, in pieces."""
+        return _file_bytes(self.images, self.classes, self.augment)
 
     @classmethod
     def load(cls, path: Path) -> "PublicSet":

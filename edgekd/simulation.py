@@ -13,11 +13,12 @@ import torch
 
 from edgekd.codec import decode, encode
 from edgekd.config import Config, DistillConfig, ExchangeConfig, ModelConfig
+from edgekd.contract import make_contract
 from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_data
 from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
-from edgekd.messages import Contract, Encoding, Lesson
+from edgekd.messages import Encoding, Lesson
 from edgekd.schedule import is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary, Summary
 from edgekd.topology import neighbours
@@ -35,20 +36,6 @@ class StepReport:
 
 Report = Callable[[StepReport], None]
 Map = Callable[[Callable[[Learner], Any], Iterable[Learner]], Iterable[Any]]
-
-
-def make_contract(data: PeerData, config: Config) -> Contract:
-    """What a peer with this data and configuration must agree on with others."""
-    exchange = config.exchange
-    return Contract(
-        public_sha256=data.public.sha256,
-        public_batch=config.train.public_batch,
-        classes=len(data.classes),
-        heads=config.model.heads,
-        temperature=config.distill.temperature,
-        augment=data.public.augment,
-        mode="async" if exchange.sync is None else f"sync/{exchange.broadcast_every}",
-    )
 
 
 def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> Summary:
@@ -90,7 +77,7 @@ class _Lockstep:
         self._config, self._data = config, group
         self._learners = [Learner(data, config, id) for id, data in sorted(group.items())]
         self._encoding = Encoding(config.exchange.encoding)
-        self._contract = make_contract(next(iter(group.values())), config)
+        self._contract = make_contract(next(iter(group.values())).public, config)
         # At alpha 1 nobody learns from what others say, so nobody needs to say it.
         self._alone = config.distill.alpha == 1 or len(group) == 1
         self._neighbours = () if self._alone else neighbours(config.exchange.topology, len(group), config.data_seed)

@@ -6,9 +6,10 @@ cannot be used is refused with a RemoteProtocolError, whose reason is one of: "g
 unprintable: it ends up in logs), "address" (not HOST:PORT), "encoding" (of predictions), "contract" (its hash).
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -18,20 +19,27 @@ from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.messages import (
     MAJOR,
     MAX_ROUND,
+    PIECE,
     Ack,
+    Ask,
+    Asked,
     Contract,
     Encoding,
     Frame,
     Goodbye,
     Heartbeat,
     Hello,
+    Neighbour,
     Parting,
+    Piece,
     SoftPredictions,
+    Status,
 )
 from peer.wire import peer_pb2 as pb
 
 MAX_NAME, MAX_ADDRESS, MAX_DETAIL = 64, 512, 4096  # characters
 MAX_ENCODINGS = 64
+MAX_NEIGHBOURS, MAX_REASONS = 256, 64  # of a status
 HEX = frozenset("0123456789abcdef")
 
 _ENCODINGS = {Encoding.FLOAT32: pb.ENCODING_FLOAT32, Encoding.FLOAT16: pb.ENCODING_FLOAT16}
@@ -41,6 +49,8 @@ _PARTINGS = {
     Parting.REFUSED: pb.PARTING_REFUSED,
     Parting.DUPLICATE: pb.PARTING_DUPLICATE,
 }
+_ASKED = {Asked.STATUS: pb.ASKED_STATUS, Asked.PUBLIC: pb.ASKED_PUBLIC}
+_ASKED_OF = {number: asked for asked, number in _ASKED.items()}
 _ENCODING_OF = {number: encoding for encoding, number in _ENCODINGS.items()}
 _PARTING_OF = {number: parting for parting, number in _PARTINGS.items()}
 
@@ -91,6 +101,14 @@ def to_wire(frame: Frame) -> pb.Frame:
         )
     if isinstance(frame, Goodbye):
         return pb.Frame(goodbye=pb.Goodbye(parting=_PARTINGS[frame.parting], detail=frame.detail[:MAX_DETAIL]))
+    if isinstance(frame, Ask):
+        return pb.Frame(ask=pb.Ask(what=_ASKED[frame.what]))
+    if isinstance(frame, Status):
+        neighbours = [pb.Neighbour(**asdict(neighbour)) for neighbour in frame.neighbours]
+        fields = {f.name: getattr(frame, f.name) for f in dataclasses.fields(frame) if f.name != "neighbours"}
+        return pb.Frame(status=pb.Status(**fields, neighbours=neighbours))
+    if isinstance(frame, Piece):
+        return pb.Frame(piece=pb.Piece(data=frame.data, last=frame.last))
     return pb.Frame(hello=_hello_to_wire(frame))
 
 
@@ -185,22 +203,72 @@ def _ack(message: pb.Ack) -> Ack:
 
 
 def _heartbeat(message: pb.Heartbeat) -> Heartbeat:
-    accuracy = message.accuracy if message.HasField("accuracy") else None
-    if accuracy is not None and not 0 <= accuracy <= 1:  # written so that NaN fails too
-        raise RemoteProtocolError("range", f"accuracy must be in [0, 1], got {accuracy}")
     return Heartbeat(
         step=_number("step", message.step, 0),
         steps=_number("steps", message.steps, 0),
         round=_round("round", message.round, lowest=-1),
         done=message.done,
-        accuracy=accuracy,
+        accuracy=_accuracy(message),
         probe=message.probe,
     )
+
+
+def _accuracy(message: Any) -> float | None:
+    if not message.HasField("accuracy"):
+        return None
+    if not 0 <= message.accuracy <= 1:  # written so that NaN fails too
+        raise RemoteProtocolError("range", f"accuracy must be in [0, 1], got {message.accuracy}")
+    return float(message.accuracy)
 
 
 def _goodbye(message: pb.Goodbye) -> Goodbye:
     parting = _PARTING_OF.get(message.parting, Parting.LEAVING)  # an unknown one ends the stream all the same
     return Goodbye(parting=parting, detail=_text("detail", message.detail, MAX_DETAIL))
+
+
+def _ask(message: pb.Ask) -> Ask:
+    if message.what not in _ASKED_OF:
+        raise RemoteProtocolError("unknown", f"asked for {message.what}, which this version does not know")
+    return Ask(what=_ASKED_OF[message.what])
+
+
+def _status(message: pb.Status) -> Status:
+    if len(message.refused) > MAX_REASONS or len(message.neighbours) > MAX_NEIGHBOURS:
+        found = f"{len(message.refused)} and {len(message.neighbours)}"
+        raise RemoteProtocolError(
+            "range", f"at most {MAX_REASONS} reasons and {MAX_NEIGHBOURS} neighbours, got {found}"
+        )
+    return Status(
+        id=_number("id", message.id, 0),
+        state=_text("state", message.state, MAX_NAME),
+        step=_number("step", message.step, 0),
+        steps=_number("steps", message.steps, 0),
+        round=_round("round", message.round, lowest=-1),
+        accuracy=_accuracy(message),
+        bytes_sent=_number("bytes_sent", message.bytes_sent, 0),
+        bytes_received=_number("bytes_received", message.bytes_received, 0),
+        refused={_text("reason", why, MAX_NAME): _number("count", n, 0) for why, n in sorted(message.refused.items())},
+        neighbours=tuple(_neighbour(each) for each in message.neighbours),
+    )
+
+
+def _neighbour(message: pb.Neighbour) -> Neighbour:
+    return Neighbour(
+        id=_number("id", message.id, 0),
+        address=_text("address", message.address, MAX_ADDRESS),
+        up=message.up,
+        step=_number("step", message.step, 0),
+        age=_number("age", message.age, 0) if message.HasField("age") else None,
+        replaced=_number("replaced", message.replaced, 0),
+        bytes_sent=_number("bytes_sent", message.bytes_sent, 0),
+        bytes_received=_number("bytes_received", message.bytes_received, 0),
+    )
+
+
+def _piece(message: pb.Piece) -> Piece:
+    if len(message.data) > PIECE:
+        raise RemoteProtocolError("range", f"a piece is at most {PIECE} bytes, got {len(message.data)}")
+    return Piece(data=message.data, last=message.last)
 
 
 _READERS: dict[str, Callable[[Any], Frame]] = {
@@ -209,6 +277,9 @@ _READERS: dict[str, Callable[[Any], Frame]] = {
     "ack": _ack,
     "heartbeat": _heartbeat,
     "goodbye": _goodbye,
+    "ask": _ask,
+    "status": _status,
+    "piece": _piece,
 }
 
 

@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,11 +30,13 @@ from edgekd.members import (
     is_plausible,
     is_silent,
     joined,
+    seen_by,
     without_the_long_gone,
 )
-from edgekd.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
+from edgekd.messages import Ack, Ask, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions, Status
 from edgekd.outbox import Outbox
 from edgekd.schedule import Rounds
+from peer.asking import answer
 from peer.connection import Connection
 from peer.news import News
 from peer.transport import Stream, StreamClosedError, Transport
@@ -42,6 +44,7 @@ from peer.transport import Stream, StreamClosedError, Transport
 DIAL_TIMEOUT = 2.0  # seconds
 BACKOFF_FIRST, BACKOFF_MAX = 0.2, 3.0  # seconds between two tries to dial
 CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
+MAX_ASKING = 8  # questions that are answered at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Hub:
         lockstep: synchronous mode: predictions are queued, never replaced.
         encoding: of the predictions it sends, to whoever can read it.
         deliver: called on the loop with each `Arrival`.
+        public: the bytes of the group's public file, for a newcomer.
         changed: called on the loop whenever `members`, `rounds`, `refused` or `failure` have changed.
     """
 
@@ -76,13 +80,17 @@ class Hub:
         lockstep: bool,
         encoding: Encoding,
         deliver: Callable[[Arrival], None],
+        public: Callable[[], Iterable[bytes | memoryview]] = tuple,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
         self._lockstep, self._encoding, self._deliver, self._changed = lockstep, encoding, deliver, changed
+        self._public = public
         self._connections: dict[int, Connection] = {}
         self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
+        self._state = "starting"
+        self._asking = 0  # how many are being answered
         self._tasks: set[asyncio.Task[Any]] = set()
         self._conversations: set[asyncio.Task[Any]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
@@ -121,13 +129,29 @@ class Hub:
                 frames[connection.encoding] = encode(log_probs, round, connection.encoding)
             connection.publish(frames[connection.encoding])
 
-    def tell(self, beat: Heartbeat) -> None:
-        """What the heartbeats say from now on (their round is the hub's own); where `done` changes, at once."""
+    def tell(self, beat: Heartbeat, state: str) -> None:
+        """What heartbeats (their round is the hub's own) and status say from now on; where `done` changes, at once."""
         at_once = beat.done != self._beat.done
-        self._beat = beat
+        self._beat, self._state = beat, state
         if at_once:
             for connection in self._connections.values():
                 connection.send_soon(self._heartbeat())
+
+    def status(self) -> Status:
+        """How this peer is."""
+        members = [member for _, member in sorted(self.members.items())]
+        return Status(
+            id=self._hello.id,
+            state=self._state,
+            step=self._beat.step,
+            steps=self._beat.steps,
+            round=self.rounds.newest,
+            accuracy=self._beat.accuracy,
+            bytes_sent=sum(member.bytes_sent for member in members),
+            bytes_received=sum(member.bytes_received for member in members),
+            refused=dict(self.refused),
+            neighbours=tuple(seen_by(member, self._beat.step) for member in members),
+        )
 
     async def stop(self, goodbye: Goodbye) -> None:
         """Say goodbye after what is still to be sent, close every stream, free the port; at most some 3.5 s."""
@@ -185,7 +209,7 @@ class Hub:
         """
         hello = None
         try:
-            hello = await self._greet(stream)
+            hello = await self._greet(stream, dialled)
             if hello is None or self._is_self(hello, dialled):
                 return None
             goodbye = await self._objection(stream, hello, dialled)
@@ -199,20 +223,31 @@ class Hub:
             await stream.close()
         return hello.id if hello else None
 
-    async def _greet(self, stream: Stream) -> Hello | None:
-        """Both Hellos; None if the other side sent something else first, or nothing."""
+    async def _greet(self, stream: Stream, dialled: str | None) -> Hello | None:
+        """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here."""
         await stream.send(replace(self._hello, newest_round=self.rounds.newest))
         try:
             frame = await asyncio.wait_for(stream.receive(), DOWN_AFTER)
             if isinstance(frame, Hello):
                 return frame
-            raise RemoteProtocolError("hello", f"a stream begins with Hello, not {type(frame).__name__}")
+            if not isinstance(frame, Ask) or dialled:
+                raise RemoteProtocolError("hello", f"a stream begins with Hello, not {type(frame).__name__}")
+            await self._answer(stream, frame)
         except asyncio.TimeoutError:
-            return None
+            pass
         except RemoteProtocolError as error:
             self._refuse(f"somebody at {_host(stream)}", error)
             await stream.send(Goodbye(parting=Parting.REFUSED, detail=str(error)))
-            return None
+        return None
+
+    async def _answer(self, stream: Stream, ask: Ask) -> None:
+        if self._asking >= MAX_ASKING:
+            raise RemoteProtocolError("busy", f"{MAX_ASKING} are being answered already; ask again")
+        self._asking += 1
+        try:
+            await answer(stream, ask, self.status, self._public())
+        finally:
+            self._asking -= 1
 
     def _is_self(self, hello: Hello, dialled: str | None) -> bool:
         if hello.instance != self._hello.instance:
@@ -363,7 +398,12 @@ class Hub:
             probs = decode(frame, self._hello.contract)
             member = self.members[connection.id]
             received = member.bytes_received + len(frame.payload)
-            self.members[connection.id] = replace(member, bytes_received=received, round=max(member.round, frame.round))
+            self.members[connection.id] = replace(
+                member,
+                bytes_received=received,
+                round=max(member.round, frame.round),
+                arrived=self._beat.step if frame.round > connection.newest else member.arrived,
+            )
             connection.newest = max(connection.newest, frame.round)
             self._hear(frame.round)
             self._deliver(Arrival(connection.id, connection.hello.instance, frame.round, probs))

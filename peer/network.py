@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -34,6 +34,7 @@ class Network:
         peers: "HOST:PORT" of the neighbours to dial.
         lockstep: synchronous mode.
         encoding: of the predictions it sends.
+        public: the bytes of the group's public file, for a newcomer.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Network:
         peers: tuple[str, ...],
         lockstep: bool,
         encoding: Encoding,
+        public: Callable[[], Iterable[bytes | memoryview]] = tuple,
     ) -> None:
         self._make_transport, self._hello, self._listen = make_transport, hello, listen
-        self._peers, self._lockstep, self._encoding = peers, lockstep, encoding
+        self._peers, self._lockstep, self._encoding, self._public = peers, lockstep, encoding, public
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
@@ -97,10 +99,10 @@ class Network:
         else:
             self._copies.submit(send)  # neither the training thread nor the network's waits for the device
 
-    def tell(self, beat: Heartbeat) -> None:
-        """What the heartbeats say from now on."""
+    def tell(self, beat: Heartbeat, state: str) -> None:
+        """What the heartbeats and the status say from now on."""
         assert self._hub is not None
-        self._loop.call_soon_threadsafe(self._hub.tell, beat)
+        self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
 
     def collect(self) -> list[Arrival]:
         """What has arrived since the last call, oldest first; never waits for the network.
@@ -144,6 +146,7 @@ class Network:
             lockstep=self._lockstep,
             encoding=self._encoding,
             deliver=self._deliver,
+            public=self._public,
             changed=self._snapshot,
         )
         return await self._hub.start(self._listen)

@@ -134,7 +134,7 @@ class Node:
     def run(self) -> PeerSummary:
         """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards."""
         try:
-            self._tell()  # that it has an end, so that nobody who is done leaves before it has begun
+            self._tell("waiting")  # that it has an end, so that nobody who is done leaves before it has begun
             self._await_neighbours()
             self._train()
             finished = self._done
@@ -235,7 +235,7 @@ class Node:
         if is_evaluated(self.learner.step, self.config.train):
             self._evaluate()
         self._record(self._losses)
-        self._tell()
+        self._tell("training")
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
             self._recorder.save(self._info(), self.learner.state())
@@ -247,6 +247,7 @@ class Node:
         deadline = time.monotonic() + (DEFAULT_LINGER if limit is None else limit)
         steps = max(1, self.learner.step - self._first_step)
         pace = self._training_seconds / steps * self.config.exchange.broadcast_every
+        self._tell("lingering")
         self._report("lingering")
 
         def alone() -> bool:
@@ -344,7 +345,7 @@ class Node:
             record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}
         self._recorder.record(record, losses)
 
-    def _tell(self) -> None:
+    def _tell(self, state: str) -> None:
         self.network.tell(
             Heartbeat(
                 step=self.learner.step,
@@ -352,7 +353,8 @@ class Node:
                 round=self._rounds.published,
                 done=self._done,
                 accuracy=self._accuracy.overall if self._accuracy else None,
-            )
+            ),
+            state,
         )
 
     def _report(self, state: str) -> None:

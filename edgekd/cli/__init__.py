@@ -18,6 +18,7 @@ COMMANDS = {
     "simulate": "Run all learners in one process, in lockstep.",
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
+    "status": "Ask peers how they are.",
     "eval": "Evaluate a checkpoint.",
 }
 

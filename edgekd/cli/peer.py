@@ -29,6 +29,7 @@ Examples:
   edgekd peer --id 0 --listen 127.0.0.1:7000 --peers 127.0.0.1:7001,127.0.0.1:7002 --wait-for 2
   edgekd peer --id 2 --listen 0.0.0.0:7000 --peers box-a:7000,box-b:7000 \\
       --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
+  edgekd peer --id 3 --peers box-a:7000 --private folder:/data/private     # joins: fetches the public file and settings
 """
 
 
@@ -92,10 +93,12 @@ def command(
         raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
     if resume and out is None:
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
-    config = _with_defaults(config, len(neighbours))
     folder = make_run_folder(out, f"peer-{id}")
     if not resume:
         check_unused(folder)
+    if config.data.private is not None and config.data.public is None and neighbours:
+        config = _joined(config, neighbours, folder, resume)
+    config = _with_defaults(config, len(neighbours))
     write_config(folder, config)
     screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
@@ -117,6 +120,24 @@ def command(
         print(f"{peer_line(reached)}; results in {folder}")
     if node.unwritten:
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
+
+
+def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) -> Config:
+    """With the group's public file and settings: a neighbour's, or those of the folder that it resumes from."""
+    from edgekd.config import from_mapping, read_toml
+    from edgekd.contract import adopt, make_contract
+    from edgekd.public import PublicSet
+    from peer.joining import join
+
+    file, written = (folder / "public.safetensors").absolute(), folder / "config.toml"
+    if resume and file.is_file() and written.is_file():
+        contract = make_contract(PublicSet.load(file), from_mapping(read_toml(written)))
+    else:
+        log.info("asking the group for its public file and settings")
+        contract = join(peers, file)
+        about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
+        log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
+    return adopt(config, contract, file)
 
 
 def _with_defaults(config: Config, neighbours: int) -> Config:
@@ -142,16 +163,16 @@ def _make_node(
 
     torch.set_num_threads(config.train.threads)
     from edgekd.codec import payload_bytes
+    from edgekd.contract import make_contract
     from edgekd.datasets import load_peer_data
     from edgekd.learner import Learner
     from edgekd.messages import MAJOR, MINOR, Encoding, Hello
-    from edgekd.simulation import make_contract
     from peer.grpc_transport import GrpcTransport
     from peer.network import Network
     from peer.node import Node
 
     data = load_peer_data(config.data, id, seed=config.data_seed)
-    contract = make_contract(data, config)
+    contract = make_contract(data.public, config)
     hello = Hello(
         major=MAJOR,
         minor=MINOR,
@@ -170,6 +191,7 @@ def _make_node(
         peers=peers,
         lockstep=config.exchange.sync is not None,
         encoding=Encoding(config.exchange.encoding),
+        public=data.public.pieces,
     )
     learner = Learner(data, config, id)
     node = Node(learner, data, network, config, out, stop=stop, watch=watch)

@@ -1,6 +1,7 @@
 """``edgekd public``: the one file that a group shares."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,30 +11,52 @@ from edgekd.errors import ConfigError
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @settings("data", only=("size", "public_augment"))
-@click.option("--classes", metavar="NAME,...", required=True, help="What the group tells apart, in order.")
+@click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
+@click.option("--from", "source", metavar="HOST:PORT", help="Fetch the file of the group that this peer belongs to.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
-def command(config: Config, images: tuple[Path, ...], classes: str, out: Path) -> None:
+def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 
-    Make it once and copy it to each box. Default size 64 pixels.
+    Make it once and copy it to each box, or fetch it from a peer that has it. Default size 64 pixels.
 
     \b
     Examples:
       edgekd public street/ yard/ --classes cat,dog,person -o public.safetensors
       edgekd public photos/*.jpg --classes cat,dog --size 96 --public-augment crop -o public.safetensors
+      edgekd public --from box-a:7000 -o public.safetensors
     """
-    from edgekd.public import public_from_pictures
-    from edgekd.sources import SIZES
-
+    if bool(source) == bool(images):
+        raise ConfigError("name IMAGES to make the file of, or with --from the peer to fetch it from")
     if out.exists():
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
+    public = _fetched(source, out) if source else _made(config, images, classes, out)
+    about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
+    click.echo(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
+
+
+def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Path) -> Any:
+    from edgekd.public import public_from_pictures
+    from edgekd.sources import SIZES
+
+    if classes is None:
+        raise ConfigError("name what the group tells apart, in order: --classes cat,dog,person")
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
     public = public_from_pictures(images, names, size, config.data.public_augment or "none")
     public.save(out)
-    about = f"{len(public)} images of {size} px, {len(names)} classes, augmentation {public.augment}"
-    click.echo(f"{out}: {about}, sha256 {public.sha256}")
+    return public
+
+
+def _fetched(source: str, out: Path) -> Any:
+    from edgekd.addresses import address
+    from edgekd.public import PublicSet
+    from peer.joining import fetch
+
+    address(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fetch(source, out)
+    return PublicSet.load(out)

@@ -27,9 +27,9 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
 
     Writes index.html (one page that loads nothing), report.md, figure2.png and .svg, tables.csv and findings.json.
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from edgekd.cli.tables import wide_console
     from edgekd.lab.layout import found_text
     from edgekd.lab.report import write_report
 
@@ -40,6 +40,5 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     for finding in findings:
         found = finding.deciding.found
         table.add_row(finding.id, finding.verdict, found_text(found).replace("[", r"\["), str(found.n))
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
+    wide_console().print(table)
     print(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")

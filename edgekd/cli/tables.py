@@ -38,12 +38,15 @@ def peer_line(peer: PeerSummary) -> str:
 
 
 def print_results(summary: Summary) -> None:
-    """The table on stdout; where that is no terminal, as wide as it needs to be."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    console.print(results_table(summary))
+    """The table on stdout."""
+    wide_console().print(results_table(summary))
     print(_caption(summary))
+
+
+def wide_console() -> Console:
+    """Stdout; where that is no terminal, as wide as a table needs."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def results_table(summary: Summary) -> Table:

@@ -1,5 +1,6 @@
 """Where a sweep's cells run: in processes of this machine, or on a Ray cluster."""
 
+import logging
 import os
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -59,7 +60,7 @@ def ray_cluster() -> Engine:
     except ImportError:
         raise ConfigError("--engine ray needs Ray: pip install 'edgekd[ray]'") from None
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR")
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"no Ray cluster can be reached: {error}; start one with `ray start --head`") from error
 

@@ -19,6 +19,12 @@ class Parting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARTING_LEAVING: _ClassVar[Parting]
     PARTING_REFUSED: _ClassVar[Parting]
     PARTING_DUPLICATE: _ClassVar[Parting]
+
+class Asked(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ASKED_UNSPECIFIED: _ClassVar[Asked]
+    ASKED_STATUS: _ClassVar[Asked]
+    ASKED_PUBLIC: _ClassVar[Asked]
 ENCODING_UNSPECIFIED: Encoding
 ENCODING_FLOAT32: Encoding
 ENCODING_FLOAT16: Encoding
@@ -27,20 +33,29 @@ PARTING_DONE: Parting
 PARTING_LEAVING: Parting
 PARTING_REFUSED: Parting
 PARTING_DUPLICATE: Parting
+ASKED_UNSPECIFIED: Asked
+ASKED_STATUS: Asked
+ASKED_PUBLIC: Asked
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "predictions", "ack", "heartbeat", "goodbye")
+    __slots__ = ("hello", "predictions", "ack", "heartbeat", "goodbye", "ask", "status", "piece")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    ASK_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PIECE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     predictions: SoftPredictions
     ack: Ack
     heartbeat: Heartbeat
     goodbye: Goodbye
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., predictions: _Optional[_Union[SoftPredictions, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    ask: Ask
+    status: Status
+    piece: Piece
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., predictions: _Optional[_Union[SoftPredictions, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., ask: _Optional[_Union[Ask, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., piece: _Optional[_Union[Piece, _Mapping]] = ...) -> None: ...
 
 class Contract(_message.Message):
     __slots__ = ("public_sha256", "public_batch", "classes", "heads", "temperature", "augment", "mode")
@@ -127,3 +142,68 @@ class Goodbye(_message.Message):
     parting: Parting
     detail: str
     def __init__(self, parting: _Optional[_Union[Parting, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Ask(_message.Message):
+    __slots__ = ("what",)
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    what: Asked
+    def __init__(self, what: _Optional[_Union[Asked, str]] = ...) -> None: ...
+
+class Status(_message.Message):
+    __slots__ = ("id", "state", "step", "steps", "round", "accuracy", "bytes_sent", "bytes_received", "refused", "neighbours")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    state: str
+    step: int
+    steps: int
+    round: int
+    accuracy: float
+    bytes_sent: int
+    bytes_received: int
+    refused: _containers.ScalarMap[str, int]
+    neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
+    def __init__(self, id: _Optional[int] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., round: _Optional[int] = ..., accuracy: _Optional[float] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., refused: _Optional[_Mapping[str, int]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ...) -> None: ...
+
+class Neighbour(_message.Message):
+    __slots__ = ("id", "address", "up", "step", "age", "replaced", "bytes_sent", "bytes_received")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    address: str
+    up: bool
+    step: int
+    age: int
+    replaced: int
+    bytes_sent: int
+    bytes_received: int
+    def __init__(self, id: _Optional[int] = ..., address: _Optional[str] = ..., up: bool = ..., step: _Optional[int] = ..., age: _Optional[int] = ..., replaced: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
+
+class Piece(_message.Message):
+    __slots__ = ("data", "last")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    last: bool
+    def __init__(self, data: _Optional[bytes] = ..., last: bool = ...) -> None: ...

@@ -67,6 +67,11 @@ class Process:
     def send_signal(self, number: int) -> None:
         self._child.send_signal(number)
 
+    def terminate(self) -> None:
+        """SIGTERM, and its end with exit code 0."""
+        self.send_signal(signal.SIGTERM)
+        assert self.wait() == 0, self.err
+
     def wait(self, timeout: float = DEADLINE) -> int:
         """Its exit code."""
         code = self._child.wait(timeout)

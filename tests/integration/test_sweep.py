@@ -20,11 +20,11 @@ def finished(folder: Path) -> int:
     return len({row["cell"] for name in ("results.csv", "baselines.csv") for row in rows(folder / name)})
 
 
-def test_sweep_killed_again_and_again_loses_no_cell_and_runs_none_twice(spawn: Any, tmp_path: Path) -> None:
+def test_sweep_killed_twice_loses_no_cell_and_runs_none_twice(spawn: Any, tmp_path: Path) -> None:
     command = ["sweep", *SMALL, *GRID, "--out", "results", "--jobs", 2]
     folder = tmp_path / "results"
     deadline = time.monotonic() + 200
-    for _ in range(3):
+    for _ in range(2):
         process, before = spawn(*command), finished(folder)
         while finished(folder) < before + 5:
             assert time.monotonic() < deadline, process.err

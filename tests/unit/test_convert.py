@@ -12,8 +12,34 @@ from hypothesis import strategies as st
 from edgekd import messages
 from edgekd.addresses import join
 from edgekd.errors import RemoteProtocolError
-from edgekd.messages import Ack, Contract, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
-from peer.convert import MAX_ADDRESS, MAX_DETAIL, MAX_ENCODINGS, from_bytes, from_wire, to_bytes, to_wire
+from edgekd.messages import (
+    PIECE,
+    Ack,
+    Ask,
+    Asked,
+    Contract,
+    Encoding,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Neighbour,
+    Parting,
+    Piece,
+    SoftPredictions,
+    Status,
+)
+from peer.convert import (
+    MAX_ADDRESS,
+    MAX_DETAIL,
+    MAX_ENCODINGS,
+    MAX_NEIGHBOURS,
+    MAX_REASONS,
+    from_bytes,
+    from_wire,
+    to_bytes,
+    to_wire,
+)
 from peer.wire import peer_pb2 as pb
 
 printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
@@ -65,6 +91,34 @@ frames: st.SearchStrategy[Frame] = st.one_of(
         probe=st.booleans(),
     ),
     st.builds(Goodbye, parting=st.sampled_from(Parting), detail=printable),
+    st.builds(Ask, what=st.sampled_from(Asked)),
+    st.builds(
+        Status,
+        id=counts,
+        state=printable,
+        step=counts,
+        steps=counts,
+        round=rounds_or_none,
+        accuracy=st.none() | st.floats(0, 1),
+        bytes_sent=counts,
+        bytes_received=counts,
+        refused=st.dictionaries(printable, counts, max_size=5),
+        neighbours=st.lists(
+            st.builds(
+                Neighbour,
+                id=counts,
+                address=printable,
+                up=st.booleans(),
+                step=counts,
+                age=st.none() | counts,
+                replaced=counts,
+                bytes_sent=counts,
+                bytes_received=counts,
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+    st.builds(Piece, data=st.binary(max_size=100), last=st.booleans()),
 )
 
 HELLO = Hello(
@@ -122,6 +176,10 @@ def test_damaged_frames_raise_nothing_but_a_refusal(frame: Frame, at: int, value
         (Ack, pb.Ack),
         (Heartbeat, pb.Heartbeat),
         (Goodbye, pb.Goodbye),
+        (Ask, pb.Ask),
+        (Status, pb.Status),
+        (Neighbour, pb.Neighbour),
+        (Piece, pb.Piece),
     ],
 )
 def test_the_proto_mirrors_the_dataclasses_field_for_field(ours: Any, theirs: Any) -> None:
@@ -262,3 +320,32 @@ def test_a_contract_that_holds_more_than_is_known_here_is_refused_unless_the_maj
 def test_a_whole_number_as_temperature_makes_no_other_contract() -> None:
     whole = replace(HELLO, contract=replace(HELLO.contract, temperature=2))
     assert from_bytes(to_bytes(whole)) == whole
+
+
+STATUS = Status(
+    id=0,
+    state="training",
+    step=1,
+    steps=2,
+    round=0,
+    accuracy=None,
+    bytes_sent=0,
+    bytes_received=0,
+    refused={},
+    neighbours=(),
+)
+
+
+def test_a_status_is_bounded() -> None:
+    one = Neighbour(id=1, address="", up=True, step=0, age=None, replaced=0, bytes_sent=0, bytes_received=0)
+    assert refusal(to_wire(replace(STATUS, neighbours=(one,) * (MAX_NEIGHBOURS + 1)))) == "range"
+    assert refusal(to_wire(replace(STATUS, refused={str(i): 1 for i in range(MAX_REASONS + 1)}))) == "range"
+    assert refusal(to_wire(replace(STATUS, refused={"shape": -1}))) == "range"
+    assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, age=-1),)))) == "range"
+    assert refusal(to_wire(replace(STATUS, state="x" * 65))) == "text"
+    assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, address="\x1b[31m"),)))) == "text"
+
+
+def test_a_piece_is_bounded_and_an_unknown_question_refused() -> None:
+    assert refusal(to_wire(Piece(data=b"x" * (PIECE + 1), last=False))) == "range"
+    assert refusal(pb.Frame(ask=pb.Ask(what=7))) == "unknown"  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The protocol over every transport: one behaviour suite (Hello, refusal, heartbeats, latest wins, who stays)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -9,6 +9,8 @@ import torch
 
 from edgekd.codec import encode
 from edgekd.messages import (
+    Ask,
+    Asked,
     Contract,
     Encoding,
     Goodbye,
@@ -16,10 +18,11 @@ from edgekd.messages import (
     Hello,
     Parting,
 )
+from peer.asking import ask_status, fetch_public
 from peer.grpc_transport import GrpcTransport
 from peer.hub import Arrival, Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.transport import Transport
+from peer.transport import Stream, Transport
 
 DEADLINE = 20.0  # seconds: far more than any of this takes
 CONTRACT = Contract(
@@ -51,14 +54,22 @@ class Group:
     def __init__(self, kind: str) -> None:
         self._kind, self._network = kind, MemoryNetwork()
         self.hubs: list[Hub] = []
+        self.transports: list[Transport] = []
         self.arrived: dict[Hub, list[Arrival]] = {}
         self._news = asyncio.Event()
 
     def transport(self) -> Transport:
-        return MemoryTransport(self._network) if self._kind == "memory" else GrpcTransport(1 << 16)
+        made = MemoryTransport(self._network) if self._kind == "memory" else GrpcTransport(1 << 16)
+        self.transports.append(made)
+        return made
 
     async def start(
-        self, who: Hello, peers: tuple[str, ...] = (), lockstep: bool = False, listen: str | None = "127.0.0.1:0"
+        self,
+        who: Hello,
+        peers: tuple[str, ...] = (),
+        lockstep: bool = False,
+        listen: str | None = "127.0.0.1:0",
+        public: Callable[[], Iterable[bytes | memoryview]] = tuple,
     ) -> tuple[Hub, str]:
         arrived: list[Arrival] = []
 
@@ -73,6 +84,7 @@ class Group:
             lockstep=lockstep,
             encoding=Encoding.FLOAT16,
             deliver=deliver,
+            public=public,
             changed=lambda: self._news.set(),
         )
         self.hubs.append(hub)
@@ -90,6 +102,7 @@ class Group:
 
     async def close(self) -> None:
         await asyncio.gather(*(hub.stop(Goodbye(parting=Parting.LEAVING)) for hub in self.hubs))
+        await asyncio.gather(*(transport.close() for transport in self.transports))
 
 
 @pytest.fixture(params=["memory", "grpc"])
@@ -267,7 +280,7 @@ def test_goodbye_follows_the_emptied_outbox(run: Run) -> None:
         await group.until(lambda: up(a, 1) and up(b, 0))
         a.publish(0, predictions())
         a.publish(1, predictions())
-        a.tell(Heartbeat(step=2, steps=2, round=1, done=True))
+        a.tell(Heartbeat(step=2, steps=2, round=1, done=True), "lingering")
         await a.stop(Goodbye(parting=Parting.DONE))
         await group.until(lambda: not up(b, 0))
         assert [x.round for x in group.arrived[b]] == [0, 1]
@@ -315,5 +328,73 @@ def test_each_neighbour_is_sent_an_encoding_that_it_can_read(run: Run) -> None:
             sizes = {1: frames * 4 * 3 * 2, 2: frames * 4 * 3 * 4}
             await group.until(lambda sizes=sizes: all(up(a, i) and a.members[i].bytes_sent == sizes[i] for i in sizes))
             a.publish(frames, predictions())
+
+    run(scenario)
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, address = await group.start(hello(0))
+        b, _ = await group.start(hello(1), peers=(address,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        a.tell(Heartbeat(step=7, steps=9, round=0, done=False, accuracy=0.5), "training")
+        b.publish(3, predictions())
+        await group.until(lambda: bool(group.arrived[a]))
+        a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), "training")
+        status = await ask_status(group.transport(), address, timeout=DEADLINE)
+        assert (status.id, status.state, status.step, status.steps, status.round) == (0, "training", 10, 20, 3)
+        assert (status.accuracy, status.bytes_received, status.refused) == (0.5, 4 * 3 * 2, {})
+        (neighbour,) = status.neighbours
+        assert (neighbour.id, neighbour.up, neighbour.age, neighbour.bytes_received) == (1, True, 3, 4 * 3 * 2)
+
+    run(scenario)
+
+
+def test_newcomer_fetches_the_public_file_whole_and_learns_the_contract(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        content = bytes(range(256)) * 300  # more than two pieces
+        a, address = await group.start(hello(0), public=lambda: iter([content[:10], memoryview(content)[10:]]))
+        got: list[bytes] = []
+        answered = await fetch_public(group.transport(), address, got.append, timeout=DEADLINE)
+        assert b"".join(got) == content
+        assert answered.contract == CONTRACT
+        assert not a.members
+        assert not a.refused
+
+    run(scenario)
+
+
+def test_nobody_answers_where_nobody_listens_or_the_peer_has_gone(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, address = await group.start(hello(0))
+        await a.stop(Goodbye(parting=Parting.LEAVING))
+        with pytest.raises(OSError, match="cannot reach"):
+            await ask_status(group.transport(), address, timeout=2.0)
+
+    run(scenario)
+
+
+def test_peer_of_another_major_version_is_not_asked(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        _, address = await group.start(hello(0, major=9))
+        with pytest.raises(OSError, match="speaks version 9 of the protocol"):
+            await ask_status(group.transport(), address, timeout=DEADLINE)
+
+    run(scenario)
+
+
+def test_question_on_a_stream_that_this_peer_dialled_is_refused(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        async def asks_back(stream: Stream) -> None:
+            await stream.send(Ask(what=Asked.STATUS))
+            while not isinstance(await stream.receive(), Goodbye):
+                pass
+
+        address = await group.transport().listen("127.0.0.1:0", asks_back)
+        a, _ = await group.start(hello(0), peers=(address,))
+        await group.until(lambda: a.refused["hello"] >= 1)
 
     run(scenario)

@@ -1,0 +1,97 @@
+"""``edgekd status``: how peers are."""
+
+import asyncio
+import dataclasses
+import json
+from typing import Any
+
+import click
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd status 127.0.0.1:7000 127.0.0.1:7001
+  edgekd status box-a:7000 box-b:7000 --json
+"""
+
+FRAME = 64 * 1024  # bytes of the longest frame that is wanted
+UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "nobody answers"}
+NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
+@click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
+    """Ask peers how they are: who is up, step, round, accuracy, what they learn from and have refused.
+
+    Exits with 1 if one does not answer.
+    """
+    from edgekd.addresses import address
+
+    for text in addresses:
+        address(text)
+    found = asyncio.run(_ask_all(addresses, timeout))
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print_table(found)
+    if not all(each["up"] for each in found):
+        raise click.exceptions.Exit(1)
+
+
+async def _ask_all(addresses: tuple[str, ...], timeout: float) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*(_ask(address, timeout) for address in addresses)))
+
+
+async def _ask(address: str, timeout: float) -> dict[str, Any]:
+    from peer.asking import ask_status
+    from peer.grpc_transport import GrpcTransport
+
+    transport = GrpcTransport(FRAME)
+    try:
+        status = await ask_status(transport, address, timeout=timeout)
+    except OSError as error:
+        return {"address": address, "up": False, **NOTHING, "error": str(error)}
+    finally:
+        await transport.close()
+    return {"address": address, "up": True, **dataclasses.asdict(status)}
+
+
+def _print_table(found: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from edgekd.cli.tables import bytes_text, wide_console
+
+    table = Table()
+    for name in ("address", "peer", "state"):
+        table.add_column(name)
+    for name in ("step", "round", "accuracy", "neighbours up", "age", "sent", "received", "replaced", "refused"):
+        table.add_column(name, justify="right")
+    for each in found:
+        neighbours = each["neighbours"]
+        ages = [n["age"] for n in neighbours if n["up"] and n["age"] is not None]
+        table.add_row(
+            each["address"],
+            _text(each["id"]),
+            each["state"],
+            _text(each["step"]) + (f"/{each['steps']}" if each["steps"] else ""),
+            _text(each["round"]),
+            "-" if each["accuracy"] is None else f"{each['accuracy']:.3f}",
+            f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
+            f"{min(ages)}-{max(ages)}" if ages else "-",
+            bytes_text(each["bytes_sent"]),
+            bytes_text(each["bytes_received"]),
+            str(sum(n["replaced"] for n in neighbours)),
+            ", ".join(f"{why} {count}" for why, count in each["refused"].items()) or "-",
+        )
+    wide_console().print(table)
+    print("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
+    for each in found:
+        if not each["up"]:
+            print(each["error"])
+
+
+def _text(value: int | None) -> str:
+    return "-" if value is None else str(value)

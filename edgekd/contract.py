@@ -1,0 +1,53 @@
+"""What a group must agree on, out of a peer's settings; and a newcomer's settings, out of what a group agreed on."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+from edgekd.messages import Contract
+from edgekd.public import PublicSet
+
+
+def make_contract(public: PublicSet, config: Config) -> Contract:
+    """What a peer with this public set and configuration must agree on with others."""
+    exchange = config.exchange
+    return Contract(
+        public_sha256=public.sha256,
+        public_batch=config.train.public_batch,
+        classes=len(public.classes),
+        heads=config.model.heads,
+        temperature=config.distill.temperature,
+        augment=public.augment,
+        mode="async" if exchange.sync is None else f"sync/{exchange.broadcast_every}",
+    )
+
+
+def adopt(config: Config, contract: Contract, public: Path) -> Config:
+    """The settings of a newcomer to a group: its own, but for those in the contract.
+
+    Args:
+        config: the newcomer's.
+        contract: the group's.
+        public: the group's public file.
+
+    Raises:
+        ConfigError: the contract is of a mode that this version does not know, or does not go with the settings.
+    """
+    exchange = config.exchange
+    kind, _, every = contract.mode.partition("/")
+    if kind == "async" and not every:
+        exchange = replace(exchange, sync=None)
+    elif kind == "sync" and every.isdecimal():
+        exchange = replace(exchange, sync=exchange.sync or math.inf, broadcast_every=int(every))
+    else:
+        raise ConfigError(f"the group's mode is {contract.mode!r}, which this version does not know: upgrade edgekd")
+    return replace(
+        config,
+        data=replace(config.data, public=str(public)),
+        distill=replace(config.distill, temperature=contract.temperature),
+        model=replace(config.model, heads=contract.heads),
+        train=replace(config.train, public_batch=contract.public_batch),
+        exchange=exchange,
+    )

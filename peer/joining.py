@@ -1,0 +1,72 @@
+"""How a newcomer gets what a group has agreed on: the public file and the settings, from any of its peers."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekd.atomic import atomic_file
+from edgekd.messages import PIECE, Contract
+from peer.asking import fetch_public
+from peer.grpc_transport import GrpcTransport
+from peer.news import News
+
+FRAME = PIECE + 32 * 1024  # bytes of the longest frame that is wanted
+TIMEOUT = 10.0  # seconds that may pass between two frames
+PAUSE = 1.0  # seconds between two rounds through the addresses
+
+
+def join(addresses: Sequence[str], path: Path) -> Contract:
+    """Fetch the public file from whoever answers first, trying for as long as it takes.
+
+    Args:
+        addresses: "HOST:PORT" of peers of the group; at least one.
+        path: where to write the file, atomically.
+
+    Returns:
+        The group's contract.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    news = News()
+    while True:
+        for address in addresses:
+            try:
+                return fetch(address, path)
+            except (ConnectionError, TimeoutError) as error:
+                news.say(address, logging.INFO, f"{error}; keep trying")
+        time.sleep(PAUSE)
+
+
+def fetch(address: str, path: Path) -> Contract:
+    """Fetch the public file from the peer at "HOST:PORT" and write it to `path`, atomically.
+
+    Returns:
+        The contract of the peer's group.
+
+    Raises:
+        ConnectionError, TimeoutError: nobody answers there, or stops midway, or what came is not the group's file.
+        OSError: the file cannot be written.
+    """
+    return asyncio.run(_fetch(address, path))
+
+
+async def _fetch(address: str, path: Path) -> Contract:
+    transport, digest = GrpcTransport(FRAME), hashlib.sha256()
+    try:
+        with atomic_file(path) as file:
+
+            def take(data: bytes) -> None:
+                digest.update(data)
+                file.write(data)
+
+            contract = (await fetch_public(transport, address, take, timeout=TIMEOUT)).contract
+            if digest.hexdigest() != contract.public_sha256:
+                found, due = digest.hexdigest()[:8], contract.public_sha256[:8]
+                raise ConnectionError(f"{address} sent a public file with SHA-256 {found}..., its group's is {due}...")
+    finally:
+        await transport.close()
+    return contract

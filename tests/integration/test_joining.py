@@ -1,0 +1,80 @@
+"""A newcomer with nothing but an address and its pictures; how peers are, as they say themselves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekd.config import read_toml
+
+SMALL = ["--batch", 8, "--eval-every", 0]
+
+
+def split(spawn: Any, folder: Path) -> Path:
+    made = spawn("split", "--data", "digits", "--limit", 300, "--clients", 2, "--gamma", 5, "--out", folder / "shards")
+    assert made.wait() == 0, made.err
+    return folder / "shards"
+
+
+def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    shards = split(spawn, tmp_path)
+    ours, theirs = (f"127.0.0.1:{port}" for port in ports(2))
+    settings = ["--public-batch", 8, "--temperature", 3, "--heads", 2, "--weights", "none", "--steps", 0]
+    files = ["--private", f"folder:{shards}/client-0/private", "--public", shards / "public.safetensors"]
+    first = spawn("peer", "--id", 0, "--listen", ours, *files, *SMALL, *settings, "--json")
+    join = ["peer", "--id", 1, "--listen", theirs, "--peers", ours, "--private", f"folder:{shards}/client-1/private"]
+    join += [*SMALL, "--weights", "none", "--steps", 0, "--json", "--out", tmp_path / "joined"]
+    second = spawn(*join)
+    second.until(lambda p: any(event.get("age") is not None for event in p.events))
+    fetched = tmp_path / "joined" / "public.safetensors"
+    assert fetched.read_bytes() == (shards / "public.safetensors").read_bytes()
+    adopted = read_toml(tmp_path / "joined" / "config.toml")
+    assert (adopted["train"]["public_batch"], adopted["distill"]["temperature"], adopted["model"]["heads"]) == (8, 3, 2)
+
+    asked = spawn("status", ours, theirs, "127.0.0.1:1", "--json")
+    assert asked.wait() == 1, "one of them does not answer"
+    found = json.loads("\n".join(asked.out))
+    assert [(each["address"], each["id"], each["up"]) for each in found] == [
+        (ours, 0, True),
+        (theirs, 1, True),
+        ("127.0.0.1:1", None, False),
+    ]
+    assert found[0]["state"] == "training"
+    assert found[1]["bytes_received"] > 0
+    assert [(n["id"], n["up"]) for n in found[0]["neighbours"]] == [(1, True)]
+    assert 0 <= found[1]["neighbours"][0]["age"] <= found[1]["step"]
+    assert found[2]["step"] is None
+
+    again = spawn("public", "--from", theirs, "-o", "copy.safetensors")
+    assert again.wait() == 0, again.err
+    assert (tmp_path / "copy.safetensors").read_bytes() == fetched.read_bytes()
+
+    for process in (first, second):
+        process.terminate()
+    resumed = spawn(*join, "--resume")  # with nobody there to ask
+    resumed.until(lambda p: any(event.get("state") == "training" for event in p.events))
+    resumed.terminate()
+
+
+def test_newcomer_waits_for_a_group_to_come_up_and_stops_at_once_when_told(
+    spawn: Any, ports: Any, tmp_path: Path
+) -> None:
+    shards = split(spawn, tmp_path)
+    (port,) = ports(1)
+    where = ["--peers", f"127.0.0.1:{port}", "--private", f"folder:{shards}/client-0/private"]
+    newcomer = spawn("peer", "--id", 1, *where, *SMALL)
+    newcomer.until(lambda p: any("keep trying" in line for line in p.err))
+    newcomer.terminate()
+    missing = spawn("peer", "--id", 1, "--private", f"folder:{shards}/client-0/private", *SMALL)
+    assert missing.wait() == 1
+    assert "--private goes with --public FILE" in missing.err[-1]
+
+
+def test_statuses_are_a_table_for_people(spawn: Any, ports: Any) -> None:
+    (port,) = ports(1)
+    alone = ["--data", "digits", "--limit", 300, "--public-batch", 8, *SMALL, "--steps", 0, "--json"]
+    peer = spawn("peer", "--id", 0, "--listen", f"127.0.0.1:{port}", *alone)
+    peer.until_step(1)
+    asked = spawn("status", f"127.0.0.1:{port}")
+    assert asked.wait() == 0, asked.err
+    assert any("127.0.0.1" in line and "training" in line for line in asked.out)
+    peer.terminate()
