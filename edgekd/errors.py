@@ -2,6 +2,7 @@
 
 EdgeKDError
 ├── ConfigError           the user's file, flag or data is wrong: fix it and start again
+├── OutOfMemoryError      a step does not fit into the device's memory: make it smaller
 ├── LocalProtocolError    our own code broke the protocol: a bug, let it crash
 └── RemoteProtocolError   a peer broke the protocol: refuse, count, keep running
 """
@@ -10,9 +11,17 @@ EdgeKDError
 class EdgeKDError(Exception):
     """Base of every error that edgekd raises on purpose; the CLI prints it as one line."""
 
+    exit_code = 1  # of a command that it ends
+
 
 class ConfigError(EdgeKDError):
     """The user's file, flag or data is wrong; the message names the rule, the value and what is allowed."""
+
+
+class OutOfMemoryError(EdgeKDError):
+    """A step does not fit into the device's memory; the message says what to make smaller and what is kept."""
+
+    exit_code = 4  # its own: starting again with the same settings helps only if others took the memory
 
 
 class LocalProtocolError(EdgeKDError):

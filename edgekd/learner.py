@@ -175,6 +175,13 @@ class Learner:
             self._begin_second_phase()
         return Losses(shown, None if loss is None else loss.detach())
 
+    def abandon(self) -> None:
+        """Give back the memory of a step that was not finished; the weights are those before it."""
+        self._label_losses = self._kept = None
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def evaluate(self, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False) -> Accuracy | None:
         """Accuracy on `evaluation`; None if `stop()` became true on the way."""
 

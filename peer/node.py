@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from torch import Tensor
 from edgekd.board import Board
 from edgekd.config import Config
 from edgekd.datasets import PeerData
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, OutOfMemoryError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
 from edgekd.messages import Goodbye, Heartbeat, Lesson, Parting
 from edgekd.schedule import Rounds, is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary
 from peer.checkpoint import CheckpointInfo
+from peer.memory import is_out_of_memory
 from peer.network import Network
 from peer.recorder import Recorder
 
@@ -100,6 +102,7 @@ class Node:
         self._reported = ("", 0.0)  # state and time of the last report
         self._training_seconds = 0.0  # of this process
         self._first_step = 0  # of this process
+        self._whole = 0  # the last step that was done to its end
 
     @property
     def _lockstep(self) -> bool:
@@ -128,11 +131,15 @@ class Node:
         self._rounds = Rounds(published=info.round)
         self._counts = Counts(**info.counts)
         self._accuracy = info.accuracy
-        self._first_step = info.step
+        self._first_step = self._whole = info.step
         return True
 
     def run(self) -> PeerSummary:
-        """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards."""
+        """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards.
+
+        Raises:
+            OutOfMemoryError: the device's memory is full; what was reached before is saved, if it can be.
+        """
         try:
             self._tell("waiting")  # that it has an end, so that nobody who is done leaves before it has begun
             self._await_neighbours()
@@ -144,6 +151,10 @@ class Node:
             self._recorder.summarise(self.summary(), self._training_seconds)
             if finished and not self._lockstep:
                 self._linger()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(error) from None
         finally:
             parting = Parting.DONE if self._done else Parting.LEAVING
             self.network.stop(Goodbye(parting=parting))
@@ -171,6 +182,23 @@ class Node:
             weights_sha256=self.learner.weights_sha256(),
             **asdict(self._total()),
         )
+
+    def _out_of_memory(self, error: BaseException) -> OutOfMemoryError:
+        """Say goodbye and save what was reached before the memory was full; the error that tells of it."""
+        self.network.stop(Goodbye(parting=Parting.LEAVING))
+        traceback.clear_frames(error.__traceback__)  # they hold what the step has computed
+        self.learner.abandon()
+        try:
+            self._recorder.flush()
+            if self.learner.step == self._whole > self._first_step:
+                self._recorder.save(self._info(), self.learner.state())
+        except (RuntimeError, MemoryError) as another:
+            if not is_out_of_memory(another):
+                raise
+        saved = self._recorder.saved
+        kept = "no checkpoint was written yet" if saved is None else f"the checkpoint of step {saved} is kept"
+        advice = "start it with a smaller --batch, --public-batch or --size"
+        return OutOfMemoryError(f"out of memory on {self.learner.device} after step {self._whole}: {advice}; {kept}")
 
     # -- the stages --------------------------------------------------------------------------------------------------
 
@@ -229,6 +257,7 @@ class Node:
             lesson = self._board.pick(step)
         self._lesson = lesson if self.config.distill.alpha < 1 else None
         self._losses = self.learner.learn(self._lesson)
+        self._whole = self.learner.step
         if self._lesson is not None:
             lessons, fresh = self._counts.lessons + 1, self._counts.fresh_lessons + self._lesson.fresh
             self._counts = replace(self._counts, lessons=lessons, fresh_lessons=fresh)

@@ -43,6 +43,11 @@ class Recorder:
         for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
             leftover.unlink(missing_ok=True)
 
+    @property
+    def saved(self) -> int | None:
+        """The step of the newest checkpoint; None: there is none."""
+        return self._saved if self._saved >= 0 else None
+
     def resume(self) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
         """The newest sound checkpoint, if any; metrics of later steps are dropped, since they come again."""
         found = load_newest(self._folder)

@@ -63,4 +63,4 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(error.exit_code)
     except (EdgeKDError, OSError) as error:
         print(f"edgekd: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_code if isinstance(error, EdgeKDError) else 1)

@@ -78,7 +78,7 @@ def gather(folders: Sequence[Path]) -> Material:
         control=ce_like_kl(study),
         figures=figures,
         scale=tuple(scale_tables(results.grid, baselines)),
-        gap=tuple(gap_tables(results, found, baselines)),
+        gap=tuple(gap_tables(results, baselines)),
         noise=tuple(noise_rows(figures)),
         ratios=ratios,
     )

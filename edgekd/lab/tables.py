@@ -24,7 +24,7 @@ from edgekd.lab.cells import (
     split_label,
 )
 from edgekd.lab.claims import Finding
-from edgekd.lab.panels import Family, Panel, Point, point, references
+from edgekd.lab.panels import Panel, Point, families, point, references
 from edgekd.lab.records import Outcome
 from edgekd.lab.stats import Comparison, compare, paired
 
@@ -104,15 +104,16 @@ def scale_tables(grid: Iterable[Outcome], baselines: Baselines) -> list[Table]:
     return sorted(tables, key=lambda table: table.title)
 
 
-def gap_tables(results: Results, families: Sequence[Family], baselines: Baselines) -> list[Table]:
-    """For each folder the configurations that belong to neither figure 2 nor a scale grid, and what each has gained."""
-    elsewhere = {o.cell.name for family in families if family.whole for o in family.cells}
-    elsewhere |= {o.cell.name for group in _scale_groups(results.grid) for o in group}
+def gap_tables(results: Results, baselines: Baselines) -> list[Table]:
+    """For each folder the configurations that are part of neither a figure 2 nor a scale grid of that folder's own."""
     tables = []
     for folder, names in results.folders.items():
+        own = [outcome for outcome in results.grid if outcome.cell.name in names]
+        elsewhere = {o.cell.name for family in families(own) if family.whole for o in family.cells}
+        elsewhere |= {o.cell.name for group in _scale_groups(own) for o in group}
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-        for outcome in results.grid:
-            if outcome.cell.name in names - elsewhere:
+        for outcome in own:
+            if outcome.cell.name not in elsewhere:
                 groups[data_name(outcome.cell.config), split_label(outcome.cell.config)].append(outcome)
         for (data, split), cells in sorted(groups.items()):
             tables.append(_gap_table(f"{folder}: {data}, {split}", cells, baselines))
@@ -159,14 +160,17 @@ def _row(of: Point, **named: Any) -> Row:
 
 
 def _scale_groups(grid: Iterable[Outcome]) -> list[list[Outcome]]:
-    """Cells that differ in measure, scale and weight alone, where there are several of each."""
+    """Cells that differ in measure, scale and weight alone, where several measures have several scales or weights."""
     groups: dict[Key, list[Outcome]] = defaultdict(list)
     for outcome in grid:
         groups[key(outcome.cell.config, "measure", "seed", *SCALE)].append(outcome)
     found = []
     for group in groups.values():
-        distills = [outcome.cell.config.distill for outcome in group]
-        if len({d.measure for d in distills}) > 1 and len({(d.kd_scale, d.kd_weight) for d in distills}) > 1:
+        scales: dict[str, set[tuple[str, float]]] = defaultdict(set)
+        for outcome in group:
+            distill = outcome.cell.config.distill
+            scales[distill.measure].add((distill.kd_scale, distill.kd_weight))
+        if sum(len(each) > 1 for each in scales.values()) > 1:
             found.append(group)
     return found
 

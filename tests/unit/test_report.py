@@ -238,6 +238,25 @@ def test_gap_table_counts_from_the_plainest_configuration_whatever_finished_firs
     assert float(rows[0]["gap_low"]) < float(rows[0]["gap_closed"]) < float(rows[0]["gap_high"])
 
 
+def test_ingredients_that_other_folders_hold_too_are_in_the_table_of_their_own(tmp_path: Path) -> None:
+    figure, gap = tmp_path / "figure", tmp_path / "gap"
+    sweep(figure, SKEWED, range(2), gain=0.1)
+    ingredients = [{}, {"balance": "on"}, {"combine": "sum"}, {"kd_weight": 4.0}, {"kd_weight": 2.0}]
+    for changed in [*ingredients, {"measure": "sed", "kd_scale": "matched"}]:
+        for seed in range(2):
+            write(gap, GRID, cell(SKEWED, seed, **changed), 0.5)
+    report([figure, gap], tmp_path / "out")
+    labels = [row["label"] for row in table(tmp_path / "out", "gap")]
+    assert labels[0].startswith("base (measure kl, combine average")
+    assert set(labels[1:]) == {
+        "balance on",
+        "combine sum",
+        "kd_weight 4.0",
+        "kd_weight 2.0",
+        "measure sed, kd_scale matched",
+    }
+
+
 def untimed(folder: Path) -> list[Any]:
     """What is in a report, without what was timed as it was made."""
     rows = [row for name in ("figure2", "baselines", "scale", "gap", "noise") for row in table(folder, name)]
