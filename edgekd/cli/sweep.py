@@ -2,6 +2,10 @@
 
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +63,24 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
 
 
 def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None, engine: str) -> None:
+    from edgekd.lab.engines import local, ray_cluster
+    from edgekd.lab.sweep import missing, sweep
+
+    _write_tables(tables, out)
+    threads = max(cell.config.train.threads for cell in cells)
+    count = jobs or max(1, (os.cpu_count() or 1) // threads)
+    runner = ray_cluster() if engine == "ray" else local(count)
+    left = missing(cells, out)
+    with _progress(len(cells), len(left)) as show:
+        failures = sweep(left, out, runner, show)
+    print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out} (results.csv, baselines.csv)")
+    if failures:
+        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; the same command tries again")
+
+
+@contextmanager
+def _progress(total: int, left: int) -> Iterator[Callable[[Any], None]]:
+    """A bar with the time left; where stderr is no terminal, a line a cell. What it yields is called with each result."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -69,30 +91,30 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
         TimeRemainingColumn,
     )
 
-    from edgekd.lab.engines import local, ray_cluster
-    from edgekd.lab.sweep import Failure, differences, missing, sweep
+    from edgekd.lab.sweep import Failure, differences
 
-    _write_tables(tables, out)
-    threads = max(cell.config.train.threads for cell in cells)
-    count = jobs or max(1, (os.cpu_count() or 1) // threads)
-    runner = ray_cluster() if engine == "ray" else local(count)
-    left = missing(cells, out)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task(f"{len(cells)} cells", total=len(cells), completed=len(cells) - len(left))
+    bar = Progress(
+        *columns, TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    with bar:
+        task = bar.add_task(f"{total} cells", total=total, completed=total - left)
+        began = time.monotonic()
 
         def show(result: Any) -> None:
-            progress.advance(bar)
+            bar.advance(task)
             if isinstance(result, Failure):
-                progress.console.print(
-                    f"failed: {differences(result.cell)}: {result.reason}", style="red", highlight=False
-                )
+                print_line(f"failed: {differences(result.cell)}: {result.reason}")
+            elif not console.is_terminal:
+                done = int(bar.tasks[0].completed)
+                rest = (time.monotonic() - began) / (done - total + left) * (total - done)
+                print_line(f"{done}/{total} cells, about {timedelta(seconds=round(rest))} left: {result.cell.name}")
 
-        failures = sweep(left, out, runner, show)
-    print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out} (results.csv, baselines.csv)")
-    if failures:
-        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; the same command tries again")
+        def print_line(text: str) -> None:
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+        yield show
 
 
 def _write_tables(tables: dict[str, Any], out: Path) -> None:
