@@ -307,8 +307,8 @@ class Hub:
     def _connect(self, stream: Stream, hello: Hello, dialled: str | None) -> Connection:
         before = self.members.get(hello.id)
         member = joined(hello, seen_from(hello.address, stream.remote), time.monotonic(), before)
-        if before is None or not before.up:
-            self._news.say(f"peer {hello.id}", logging.INFO, f"peer {hello.id} is up at {member.address}")
+        if before is None or before.instance != hello.instance or not before.up:
+            member = replace(member, up=False)  # until its first frame: it may refuse this peer
         encoding = self._encoding if self._encoding in hello.encodings else hello.encodings[0]
         again = tuple(encode(log_probs, round, encoding) for round, log_probs in self._recent)
         dialler = self._hello.id if dialled else hello.id
@@ -372,6 +372,10 @@ class Hub:
         """One frame from a neighbour; raises RemoteProtocolError if it is to be refused."""
         now = time.monotonic()
         member = self.members[connection.id] = replace(self.members[connection.id], last_heard=now)
+        if not member.up and not isinstance(frame, Goodbye) and self._connections.get(connection.id) is connection:
+            member = self.members[connection.id] = replace(member, up=True)
+            self._news.say(f"peer {connection.id}", logging.INFO, f"peer {connection.id} is up at {member.address}")
+            self._changed()
         if isinstance(frame, SoftPredictions):
             self._take_predictions(connection, frame)
         elif isinstance(frame, Ack):
@@ -425,8 +429,9 @@ class Hub:
                     self._lost.set()
 
     def _down(self, id: int, why: str) -> None:
-        member = self.members[id] = replace(self.members[id], up=False)
-        if not self._closing:  # else it is this peer that leaves
+        was_up, member = self.members[id].up, replace(self.members[id], up=False)
+        self.members[id] = member
+        if was_up and not self._closing:  # else it is this peer that leaves
             self._news.say(f"peer {id}", logging.INFO, f"peer {id} is {'done' if member.done else f'down: {why}'}")
         self._changed()
 

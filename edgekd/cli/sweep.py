@@ -80,7 +80,7 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
 
 @contextmanager
 def _progress(total: int, left: int) -> Iterator[Callable[[Any], None]]:
-    """A bar with the time left; where stderr is no terminal, a line a cell. What it yields is called with each result."""
+    """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
