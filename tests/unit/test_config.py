@@ -36,7 +36,7 @@ from edgekd.presets import PRESETS, find_preset
         ({"train": {"batch": 1}}, "batch must be >= 2"),
         ({"data": {"data": "mnist"}}, "data must be digits, cifar10, sun397 or folder:PATH, got mnist"),
         ({"data": {"iid": True, "gamma": 3.0}}, "choose one of iid, gamma and dirichlet, got iid and gamma"),
-        ({"data": {"private": "folder:x"}}, "--private and --public go together"),
+        ({"data": {"public": "x"}}, "--public goes with --private folder:PATH"),
         ({"exchange": {"broadcast_every": 0}}, "broadcast_every must be >= 1, got 0"),
         ({"distill": {"temperature": float("inf")}}, "temperature must be finite, got inf"),
         ({"train": {"steps": 10**20}}, "steps must be at most 2147483647"),
