@@ -42,6 +42,17 @@ def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillCo
     return scale * (loss.mean() if config.kd_reduction == "mean" else loss.sum())
 
 
+def check_loss(config: DistillConfig) -> None:
+    """Find the measure and the combination, and try one's own, before anything is trained.
+
+    Raises:
+        ConfigError: one cannot be loaded, or fails on its trial.
+    """
+    if config.alpha < 1:
+        teacher = torch.full((1, 1, 2), 0.5)
+        distil(list(teacher), torch.zeros(1, 2), config)
+
+
 def distil_heads(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig) -> Tensor:
     """The distillation loss of all heads: of one head against the teachers' one; of more, head i against their i - 1.
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from edgekd.augment import normalise, private_augmentation
 from edgekd.config import Config
 from edgekd.datasets import Labelled, PeerData
-from edgekd.distillation import distil_heads, kd_weight, label_loss, log_prior, weigh_labels
+from edgekd.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.evaluation import Accuracy, evaluate
 from edgekd.messages import Lesson
@@ -76,7 +76,8 @@ class Learner:
         id: of the peer, >= 0; mixed into every seed.
 
     Raises:
-        ConfigError: the network, its weights or the device cannot be had, or there are too few public images.
+        ConfigError: the network, its weights or the device cannot be had, there are too few public images, or a measure
+            or combination of one's own fails on its trial.
     """
 
     def __init__(self, data: PeerData, config: Config, id: int) -> None:
@@ -85,6 +86,7 @@ class Learner:
         self._private, self._public = data.private, data.public
         size = data.private.images.shape[-1]
         check_enough(len(data.public), config.train.public_batch)
+        check_loss(config.distill)
         with seeded(self._seed("init")):
             model = make_model(
                 config.model.for_client(id),
@@ -223,9 +225,15 @@ class Learner:
         """Go on from `state()` as it was at `step`.
 
         Raises:
-            ConfigError: it is the state of another network.
+            ConfigError: it is the state of another network, or of the other phase.
         """
         parts = {part: _part(state, part) for part in ("model", "frozen")}
+        if bool(parts["frozen"]) != (0 < self.alone_until <= step):
+            phase = "with a frozen teacher" if parts["frozen"] else "without a frozen teacher"
+            raise ConfigError(
+                f"the checkpoint of step {step} is {phase}, which does not go with these --steps and --two-phase: "
+                "resume with those that it was made with"
+            )
         try:
             self.model.load_state_dict(parts["model"])
             if parts["frozen"]:
@@ -244,8 +252,8 @@ class Learner:
 
     @property
     def _answering(self) -> int:
-        """The head whose accuracy is the learner's: the last, once it has been taught at all."""
-        return 0 if self.is_alone else -1
+        """The head whose accuracy is the learner's: the last, but in two phases only once it has begun to learn."""
+        return 0 if self.step <= self.alone_until and self.alone_until else -1
 
     def _learning_rate(self) -> float:
         """Each of two phases has the whole schedule to itself."""

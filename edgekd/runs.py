@@ -52,7 +52,15 @@ def _absolute(config: Config) -> Config:
         eval=folder(data.eval),
         public=file(data.public),
     )
-    return replace(config, data=data, model=replace(config.model, weights=file(config.model.weights)))
+    topology = config.exchange.topology
+    if topology not in ("full", "ring") and not topology.startswith("regular:"):
+        topology = str(Path(topology).expanduser().absolute())
+    return replace(
+        config,
+        data=data,
+        model=replace(config.model, weights=file(config.model.weights)),
+        exchange=replace(config.exchange, topology=topology),
+    )
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

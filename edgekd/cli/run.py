@@ -46,8 +46,9 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
     try:
         with terminable():
             _run(config, out, baseline, as_json)
-    except KeyboardInterrupt:  # its peers were stopped first
+    except KeyboardInterrupt:  # before its peers have begun; later on they write what they have reached
         print("edgekd: stopped", file=sys.stderr)
+        raise click.exceptions.Exit(130) from None
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
@@ -100,16 +101,18 @@ def _check_before(config: Config) -> None:
     """What every child would stumble over is said once, before anything is started.
 
     Raises:
-        ConfigError: the network, its weights, the device or the split cannot be had.
+        ConfigError: the network, its weights, the device, the loss or the split cannot be had.
     """
     import torch
 
     from edgekd.datasets import open_common
+    from edgekd.distillation import check_loss
     from edgekd.learner import choose_device
     from edgekd.models import make_model
     from edgekd.public import check_enough
 
     choose_device(config.train.device)
+    check_loss(config.distill)
     common = open_common(config.data, config.data_seed)
     check_enough(len(common.split.public), config.train.public_batch)
     with torch.random.fork_rng(devices=[]):

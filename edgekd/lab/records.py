@@ -3,6 +3,7 @@
 A row says all that is needed to repeat it, so these files are also what an interrupted sweep goes on from.
 """
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -80,7 +81,7 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def append_outcome(folder: Path, outcome: Outcome) -> None:
-    """Add a cell's rows to the file of its kind, in one write; they are on the disk when this returns.
+    """Add a cell's rows to the file of its kind, all or none; they are on the disk when this returns.
 
     Raises:
         OSError: the disk is full or cannot be written.
@@ -88,9 +89,16 @@ def append_outcome(folder: Path, outcome: Outcome) -> None:
     path = folder / ("results.csv" if outcome.cell.kind == GRID else "baselines.csv")
     if not path.exists():
         write_atomically(path, [_text([list(COLUMNS)]).encode()])
-    with path.open("ab", buffering=0) as file:
-        file.write(_text(_rows(outcome)).encode())
-        os.fsync(file.fileno())
+    rows, size = _text(_rows(outcome)).encode(), path.stat().st_size
+    with path.open("ab") as file:
+        try:
+            file.write(rows)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)  # what comes later must not be glued to half a row
+            raise
 
 
 def tidy(folder: Path) -> None:
@@ -111,14 +119,18 @@ def _read(path: Path) -> list[Outcome]:
     if not path.exists():
         return []
     try:
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
-        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
+        reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not {"cell", "kind", "client"}.issubset(reader.fieldnames or ()):  # the head is never torn
         raise ConfigError(f"{path} is not a sweep's results: its first line names no cell, kind and client")
+    if unknown := sorted(set(reader.fieldnames or ()) - set(COLUMNS)):
+        raise ConfigError(
+            f"{path} holds settings that this version does not know: {', '.join(unknown)}; upgrade edgekd"
+        )
     cells: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         cells.setdefault(row.get("cell") or "", []).append(row)

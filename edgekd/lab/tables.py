@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd.config import Config, DistillConfig
+from edgekd.config import Config, from_mapping
 from edgekd.lab.cells import (
     HEADS,
     SCALE,
@@ -27,9 +27,7 @@ from edgekd.lab.claims import Finding
 from edgekd.lab.panels import Panel, Point, families, point, references
 from edgekd.lab.records import Outcome
 from edgekd.lab.stats import Comparison, compare, paired
-
-# The paper's plain distillation, in settings that are known to matter: what an ingredient is added to.
-PLAIN = dataclasses.replace(DistillConfig(), balance="off", kd_weight=1.0, kd_scale="raw", combine="average")
+from edgekd.presets import find_preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +237,8 @@ def _varied(configs: Sequence[Config]) -> list[str]:
 
 def _distance(config: Config, varied: Sequence[str]) -> tuple[int, str]:
     """In how many settings it is not the paper's plain distillation; among equals the order of their names."""
-    plain = settings(dataclasses.replace(Config(), distill=PLAIN))
+    paper = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
+    plain = settings(from_mapping({"distill": paper}))
     return sum(settings(config)[name] != plain[name] for name in varied), str(key(config, "seed"))
 
 

@@ -62,6 +62,13 @@ def test_wrong_flag_is_one_line(spawn: Callable[..., Any], flags: list[str], say
     assert says in fails(spawn(*flags))
 
 
+def test_own_measure_is_tried_before_anything_is_trained(spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def measure(q, z):\n    return (q * (q / z.softmax(-1)).log()).sum(-1)\n")
+    for command in ("simulate", "run"):
+        process = spawn(command, "--measure", "mine:measure", "--two-phase", "--steps", 100_000)
+        assert "measure mine:measure must be finite: its value for teacher [1.0, 0.0, 0.0]" in fails(process)
+
+
 def test_private_class_that_the_public_file_does_not_know_is_named_with_those_it_knows(
     spawn: Any, tmp_path: Path
 ) -> None:

@@ -230,7 +230,7 @@ def test_run_that_is_terminated_in_its_baselines_leaves_nothing_behind(spawn: An
         assert time.monotonic() < deadline
         time.sleep(0.05)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(60) == 0, run.err
+    assert run.wait(60) == 130, run.err
     while [c for c in children if Path(f"/proc/{c}/cmdline").exists()]:  # the last see its end, and end
         assert time.monotonic() < deadline + 60
         time.sleep(0.05)

@@ -200,6 +200,41 @@ def test_learner_in_two_phases_goes_on_from_its_state_as_if_it_had_never_stopped
     assert torch.equal(second.teach(9), whole.teach(9))
 
 
+@pytest.mark.parametrize(
+    ("made", "resumed", "step"),
+    [
+        ({"two_phase": True}, {"two_phase": False}, 4),
+        ({"two_phase": False}, {"two_phase": True}, 4),
+        ({"two_phase": True}, {"two_phase": True, "steps": 4}, 2),
+    ],
+)
+def test_checkpoint_of_the_other_phase_is_refused(
+    data: PeerData, made: dict[str, object], resumed: dict[str, object], step: int
+) -> None:
+    def of(settings: dict[str, object]) -> Learner:
+        train = {**PLAIN, "steps": settings.get("steps", 6)}
+        return Learner(data, config(distill={"two_phase": settings["two_phase"]}, train=train), 0)
+
+    first = of(made)
+    while first.step < step:
+        first.study()
+        first.learn(None)
+    with pytest.raises(ConfigError, match="resume with those that it was made with"):
+        of(resumed).restore(first.state(), step)
+
+
+def test_in_two_phases_the_first_head_answers_until_the_last_has_begun_to_learn(data: PeerData) -> None:
+    settings = config(distill={"two_phase": True}, model={"heads": 2}, train={**PLAIN, "steps": 4})
+    learner = Learner(data, settings, 0)
+    for step, answers in ((1, 0), (2, 0), (3, 1)):
+        learner.study()
+        learner.learn(lesson(step, heads=2))
+        assert learner.step == step
+        accuracy = learner.evaluate(data.evaluation)
+        assert accuracy is not None
+        assert accuracy.overall == accuracy.heads[answers]
+
+
 def test_learn_without_study_is_a_bug(data: PeerData) -> None:
     with pytest.raises(LocalProtocolError):
         Learner(data, config(), 0).learn(None)

@@ -96,6 +96,27 @@ def test_torn_end_is_left_out_and_cleared_away_wherever_it_was_torn(tmp_path: Pa
             assert path.read_bytes() == both
 
 
+def test_torn_character_is_torn_away_too(tmp_path: Path) -> None:
+    config = from_mapping({"data": {"data": "folder:Größe", "gamma": 1.0}})
+    append_outcome(tmp_path, outcome())
+    append_outcome(tmp_path, Outcome(Cell(GRID, config), outcome().peers, 1.0))
+    path = tmp_path / "results.csv"
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex("ö".encode()) + 1])
+    assert read_outcomes(tmp_path) == [outcome()]
+
+
+def test_settings_of_a_newer_version_are_not_dropped_but_refused(tmp_path: Path) -> None:
+    append_outcome(tmp_path, outcome())
+    path = tmp_path / "results.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head},colour", *(f"{row},red" for row in rows)]) + "\n")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="does not know: colour; upgrade edgekd"):
+        tidy(tmp_path)
+    assert path.read_bytes() == before
+
+
 def test_results_of_an_older_version_have_the_defaults_of_settings_that_it_did_not_know(tmp_path: Path) -> None:
     append_outcome(tmp_path, outcome())
     path = tmp_path / "results.csv"

@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekd.cli.report import command
-from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
+from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig, read_toml
 from edgekd.errors import ConfigError
 from edgekd.lab.document import Grid, Heading, Text, to_html, to_markdown
+from edgekd.lab.grid import configs
 from edgekd.lab.records import ALONE, GRID, POOLED, Cell, Outcome, append_outcome
 from edgekd.simulation import lone
 from edgekd.summary import PeerSummary
@@ -255,6 +256,20 @@ def test_ingredients_that_other_folders_hold_too_are_in_the_table_of_their_own(t
         "kd_weight 2.0",
         "measure sed, kd_scale matched",
     }
+
+
+def test_ingredients_of_the_projects_own_experiment_are_counted_from_its_first_cell(tmp_path: Path) -> None:
+    tables = read_toml(Path(__file__).parents[2] / "experiments" / "ingredients.toml")
+    few = {"data": {**tables["data"], "clients": 2}, "train": {**tables["train"], "seed": [1, 2]}}
+    cells = list(configs({**tables, **few}))
+    for config in cells:
+        write(tmp_path / "gap", GRID, config, 0.5)
+    report([tmp_path / "gap"], tmp_path / "out")
+    rows = table(tmp_path / "out", "gap")
+    assert len(rows) == len(cells) / 2
+    assert "temperature 1.0" in rows[0]["label"]
+    labels = {row["label"] for row in rows[1:]}
+    assert {"temperature 2.0", "balance on", "two_phase True", "kd_warmup 20"} <= labels
 
 
 def untimed(folder: Path) -> list[Any]:
