@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgekd.config import SECTIONS, Config
 from edgekd.errors import ConfigError
-from edgekd.lab.records import ALONE, GRID, POOLED, Outcome, read_outcomes
+from edgekd.lab.records import ALONE, GRID, POOLED, Cell, Outcome, read_outcomes
 from edgekd.lab.stats import Scatter, scatter
 from edgekd.measures import MEASURES
+from edgekd.simulation import lone
 from edgekd.splits import skew
 
 Key = tuple[tuple[str, Any], ...]  # settings and their values, by name
@@ -24,8 +26,6 @@ SPLIT = ("iid", "gamma", "dirichlet")
 HEADS = ("heads", "head_layers", "two_phase")  # what alpha 0 needs to be other than elsewhere
 AXES = ("measure", "alpha", "combine", "seed", *SPLIT)  # of figure 2
 SCALE = ("kd_scale", "kd_weight")
-IDLE = ("eval_every", "checkpoint_every")  # change nothing in a result
-UNHEARD = ("public_augment", "public_batch")  # change nothing for one who learns alone
 
 
 def mean_accuracy(outcome: Outcome) -> float:
@@ -39,18 +39,16 @@ def client_std(outcome: Outcome) -> float:
 
 
 @functools.cache
-def settings(config: Config) -> dict[str, Any]:
-    """All settings by name, with what stands for a default written out and what changes nothing left out."""
+def settings(config: Config) -> Mapping[str, Any]:
+    """All settings of a cell by name."""
     found = {
-        f.name: getattr(getattr(config, section), f.name)
-        for section, kind in SECTIONS.items()
-        for f in dataclasses.fields(kind)
-        if f.name not in IDLE
+        f.name: getattr(getattr(config, section), f.name) for section in SECTIONS for f in _fields(config, section)
     }
-    found.update(gamma=skew(config.data), weights=config.weights, augment=config.augment, lr=config.peak_lr)
-    if config.model.heads == 1:
-        found["head_layers"] = "none"
-    return found
+    return MappingProxyType(found)
+
+
+def _fields(config: Config, section: str) -> "tuple[dataclasses.Field[Any], ...]":
+    return dataclasses.fields(getattr(config, section))
 
 
 def key(config: Config, *without: str) -> Key:
@@ -128,16 +126,15 @@ class Baselines:
     """Finds the lone and pooled runs that go with a cell: the same data, training, network and seed."""
 
     def __init__(self, results: Results) -> None:
-        self._alone = {(_base(o.cell.config), o.cell.config.distill.balance): o for o in results.alone}
-        self._pooled = {_base(o.cell.config): o for o in results.pooled}
+        self._found = {outcome.cell: outcome for outcome in (*results.alone, *results.pooled)}
 
     def alone(self, config: Config, balance: str | None = None) -> Outcome | None:
         """The clients alone; with the cell's own balance unless told."""
-        return self._alone.get((_base(config), balance or config.distill.balance))
+        return self._found.get(Cell(ALONE, lone(config, balance=balance or config.distill.balance)))
 
     def pooled(self, config: Config) -> Outcome | None:
         """One model on all shards."""
-        return self._pooled.get(_base(config))
+        return self._found.get(Cell(POOLED, lone(config, balance="off")))
 
     def gap_closed(self, outcome: Outcome) -> float | None:
         """(together - alone) / (pooled - alone), alone and pooled without balance; None where there is no gap."""
@@ -146,13 +143,6 @@ class Baselines:
             return None
         lowest, highest = mean_accuracy(alone), mean_accuracy(pooled)
         return (mean_accuracy(outcome) - lowest) / (highest - lowest)
-
-
-@functools.cache
-def _base(config: Config) -> Key:
-    names = {f.name for section in ("data", "train", "model") for f in dataclasses.fields(SECTIONS[section])}
-    names -= {*HEADS, *UNHEARD}
-    return tuple(item for item in key(config) if item[0] in names)
 
 
 def by_kind(outcomes: Iterable[Outcome]) -> dict[Key, list[Outcome]]:

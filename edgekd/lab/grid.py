@@ -2,14 +2,12 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from edgekd.config import Config, from_mapping, overlay
 from edgekd.errors import ConfigError
 from edgekd.lab.records import ALONE, GRID, POOLED, Cell
 from edgekd.simulation import lone
-from edgekd.splits import skew
 
 Tables = Mapping[str, Any]
 
@@ -81,7 +79,7 @@ def _combinations(tables: Tables) -> Iterator[Config]:
             cell.setdefault(section, {}).update(
                 _split(value) if (section, name) == ("data", "split") else {name: value}
             )
-        yield _explicit(from_mapping(cell))
+        yield from_mapping(cell)
 
 
 def _split(value: object) -> dict[str, Any]:
@@ -92,11 +90,6 @@ def _split(value: object) -> dict[str, Any]:
     if kind in ("gamma", "dirichlet"):
         return {kind: _value(kind, float, number)}
     raise ConfigError(f"split must be iid, gamma:G or dirichlet:B, got {value}")
-
-
-def _explicit(config: Config) -> Config:
-    """With the default skew written out, so that results say it."""
-    return replace(config, data=replace(config.data, gamma=skew(config.data)))
 
 
 def _value(name: str, kind: type, text: str) -> Any:

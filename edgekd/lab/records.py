@@ -18,6 +18,7 @@ from typing import Any
 from edgekd.atomic import write_atomically
 from edgekd.config import SECTIONS, Config, from_mapping, setting_type, to_mapping
 from edgekd.errors import ConfigError
+from edgekd.lab.canonical import canonical
 from edgekd.summary import PeerSummary
 
 GRID, ALONE, POOLED = "grid", "alone", "pooled"  # kinds of cells: the last two are the baselines
@@ -34,10 +35,13 @@ COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One simulation of a sweep."""
+    """One simulation of a sweep; cells that would give the same are equal."""
 
     kind: str  # GRID, ALONE or POOLED
-    config: Config
+    config: Config  # made canonical
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", canonical(self.config, alone=self.kind != GRID))
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from edgekd.lab.cells import (
 )
 from edgekd.lab.claims import Finding
 from edgekd.lab.panels import Panel, Point, families, point, references
-from edgekd.lab.records import Outcome
+from edgekd.lab.records import GRID, Cell, Outcome
 from edgekd.lab.stats import Comparison, compare, paired
 from edgekd.presets import find_preset
 
@@ -238,7 +238,7 @@ def _varied(configs: Sequence[Config]) -> list[str]:
 def _distance(config: Config, varied: Sequence[str]) -> tuple[int, str]:
     """In how many settings it is not the paper's plain distillation; among equals the order of their names."""
     paper = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
-    plain = settings(from_mapping({"distill": paper}))
+    plain = settings(Cell(GRID, from_mapping({"distill": paper})).config)
     return sum(settings(config)[name] != plain[name] for name in varied), str(key(config, "seed"))
 
 

@@ -17,15 +17,13 @@ def test_every_combination_of_lists_is_a_config_seed_by_seed() -> None:
     ]
 
 
-def test_split_takes_the_place_of_the_three_settings_and_the_default_skew_is_written_out() -> None:
+def test_split_takes_the_place_of_the_three_settings() -> None:
     found = list(configs({"data": {"split": ["iid", "gamma:3", "dirichlet:0.5"]}}))
     assert [(c.data.iid, c.data.gamma, c.data.dirichlet) for c in found] == [
         (True, None, None),
         (False, 3.0, None),
         (False, None, 0.5),
     ]
-    assert [c.data.gamma for c in configs({})] == [15.0]
-    assert [c.data.gamma for c in configs({"data": {"data": "sun397"}})] == [10.0]
 
 
 def test_each_grid_is_laid_over_the_rest_and_what_two_share_is_one() -> None:
@@ -101,3 +99,30 @@ def test_baselines_of_a_grid_that_names_no_alpha_one_are_alone_with_and_without_
         (POOLED, "off"),
         (GRID, "on"),
     ]
+
+
+def test_what_has_no_part_in_a_result_makes_no_other_cell() -> None:
+    idle = {"max_age": [16, 64], "linger": [0.0, 60.0], "wait_for": [0, 2]}
+    tables = {"exchange": idle, "train": {"eval_every": [0, 5], "checkpoint_every": [0, 200]}}
+    assert len(plan(list(configs(tables)), baseline=False)) == 1
+    one_seed = {"data": {"data_seed": 3}, "train": {"seed": 3}}
+    assert plan(list(configs(one_seed)), baseline=False) == plan(list(configs({"train": {"seed": 3}})), baseline=False)
+
+
+def test_defaults_are_written_out() -> None:
+    (cell,) = plan(list(configs({"data": {"data": "sun397"}})), baseline=False)
+    found = cell.config
+    assert (found.data.gamma, found.model.weights, found.train.lr, found.train.augment) == (
+        10.0,
+        "imagenet",
+        0.02,
+        "crop+flip",
+    )
+    explicit = {"data": {"gamma": 15.0}, "model": {"weights": "none"}, "train": {"lr": 0.03, "augment": "crop"}}
+    assert plan(list(configs(explicit)), baseline=True) == plan(list(configs({})), baseline=True)
+
+
+def test_baselines_do_not_depend_on_the_public_batch() -> None:
+    tables = {"data": {"public_augment": ["none", "crop+flip"]}, "train": {"public_batch": [16, 32]}}
+    kinds = [cell.kind for cell in plan(list(configs(tables)), baseline=True)]
+    assert [kinds.count(kind) for kind in (ALONE, POOLED, GRID)] == [2, 1, 4]
