@@ -22,14 +22,14 @@ class Outbox:
         self._lockstep = lockstep
         self._waiting: deque[SoftPredictions] = deque(again)
         self._in_flight = 0
-        self.replaced = 0  # frames that a newer one took the place of before they were sent
 
-    def put(self, frame: SoftPredictions) -> None:
-        """Have `frame` sent when its turn comes."""
-        if not self._lockstep:
-            self.replaced += len(self._waiting)
+    def put(self, frame: SoftPredictions) -> int:
+        """Have `frame` sent when its turn comes; how many that still waited it takes the place of."""
+        replaced = 0 if self._lockstep else len(self._waiting)
+        if replaced:
             self._waiting.clear()
         self._waiting.append(frame)
+        return replaced
 
     def take(self) -> SoftPredictions | None:
         """The next frame that may be sent now, if any; it counts as in flight until `acked`."""

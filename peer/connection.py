@@ -42,10 +42,10 @@ class Connection:
         self._control.insert(last, frame)
         self._wake.set()
 
-    def publish(self, frame: SoftPredictions) -> None:
-        """Have predictions sent when their turn comes."""
-        self.outbox.put(frame)
+    def publish(self, frame: SoftPredictions) -> int:
+        """Have predictions sent when their turn comes; how many that still waited they take the place of."""
         self._wake.set()
+        return self.outbox.put(frame)
 
     def acked(self) -> None:
         """The neighbour has one more of the predictions in flight."""

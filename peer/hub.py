@@ -6,7 +6,6 @@ Goodbye. All of a hub runs on one loop; `peer/network.py` gives it a thread of i
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
@@ -38,11 +37,11 @@ from edgekd.outbox import Outbox
 from edgekd.schedule import Rounds
 from peer.asking import answer
 from peer.connection import Connection
+from peer.dialling import Dialler
 from peer.news import News
 from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
-BACKOFF_FIRST, BACKOFF_MAX = 0.2, 3.0  # seconds between two tries to dial
 CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
 MAX_ASKING = 8  # questions that are answered at once
 
@@ -94,14 +93,21 @@ class Hub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._conversations: set[asyncio.Task[Any]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
-        self._lost = asyncio.Event()  # set whenever a connection has gone
         self._closing = False
         self._news = News()
         self.members: dict[int, Member] = {}
         self.rounds = Rounds()
         self.refused: Counter[str] = Counter()  # by reason
-        self.self_addresses: set[str] = set()  # of `peers`, those that turned out to be this peer
+        self.self_addresses: set[str] = set()  # of those dialled, the ones that turned out to be this peer
         self.failure: BaseException | None = None  # a bug of ours, for the training thread to raise
+        self._dialler = Dialler(
+            self._dial,
+            self._spawn,
+            connected=self._connections,
+            own=self.self_addresses,
+            expected=lambda id: id not in self.members or not self.members[id].done,  # who is done may be gone for good
+            news=self._news,
+        )
 
     # -- what the peer does ------------------------------------------------------------------------------------------
 
@@ -115,9 +121,18 @@ class Hub:
         if not self._hello.address:
             self._hello = replace(self._hello, address=bound)
         for address in self._peers:
-            self._spawn(self._keep_dialling(address))
+            self._dialler.dial(address)
         self._spawn(self._watch())
         return bound
+
+    def dial_also(self, address: str, id: int) -> None:
+        """Dial "HOST:PORT" too, where peer `id` is said to listen, unless it is dialled already."""
+        self._dialler.dial(address, id)
+
+    def forget(self, address: str) -> None:
+        """Take back `dial_also`: no longer dial "HOST:PORT" once nobody answers there."""
+        if address not in self._peers:
+            self._dialler.forget(address)
 
     def publish(self, round: int, log_probs: torch.Tensor) -> None:
         """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
@@ -127,7 +142,9 @@ class Hub:
         for connection in self._connections.values():
             if connection.encoding not in frames:
                 frames[connection.encoding] = encode(log_probs, round, connection.encoding)
-            connection.publish(frames[connection.encoding])
+            if replaced := connection.publish(frames[connection.encoding]):
+                member = self.members[connection.id]
+                self.members[connection.id] = replace(member, replaced=member.replaced + replaced)
 
     def tell(self, beat: Heartbeat, state: str) -> None:
         """What heartbeats (their round is the hub's own) and status say from now on; where `done` changes, at once."""
@@ -156,6 +173,7 @@ class Hub:
     async def stop(self, goodbye: Goodbye) -> None:
         """Say goodbye after what is still to be sent, close every stream, free the port; at most some 3.5 s."""
         self._closing = True
+        self._dialler.stop()
         for connection in list(self._connections.values()):
             connection.send_soon(goodbye)
         if self._conversations:
@@ -167,27 +185,9 @@ class Hub:
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
-    async def _keep_dialling(self, address: str) -> None:
-        """Dial `address` whenever the peer that lives there is not connected, for as long as this peer runs."""
-        pause = BACKOFF_FIRST
-        id: int | None = None
-        while not self._closing and address not in self.self_addresses:
-            if id in self._connections:
-                self._lost.clear()
-                await self._lost.wait()
-                continue
-            try:
-                stream = await self._transport.dial(address, timeout=DIAL_TIMEOUT)
-            except OSError as error:
-                if id not in self.members or not self.members[id].done:  # who is done may be gone for good
-                    self._news.say(address, logging.INFO, f"{error}; keep dialling")
-            else:
-                began = time.monotonic()
-                id = await self._converse_in_task(stream, address)
-                if time.monotonic() - began > BACKOFF_MAX:
-                    pause = BACKOFF_FIRST
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on
-            pause = min(pause * 1.6, BACKOFF_MAX)
+    async def _dial(self, address: str) -> int | None:
+        stream = await self._transport.dial(address, timeout=DIAL_TIMEOUT)
+        return await self._converse_in_task(stream, address)
 
     async def _accept(self, stream: Stream) -> None:
         if self._closing:  # a neighbour that redials on our goodbye would find us up for another moment
@@ -259,7 +259,7 @@ class Hub:
 
     async def _objection(self, stream: Stream, hello: Hello, dialled: str | None) -> Goodbye | None:
         """The goodbye to somebody who cannot stay; None: welcome. An older stream of the same peer may have to go."""
-        where = seen_from(hello.address, stream.remote)
+        where = seen_from(hello.address, stream.remote) if hello.address else _host(stream)  # the port: no news
         if differing := differences(self._hello, hello):
             theirs = "; ".join(differences(hello, self._hello))
             message = f"peer {hello.id} at {where} cannot work with this peer: {'; '.join(differing)}"
@@ -290,7 +290,7 @@ class Hub:
 
     def _turn_away(self, reason: str, hello: Hello, said_here: str, said_there: str) -> Goodbye:
         self.refused[reason] += 1
-        self._news.say(f"peer {hello.id} {reason}", logging.WARNING, said_here)
+        self._say(f"peer {hello.id} {reason}", logging.WARNING, said_here)
         self._changed()
         return Goodbye(parting=Parting.REFUSED, detail=said_there)
 
@@ -344,12 +344,10 @@ class Hub:
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            member = self.members[connection.id]
-            self.members[connection.id] = replace(member, replaced=member.replaced + connection.outbox.replaced)
             if self._connections.get(connection.id) is connection:
                 del self._connections[connection.id]
                 self._down(connection.id, "it said goodbye" if left else "its stream ended")
-            self._lost.set()
+            self._dialler.lost()
 
     # -- what neighbours say -----------------------------------------------------------------------------------------
 
@@ -374,7 +372,7 @@ class Hub:
         member = self.members[connection.id] = replace(self.members[connection.id], last_heard=now)
         if not member.up and not isinstance(frame, Goodbye) and self._connections.get(connection.id) is connection:
             member = self.members[connection.id] = replace(member, up=True)
-            self._news.say(f"peer {connection.id}", logging.INFO, f"peer {connection.id} is up at {member.address}")
+            self._say(f"peer {connection.id}", logging.INFO, f"peer {connection.id} is up at {member.address}")
             self._changed()
         if isinstance(frame, SoftPredictions):
             self._take_predictions(connection, frame)
@@ -391,7 +389,7 @@ class Hub:
                 self.members[connection.id] = replace(member, done=True)
             elif frame.parting is Parting.REFUSED:
                 message = f"peer {connection.id} refused this peer: {frame.detail}"
-                self._news.say(f"peer {connection.id} refused", logging.WARNING, message)
+                self._say(f"peer {connection.id} refused", logging.WARNING, message)
         else:
             raise RemoteProtocolError("hello", "a second Hello on one stream")
 
@@ -399,6 +397,8 @@ class Hub:
         try:
             if not is_plausible(frame.round, self.rounds.published):
                 raise RemoteProtocolError("round", f"round {frame.round} is too far ahead")
+            if frame.round <= connection.newest:
+                raise RemoteProtocolError("old", "a round that is not above the newest it has spoken of")
             probs = decode(frame, self._hello.contract)
             member = self.members[connection.id]
             received = member.bytes_received + len(frame.payload)
@@ -406,9 +406,9 @@ class Hub:
                 member,
                 bytes_received=received,
                 round=max(member.round, frame.round),
-                arrived=self._beat.step if frame.round > connection.newest else member.arrived,
+                arrived=self._beat.step,
             )
-            connection.newest = max(connection.newest, frame.round)
+            connection.newest = frame.round
             self._hear(frame.round)
             self._deliver(Arrival(connection.id, connection.hello.instance, frame.round, probs))
             self._changed()
@@ -418,22 +418,26 @@ class Hub:
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Neighbours that have gone silent are down: their streams are closed."""
+        """Neighbours that have gone silent are down: their streams are closed. What was held back is said."""
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY / 4)
             now = time.monotonic()
+            self._news.catch_up(now)
             for id, connection in list(self._connections.items()):
                 if is_silent(self.members[id], now):
                     self._drop(connection, None)
                     self._down(id, f"silent for {DOWN_AFTER:.0f} s")
-                    self._lost.set()
+                    self._dialler.lost()
 
     def _down(self, id: int, why: str) -> None:
         was_up, member = self.members[id].up, replace(self.members[id], up=False)
         self.members[id] = member
         if was_up and not self._closing:  # else it is this peer that leaves
-            self._news.say(f"peer {id}", logging.INFO, f"peer {id} is {'done' if member.done else f'down: {why}'}")
+            self._say(f"peer {id}", logging.INFO, f"peer {id} is {'done' if member.done else f'down: {why}'}")
         self._changed()
+
+    def _say(self, subject: str, level: int, message: str) -> None:
+        self._news.say(subject, level, message, time.monotonic())
 
     def _heartbeat(self) -> Heartbeat:
         return replace(self._beat, round=self.rounds.newest)
@@ -441,10 +445,12 @@ class Hub:
     def _hear(self, round: int) -> None:
         if is_plausible(round, self.rounds.published):
             self.rounds = self.rounds.hear(round)
+        else:
+            self.refused["round"] += 1
 
     def _refuse(self, who: str, error: RemoteProtocolError) -> None:
         self.refused[error.reason] += 1
-        self._news.say(f"{who} {error.reason}", logging.WARNING, f"refused a frame of {who}: {error}")
+        self._say(f"{who} {error.reason}", logging.WARNING, f"refused a frame of {who}: {error}")
         self._changed()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":

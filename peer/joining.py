@@ -37,7 +37,7 @@ def join(addresses: Sequence[str], path: Path) -> Contract:
             try:
                 return fetch(address, path)
             except (ConnectionError, TimeoutError) as error:
-                news.say(address, logging.INFO, f"{error}; keep trying")
+                news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
         time.sleep(PAUSE)
 
 

@@ -48,7 +48,7 @@ class Network:
         encoding: Encoding,
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
     ) -> None:
-        self._make_transport, self._hello, self._listen = make_transport, hello, listen
+        self._make_transport, self.hello, self._listen = make_transport, hello, listen
         self._peers, self._lockstep, self._encoding, self._public = peers, lockstep, encoding, public
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
@@ -104,6 +104,14 @@ class Network:
         assert self._hub is not None
         self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
 
+    def dial_also(self, address: str, id: int) -> None:
+        """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""
+        self._soon(lambda hub: hub.dial_also(address, id))
+
+    def forget(self, address: str) -> None:
+        """Take back `dial_also`, once nobody answers there."""
+        self._soon(lambda hub: hub.forget(address))
+
     def collect(self) -> list[Arrival]:
         """What has arrived since the last call, oldest first; never waits for the network.
 
@@ -141,7 +149,7 @@ class Network:
     async def _open(self) -> str:
         self._hub = Hub(
             self._make_transport(),
-            self._hello,
+            self.hello,
             peers=self._peers,
             lockstep=self._lockstep,
             encoding=self._encoding,
@@ -163,9 +171,14 @@ class Network:
             self.members = tuple(member for _, member in sorted(self._hub.members.items()))
             self.rounds = self._hub.rounds
             self.refused = self._hub.refused.copy()
-            self.self_dialled = len(self._hub.self_addresses)
+            self.self_dialled = len(self._hub.self_addresses.intersection(self._peers))
             self._failure = self._hub.failure
             self._changed.notify_all()
+
+    def _soon(self, do: Callable[[Hub], None]) -> None:
+        assert self._hub is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the network has stopped
+            self._loop.call_soon_threadsafe(do, self._hub)
 
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

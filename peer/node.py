@@ -47,8 +47,14 @@ class Progress:
     labels: float | None  # losses of the last step
     distil: float | None
     accuracy: float | None
+    lessons: int  # these as in `Counts`
+    fresh_lessons: int
+    waits: int
+    missing: int
     bytes_sent: int
     bytes_received: int
+    seconds: float  # of training, in this process
+    failing: tuple[str, ...]  # of "metrics", "checkpoint" and "summary" what could not be written when last tried
 
 
 Watch = Callable[[Progress], None]
@@ -100,6 +106,7 @@ class Node:
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
         self._reported = ("", 0.0)  # state and time of the last report
+        self.progress: Progress | None = None  # the last report, for other threads
         self._training_seconds = 0.0  # of this process
         self._first_step = 0  # of this process
         self._whole = 0  # the last step that was done to its end
@@ -392,22 +399,22 @@ class Node:
         if state == self._reported[0] and not evaluated and now - self._reported[1] < REPORT_EVERY:
             return
         self._reported = (state, now)
-        losses, total = self._losses, self._total()
-        self._watch(
-            Progress(
-                id=self.learner.id,
-                state=state,
-                step=self.learner.step,
-                steps=self.config.train.steps,
-                round=self._rounds.published,
-                up=sum(member.up for member in self.network.members),
-                age=self._lesson.age if self._lesson else None,
-                **({"labels": None, "distil": None} if losses is None else losses.numbers()),
-                accuracy=self._accuracy.overall if self._accuracy else None,
-                bytes_sent=total.bytes_sent,
-                bytes_received=total.bytes_received,
-            )
+        losses = self._losses
+        self.progress = Progress(
+            id=self.learner.id,
+            state=state,
+            step=self.learner.step,
+            steps=self.config.train.steps,
+            round=self._rounds.published,
+            up=sum(member.up for member in self.network.members),
+            age=self._lesson.age if self._lesson else None,
+            **({"labels": None, "distil": None} if losses is None else losses.numbers()),
+            accuracy=self._accuracy.overall if self._accuracy else None,
+            **asdict(self._total()),
+            seconds=self._training_seconds,
+            failing=tuple(sorted(self._recorder.failing)),
         )
+        self._watch(self.progress)
 
 
 def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None] | None]:

@@ -1,7 +1,11 @@
 """A peer's folder: ``metrics.jsonl``, checkpoints and ``summary.json``. A full disk ends no training."""
 
+import contextlib
 import json
 import logging
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from edgekd.learner import Losses
 from edgekd.runs import write_summary
 from edgekd.summary import PeerSummary, Summary
 from peer.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint
+from peer.news import News
 
 log = logging.getLogger("edgekd")
 
@@ -37,9 +42,9 @@ class Recorder:
         self._metrics = folder / "metrics.jsonl"
         self._records: list[tuple[dict[str, Any], Losses]] = []
         self._saved = -1  # the step of the last checkpoint
-        self._complained = ""
+        self._news = News()
         self._diverged = False
-        self.unwritten = ""  # why the last checkpoint or summary could not be written
+        self.failing: dict[str, str] = {}  # metrics, checkpoint, summary: why it could not be written last time
         for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
             leftover.unlink(missing_ok=True)
 
@@ -47,6 +52,11 @@ class Recorder:
     def saved(self) -> int | None:
         """The step of the newest checkpoint; None: there is none."""
         return self._saved if self._saved >= 0 else None
+
+    @property
+    def unwritten(self) -> str:
+        """Why the last checkpoint or summary could not be written; "" if it was."""
+        return self.failing.get("checkpoint") or self.failing.get("summary") or ""
 
     def resume(self) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
         """The newest sound checkpoint, if any; metrics of later steps are dropped, since they come again."""
@@ -73,32 +83,39 @@ class Recorder:
             self._diverged = True
             log.warning("the loss is no number any more; start anew with a smaller --lr")
         lines = [json.dumps({**record, **each}) + "\n" for (record, _), each in zip(records, numbers, strict=True)]
-        try:
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.writelines(lines)
-        except OSError as error:
-            self._complain(error)
+        self._try("metrics", lambda: self._append(lines))
 
     def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
         """Write a checkpoint, unless there is one of this step."""
         if self._saved == info.step:
             return
-        try:
-            save_checkpoint(self._folder, info, state)
-            self._saved, self.unwritten = info.step, ""
-        except OSError as error:
-            self.unwritten = self._complain(error)
+        if self._try("checkpoint", lambda: save_checkpoint(self._folder, info, state)):
+            self._saved = info.step
 
     def summarise(self, peer: PeerSummary, seconds: float) -> None:
         """Write ``summary.json``."""
-        try:
-            write_summary(self._folder, Summary(peers=(peer,), seconds=seconds))
-        except OSError as error:
-            self.unwritten = self._complain(error)
+        self._try("summary", lambda: write_summary(self._folder, Summary(peers=(peer,), seconds=seconds)))
 
-    def _complain(self, error: OSError) -> str:
-        what = error.strerror or str(error)
-        if what != self._complained:
-            log.warning("cannot write to %s: %s; training goes on", self._folder, what)
-        self._complained = what
-        return what
+    def _append(self, lines: list[str]) -> None:
+        """All of the lines, or none: what comes later must not be glued to half a line."""
+        size = self._metrics.stat().st_size if self._metrics.exists() else 0
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(self._metrics, size)
+            raise
+
+    def _try(self, what: str, write: Callable[[], object]) -> bool:
+        """Whether `write` could; if not, a warning says why, and says it again rarely."""
+        try:
+            write()
+        except OSError as error:
+            why = error.strerror or str(error)
+            self.failing[what] = why
+            message = f"cannot write to {self._folder}: {why}; training goes on"
+            self._news.say("folder", logging.WARNING, message, time.monotonic())
+            return False
+        self.failing.pop(what, None)
+        return True

@@ -1,6 +1,8 @@
 """``edgekd peer``: one peer on this box."""
 
+import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -15,6 +17,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import settings
 from edgekd.cli.progress import Screen
 from edgekd.cli.tables import peer_line
@@ -30,6 +33,7 @@ Examples:
   edgekd peer --id 2 --listen 0.0.0.0:7000 --peers box-a:7000,box-b:7000 \\
       --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
   edgekd peer --id 3 --peers box-a:7000 --private folder:/data/private     # joins: fetches the public file and settings
+  edgekd peer --id 4 --listen 0.0.0.0:7000 --discover --metrics-port 9100     # finds the others on the local network
 """
 
 
@@ -39,8 +43,9 @@ PATIENCE = 5.0  # seconds
 class _Stop:
     """Becomes true at the first SIGINT or SIGTERM; impatience changes nothing for `PATIENCE` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: PeerLines) -> None:
         self.asked = False
+        self._lines = lines
         self._asked_at = 0.0
         self.ready = False  # there is a state worth writing
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -56,12 +61,14 @@ class _Stop:
             os._exit(1)
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
-            os.write(2, b"stopping: saying goodbye and writing what has been reached\n")  # safe in a handler
+            line = self._lines.line("INFO", "stopping: saying goodbye and writing what has been reached")
+            os.write(2, f"{line}\n".encode())  # safe in a handler
 
     def ignore_signals(self) -> None:
         """The peer is through: what is left is the interpreter's own end."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
 @click.command(epilog=EXAMPLES)
@@ -71,17 +78,32 @@ class _Stop:
 @click.option(
     "--peers", default="", metavar="HOST:PORT,...", help="The neighbours; one's own address may be among them."
 )
+@click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS).")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve metrics for Prometheus on the host of --listen, else 127.0.0.1; 0: on any free port.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
 def command(
-    config: Config, id: int, listen: str | None, peers: str, out: Path | None, resume: bool, as_json: bool
+    config: Config,
+    id: int,
+    listen: str | None,
+    peers: str,
+    discover: bool,
+    metrics_port: int | None,
+    out: Path | None,
+    resume: bool,
+    as_json: bool,
 ) -> None:
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
-    stop = _Stop()
-    _log_to_stderr(id)
+    lines = log_to_stderr(id)
+    stop = _Stop(lines)
     from edgekd.addresses import address
     from edgekd.runs import make_run_folder, write_config
     from peer.recorder import check_unused
@@ -93,6 +115,8 @@ def command(
         raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
     if resume and out is None:
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
+    if discover:
+        _check_discovery(listen)
     folder = make_run_folder(out, f"peer-{id}")
     if not resume:
         check_unused(folder)
@@ -102,17 +126,25 @@ def command(
     write_config(folder, config)
     screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
-    node = _make_node(config, id, listen, neighbours, folder, stop, watch, resume)
+    node = _make_node(config, id, listen, neighbours, folder, stop, watch)
+    lines.step = lambda: int(node.learner.step)
+    if resume:
+        _resume(node, folder)
     stop.ready = True
     try:
-        node.network.start()
-        if listen:
-            log.info("listening on %s", node.network.address)
-        reached = node.run()
+        with contextlib.ExitStack() as beside:
+            if metrics_port is not None:
+                _serve_metrics(node, address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
+            node.network.start()
+            if listen:
+                log.info("listening on %s", node.network.address)
+            if discover:
+                _discover(node, beside)
+            reached = node.run()
     finally:
         screen.close()
         stop.ignore_signals()
-    if reached.steps and not reached.lessons and neighbours and config.distill.alpha < 1:
+    if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
         log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
     if as_json:
         _print_json({"event": "summary", **dataclasses.asdict(reached)})
@@ -157,7 +189,6 @@ def _make_node(
     out: Path,
     stop: _Stop,
     watch: Callable[[Any], None],
-    resume: bool,
 ) -> Any:
     import torch
 
@@ -194,12 +225,39 @@ def _make_node(
         public=data.public.pieces,
     )
     learner = Learner(data, config, id)
-    node = Node(learner, data, network, config, out, stop=stop, watch=watch)
-    if resume and node.resume():
-        log.info("resumed at step %d", learner.step)
-    elif resume:
-        log.info("no checkpoint in %s: starting anew", out)
-    return node
+    return Node(learner, data, network, config, out, stop=stop, watch=watch)
+
+
+def _resume(node: Any, folder: Path) -> None:
+    if node.resume():
+        log.info("resumed at step %d", node.learner.step)
+    else:
+        log.info("no checkpoint in %s: starting anew", folder)
+
+
+def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack) -> None:
+    from peer.metrics import MetricsServer, PeerCollector
+
+    server = MetricsServer(PeerCollector(lambda: node.progress, node.network), host, port)
+    beside.callback(server.stop)
+    log.info("serving metrics on http://%s/metrics", server.address)
+
+
+def _check_discovery(listen: str | None) -> None:
+    try:
+        from peer.discovery import check_discoverable
+    except ImportError:
+        raise ConfigError("--discover needs zeroconf: pip install 'edgekd[discover]'") from None
+    check_discoverable(listen)
+
+
+def _discover(node: Any, beside: contextlib.ExitStack) -> None:
+    from peer.discovery import Discovery
+
+    network = node.network
+    discovery = Discovery(network.hello, network.address, dial=network.dial_also, forget=network.forget)
+    discovery.start()
+    beside.callback(discovery.stop)
 
 
 def _print_progress(stop: _Stop) -> Callable[[Any], None]:
@@ -214,20 +272,3 @@ def _print_progress(stop: _Stop) -> Callable[[Any], None]:
 
 def _print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content), flush=True)
-
-
-class _Stderr:
-    """Whatever sys.stderr is when something is written: a live table takes its place for a while."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-def _log_to_stderr(id: int) -> None:
-    handler = logging.StreamHandler(_Stderr())
-    handler.setFormatter(logging.Formatter(f"%(levelname)s peer {id}: %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)

@@ -10,7 +10,7 @@ Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
 IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "wait_for", "max_age", "linger", "transport")
-UNHEARD = ("public_augment", "public_batch")  # nor on these, where nobody is heard
+UNHEARD = ("public_augment",)  # nor on this, where nobody is heard
 
 
 def canonical(config: Config, *, alone: bool) -> Config:

@@ -1,6 +1,7 @@
 """A newcomer with nothing but an address and its pictures; how peers are, as they say themselves."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(spawn: Any, 
 
     for process in (first, second):
         process.terminate()
+    assert second.err[0] == "INFO peer=1 step=- asking the group for its public file and settings"
+    assert all(re.fullmatch(r"(INFO|WARNING) peer=1 step=(-|[0-9]+) [^ ].*", line) for line in second.err), second.err
+    steps = [int(step) for line in second.err if (step := line.split()[2].partition("=")[2]) != "-"]
+    assert steps == sorted(steps)
+    assert steps[-1] > 0
     resumed = spawn(*join, "--resume")  # with nobody there to ask
     resumed.until(lambda p: any(event.get("state") == "training" for event in p.events))
     resumed.terminate()

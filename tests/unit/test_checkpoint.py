@@ -105,3 +105,30 @@ def test_folder_that_cannot_be_written_is_a_warning_said_once(tmp_path: Path, ca
     recorder.record({"step": 1}, Losses(torch.tensor(1.0), None))
     recorder.flush()
     assert caplog.text.count("training goes on") == 1
+
+
+def test_what_a_full_disk_cut_short_does_not_spoil_what_is_written_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    resource = pytest.importorskip("resource", reason="limits the size of files, as a full disk would")
+    recorder, losses = Recorder(tmp_path), Losses(torch.tensor(1.0), None)
+
+    def record(step: int) -> None:
+        recorder.record({"step": step}, losses)
+        recorder.flush()
+
+    record(1)
+    size = (tmp_path / "metrics.jsonl").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+    try:
+        record(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert recorder.failing == {"metrics": "File too large"}
+    assert recorder.unwritten == "", "what a run is for has been written"
+    record(3)
+    assert recorder.failing == {}
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 3]
+    assert caplog.messages == [f"cannot write to {tmp_path}: File too large; training goes on"]

@@ -204,6 +204,76 @@ def test_pair_that_dials_both_ways_keeps_one_stream(run: Run) -> None:
     run(scenario)
 
 
+def test_address_that_it_is_told_of_later_is_dialled_once_however_often_it_is_told(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        dialled: list[int] = []
+
+        async def listen(id: int) -> str:
+            async def accept(stream: Stream) -> None:
+                dialled.append(id)
+                await stream.send(hello(id))
+                while True:
+                    await stream.receive()
+
+            return await group.transport().listen("127.0.0.1:0", accept)
+
+        a, _ = await group.start(hello(0))
+        first, second = await listen(1), await listen(2)
+        for address in (first, first, second):
+            a.dial_also(address, 1 if address == first else 2)
+        await group.until(lambda: 2 in dialled and 1 in dialled)
+        a.dial_also(first, 1)
+        a.dial_also(await listen(3), 3)
+        await group.until(lambda: 3 in dialled)
+        assert sorted(dialled) == [1, 2, 3]
+
+    run(scenario)
+
+
+def test_peer_that_is_connected_is_not_dialled_at_another_address_too(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, other = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        a.dial_also(other, 1)
+        c, third = await group.start(hello(2))
+        a.dial_also(third, 2)
+        await group.until(lambda: up(a, 2) and up(c, 0))
+        assert a._connections[1].dialled_by == 1, "its own stream has stayed"
+
+    run(scenario)
+
+
+def test_forgotten_address_is_dialled_until_nobody_answers_there_and_again_when_it_is_told_anew(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, _ = await group.start(hello(0))
+        b, where = await group.start(hello(1))
+        a.dial_also(where, 1)
+        await group.until(lambda: up(a, 1))
+        a.forget(where)
+        await b.stop(Goodbye(parting=Parting.LEAVING))
+        await group.until(lambda: not a._dialler.dials(where))
+        a.dial_also(where, 1)
+        await group.start(hello(1, instance=22), listen=where)
+        await group.until(lambda: up(a, 1) and a.members[1].instance == 22)
+
+    run(scenario)
+
+
+def test_address_that_it_was_started_with_is_not_forgotten(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        b, where = await group.start(hello(1))
+        a, _ = await group.start(hello(0), peers=(where,))
+        await group.until(lambda: up(a, 1))
+        a.forget(where)
+        await b.stop(Goodbye(parting=Parting.LEAVING))
+        await group.until(lambda: not up(a, 1))
+        await group.start(hello(1, instance=22), listen=where)
+        await group.until(lambda: up(a, 1))
+
+    run(scenario)
+
+
 def test_own_address_among_the_peers_is_fine(run: Run) -> None:
     async def scenario(group: Group) -> None:
         place, where = await group.start(hello(9))
@@ -301,6 +371,18 @@ def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run
         await group.until(lambda: bool(group.arrived[a]))
         assert [x.round for x in group.arrived[a]] == [1]
         assert up(a, 1)
+
+    run(scenario)
+
+
+def test_replaced_predictions_are_counted_while_the_stream_lasts(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        for round in range(5):  # faster than anything is sent
+            a.publish(round, predictions())
+        assert a.status().neighbours[0].replaced == 4
 
     run(scenario)
 

@@ -72,3 +72,13 @@ def test_strangers_without_number_get_a_bounded_number_of_lines_and_of_memory(sa
         news.catch_up(number / 10)
     assert len(said.messages) == pytest.approx(BURST_ALL + 3600 / EVERY_ALL, abs=2)
     assert len(news._subjects) == MAX_SUBJECTS
+
+
+def test_what_is_newest_is_said_first_after_a_flood(said: Said) -> None:
+    news = News()
+    for number in range(2 * BURST_ALL):
+        news.say(f"somebody at {number}", logging.WARNING, "refused a frame", 0.0)
+    news.say("peer 2", logging.INFO, "peer 2 is down", 0.0)
+    assert len(said.messages) == BURST_ALL
+    news.catch_up(EVERY_ALL)
+    assert said.messages[BURST_ALL:] == ["peer 2 is down"]

@@ -1,0 +1,63 @@
+"""What the tests of faults share. They take minutes, and some need root: ``pytest -m faults`` runs them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosts import Hosts, Quota, why_no_hosts, why_no_quota
+from processes import Process
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start processes in the test's own folder; none is left behind."""
+    started: list[Process] = []
+
+    def start(arguments: Any, **more: Any) -> Process:
+        started.append(Process(arguments, tmp_path, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def hosts() -> Iterator[Callable[..., Hosts]]:
+    """Network namespaces as hosts on one switch."""
+    if why := why_no_hosts():
+        pytest.skip(why)
+    made: list[Hosts] = []
+
+    def make(count: int, **more: Any) -> Hosts:
+        made.append(Hosts(count, **more))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def quota() -> Iterator[Callable[[float], Quota]]:
+    """Shares of a core."""
+    if why := why_no_quota():
+        pytest.skip(why)
+    made: list[Quota] = []
+
+    def make(share: float) -> Quota:
+        made.append(Quota(share))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

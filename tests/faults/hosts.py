@@ -1,0 +1,252 @@
+"""Hosts on one switch as network namespaces, with faults to put on them, and shares of a core. Linux, as root.
+
+Each host has an address of its own (10.77.0.1 for host 0 and so on), and a process starts in it behind
+`Hosts.inside(i)`. The box's own network is not touched. Nothing here needs more than ``ip``, ``iptables`` and a cgroup
+file system: delay, loss and bandwidth are made by `slow_wire.py`, since many kernels lack tc's netem.
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PORT = 7000
+CGROUP = Path("/sys/fs/cgroup")
+_numbers = itertools.count()
+
+
+def run(*command: object) -> str:
+    """Run a command; its output."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@cache
+def why_no_hosts() -> str:
+    """Why there can be no hosts here; "" if there can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "network namespaces need Linux and root"
+    missing = [tool for tool in ("ip", "iptables") if shutil.which(tool) is None]
+    if missing:
+        return f"network namespaces need {' and '.join(missing)}"
+    try:
+        with Hosts(1) as hosts:
+            hosts.drop(0, 0)
+            hosts.heal()
+    except OSError as error:
+        return f"no network namespaces: {error}"
+    return ""
+
+
+class Hosts:
+    """Some hosts, numbered from 0.
+
+    Args:
+        count: how many, at most 99.
+        behind_nat: those of them that sit behind a router of their own, which lets them dial out only.
+        slow_wires: whether `slow` is to be used: packets then pass without the kernel's shortcuts.
+    """
+
+    def __init__(self, count: int, *, behind_nat: Iterable[int] = (), slow_wires: bool = False) -> None:
+        self.count, self._nat, self._slow = count, frozenset(behind_nat), slow_wires
+        self._name = f"ekd{os.getpid()}n{next(_numbers)}"
+        self._made: list[str] = []
+        self._wires: dict[int, subprocess.Popen[bytes]] = {}
+        try:
+            self._switch = self._namespace("sw")
+            run("ip", "-n", self._switch, "link", "add", "br0", "type", "bridge")
+            run("ip", "-n", self._switch, "link", "set", "dev", "br0", "up")
+            for i in range(count):
+                self._add(i)
+        except OSError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Hosts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ip(self, i: int) -> str:
+        """Where the others see host `i`."""
+        return f"10.77.0.{i + 1}"
+
+    def address(self, i: int) -> str:
+        """Where a peer of host `i` listens."""
+        return f"{self.ip(i)}:{PORT}"
+
+    def inside(self, i: int) -> list[str]:
+        """The command that runs another one in host `i`."""
+        return ["ip", "netns", "exec", self._host(i)]
+
+    def close(self) -> None:
+        """Take all of it away."""
+        for wire in self._wires.values():
+            wire.kill()
+            wire.wait()
+        self._wires = {}
+        for name in self._made:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
+        self._made = []
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def unplug(self, i: int) -> None:
+        """Pull host `i`'s cable; nothing that it would still send gets out, no FIN either."""
+        run("ip", "-n", self._switch, "link", "set", "dev", f"p{i}", "down")
+
+    def plug(self, i: int) -> None:
+        """Put the cable back."""
+        run("ip", "-n", self._switch, "link", "set", "dev", f"p{i}", "up")
+
+    def drop(self, i: int, j: int) -> None:
+        """From now on hosts `i` and `j` do not hear each other, and neither learns why."""
+        for here, there in {(i, j), (j, i)}:
+            run(*self.inside(here), "iptables", "-A", "INPUT", "-s", self.ip(there), "-j", "DROP")
+
+    def hear(self, i: int, j: int) -> None:
+        """Take back `drop(i, j)`."""
+        for here, there in {(i, j), (j, i)}:
+            run(*self.inside(here), "iptables", "-D", "INPUT", "-s", self.ip(there), "-j", "DROP")
+
+    def heal(self) -> None:
+        """Take back every `drop`."""
+        for i in range(self.count):
+            run(*self.inside(i), "iptables", "-F", "INPUT")
+
+    def name(self, i: int, names: dict[str, str]) -> None:
+        """What host `i` resolves, without any DNS server; to be called before anything is started in it.
+
+        Called again, it changes what is resolved from then on, for what runs in it already, too.
+        """
+        folder = Path("/etc/netns") / self._host(i)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **names}.items()]
+        with (folder / "hosts").open("w") as file:  # in place: the file is bound over /etc/hosts
+            file.writelines(lines)
+
+    def slow(self, i: int, *, delay: float = 0.0, loss: float = 0.0, rate: float = 0.0, seed: int = 0) -> None:
+        """Make host `i`'s cable slow, in both directions.
+
+        Args:
+            i: the host.
+            delay: seconds.
+            loss: share of the packets, in [0, 1].
+            rate: bits/s; 0: without limit.
+            seed: of the loss.
+        """
+        assert self._slow, "Hosts(..., slow_wires=True)"
+        if i in self._wires:
+            self._wires[i].kill()
+            self._wires.pop(i).wait()
+        command = [sys.executable, str(Path(__file__).with_name("slow_wire.py")), f"p{i}", f"w{i}"]
+        command += [str(number) for number in (delay, loss, rate, seed)]
+        self._wires[i] = subprocess.Popen(["ip", "netns", "exec", self._switch, *command])
+
+    # -- how it is built ---------------------------------------------------------------------------------------------
+
+    def _host(self, i: int) -> str:
+        return f"{self._name}h{i}"
+
+    def _namespace(self, name: str) -> str:
+        full = f"{self._name}{name}"
+        run("ip", "netns", "add", full)
+        self._made.append(full)
+        run("ip", "-n", full, "link", "set", "lo", "up")
+        return full
+
+    def _add(self, i: int) -> None:
+        host = self._namespace(f"h{i}")
+        outer = self._namespace(f"r{i}") if i in self._nat else host
+        self._cable(outer, "eth0", self._switch, f"p{i}")
+        run("ip", "-n", outer, "addr", "add", f"{self.ip(i)}/24", "dev", "eth0")
+        if outer != host:
+            self._cable(host, "eth0", outer, "lan0")
+            run("ip", "-n", host, "addr", "add", "192.168.7.2/24", "dev", "eth0")
+            run("ip", "-n", outer, "addr", "add", "192.168.7.1/24", "dev", "lan0")
+            run("ip", "-n", host, "route", "add", "default", "via", "192.168.7.1")
+            run("ip", "netns", "exec", outer, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+            masquerade = ["-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE"]
+            run("ip", "netns", "exec", outer, "iptables", *masquerade)
+        if self._slow:
+            run("ip", "netns", "exec", outer, sys.executable, Path(__file__).with_name("slow_wire.py"), "eth0")
+            self._cable(self._switch, f"w{i}", self._switch, f"s{i}")
+            run("ip", "-n", self._switch, "link", "set", "dev", f"s{i}", "master", "br0")
+            self.slow(i)
+        else:
+            run("ip", "-n", self._switch, "link", "set", "dev", f"p{i}", "master", "br0")
+
+    def _cable(self, one: str, name: str, other: str, other_name: str) -> None:
+        run("ip", "-n", one, "link", "add", name, "type", "veth", "peer", "name", other_name, "netns", other)
+        run("ip", "-n", one, "link", "set", "dev", name, "up")
+        run("ip", "-n", other, "link", "set", "dev", other_name, "up")
+
+
+# -- shares of a core --------------------------------------------------------------------------------------------------
+
+
+@cache
+def why_no_quota() -> str:
+    """Why no process can be given a share of a core here; "" if one can."""
+    try:
+        Quota(0.5).close()
+    except OSError as error:
+        return f"no CPU quota: {error}"
+    return ""
+
+
+class Quota:
+    """A cgroup whose processes get so many cores together, at most; by hand, version 1 or 2."""
+
+    PERIOD = 100_000  # microseconds
+
+    def __init__(self, cores: float) -> None:
+        if sys.platform != "linux" or os.geteuid() != 0:
+            raise OSError("cgroups need Linux and root")
+        first = CGROUP / "cpu"
+        root = first if (first / "cpu.cfs_quota_us").exists() or (first / "cgroup.procs").exists() else CGROUP
+        if root == CGROUP and "cpu" not in (root / "cgroup.subtree_control").read_text().split():
+            (root / "cgroup.subtree_control").write_text("+cpu")
+        self.folder, self._root = root / f"ekd{os.getpid()}n{next(_numbers)}", root
+        self.folder.mkdir()
+        try:
+            self.limit(cores)
+        except OSError:
+            self.close()
+            raise
+
+    def limit(self, cores: float) -> None:
+        """From now on it is so many cores."""
+        quota = int(cores * self.PERIOD)
+        if self._root == CGROUP:
+            (self.folder / "cpu.max").write_text(f"{quota} {self.PERIOD}")
+        else:
+            (self.folder / "cpu.cfs_period_us").write_text(str(self.PERIOD))
+            (self.folder / "cpu.cfs_quota_us").write_text(str(quota))
+
+    @property
+    def inside(self) -> list[str]:
+        """The command that runs another one in it."""
+        return ["sh", "-c", f'echo $$ > {self.folder}/cgroup.procs && exec "$@"', "sh"]
+
+    def close(self) -> None:
+        """Take it away; what runs in it still goes on without a limit."""
+        for _ in range(50):
+            try:
+                for pid in (self.folder / "cgroup.procs").read_text().split():
+                    (self._root / "cgroup.procs").write_text(pid)
+                self.folder.rmdir()
+            except OSError:
+                time.sleep(0.1)  # a process that has just ended is still there for a moment
+            else:
+                return
+        raise OSError(f"cannot remove {self.folder}")

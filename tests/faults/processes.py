@@ -1,0 +1,296 @@
+"""Real ``edgekd peer`` processes for the tests of faults and the benchmarks of them: every line with its time."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEADLINE = 120.0  # seconds: far more than any of this takes
+DOWN_WITHIN = 5.0  # seconds after which a neighbour that has gone counts as down
+EXCHANGES_WITHIN = 5.0  # seconds from a first Hello, or a healed network, to predictions
+STOPS_WITHIN = 5.0  # seconds from SIGTERM to exit code 0
+SLACK = 3.0  # seconds on top of a claim: other work may hold the cores
+
+# As small as a peer gets: some 20 steps/s on a core.
+SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
+SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a process said, and when."""
+
+    at: float  # seconds, of the monotonic clock
+    text: str
+
+
+class Process:
+    """One process, mostly ``edgekd ...``.
+
+    Args:
+        arguments: of ``edgekd``, or of `program`.
+        folder: in which it runs.
+        inside: a command that runs another one, such as ``ip netns exec NAME``.
+        program: instead of ``python -m edgekd``.
+        environment: added to this process's own.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[object],
+        folder: Path,
+        *,
+        inside: Sequence[str] = (),
+        program: Sequence[str] = (sys.executable, "-m", "edgekd"),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._child = subprocess.Popen(
+            [*inside, *program, *map(str, arguments)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # a group of its own, to be killed whole
+        )
+        self.started = time.monotonic()
+        self.out: list[Line] = []
+        self.err: list[Line] = []
+        self._news = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._child.stdout, self.out), daemon=True),
+            threading.Thread(target=self._read, args=(self._child.stderr, self.err), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Any, lines: list[Line]) -> None:
+        with stream:
+            for text in stream:
+                with self._news:
+                    lines.append(Line(time.monotonic(), text.rstrip("\n")))
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    # -- what it has said --------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    @property
+    def said(self) -> str:
+        """All of its stderr."""
+        return "\n".join(line.text for line in list(self.err))
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it has said with --json, each with its time as "at"."""
+        return [{"at": line.at, **json.loads(line.text)} for line in list(self.out) if line.text.startswith("{")]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """Its last progress."""
+        for line in reversed(list(self.out)):
+            if '"progress"' in line.text:
+                return {"at": line.at, **json.loads(line.text)}
+        return {}
+
+    def says(self, text: str, *, after: float = 0.0) -> float | None:
+        """When it first said `text` on stderr, not before `after`; None: it has not."""
+        return next((line.at for line in list(self.err) if line.at >= after and text in line.text), None)
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def until(self, holds: Callable[["Process"], Any], seconds: float = DEADLINE) -> Any:
+        """Wait until `holds(process)` is true, asked again after every line; what it returned."""
+        with self._news:
+            found = self._news.wait_for(lambda: holds(self) or not self.alive, seconds)
+        assert found, f"nothing of the kind within {seconds:.1f} s; last: {self.last}; stderr:\n{self.said}"
+        result = holds(self)
+        assert result, f"ended before with code {self._child.poll()}; stderr:\n{self.said}"
+        return result
+
+    def until_step(self, step: int, seconds: float = DEADLINE) -> None:
+        self.until(lambda p: p.last.get("step", -1) >= step, seconds)
+
+    def until_says(self, text: str, *, after: float = 0.0, seconds: float = DEADLINE) -> float:
+        """When it said `text` on stderr, not before `after`."""
+        return float(self.until(lambda p: p.says(text, after=after), seconds))
+
+    def until_exchanging(self, up: int = 1, *, after: float = 0.0, seconds: float = DEADLINE) -> float:
+        """When, after `after`, it first told of a lesson with `up` neighbours there."""
+
+        def found(process: "Process") -> float | None:
+            for line in reversed(list(process.out)):
+                if line.at < after:
+                    return None
+                if '"progress"' in line.text:
+                    event = json.loads(line.text)
+                    if event["up"] >= up and event["age"] is not None:
+                        return line.at
+            return None
+
+        return float(self.until(found, seconds))
+
+    def wait(self, timeout: float = DEADLINE) -> int:
+        """Its exit code."""
+        code = self._child.wait(timeout)
+        for reader in self._readers:
+            reader.join(timeout)
+        return code
+
+    # -- signals -----------------------------------------------------------------------------------------------------
+
+    def send_signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def terminate(self) -> float:
+        """SIGTERM, and its end with exit code 0; the seconds between them."""
+        began = time.monotonic()
+        self.send_signal(signal.SIGTERM)
+        code = self.wait()
+        assert code == 0, self.said
+        return time.monotonic() - began
+
+    def kill9(self) -> float:
+        """Kill it without a word; when that was."""
+        self.send_signal(signal.SIGCONT)
+        self.send_signal(signal.SIGKILL)
+        at = time.monotonic()
+        assert self.wait() == -signal.SIGKILL
+        return at
+
+    def close(self) -> None:
+        """Whatever is left of it, its children too."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self.wait()
+
+    # -- what the kernel knows of it ---------------------------------------------------------------------------------
+
+    def memory(self) -> int:
+        """Its resident memory that no file backs, in bytes."""
+        return self._status("RssAnon") * 1024
+
+    def data_size(self) -> int:
+        """What RLIMIT_DATA limits, in bytes."""
+        return self._status("VmData") * 1024
+
+    def files(self) -> int:
+        """How many files it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _status(self, name: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+        raise KeyError(name)
+
+
+# -- peers -------------------------------------------------------------------------------------------------------------
+
+
+def peer(id: int, out: Path, *more: object, listen: str | None, peers: Sequence[str] = ()) -> list[object]:
+    """The arguments of a small peer; of a flag that is in `more` too, the last wins."""
+    where = ["--listen", listen] if listen else []
+    where += ["--peers", ",".join(peers)] if peers else []
+    return ["peer", "--id", id, *where, "--out", out / f"peer-{id}", "--json", *SMALL, *more]
+
+
+def summary(out: Path, id: int) -> dict[str, Any]:
+    """What a peer wrote at its end."""
+    (only,) = json.loads((out / f"peer-{id}" / "summary.json").read_text())["peers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def metrics(out: Path, id: int) -> list[dict[str, Any]]:
+    """What a peer has noted of its steps."""
+    lines = (out / f"peer-{id}" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def status(address: str, *, inside: Sequence[str] = ()) -> dict[str, Any]:
+    """``edgekd status ADDRESS --json``: a peer as it sees itself; in a namespace, by a process there."""
+    command = [*inside, sys.executable, "-m", "edgekd", "status", address, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.stdout, done.stderr
+    (only,) = json.loads(done.stdout)
+    assert isinstance(only, dict)
+    return only
+
+
+async def _ask(address: str) -> Any:
+    from peer.asking import ask_status
+    from peer.grpc_transport import GrpcTransport
+
+    transport = GrpcTransport(64 * 1024)
+    try:
+        return await ask_status(transport, address, timeout=3.0)
+    finally:
+        await transport.close()
+
+
+def until_status(address: str, holds: Callable[[Any], bool], seconds: float = DEADLINE) -> Any:
+    """Ask the peer at `address` again and again how it is, until `holds(status)`."""
+    deadline, last = time.monotonic() + seconds, None
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            last = asyncio.run(_ask(address))
+            if holds(last):
+                return last
+        time.sleep(0.05)
+    raise AssertionError(f"nothing of the kind within {seconds:.1f} s; the last status: {last}")
+
+
+def neighbour(status: Any, id: int) -> Any:
+    """A neighbour in a status; None: it is not there."""
+    return next((each for each in status.neighbours if each.id == id), None)
+
+
+# -- ports -------------------------------------------------------------------------------------------------------------
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of 127.0.0.1 that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    numbers = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return numbers
+
+
+def addresses(count: int) -> list[str]:
+    """ "127.0.0.1:PORT" with free ports."""
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
+
+
+def is_free(address: str) -> bool:
+    """Whether a new listener can have an address of this box."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,28 @@
+"""``edgekd`` whose N-th training step fails as if the memory were full, in the words of some device.
+
+python short_of_memory.py WORDS N ARGUMENTS...
+"""
+
+import sys
+
+import torch
+
+from edgekd.learner import Learner
+
+words, at, *arguments = sys.argv[1:]
+learn = Learner.learn
+
+
+def fails(self: Learner, lesson: object) -> object:
+    if self.step + 1 == int(at):
+        kind = torch.cuda.OutOfMemoryError if words.startswith("CUDA out of memory") else RuntimeError
+        raise MemoryError if words == "MemoryError" else kind(words)
+    return learn(self, lesson)  # type: ignore[arg-type]
+
+
+Learner.learn = fails  # type: ignore[assignment,method-assign]
+
+if __name__ == "__main__":
+    from edgekd.cli import main
+
+    main(arguments)
