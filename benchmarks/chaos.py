@@ -3,8 +3,8 @@
     python benchmarks/chaos.py [--seconds 600] [--seed 0] [--peers 5] [--no-calm]
 
 Faults: kill -9, SIGTERM, SIGSTOP for a while; where network namespaces can be had (Linux, root) also a pulled cable,
-two peers that do not hear each other, and a power cut. Who was ended is started again with --resume. At most half of the
-peers have a fault at one time. Then, for the same number of steps, the same group without faults.
+two peers that do not hear each other, and a power cut. Who was ended is started again with --resume. At most half of
+the peers have a fault at one time. Then, for the same number of steps, the same group without faults.
 
 Exits with 1 unless: at the end all exchange with all; no process ended by itself; after each restart the peer goes on
 at most a checkpoint's period behind; every SIGTERM was followed by exit code 0; the mean accuracy is at most 0.03 under
