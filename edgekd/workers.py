@@ -24,8 +24,11 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         # Not the pool's own list: an interrupt may have come before it had noted the one that was just started.
-        for child in multiprocessing.active_children():
-            child.terminate()
+        children = multiprocessing.active_children()
+        for child in children:
+            child.kill()
+        for child in children:
+            multiprocessing.connection.wait([child.sentinel])
         raise
     pool.shutdown()
 

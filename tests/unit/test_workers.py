@@ -34,10 +34,11 @@ def test_interrupt_just_after_a_job_was_given_out_ends_its_worker_at_once() -> N
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         _interrupted()
-    for child in multiprocessing.active_children():
-        child.join(60)
-    assert multiprocessing.active_children() == []
-    assert time.monotonic() - began < 200
+    # Ended by now. The pool's own thread waits for its processes too, and between the call by which it learns of an end and
+    # the note it makes of that, a process that has ended still counts as active here.
+    while multiprocessing.active_children():
+        assert time.monotonic() - began < 60
+        time.sleep(0.01)
 
 
 def _interrupted() -> None:
