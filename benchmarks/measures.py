@@ -1,28 +1,29 @@
-"""What each measure costs: forward and backward, as a ratio to torch's own kl_div (log_softmax included in both).
+"""What each measure costs: forward and backward, as a ratio to KL's.
 
     python benchmarks/measures.py
+    python benchmarks/measures.py --out experiments/results/cifar10    # cost.csv, for `edgekd report`
 
-One thread, float32, all measures interleaved in one run, medians. Target: each at most 1.3 at [256, 397], and of the
-divergences TD the cheapest.
+One thread, float32, all measures interleaved in one run; of each block of passes the median. torch's own kl_div
+(log_softmax included) stands beside them. Target: each at most 1.3 of that at [256, 397], and of the divergences TD the
+cheapest.
 """
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgekd.lab.cost import Ratios, write_ratios
 from edgekd.measures import MEASURES, dissimilarity
 
-SHAPES = ((256, 10), (256, 397))
-ROUNDS = 500
-
-
-def backward(loss: Callable[[Tensor], Tensor], logits: Tensor) -> None:
-    torch.autograd.backward(loss(logits.detach().requires_grad_()))
+SHAPES = ((256, 10), (256, 397))  # [batch, classes]: of CIFAR-10, of SUN397
+BLOCKS, PASSES = 20, 50
 
 
 def kl_div(z: Tensor, *, q: Tensor) -> Tensor:
@@ -33,30 +34,54 @@ def ours(z: Tensor, *, q: Tensor, measure: str) -> Tensor:
     return dissimilarity(measure, q, z).mean()
 
 
-def medians(shape: tuple[int, int]) -> dict[str, float]:
-    """Seconds a forward and backward pass."""
-    logits = 3 * torch.randn(shape)
-    q = F.softmax(3 * torch.randn(shape), dim=-1)
+def seconds(loss: Callable[[Tensor], Tensor], logits: Tensor) -> float:
+    z = logits.detach().requires_grad_()
+    began = time.perf_counter()
+    torch.autograd.backward(loss(z))
+    return time.perf_counter() - began
+
+
+def blocks(shape: tuple[int, int]) -> list[dict[str, float]]:
+    """Median seconds of a pass, by measure, of each block."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(shape, generator=generator)
+    q = F.softmax(3 * torch.randn(shape, generator=generator), dim=-1)
     losses = {"torch kl_div": partial(kl_div, q=q)} | {m: partial(ours, q=q, measure=m) for m in MEASURES}
-    seconds: dict[str, list[float]] = {name: [] for name in losses}
-    for _ in range(ROUNDS):
-        for name, loss in losses.items():
-            start = time.perf_counter()
-            backward(loss, logits)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    for loss in losses.values():  # the first pass of each is slow
+        seconds(loss, logits)
+    found = []
+    for _ in range(BLOCKS):
+        times: dict[str, list[float]] = {name: [] for name in losses}
+        for _ in range(PASSES):
+            for name, loss in losses.items():
+                times[name].append(seconds(loss, logits))
+        found.append({name: statistics.median(each) for name, each in times.items()})
+    return found
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write cost.csv into DIR")
+    out = parser.parse_args().out
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     # As after any training step: malloc, having seen a large block freed, keeps small ones rather than give each back.
     torch.empty(2**22)
-    results = [medians(shape) for shape in SHAPES]
-    print(f"{'measure':14}" + "".join(f"{list(shape)!s:>24}" for shape in SHAPES))
-    for name in results[0]:
-        cells = (f"{r[name] * 1e6:10.0f} us{r[name] / r['torch kl_div']:9.2f} x" for r in results)
+    results = {str(list(shape)): blocks(shape) for shape in SHAPES}
+    names = list(next(iter(results.values()))[0])
+    ratios: Ratios = {
+        shape: {name: [block[name] / block["kl"] for block in found] for name in names}
+        for shape, found in results.items()
+    }
+    print(f"{'measure':14}" + "".join(f"{shape:>24}" for shape in results))
+    for name in names:
+        microseconds = (statistics.median(block[name] for block in found) * 1e6 for found in results.values())
+        cells = (
+            f"{us:10.0f} us{statistics.median(ratios[shape][name]):9.2f} x"
+            for us, shape in zip(microseconds, results, strict=True)
+        )
         print(f"{name:14}" + "".join(f"{cell:>24}" for cell in cells))
+    if out:
+        write_ratios(out, ratios)
 
 
 if __name__ == "__main__":

@@ -9,24 +9,28 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edgekd.lab.cells import Baselines, Pairs, Value, data_name, scatter_of
+from edgekd.lab.cells import Value, data_name
+from edgekd.lab.contrasts import Pairs, scatter_of
 from edgekd.lab.panels import Family
 from edgekd.lab.records import Outcome
+from edgekd.lab.results import Baselines
 from edgekd.lab.stats import (
+    ACCURACY,
     NOT_SUPPORTED,
     SUPPORTED,
     UNDECIDED,
     Claim,
     Comparison,
+    Unit,
     block_means,
     compare,
-    holm,
     judge,
 )
 from edgekd.splits import skew
 
 _RANK = {NOT_SUPPORTED: 0, UNDECIDED: 1, SUPPORTED: 2}
 ALPHAS = (0.2, 0.5, 0.8)  # the paper's, without 0 and 1
+COMBINES = ("sum", "average")  # the paper's
 OTHERS = ("js", "td", "sed")  # the paper's new measures
 PAPER = ("ce", "kl", *OTHERS)
 
@@ -42,7 +46,6 @@ class Part:
     missing: str = ""  # the cells that there would have to be, where there are not
     kinds: int = 1  # how many differences of each seed are averaged
     verdict: str = UNDECIDED
-    p_holm: float = 1.0  # two-sided, adjusted among the finding's parts that decide, or among those that do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Finding:
     id: str
     claim: str
     parts: tuple[Part, ...]
-    unit: str = "accuracy"
+    unit: Unit = ACCURACY
     noise: float = math.nan  # standard error of a difference of two unpaired cells' means, each of n seeds; same unit
     remark: str = ""
 
@@ -76,7 +79,7 @@ class Finding:
 class Study:
     """What findings are drawn from."""
 
-    cifar: tuple[Outcome, ...]  # of figure 2, of all data sets that are not SUN scenes
+    main: tuple[Outcome, ...]  # of figure 2, of one data set: of those that are not SUN scenes the one with most cells
     sun: tuple[Outcome, ...]  # of figure 2, of SUN scenes
     sun_heads: tuple[Outcome, ...]  # of SUN scenes, all with several heads
     baselines: Baselines
@@ -86,8 +89,9 @@ def make_study(main: Iterable[Family], grid: Iterable[Outcome], baselines: Basel
     """Sort out the cells: of the families that findings are drawn from, and of the whole grid."""
     main = list(main)
     suns = {family.data for family in main if family.sun}
+    first = next((family.cells for family in main if not family.sun), ())
     return Study(
-        cifar=tuple(o for family in main if not family.sun for o in family.cells),
+        main=first,
         sun=tuple(o for family in main if family.sun for o in family.cells),
         sun_heads=tuple(o for o in grid if data_name(o.cell.config) in suns and o.cell.config.model.heads > 1),
         baselines=baselines,
@@ -120,17 +124,15 @@ def part(name: str, claim: Claim, pairs: Pairs, missing: str = "", decides: bool
     """One comparison, of the means by seed; `missing` says which cells it needs."""
     by_seed, kinds = block_means(pairs)
     found = compare([by_seed[seed] for seed in sorted(by_seed)])
-    return Part(name, claim, found, decides, missing if found.n < 2 else "", kinds)
+    return Part(
+        name, claim, found, decides, f"{missing}, of two seeds at least" if missing and found.n < 2 else "", kinds
+    )
 
 
-def judged(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """With verdicts and adjusted p values."""
-    done: dict[str, Part] = {}
-    for decides in (True, False):
-        group = [p for p in parts if p.decides is decides]
-        for one, p in zip(group, holm([one.found.p for one in group]), strict=True):
-            done[one.name] = replace(one, verdict=judge(one.claim, one.found, len(group)), p_holm=p)
-    return tuple(done[one.name] for one in parts)
+def judged(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
+    """With verdicts; those that decide together, and those that do not, count as one family each."""
+    size = {decides: sum(p.decides is decides for p in parts) for decides in (True, False)}
+    return tuple(replace(p, verdict=judge(p.claim, p.found, unit.margin, size[p.decides])) for p in parts)
 
 
 def weakest_first(parts: Iterable[Part]) -> list[Part]:
@@ -145,9 +147,9 @@ def make_finding(
     cells: Iterable[Outcome],
     value: Value,
     *,
-    unit: str = "accuracy",
+    unit: Unit = ACCURACY,
     remark: str = "",
 ) -> Finding:
     """A finding, with the noise of the cells that it speaks of."""
-    finding = Finding(id, claim, judged(parts), unit, remark=remark)
+    finding = Finding(id, claim, judged(parts, unit), unit, remark=remark)
     return replace(finding, noise=scatter_of(cells, value).error(finding.deciding.found.n))

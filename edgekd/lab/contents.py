@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.lab import prose
-from edgekd.lab.cells import AXES, Results, seed_of, settings
+from edgekd.lab.cells import AXES, seed_of, settings
 from edgekd.lab.claims import Finding
 from edgekd.lab.cost import Ratios
 from edgekd.lab.document import Block, Grid, Heading, Picture, Text
@@ -21,6 +21,7 @@ from edgekd.lab.layout import (
     scale_grid,
 )
 from edgekd.lab.panels import Family, Panel
+from edgekd.lab.results import Results
 from edgekd.lab.tables import Row, Table
 
 
@@ -107,7 +108,7 @@ def _gap(tables: Sequence[Table]) -> list[Block]:
 
 
 def _cost(ratios: Ratios) -> list[Block]:
-    return [Heading(2, "What each measure costs"), Text((prose.COST,)), cost_grid(ratios)]
+    return [Heading(2, "What each measure costs"), Text((prose.COST,)), cost_grid(ratios)] if ratios else []
 
 
 def _finding(finding: Finding) -> list[Block]:

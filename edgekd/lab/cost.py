@@ -1,62 +1,55 @@
-"""What each measure costs: forward and backward, timed in this process as a multiple of KL's."""
+"""What each measure costs, as ``benchmarks/measures.py`` writes it beside a sweep's results: ``cost.csv``."""
 
-import statistics
-import time
-from collections import defaultdict
+import csv
+import io
 from collections.abc import Sequence
+from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from edgekd.atomic import write_atomically
+from edgekd.errors import ConfigError
 
-from edgekd.measures import dissimilarity
-
-TIMED = ("ce", "kl", "js", "td", "sed")
-SHAPES = ((256, 10), (256, 397))  # [batch, classes]: of CIFAR-10, of SUN397
-
-Ratios = dict[str, dict[str, Sequence[float]]]  # by shape, then measure: a number for each block
+Ratios = dict[str, dict[str, Sequence[float]]]  # by shape, then measure: its time in KL's, a number for each block
+_COLUMNS = ["shape", "measure", "block", "ratio"]
 
 
-def measure_ratios(blocks: int = 10, passes: int = 25) -> Ratios:
-    """Time all measures, one after another in turn, on one thread, float32.
+def write_ratios(folder: Path, ratios: Ratios) -> None:
+    """Write ``cost.csv`` into a folder.
 
-    Args:
-        blocks: how many independent numbers each measure gets.
-        passes: of each measure in a block; their median counts.
-
-    Returns:
-        By shape, such as ``[256, 10]``, and measure: the median time of each block, in KL's of the same block.
+    Raises:
+        OSError: it cannot be written.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    # As after any training step: malloc, having seen a large block freed, keeps small ones rather than give each back.
-    torch.empty(2**22)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for shape, of in ratios.items():
+        for measure, values in of.items():
+            writer.writerows([shape, measure, block, f"{value:.4f}"] for block, value in enumerate(values))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "cost.csv", [text.getvalue().encode()])
+
+
+def read_ratios(folders: Sequence[Path]) -> Ratios:
+    """Of the first folder that holds a ``cost.csv``; nothing if none does.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    path = next((folder / "cost.csv" for folder in folders if (folder / "cost.csv").is_file()), None)
+    if path is None:
+        return {}
+    found: dict[str, dict[str, dict[int, float]]] = {}
     try:
-        return {str(list(shape)): _ratios(shape, blocks, passes) for shape in SHAPES}
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _ratios(shape: tuple[int, int], blocks: int, passes: int) -> dict[str, Sequence[float]]:
-    generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(shape, generator=generator)
-    q = F.softmax(3 * torch.randn(shape, generator=generator), dim=-1)
-    for measure in TIMED:  # the first pass of each is slow
-        _seconds(measure, q, logits)
-    ratios: dict[str, list[float]] = {measure: [] for measure in TIMED}
-    for _ in range(blocks):
-        times: dict[str, list[float]] = defaultdict(list)
-        for _ in range(passes):
-            for measure in TIMED:
-                times[measure].append(_seconds(measure, q, logits))
-        middle = {measure: statistics.median(seconds) for measure, seconds in times.items()}
-        for measure in TIMED:
-            ratios[measure].append(middle[measure] / middle["kl"])
-    return {measure: tuple(values) for measure, values in ratios.items()}
-
-
-def _seconds(measure: str, q: Tensor, logits: Tensor) -> float:
-    z = logits.detach().requires_grad_()
-    began = time.perf_counter()
-    torch.autograd.backward(dissimilarity(measure, q, z).mean())
-    return time.perf_counter() - began
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                found.setdefault(row["shape"], {}).setdefault(row["measure"], {})[int(row["block"])] = float(
+                    row["ratio"]
+                )
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not what benchmarks/measures.py --out writes ({error}); run that anew") from error
+    missing = [m for of in found.values() for m in ("ce", "kl", "js", "td", "sed") if m not in of]
+    if missing or len({frozenset(values) for of in found.values() for values in of.values()}) > 1:
+        raise ConfigError(f"{path} lacks times of some measures or blocks; run benchmarks/measures.py --out anew")
+    return {
+        shape: {measure: tuple(values[block] for block in sorted(values)) for measure, values in of.items()}
+        for shape, of in found.items()
+    }

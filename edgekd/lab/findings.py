@@ -1,11 +1,16 @@
-"""The paper's findings, each a function from a sweep's cells to what they say about it."""
+"""The paper's findings, each a function from a sweep's cells to what they say about it.
+
+A claim about several places (a split, a combination and an alpha each) has to hold in each of them, so each is a part
+that decides. Within a place "distillation" is the mean over the paper's measures.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from edgekd.lab.cells import Pairs, Value, client_std, contrasts, gains, key, mean_accuracy, measure_order, seed_of
+from edgekd.lab.cells import Value, client_std, key, mean_accuracy, measure_order, seed_of
 from edgekd.lab.claims import (
     ALPHAS,
+    COMBINES,
     OTHERS,
     PAPER,
     Finding,
@@ -17,107 +22,73 @@ from edgekd.lab.claims import (
     select,
     weakest_first,
 )
+from edgekd.lab.contrasts import Pairs, contrasts, gains
+from edgekd.lab.cost import Ratios
 from edgekd.lab.records import Outcome
-from edgekd.lab.stats import Claim, compare
+from edgekd.lab.stats import SPREAD, TIME, Claim, compare
 from edgekd.lab.sun_findings import sun_ce_kl_behind, sun_deep_head_overfits
 
 
 def iid_no_gain(study: Study) -> Finding:
     """Finding 1."""
-    cells = select(study.cifar, iid=True, measures=PAPER, alphas=ALPHAS)
+    cells = select(study.main, iid=True, measures=PAPER, alphas=ALPHAS)
     reference = _ce_like(cells)
-    gain = part(
-        "any measure - alone",
-        Claim.NO_MORE,
-        gains(_once(cells), study.baselines),
-        "iid cells at alpha 0.2, 0.5 or 0.8 with their lone baseline",
-    )
+    others = [m for m in dict.fromkeys((*OTHERS, *_measures(cells))) if m != reference]
     alike = [
-        part(f"{m} - {reference}", Claim.ALIKE, _less(cells, m, reference, mean_accuracy), f"iid cells of {m}")
-        for m in dict.fromkeys((*OTHERS, *_measures(cells)))
-        if m != reference
+        part(f"{m} - {reference}, {combine}", Claim.ALIKE, pairs, f"iid cells of {m}, {combine}")
+        for combine in COMBINES
+        for m in others
+        if (pairs := _less(select(cells, combines=[combine]), m, reference, mean_accuracy)) or m in OTHERS
     ]
-    each = [
-        part(f"{m} - alone", Claim.NO_MORE, gains(select(cells, measures=[m]), study.baselines), decides=False)
-        for m in _measures(cells)
-    ]
+    parts = [*_gains_by_place(cells, study, Claim.NO_MORE, "iid"), *alike, *_gains_by_measure(cells, study)]
     claim = "iid: distillation brings no gain in accuracy, and all measures perform like CE"
-    return make_finding("1-iid-no-gain", claim, [gain, *alike, *each], cells, mean_accuracy)
+    return make_finding("1-iid-no-gain", claim, parts, cells, mean_accuracy)
 
 
 def skewed_gain(study: Study) -> Finding:
     """Finding 2."""
-    cells = select(study.cifar, iid=False, measures=PAPER, alphas=ALPHAS)
-    wanted = "skewed cells at alpha {} with their lone baseline"
-
-    def gain(name: str, chosen: Iterable[Outcome], alpha: str, decides: bool) -> Part:
-        return part(name, Claim.MORE, gains(chosen, study.baselines), wanted.format(alpha), decides)
-
-    once = _once(cells)
-    parts = [
-        gain("any measure - alone", once, "0.2, 0.5 or 0.8", True),
-        gain("any measure - alone, alpha 0.5", select(once, alphas=[0.5]), "0.5", True),
-        *(gain(f"any measure - alone, alpha {a}", select(once, alphas=[a]), str(a), False) for a in (0.2, 0.8)),
-        *(
-            gain(f"{m} - alone, alpha 0.5", select(cells, alphas=[0.5], measures=[m]), "0.5", False)
-            for m in _measures(cells)
-        ),
-    ]
+    cells = select(study.main, iid=False, measures=PAPER, alphas=ALPHAS)
+    parts = [*_gains_by_place(cells, study, Claim.MORE, "skewed"), *_gains_by_measure(cells, study)]
     claim = "Skewed: distillation raises the mean accuracy, clearly so at alpha 0.5"
     return make_finding("2-skewed-gain", claim, parts, cells, mean_accuracy)
 
 
 def kl_varies_most(study: Study) -> Finding:
     """Finding 3."""
-    cells = select(study.cifar, iid=False, measures=PAPER, alphas=[0.5], combines=["sum"])
+    cells = select(study.main, iid=False, measures=PAPER, alphas=[0.5], combines=["sum"])
     parts = [
         part(f"kl - {m}", Claim.MORE, _less(cells, "kl", m, client_std), f"skewed cells of kl and {m}, sum, alpha 0.5")
         for m in OTHERS
     ]
     control = part("kl - ce, the control", Claim.MORE, _less(cells, "kl", "ce", client_std), decides=False)
     claim = "Skewed, sum, alpha 0.5: KL has the largest standard deviation over the clients"
-    return make_finding(
-        "3-kl-varies-most",
-        claim,
-        [*weakest_first(parts), control],
-        cells,
-        client_std,
-        unit="standard deviation of accuracy over the clients",
-        remark="CE is a control: it trains as KL does, so KL cannot truly vary more than CE.",
-    )
+    remark = "CE is a control: it trains as KL does, so KL cannot truly vary more than CE."
+    parts = [*weakest_first(parts), control]
+    return make_finding("3-kl-varies-most", claim, parts, cells, client_std, unit=SPREAD, remark=remark)
 
 
 def sed_varies_least(study: Study) -> Finding:
     """Finding 4."""
-    cells = select(study.cifar, iid=False, measures=PAPER, alphas=ALPHAS, combines=["sum"])
-    rivals = ("kl", "js", "td")
-    wanted = "skewed cells of sed and {}, sum, alpha 0.2, 0.5 or 0.8"
-    parts = [part(f"{m} - sed", Claim.MORE, _less(cells, m, "sed", client_std), wanted.format(m)) for m in rivals]
-    each = [
+    cells = select(study.main, iid=False, measures=PAPER, alphas=ALPHAS, combines=["sum"])
+    parts = [
         part(
             f"{m} - sed, alpha {a}",
             Claim.MORE,
             _less(select(cells, alphas=[a]), m, "sed", client_std),
-            decides=False,
+            f"skewed cells of sed and {m}, sum, alpha {a}",
         )
         for a in ALPHAS
-        for m in rivals
+        for m in ("kl", "js", "td")
     ]
     claim = "Skewed, sum, from alpha 0.2: SED has the smallest standard deviation over the clients"
-    return make_finding(
-        "4-sed-varies-least",
-        claim,
-        [*weakest_first(parts), *each],
-        cells,
-        client_std,
-        unit="standard deviation of accuracy over the clients",
-        remark="JS and SED nearly agree (SED = exp(JS) - 1), so a gap between these two is not to be expected.",
-    )
+    remark = "JS and SED nearly agree (SED = exp(JS) - 1), so a gap between these two is not to be expected."
+    parts = weakest_first(parts)
+    return make_finding("4-sed-varies-least", claim, parts, cells, client_std, unit=SPREAD, remark=remark)
 
 
 def average_like_sum(study: Study) -> Finding:
     """Finding 5."""
-    cells = select(study.cifar, measures=PAPER, alphas=ALPHAS, combines=["sum", "average"])
+    cells = select(study.main, measures=PAPER, alphas=ALPHAS, combines=COMBINES)
 
     def less(chosen: Iterable[Outcome]) -> Pairs:
         return contrasts(chosen, "combine", mean_accuracy, lambda v: v["average"] - v["sum"])
@@ -125,8 +96,14 @@ def average_like_sum(study: Study) -> Finding:
     once = _once(cells)
     splits = [("iid", True), ("skewed", False)]
     parts = [
-        part(f"average - sum, {name}", Claim.ALIKE, less(select(once, iid=iid)), f"{name} cells, sum and average")
+        part(
+            f"average - sum, {name}, alpha {a}",
+            Claim.ALIKE,
+            less(select(once, iid=iid, alphas=[a])),
+            f"{name} cells, sum and average, alpha {a}",
+        )
         for name, iid in splits
+        for a in ALPHAS
     ]
     each = [
         part(f"{m}, {name}", Claim.ALIKE, less(select(cells, iid=iid, measures=[m])), decides=False)
@@ -141,33 +118,31 @@ def average_like_sum(study: Study) -> Finding:
     return make_finding("5-average-like-sum", claim, [*parts, *each], cells, mean_accuracy, remark=remark)
 
 
-def td_cheapest(ratios: dict[str, dict[str, Sequence[float]]]) -> Finding:
+def td_cheapest(ratios: Ratios) -> Finding:
     """Finding 6.
 
     Args:
         ratios: by shape, then measure: its time, forward and backward, as a multiple of KL's, in independent blocks.
     """
-    parts = [
-        Part(f"{m} - td at {shape}", Claim.MORE, compare([a - b for a, b in zip(of[m], of["td"], strict=True)]))
-        for shape, of in ratios.items()
-        for m in ("kl", "js", "sed")
-    ]
-    parts += [
-        Part(
-            f"ce - td at {shape}", Claim.MORE, compare([a - b for a, b in zip(of["ce"], of["td"], strict=True)]), False
-        )
-        for shape, of in ratios.items()
-    ]
+
+    def dearer(m: str, shape: str, decides: bool) -> Part:
+        of = ratios[shape]
+        differences = [a - b for a, b in zip(of[m], of["td"], strict=True)]
+        return Part(f"{m} - td at {shape}", Claim.MORE, compare(differences), decides)
+
+    parts = weakest_first(dearer(m, shape, True) for shape in ratios for m in ("kl", "js", "sed"))
+    if not parts:
+        wanted = "the measures' times, which `python benchmarks/measures.py --out DIR` writes beside a sweep's results"
+        parts = [Part("others - td", Claim.MORE, compare([]), missing=wanted)]
+    parts += [dearer("ce", shape, False) for shape in ratios]
     claim = "TD is the cheapest of KL, JS, TD and SED"
-    remark = "Timed as this report was made; n counts blocks of interleaved passes. CE does less still: no divergence."
-    decided = weakest_first([p for p in parts if p.decides]) + [p for p in parts if not p.decides]
-    finding = Finding("6-td-cheapest", claim, judged(decided), unit="time of KL, forward and backward", remark=remark)
-    return finding
+    remark = "Here n counts blocks of interleaved passes. CE does less still: no divergence."
+    return Finding("6-td-cheapest", claim, judged(parts, TIME), unit=TIME, remark=remark)
 
 
 def ce_like_kl(study: Study) -> Finding:
     """The control: what rounding alone does."""
-    groups = {"": study.cifar, ", SUN scenes": study.sun} if study.cifar else {", SUN scenes": study.sun}
+    groups = {"": study.main, ", SUN scenes": study.sun} if study.main else {", SUN scenes": study.sun}
     both = {name: select(cells, measures=PAPER) for name, cells in groups.items()}
     pairs = {name: _less(cells, "ce", "kl", mean_accuracy) for name, cells in both.items()}
     present = [name for name in both if any(pairs[name].values())] or list(groups)[:1]
@@ -194,9 +169,38 @@ SWEPT: tuple[Callable[[Study], Finding], ...] = (  # those that a sweep's cells 
 )
 
 
-def all_findings(study: Study, ratios: dict[str, dict[str, Sequence[float]]]) -> list[Finding]:
+def all_findings(study: Study, ratios: Ratios) -> list[Finding]:
     """In the paper's order."""
     return sorted([*(make(study) for make in SWEPT), td_cheapest(ratios)], key=lambda finding: finding.id)
+
+
+def _gains_by_place(cells: Sequence[Outcome], study: Study, claim: Claim, split: str) -> list[Part]:
+    """What distillation gains over the same clients alone, in each combination at each alpha."""
+    once = _once(cells)
+    return [
+        part(
+            f"distillation - alone, {combine}, alpha {a}",
+            claim,
+            gains(select(once, combines=[combine], alphas=[a]), study.baselines),
+            f"{split} cells, {combine}, alpha {a}, with their lone baseline",
+        )
+        for a in (0.5, 0.2, 0.8)
+        for combine in COMBINES
+    ]
+
+
+def _gains_by_measure(cells: Sequence[Outcome], study: Study) -> list[Part]:
+    """The same for each measure at alpha 0.5, to be read only."""
+    return [
+        part(
+            f"{m} - alone, {combine}, alpha 0.5",
+            Claim.MORE,
+            gains(select(cells, measures=[m], combines=[combine], alphas=[0.5]), study.baselines),
+            decides=False,
+        )
+        for combine in COMBINES
+        for m in _measures(cells)
+    ]
 
 
 def _measures(cells: Iterable[Outcome]) -> list[str]:

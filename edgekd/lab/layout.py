@@ -7,8 +7,9 @@ from edgekd.lab.claims import Finding, Part
 from edgekd.lab.cost import Ratios
 from edgekd.lab.document import Block, Grid, Text
 from edgekd.lab.panels import Point
-from edgekd.lab.stats import MARGIN, SUPPORTED, Claim, Comparison, compare
+from edgekd.lab.stats import UNDECIDED, Claim, Comparison, compare
 from edgekd.lab.tables import Row, Table
+from edgekd.measures import MEASURES
 
 
 def interval_text(effect: float | None, low: float | None, high: float | None) -> str:
@@ -55,7 +56,10 @@ def findings_grid(findings: Iterable[Finding]) -> Grid:
 def finding_blocks(finding: Finding) -> list[Block]:
     """What stands behind a finding."""
     decided = [p for p in finding.parts if p.decides]
-    lines = [f"Verdict: **{finding.verdict}**. Unit: {finding.unit}.", *remarks(finding)]
+    lines = [
+        f"Verdict: **{finding.verdict}**. Unit: {finding.unit.name}, of which {finding.unit.margin:g} counts.",
+        *remarks(finding),
+    ]
     blocks: list[Block] = [Text((" ".join(lines),)), parts_grid(decided)]
     rest = [p for p in finding.parts if not p.decides and p.found.n]
     return [*blocks, parts_grid(rest, folded="More comparisons, which do not enter the verdict")] if rest else blocks
@@ -65,15 +69,15 @@ def remarks(finding: Finding) -> list[str]:
     """What is to be known of a finding beyond its numbers, in sentences."""
     said = [finding.remark] if finding.remark else []
     deciding = finding.deciding
-    if finding.verdict == SUPPORTED and deciding.claim is Claim.MORE and deciding.found.high < MARGIN:
-        said.append(f"The effect is there, but smaller than {MARGIN}, the size that counts in practice.")
-    said += [f"Missing: {each}, for two seeds at least." for each in finding.missing]
+    if finding.verdict == UNDECIDED and deciding.claim is Claim.MORE and deciding.found.low > 0:
+        said.append(f"The effect is there, but smaller than {finding.unit.margin:g}, the size that counts in practice.")
+    said += [f"Missing: {each}." for each in finding.missing]
     return said
 
 
 def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
     """A row a comparison."""
-    header = ("Comparison", "Claim", "Difference [95 % interval]", "n", "pairs", "p, adjusted", "Verdict")
+    header = ("Comparison", "Claim", "Difference [95 % interval]", "n", "pairs", "Verdict")
     rows = tuple(
         (
             p.name,
@@ -81,7 +85,6 @@ def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
             found_text(p.found),
             str(p.found.n),
             str(p.kinds),
-            "-" if p.found.n < 2 else "< 0.001" if p.p_holm < 0.001 else number_text(p.p_holm),
             p.verdict,
         )
         for p in parts
@@ -193,12 +196,15 @@ def _std(name: str, of: Point) -> float | None:
 
 
 def cost_grid(ratios: Ratios) -> Grid:
-    """Measures by shape."""
+    """Measures by shape, and torch's own."""
     measures = list(next(iter(ratios.values())))
 
     def cell(values: Sequence[float]) -> str:
         found = compare(values)
         return f"{found.effect:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
-    body = tuple((measure.upper(), *(cell(ratios[shape][measure]) for shape in ratios)) for measure in measures)
+    body = tuple(
+        (measure.upper() if measure in MEASURES else measure, *(cell(ratios[shape][measure]) for shape in ratios))
+        for measure in measures
+    )
     return Grid(("Measure", *(f"at {shape}" for shape in ratios)), body)

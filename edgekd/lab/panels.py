@@ -10,7 +10,6 @@ from edgekd.config import Config
 from edgekd.lab.cells import (
     AXES,
     HEADS,
-    Baselines,
     Key,
     client_std,
     data_name,
@@ -22,6 +21,7 @@ from edgekd.lab.cells import (
     split_label,
 )
 from edgekd.lab.records import Outcome
+from edgekd.lab.results import Baselines
 
 _COMBINATIONS = ("sum", "average", "geometric", "confident", "nway")
 

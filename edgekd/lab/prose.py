@@ -1,6 +1,6 @@
 """The words of a report."""
 
-from edgekd.lab.stats import ALIKE_MARGIN, MARGIN
+from edgekd.lab.stats import ACCURACY, SPREAD, TIME
 
 
 def _paragraph(text: str) -> str:
@@ -24,19 +24,19 @@ HOW_TO_READ = (
     seeds, with its 95 % t interval.
     """),
     _paragraph(f"""
-    A claim that something is larger is **supported** if the whole interval lies on the claimed side, **not
-    supported** if it lies below {MARGIN:+} on that side (so an effect of practical size is excluded), else
-    **undecided**.
-    """),
-    _paragraph(f"""
-    A claim that two things are alike is **supported** if the whole interval lies within ±{ALIKE_MARGIN}, **not
-    supported** if it excludes 0 and reaches beyond that, else **undecided**. A claim that there is no gain looks at
-    the upper side alone.
+    What does not count in practice is a difference of {ACCURACY.margin:g} in accuracy, of {SPREAD.margin:g} in the
+    standard deviation over the clients, and of {TIME.margin:g} in the time of KL: the **margin**.
     """),
     _paragraph("""
-    A claim about several measures is supported if each of its comparisons is, and not supported if one is not; the
-    interval that refutes one of m comparisons is at 1 - 0.05/m. Adjusted p values are Holm's. The effect shown is
-    that of the comparison that decided.
+    A claim that something is larger is **supported** if the whole interval lies above 0 and reaches the margin, **not
+    supported** if it reaches below 0 and not the margin. A claim that two things are alike is **supported** if the
+    whole interval lies within the margin to both sides, **not supported** if it lies wholly beyond. A claim that
+    there is no gain looks at the upper side alone. Else it is **undecided**, which is always between the two.
+    """),
+    _paragraph("""
+    A claim about several measures or places is supported if each of its comparisons is, and not supported if one is
+    not; the interval that refutes one of m comparisons is at 1 - 0.05/m. The effect shown is that of the comparison
+    that decided.
     """),
     _paragraph("""
     **Noise** is what chance alone gives: the standard deviation of one and the same cell's value over independent
@@ -76,15 +76,15 @@ SCALE = _paragraph("""
 """)
 
 GAP = _paragraph("""
-    The share of the gap closed is (together - alone) / (pooled - alone), seed by seed, alone and pooled without
-    balance. The base is the configuration that is nearest to the paper's plain distillation; gains over it are paired
-    by seed. Accuracy is mean ± standard deviation over the clients (standard error over the seeds); brackets hold 95
-    % intervals.
+    The share of the gap closed is the mean of together - alone over the mean of pooled - alone, paired by seed, alone
+    and pooled without balance. The base is the configuration that is nearest to the paper's plain distillation; gains
+    over it are paired by seed. Accuracy is mean ± standard deviation over the clients (standard error over the
+    seeds); brackets hold 95 % intervals.
 """)
 
 COST = _paragraph("""
-    Time of one forward and backward pass as a multiple of KL's, on one thread, in float32, [batch, classes]; timed as
-    this report was made, on the machine that made it, with the 95 % interval over blocks of interleaved passes.
+    Time of one forward and backward pass as a multiple of KL's, on one thread, in float32, [batch, classes], with
+    the 95 % interval over blocks of interleaved passes; from `python benchmarks/measures.py --out DIR`.
 """)
 
 RUN = "All cells together took {hours:.1f} hours of simulation."

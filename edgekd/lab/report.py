@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.atomic import write_atomically
-from edgekd.lab.cells import AXES, Baselines, data_name, mean_accuracy, read_results, scatter_of, seed_of
+from edgekd.lab.cells import AXES, data_name, mean_accuracy, seed_of
 from edgekd.lab.claims import Finding, make_study
 from edgekd.lab.contents import Figure, Material, report_blocks
-from edgekd.lab.cost import Ratios, measure_ratios
+from edgekd.lab.contrasts import scatter_of
+from edgekd.lab.cost import Ratios, read_ratios
 from edgekd.lab.document import to_html, to_markdown
 from edgekd.lab.figures import render
 from edgekd.lab.findings import all_findings, ce_like_kl
 from edgekd.lab.layout import remarks
 from edgekd.lab.panels import Family, families, main_families, panels
 from edgekd.lab.records import Outcome
+from edgekd.lab.results import Baselines, read_results
 from edgekd.lab.tables import (
     COLUMNS,
     Row,
@@ -61,7 +63,7 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
 
 
 def gather(folders: Sequence[Path]) -> Material:
-    """All that the report tells; the measures are timed as it is called.
+    """All that the report tells.
 
     Raises:
         ConfigError: a folder is not there, or holds no results.
@@ -71,7 +73,7 @@ def gather(folders: Sequence[Path]) -> Material:
     found = families(results.grid)
     study = make_study(main_families(found), results.grid, baselines)
     figures = tuple(make_figures(found, baselines))
-    ratios = measure_ratios()
+    ratios = read_ratios(folders)
     return Material(
         results=results,
         findings=tuple(all_findings(study, ratios)),
@@ -171,7 +173,8 @@ def finding_mapping(finding: Finding) -> dict[str, Any]:
         **_numbers(deciding.found.effect, deciding.found.low, deciding.found.high),
         "n": deciding.found.n,
         "effect_of": deciding.name,
-        "unit": finding.unit,
+        "unit": finding.unit.name,
+        "margin": finding.unit.margin,
         "noise": finite(finding.noise),
         "details": " ".join(remarks(finding)),
         "parts": [
@@ -183,7 +186,6 @@ def finding_mapping(finding: Finding) -> dict[str, Any]:
                 **_numbers(part.found.effect, part.found.low, part.found.high),
                 "n": part.found.n,
                 "pairs": part.kinds,
-                "p_holm": part.p_holm if part.found.n > 1 else None,
             }
             for part in finding.parts
         ],

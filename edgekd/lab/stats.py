@@ -6,17 +6,27 @@ what seeds have in common cancels out.
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-MARGIN = 0.01  # accuracy, a fraction: a difference below this is of no practical size
-ALIKE_MARGIN = 0.02  # accuracy: within this two things count as equal
-
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
 Values = Mapping[int, float]  # by seed
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a difference is measured in."""
+
+    name: str
+    margin: float  # > 0; a difference of this size or less does not count in practice
+
+
+ACCURACY = Unit("accuracy", 0.02)  # fractions in [0, 1]
+SPREAD = Unit("standard deviation of accuracy over the clients", 0.01)
+TIME = Unit("time of KL, forward and backward", 0.05)
 
 
 class Claim(Enum):
@@ -54,17 +64,6 @@ class Comparison:
         half = float(t.ppf((1 + level) / 2, self.n - 1)) * self.error
         return self.effect - half, self.effect + half
 
-    @property
-    def p(self) -> float:
-        """Of the two-sided t test that there is no difference."""
-        if self.n < 2:
-            return 1.0
-        if self.error == 0:
-            return 1.0 if self.effect == 0 else 0.0
-        from scipy.stats import t
-
-        return float(2 * t.sf(abs(self.effect) / self.error, self.n - 1))
-
 
 def compare(differences: Sequence[float]) -> Comparison:
     """Mean and standard error of paired differences, one a seed."""
@@ -78,34 +77,42 @@ def paired(first: Values, second: Values) -> Comparison:
     return compare([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
 
 
-def judge(claim: Claim, found: Comparison, together: int = 1) -> str:
+def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Comparison | None:
+    """Mean part over mean whole, paired by seed; None where the mean whole is not above 0.
+
+    Not the mean of the seeds' own ratios, which a seed whose whole is nearly 0 would rule. The error is that of the
+    linearised ratio (Cochran 1977, Sampling Techniques, section 6.4).
+    """
+    whole = statistics.fmean(wholes) if wholes else 0.0
+    if not whole > 0:
+        return None
+    share = statistics.fmean(parts) / whole
+    left = compare([(p - share * w) / whole for p, w in zip(parts, wholes, strict=True)])
+    return Comparison(share, left.error, left.n)
+
+
+def judge(claim: Claim, found: Comparison, margin: float, together: int = 1) -> str:
     """Supported, not supported or undecided.
+
+    Between supported and not supported there is always room for undecided, so that no verdict turns into its opposite
+    by a hair's breadth.
 
     Args:
         claim: what is claimed.
         found: the difference, positive on the claimed side.
+        margin: in the difference's unit, > 0; one of this size or less does not count in practice.
         together: how many such comparisons stand behind one claim. It is supported only if all are, which needs no
             correction; one is enough to refute it, so for that each gets an interval at 1 - 0.05 / `together`.
     """
     low, high = found.interval()
     wide_low, wide_high = found.interval(1 - 0.05 / together)
     if claim is Claim.MORE:
-        supported, refuted = low > 0, wide_high < MARGIN
+        supported, refuted = low > 0 and high >= margin, low <= 0 and wide_high < margin
     elif claim is Claim.ALIKE:
-        supported = low > -ALIKE_MARGIN and high < ALIKE_MARGIN
-        refuted = (wide_low > 0 and high > ALIKE_MARGIN) or (wide_high < 0 and low < -ALIKE_MARGIN)
+        supported, refuted = -margin < low and high < margin, wide_low > margin or wide_high < -margin
     else:
-        supported, refuted = high < ALIKE_MARGIN, wide_low > 0 and high > ALIKE_MARGIN
+        supported, refuted = high < margin, wide_low > margin
     return SUPPORTED if supported else NOT_SUPPORTED if refuted else UNDECIDED
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's adjustment of p values, in the order given."""
-    adjusted, largest = [1.0] * len(values), 0.0
-    for rank, i in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def block_means(values: Mapping[Any, Values]) -> tuple[dict[int, float], int]:
@@ -118,26 +125,23 @@ def block_means(values: Mapping[Any, Values]) -> tuple[dict[int, float], int]:
     Returns:
         The means by seed, and of how many kinds they are.
     """
-    kinds: dict[int, set[Hashable]] = {}
-    for kind, by_seed in values.items():
-        for seed in by_seed:
-            kinds.setdefault(seed, set()).add(kind)
-    blocks = {}
-    for seed in kinds:
-        for other in kinds:
-            common = frozenset(kinds[seed] & kinds[other])
-            blocks[common] = [s for s in sorted(kinds) if common <= kinds[s]]
-    blocks.pop(frozenset(), None)
+    # The seeds of the largest block are those that all its kinds have in common.
+    common: set[frozenset[int]] = set()
+    for by_seed in values.values():
+        seeds = frozenset(by_seed)
+        common |= {seeds, *(seeds & other for other in common)}
+    common.discard(frozenset())
+    blocks = [(seeds, [kind for kind in values if seeds <= values[kind].keys()]) for seeds in common]
     if not blocks:
         return {}, 0
 
-    def size(common: frozenset[Hashable]) -> tuple[bool, int, int]:
-        seeds = len(blocks[common])
-        return seeds >= 2, seeds * len(common), seeds
+    def size(block: tuple[frozenset[int], list[Any]]) -> tuple[bool, int, int, list[int]]:
+        seeds, kinds = block
+        return len(seeds) >= 2, len(seeds) * len(kinds), len(seeds), sorted(seeds, reverse=True)
 
-    best = max(sorted(blocks, key=lambda common: sorted(map(str, common))), key=size)
-    ordered = sorted(best, key=str)
-    return {seed: statistics.fmean(values[kind][seed] for kind in ordered) for seed in blocks[best]}, len(ordered)
+    seeds, kinds = max(blocks, key=size)
+    ordered = sorted(kinds, key=str)  # the sum of floats depends on the order
+    return {seed: statistics.fmean(values[kind][seed] for kind in ordered) for seed in sorted(seeds)}, len(kinds)
 
 
 @dataclass(frozen=True, slots=True)

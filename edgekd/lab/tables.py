@@ -11,9 +11,7 @@ from edgekd.config import Config, from_mapping
 from edgekd.lab.cells import (
     HEADS,
     SCALE,
-    Baselines,
     Key,
-    Results,
     by_kind,
     data_name,
     key,
@@ -26,7 +24,8 @@ from edgekd.lab.cells import (
 from edgekd.lab.claims import Finding
 from edgekd.lab.panels import Panel, Point, families, point, references
 from edgekd.lab.records import GRID, Cell, Outcome
-from edgekd.lab.stats import Comparison, compare, paired
+from edgekd.lab.results import Baselines, Results
+from edgekd.lab.stats import Comparison, paired, ratio
 from edgekd.presets import find_preset
 
 
@@ -51,7 +50,7 @@ class Row:
     gain: float | None = None  # accuracy over the table's first row, paired by seed, and its 95 % interval
     gain_low: float | None = None
     gain_high: float | None = None
-    gap_closed: float | None = None  # share of the way from alone to pooled, by seed, and its 95 % interval
+    gap_closed: float | None = None  # share of the way from alone to pooled, and its 95 % interval
     gap_low: float | None = None
     gap_high: float | None = None
     difference: float | None = None  # of a finding's comparison, in the finding's unit, and its 95 % interval
@@ -201,13 +200,24 @@ def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines) -> Ta
     for group in kinds:
         config = group[0].cell.config
         gain = paired({seed_of(o): mean_accuracy(o) for o in group}, of_base) if group is not base else None
-        shares = compare([share for o in group if (share := baselines.gap_closed(o)) is not None])
+        share = _gap_closed(group, baselines)
         named = {"measure": config.distill.measure, "combine": config.distill.combine, "alpha": config.distill.alpha}
         named |= {"label": _label(config, base[0].cell.config, varied), **_where(config)}
-        named |= {**_interval("gain", gain), **_interval("gap", shares)}
+        named |= {**_interval("gain", gain), **_interval("gap", share)}
         rows.append(_row(point(group), table="gap", panel=title, **named))
     first, rest = rows[0], sorted(rows[1:], key=lambda row: (row.mean or 0, row.label))
     return Table(title, (first, *rest), references(base, baselines))
+
+
+def _gap_closed(group: Sequence[Outcome], baselines: Baselines) -> Comparison | None:
+    """Mean (together - alone) over mean (pooled - alone), of the seeds that have all three."""
+    parts, wholes = [], []
+    for outcome in group:
+        if both := baselines.both(outcome.cell.config):
+            alone, pooled = map(mean_accuracy, both)
+            parts.append(mean_accuracy(outcome) - alone)
+            wholes.append(pooled - alone)
+    return ratio(parts, wholes)
 
 
 def _interval(name: str, found: Comparison | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
-from edgekd.lab.cells import Baselines, Results
 from edgekd.lab.claims import Finding, Study, make_study
 from edgekd.lab.findings import (
     average_like_sum,
@@ -23,6 +22,7 @@ from edgekd.lab.findings import (
 )
 from edgekd.lab.panels import families, main_families
 from edgekd.lab.records import ALONE, GRID, Cell, Outcome
+from edgekd.lab.results import Baselines, Results
 from edgekd.lab.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from edgekd.simulation import lone
 from edgekd.summary import PeerSummary
@@ -99,19 +99,19 @@ def test_no_gain_under_iid_is_supported_where_all_are_as_good_as_alone() -> None
 
 def test_gain_under_iid_refutes_that_there_is_none() -> None:
     finding = iid_no_gain(study_of(configs(IID), lambda config: 0.45))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "any measure - alone")
+    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "distillation - alone, sum, alpha 0.5")
     assert finding.deciding.found.effect == pytest.approx(0.05, abs=0.001)
 
 
 def test_one_measure_that_lags_refutes_that_all_are_alike_and_is_named() -> None:
     study = study_of(configs(IID), lambda config: 0.35 if config.distill.measure == "sed" else 0.4)
     finding = iid_no_gain(study)
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "sed - kl")
+    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "sed - kl, sum")
 
 
 def test_measures_are_held_against_ce_where_it_has_every_cell() -> None:
     finding = iid_no_gain(study_of(configs(IID, ("ce", *MEASURES)), lambda config: 0.4))
-    assert "sed - ce" in [part.name for part in finding.parts]
+    assert "sed - ce, sum" in [part.name for part in finding.parts]
 
 
 def test_gain_that_hangs_on_the_seed_leaves_it_undecided() -> None:
@@ -129,6 +129,19 @@ def test_skewed_gain_is_measured_against_the_same_seed_alone() -> None:
 
 def test_skewed_gain_is_not_supported_where_distillation_brings_nothing() -> None:
     assert skewed_gain(study_of(configs(), lambda config: 0.4)).verdict == NOT_SUPPORTED
+
+
+def test_gain_in_one_combination_that_the_other_lacks_is_not_hidden_in_their_mean() -> None:
+    finding = skewed_gain(study_of(configs(), lambda config: 0.6 if config.distill.combine == "sum" else 0.4))
+    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "distillation - alone, average, alpha 0.5")
+
+
+def test_findings_speak_of_one_data_set_that_with_most_cells() -> None:
+    other = DataConfig(data="folder:/data/sunflowers", gamma=15.0)  # no scenes, for all its name
+    study = study_of([*configs(), *configs(other, seeds=range(3))], lambda c: 0.5 if c.data == SKEWED else 0.3)
+    assert {o.cell.config.data.data for o in study.main} == {"cifar10"}
+    assert study.sun == ()
+    assert skewed_gain(study).verdict == SUPPORTED
 
 
 def test_balance_has_to_be_the_same_alone() -> None:
@@ -166,7 +179,7 @@ def test_sed_as_wide_as_js_is_not_the_narrowest() -> None:
         return 0.02 if config.distill.measure in ("sed", "js") else 0.05
 
     finding = sed_varies_least(study_of(configs(), lambda config: 0.5, spread))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "js - sed")
+    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "js - sed, alpha 0.2")
 
 
 def test_measure_that_was_not_swept_leaves_a_superlative_undecided() -> None:
@@ -185,7 +198,7 @@ def test_average_behind_the_sum_in_one_split_is_named() -> None:
         return 0.4 if config.distill.combine == "average" and not config.data.iid else 0.45
 
     finding = average_like_sum(study_of([*configs(IID), *configs()], accuracy))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "average - sum, skewed")
+    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "average - sum, skewed, alpha 0.2")
     assert finding.deciding.found.effect == pytest.approx(-0.05, abs=0.001)
 
 
@@ -196,6 +209,12 @@ def test_td_is_the_cheapest_only_if_it_is_at_every_size() -> None:
     finding = td_cheapest({"[256, 10]": small, "[256, 397]": large})
     assert finding.verdict == NOT_SUPPORTED
     assert finding.deciding.name.endswith("[256, 397]")
+
+
+def test_measures_that_nobody_timed_leave_it_undecided() -> None:
+    finding = td_cheapest({})
+    assert finding.verdict == UNDECIDED
+    assert "benchmarks/measures.py --out" in finding.missing[0]
 
 
 def sun_grid() -> list[Config]:
@@ -229,12 +248,24 @@ def test_deep_second_head_that_falls_behind_overfits() -> None:
     finding = heads_finding(0.48)
     assert finding.verdict == SUPPORTED
     effects = {part.name: part.found.effect for part in finding.parts}
-    assert effects["first head - second head"] == pytest.approx(0.09, abs=0.001)
-    assert effects["linear second head - deep second head"] == pytest.approx(0.08, abs=0.002)
+    assert effects["first head - second head (512,256)"] == pytest.approx(0.09, abs=0.001)
+    assert effects["linear - 512,256 second head"] == pytest.approx(0.08, abs=0.002)
 
 
 def test_deep_second_head_as_good_as_the_others_does_not() -> None:
     assert heads_finding(0.57).verdict == NOT_SUPPORTED
+
+
+def test_at_alpha_0_the_first_head_learns_nothing_and_is_not_compared() -> None:
+    model = ModelConfig(heads=2, head_layers="512,256")
+    cells = [
+        outcome(GRID, config, 0.5, heads=(0.1 if config.distill.alpha == 0 else 0.52, 0.5))
+        for config in configs(SUN, ("kl",), [0.0, 0.5], ["average"], model=model)
+    ]
+    finding = sun_deep_head_overfits(study_from(cells))
+    (beside,) = [part for part in finding.parts if not part.decides]
+    assert beside.found.effect == pytest.approx(0.02)
+    assert finding.verdict == UNDECIDED  # there is no linear head to hold the deep one against
 
 
 def test_control_shows_what_lies_between_ce_and_kl() -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from edgekd.cli.report import command
 from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig, read_toml
 from edgekd.errors import ConfigError
+from edgekd.lab.cost import write_ratios
 from edgekd.lab.document import Grid, Heading, Text, to_html, to_markdown
 from edgekd.lab.grid import configs
 from edgekd.lab.records import ALONE, GRID, POOLED, Cell, Outcome, append_outcome
@@ -63,7 +64,9 @@ def baselines(folder: Path, data: DataConfig, seeds: Sequence[int], alone: float
 
 def sweep(folder: Path, data: DataConfig, seeds: Sequence[int], gain: float) -> None:
     """A figure 2 of two measures, 0.4 alone."""
-    for measure, alpha, combine, seed in itertools.product(("kl", "sed"), (0.0, 0.5), ("sum", "average"), seeds):
+    for measure, alpha, combine, seed in itertools.product(
+        ("kl", "sed"), (0.0, 0.2, 0.5, 0.8), ("sum", "average"), seeds
+    ):
         config = cell(data, seed, heads=1 if alpha else 2, measure=measure, alpha=alpha, combine=combine)
         write(folder, GRID, config, 0.4 + gain + 0.001 * seed * (measure == "sed"))
     baselines(folder, data, seeds, alone=0.4, pooled=0.6)
@@ -86,6 +89,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]:
         for seed in range(3):
             write(gap, GRID, cell(SKEWED, seed, measure="js", temperature=4.0, **changed), mean + 0.001 * seed)
+    blocks = {"ce": [0.5, 0.52], "kl": [1.0, 1.0], "js": [1.2, 1.21], "td": [0.8, 0.81], "sed": [1.3, 1.31]}
+    write_ratios(cifar, {"[256, 10]": {"torch kl_div": [1.0, 1.01], **blocks}})
     return [cifar, scenes, gap]
 
 
@@ -208,7 +213,7 @@ def test_points_of_figure_2_are_means_over_clients_and_seeds(made: Path) -> None
 
 def test_cells_at_alpha_0_have_other_heads_and_are_in_the_figure_all_the_same(made: Path) -> None:
     alphas = {row["alpha"] for row in table(made, "figure2") if row["measure"] == "kl"}
-    assert alphas == {"0", "0.5"}
+    assert alphas == {"0", "0.2", "0.5", "0.8"}
 
 
 def test_alpha_1_is_the_lone_baseline_in_each_panel(made: Path) -> None:
@@ -272,10 +277,11 @@ def test_ingredients_of_the_projects_own_experiment_are_counted_from_its_first_c
     assert {"temperature 2.0", "balance on", "two_phase True", "kd_warmup 20"} <= labels
 
 
-def untimed(folder: Path) -> list[Any]:
-    """What is in a report, without what was timed as it was made."""
-    rows = [row for name in ("figure2", "baselines", "scale", "gap", "noise") for row in table(folder, name)]
-    return [*rows, *(finding for finding in findings(folder) if not finding["id"].startswith("6"))]
+def test_times_come_from_the_file_that_the_benchmark_wrote(made: Path) -> None:
+    times = {row["measure"]: float(row["time"]) for row in table(made, "cost")}
+    assert times["td"] == pytest.approx(0.805)
+    assert times["torch kl_div"] == pytest.approx(1.005)
+    assert findings(made)[5]["verdict"] == "supported"
 
 
 def test_order_of_rows_and_folders_changes_nothing(results: list[Path], made: Path, tmp_path: Path) -> None:
@@ -286,7 +292,10 @@ def test_order_of_rows_and_folders_changes_nothing(results: list[Path], made: Pa
             random.Random(0).shuffle(rows)
             (tmp_path / folder.name / path.name).write_text("".join([header, *rows]), encoding="utf-8")
     report([tmp_path / folder.name for folder in reversed(results)], tmp_path / "out")
-    assert untimed(tmp_path / "out") == untimed(made)
+    assert findings(tmp_path / "out") == findings(made)
+    assert sorted((tmp_path / "out" / "tables.csv").read_text().splitlines()) == sorted(
+        (made / "tables.csv").read_text().splitlines()
+    )
     for name in ("figure2.svg", "figure2-sun15.svg"):
         assert (tmp_path / "out" / name).read_bytes() == (made / name).read_bytes()
 
@@ -295,9 +304,19 @@ def test_one_cell_is_enough_for_a_report_that_decides_nothing(tmp_path: Path) ->
     write(tmp_path / "results", GRID, cell(SKEWED, 0, measure="mine.losses:odd"), 0.5)
     report([tmp_path / "results"], tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
-    swept = [f for f in findings(tmp_path / "report") if not f["id"].startswith("6")]
+    swept = findings(tmp_path / "report")
     assert {(f["verdict"], f["n"], f["effect"]) for f in swept} == {("undecided", 0, None)}
     assert all("Missing" in f["details"] for f in swept)
+
+
+def test_times_that_are_not_whole_are_refused(results: list[Path], tmp_path: Path) -> None:
+    for path in results[0].glob("*.csv"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / "cost.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "cost.csv").write_text("".join(lines[:-1]))
+    assert "run benchmarks/measures.py --out anew" in refusal(tmp_path)
+    (tmp_path / "cost.csv").write_text("shape,measure\n[256],kl\n")
+    assert "run that anew" in refusal(tmp_path)
 
 
 def refusal(folder: Path) -> str:

@@ -34,8 +34,7 @@ def test_interrupt_just_after_a_job_was_given_out_ends_its_worker_at_once() -> N
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         _interrupted()
-    # Ended by now. The pool's own thread waits for its processes too, and between the call by which it learns of an end and
-    # the note it makes of that, a process that has ended still counts as active here.
+    # The pool's own thread waits for its processes too; until it has noted an end, one that has ended counts as active.
     while multiprocessing.active_children():
         assert time.monotonic() - began < 60
         time.sleep(0.01)
