@@ -46,7 +46,8 @@ class Recorder:
         self._diverged = False
         self.failing: dict[str, str] = {}  # metrics, checkpoint, summary: why it could not be written last time
         for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                leftover.unlink()
 
     @property
     def saved(self) -> int | None:
@@ -64,9 +65,9 @@ class Recorder:
         step = found[0].step if found else 0
         self._saved = step if found else -1
         if self._metrics.is_file():
-            lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            write_atomically(self._metrics, ["".join(kept).encode()])
+            lines = self._metrics.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if _is_of_step_up_to(step, line)]
+            self._try("metrics", lambda: write_atomically(self._metrics, kept))
         return found
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
@@ -119,3 +120,11 @@ class Recorder:
             return False
         self.failing.pop(what, None)
         return True
+
+
+def _is_of_step_up_to(step: int, line: bytes) -> bool:
+    """Whether a line of metrics is whole (a power cut leaves others) and not of a step that comes again."""
+    try:
+        return line.endswith(b"\n") and int(json.loads(line)["step"]) <= step
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -123,7 +123,12 @@ def command(
     if config.data.private is not None and config.data.public is None and neighbours:
         config = _joined(config, neighbours, folder, resume)
     config = _with_defaults(config, len(neighbours))
-    write_config(folder, config)
+    try:
+        write_config(folder, config)
+    except OSError as error:
+        if not resume:
+            raise
+        log.warning("cannot write to %s: %s; its config.toml stays as it is", folder, error.strerror)
     screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
     node = _make_node(config, id, listen, neighbours, folder, stop, watch)

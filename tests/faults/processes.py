@@ -119,13 +119,15 @@ class Process:
     # -- waiting -----------------------------------------------------------------------------------------------------
 
     def until(self, holds: Callable[["Process"], Any], seconds: float = DEADLINE) -> Any:
-        """Wait until `holds(process)` is true, asked again after every line; what it returned."""
+        """Wait until `holds(process)` is true; what it returned."""
+        deadline = time.monotonic() + seconds
         with self._news:
-            found = self._news.wait_for(lambda: holds(self) or not self.alive, seconds)
+            while not (found := holds(self)) and self.alive and (left := deadline - time.monotonic()) > 0:
+                self._news.wait(min(left, 0.2))  # its end comes a moment after its last line, and no line tells of it
+        found = found or holds(self)
+        assert found or self.alive, f"ended before with code {self._child.poll()}; stderr:\n{self.said}"
         assert found, f"nothing of the kind within {seconds:.1f} s; last: {self.last}; stderr:\n{self.said}"
-        result = holds(self)
-        assert result, f"ended before with code {self._child.poll()}; stderr:\n{self.said}"
-        return result
+        return found
 
     def until_step(self, step: int, seconds: float = DEADLINE) -> None:
         self.until(lambda p: p.last.get("step", -1) >= step, seconds)

@@ -1,0 +1,42 @@
+"""A peer's folder: what a restart makes of what is there."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from peer import recorder
+from peer.recorder import Recorder
+
+
+def lines(folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+    return Losses(torch.tensor(1.0), None)
+
+
+def test_lines_of_metrics_that_a_power_cut_has_garbled_are_dropped_at_a_restart(tmp_path: Path) -> None:
+    sound = b'{"step": 0}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(
+        sound + b"\0" * 300 + b'\n{"step": 0, "lo{"step": 1}\n[3]\n{"other": 1}\n\xff\xfe\n{"step": 5}\n{"step": 0}'
+    )
+    Recorder(tmp_path).resume()
+    assert lines(tmp_path) == [0]
+
+
+def test_restart_in_a_folder_that_cannot_be_written_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+
+    def full(path: Path, pieces: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recorder, "write_atomically", full)
+    with caplog.at_level(logging.WARNING):
+        made = Recorder(tmp_path)
+        assert made.resume() is None
+    assert made.failing == {"metrics": "No space left on device"}
+    assert "training goes on" in caplog.text
+    assert lines(tmp_path) == [0], "what was there is kept"
