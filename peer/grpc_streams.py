@@ -52,11 +52,15 @@ class GrpcStream:
         async with self._turn:
             if self._writing is not None:  # its sender may have been cancelled
                 await self._outcome(self._writing)
+            if self._ended.done():
+                raise self._closed()
             self._writing = start(self._write(data))
             if not await self._outcome(self._writing):
                 raise self._closed()
 
     async def receive(self) -> Frame:
+        if self._ended.done():
+            raise self._closed()
         if self._reading is None:
             self._reading = start(self._read())
         data = await self._outcome(self._reading)
@@ -110,6 +114,7 @@ class GrpcStream:
                 task.cancel()
                 await asyncio.wait({task})
         self._open_streams.discard(self)
+        self._call = None  # gRPC keeps a connection for as long as anybody holds its call, and somebody may hold this
 
     async def _drain(self) -> None:
         """Drop what still comes, up to the end."""
@@ -147,6 +152,7 @@ class DialledStream(GrpcStream):
 
     async def _abandon(self) -> None:
         await hang_up(self._channel, self._call)
+        self._channel = None
 
 
 class AcceptedStream(GrpcStream):

@@ -80,14 +80,17 @@ class GrpcTransport:
         channel = grpc.aio.insecure_channel(address, options=[*_CLIENT, *self._limits])
         call = channel.stream_stream(f"/{SERVICE}/Exchange")()
         try:
-            await asyncio.wait_for(_answered(call, address), timeout)
+            error = await asyncio.wait_for(_no_answer(call, address), timeout)
         except asyncio.TimeoutError:
-            await hang_up(channel, call)
-            raise TimeoutError(f"cannot reach {address}: no answer within {timeout:g} s") from None
+            error = TimeoutError(f"cannot reach {address}: no answer within {timeout:g} s")
         except BaseException:
             await hang_up(channel, call)
             raise
-        return DialledStream(address, channel, call, self._streams)
+        if error is None:
+            return DialledStream(address, channel, call, self._streams)
+        await hang_up(channel, call)
+        del channel, call  # else the error's traceback holds them, and gRPC goes on connecting for as long as it does
+        raise error
 
     async def close(self) -> None:
         closing = [stream.close() for stream in self._streams]
@@ -113,12 +116,12 @@ class GrpcTransport:
         await stream.over.wait()
 
 
-async def _answered(call: Any, address: str) -> None:
-    """Wait for the headers that a peer sends at once; OSError if the call ends instead."""
+async def _no_answer(call: Any, address: str) -> OSError | None:
+    """Wait for the headers that a peer sends at once; the error if the call ends instead."""
     if IDENTITY in tuple(await call.initial_metadata() or ()):
-        return
+        return None
     code = await call.code()
     if code in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED):
-        raise ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
+        return ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
     cause = (await call.details() or code.name).rpartition("last error: ")[2].rpartition("remote host: ")[2]
-    raise ConnectionError(f"cannot reach {address}: {cause}")
+    return ConnectionError(f"cannot reach {address}: {cause}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import Hosts, Quota, why_no_hosts, why_no_quota
+from hosts import Hosts, Quota, why_no_hosts, why_no_nat, why_no_quota
 from processes import Process
 
 HERE = Path(__file__).parent
@@ -39,6 +39,8 @@ def hosts() -> Iterator[Callable[..., Hosts]]:
     made: list[Hosts] = []
 
     def make(count: int, **more: Any) -> Hosts:
+        if why := why_no_nat() if more.get("behind_nat") else "":
+            pytest.skip(why)
         made.append(Hosts(count, **more))
         return made[-1]
 

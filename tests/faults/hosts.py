@@ -1,8 +1,8 @@
 """Hosts on one switch as network namespaces, with faults to put on them, and shares of a core. Linux, as root.
 
 Each host has an address of its own (10.77.0.1 for host 0 and so on), and a process starts in it behind
-`Hosts.inside(i)`. The box's own network is not touched. Nothing here needs more than ``ip``, ``iptables`` and a cgroup
-file system: delay, loss and bandwidth are made by `slow_wire.py`, since many kernels lack tc's netem.
+`Hosts.inside(i)`. The box's own network is not touched. Nothing here needs more than ``ip`` and a cgroup file system
+(NAT needs ``iptables`` too): delay, loss and bandwidth are made by `slow_wire.py`, since many kernels lack tc's netem.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 PORT = 7000
+NOBODY = "02:00:00:00:00:99"  # a network card that is on no host
 CGROUP = Path("/sys/fs/cgroup")
 _numbers = itertools.count()
 
@@ -33,15 +34,28 @@ def why_no_hosts() -> str:
     """Why there can be no hosts here; "" if there can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
-    missing = [tool for tool in ("ip", "iptables") if shutil.which(tool) is None]
-    if missing:
-        return f"network namespaces need {' and '.join(missing)}"
+    if shutil.which("ip") is None:
+        return "network namespaces need ip (iproute2)"
     try:
-        with Hosts(1) as hosts:
-            hosts.drop(0, 0)
+        with Hosts(2) as hosts:
+            hosts.drop(0, 1)
             hosts.heal()
     except OSError as error:
         return f"no network namespaces: {error}"
+    return ""
+
+
+@cache
+def why_no_nat() -> str:
+    """Why no host can sit behind NAT here; "" if one can."""
+    if why := why_no_hosts():
+        return why
+    if shutil.which("iptables") is None:
+        return "NAT needs iptables"
+    try:
+        Hosts(1, behind_nat=[0]).close()
+    except OSError as error:
+        return f"no NAT: {error}"
     return ""
 
 
@@ -110,18 +124,19 @@ class Hosts:
 
     def drop(self, i: int, j: int) -> None:
         """From now on hosts `i` and `j` do not hear each other, and neither learns why."""
-        for here, there in {(i, j), (j, i)}:
-            run(*self.inside(here), "iptables", "-A", "INPUT", "-s", self.ip(there), "-j", "DROP")
+        for here, there in ((i, j), (j, i)):
+            neighbour = [self.ip(there), "lladdr", NOBODY, "nud", "permanent", "dev", "eth0"]
+            run("ip", "-n", self._host(here), "neigh", "replace", *neighbour)
 
     def hear(self, i: int, j: int) -> None:
         """Take back `drop(i, j)`."""
-        for here, there in {(i, j), (j, i)}:
-            run(*self.inside(here), "iptables", "-D", "INPUT", "-s", self.ip(there), "-j", "DROP")
+        for here, there in ((i, j), (j, i)):
+            run("ip", "-n", self._host(here), "neigh", "del", self.ip(there), "dev", "eth0")
 
     def heal(self) -> None:
         """Take back every `drop`."""
         for i in range(self.count):
-            run(*self.inside(i), "iptables", "-F", "INPUT")
+            run("ip", "-n", self._host(i), "neigh", "flush", "dev", "eth0", "nud", "permanent")
 
     def name(self, i: int, names: dict[str, str]) -> None:
         """What host `i` resolves, without any DNS server; to be called before anything is started in it.

@@ -38,9 +38,10 @@ def stranger(where: str, id: int, **more: Any) -> Iterator[Stranger]:
         made.close()
 
 
-def taught_by(out: Path, id: int) -> list[int]:
-    """The rounds of peer 0's lessons in which `id` was a teacher, in the order of the steps."""
-    return [record["lesson"] for record in metrics(out, 0) if id in record["teachers"]]
+def taught_by(out: Path, id: int, *, fresh: bool = False) -> list[int]:
+    """The rounds of peer 0's lessons in which `id` was a teacher, in the order of the steps; all, or the new ones."""
+    records = [record for record in metrics(out, 0) if id in record["teachers"]]
+    return [record["lesson"] for record in records if record["fresh"] or not fresh]
 
 
 def test_duplicates_and_old_rounds_and_far_ones_do_nothing_and_are_counted(group: Any, tmp_path: Path) -> None:
@@ -66,7 +67,9 @@ def test_duplicates_and_old_rounds_and_far_ones_do_nothing_and_are_counted(group
     lessons = taught_by(tmp_path, 5)
     assert set(lessons) <= {first, second, second + 7}
     assert second + 7 in lessons
-    assert lessons == sorted(lessons), "never back to an older one"
+    assert lessons[-1] == second + 7, "the newest serves on"
+    news = taught_by(tmp_path, 5, fresh=True)
+    assert len(news) == len(set(news)), "none is new twice"
     reached = summary(tmp_path, 0)
     assert (reached["refused"], reached["waits"]) == ({"old": 8, "round": 3}, 0)
 

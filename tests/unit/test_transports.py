@@ -469,6 +469,24 @@ def test_a_port_where_something_else_listens_is_an_os_error_within_the_time_out(
     run_grpc(scenario)
 
 
+def test_a_dial_that_was_refused_does_not_go_on_connecting(run_grpc: Run) -> None:
+    async def scenario(lab: Lab) -> None:
+        with socket.socket() as later:
+            later.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            later.bind(("127.0.0.1", 0))
+            errors = []
+            for _ in range(3):  # held, as whoever tells of them may
+                with pytest.raises(OSError, match="refused") as error:
+                    await lab.transport().dial(f"127.0.0.1:{later.getsockname()[1]}", timeout=DIAL)
+                errors.append(error)
+            later.listen()
+            later.setblocking(False)
+            with pytest.raises(asyncio.TimeoutError):  # longer than gRPC's pause before its next try
+                await asyncio.wait_for(asyncio.get_running_loop().sock_accept(later), 1.0)
+
+    run_grpc(scenario)
+
+
 @pytest.mark.parametrize("address", ["no-such-host.invalid:7000", "192.0.2.1:7000"])
 def test_an_address_that_is_not_this_boxs_is_a_config_error(run_grpc: Run, address: str) -> None:
     async def scenario(lab: Lab) -> None:
