@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgekd.combinations import COMBINATIONS
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
-from edgekd.measures import MEASURES, NWAY, NWAY_MEASURES
 from edgekd.messages import Encoding
+from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -124,11 +123,12 @@ class DistillConfig:
         "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs two heads or phases",
     )
     measure: str = _setting(
-        "kl", f"dissimilarity to distil with: {', '.join(MEASURES)}, or a function of your own, package.module:function"
+        "kl",
+        f"dissimilarity to distil with: {', '.join(MEASURE_NAMES)}, or a function of your own, package.module:function",
     )
     combine: str = _setting(
         "geometric",
-        f"how several teachers make one loss: {', '.join(COMBINATIONS)}, nway (js and sed only), or a function of your "
+        f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
         "own, package.module:function",
     )
     sharpen: float = _setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
@@ -150,7 +150,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         _check_fields(self)
         _require(0 <= self.alpha <= 1, "alpha must be in [0, 1]", self.alpha)
-        for name, known in (("measure", tuple(MEASURES)), ("combine", (*COMBINATIONS, NWAY))):
+        for name, known in (("measure", MEASURE_NAMES), ("combine", COMBINATION_NAMES)):
             value = getattr(self, name)
             if value not in known and not is_extension(value):
                 raise ConfigError(f"{name} must be one of {', '.join(known)} or package.module:function, got {value}")

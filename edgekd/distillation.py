@@ -8,7 +8,8 @@ from torch import Tensor
 
 from edgekd.combinations import combine
 from edgekd.config import DistillConfig
-from edgekd.measures import NWAY, dissimilarity, nway_dissimilarity, second_order
+from edgekd.measures import dissimilarity, nway_dissimilarity, second_order
+from edgekd.names import NWAY
 
 
 def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig) -> Tensor:

@@ -9,7 +9,8 @@ them: near p = q, where probabilities underflow, where a teacher is exactly 0.
 - Each term of a sum is >= 0 and flat at p = q, e.g. w ln w - w + 1 in place of w ln w: so rounding is of second order.
 - Of a slope g = dD/dp the softmax passes on dD/dz_k = p_k (g_k - sum_j p_j g_j), see `_through_softmax`.
 
-A measure of one's own may as well be plain torch with autograd: one function, and one line in `MEASURES`.
+A measure of one's own may as well be plain torch with autograd: one function, and its name in `MEASURES` and in
+`edgekd.names`.
 """
 
 import functools
@@ -23,6 +24,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension, load_function
+from edgekd.names import NWAY_MEASURES
 
 # q and z / T, both [batch, classes], float32 or float64 -> [batch]
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -162,8 +164,6 @@ MEASURES: dict[str, Measure] = {
     "mse": squared_error,
 }
 
-NWAY = "nway"  # the combination in which own and remote predictions are alike: one divergence of all of them
-NWAY_MEASURES = ("js", "sed")
 
 # Times this, a measure agrees with KL to second order near p = q (``--kd-scale matched``). Those not listed count as 1.
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}

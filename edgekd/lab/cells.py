@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekd.config import SECTIONS, Config
 from edgekd.lab.records import Outcome
-from edgekd.measures import MEASURES
+from edgekd.names import MEASURE_NAMES
 from edgekd.splits import skew
 
 Key = tuple[tuple[str, Any], ...]  # settings and their values, by name
@@ -74,7 +74,7 @@ def split_label(config: Config) -> str:
 
 def measure_order(name: str) -> tuple[int, str]:
     """Sorts measures as they are listed everywhere, one's own last."""
-    known = list(MEASURES)
+    known = MEASURE_NAMES
     return (known.index(name) if name in known else len(known)), name
 
 

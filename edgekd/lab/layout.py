@@ -9,7 +9,7 @@ from edgekd.lab.document import Block, Grid, Text
 from edgekd.lab.panels import Point
 from edgekd.lab.stats import UNDECIDED, Claim, Comparison, compare
 from edgekd.lab.tables import Row, Table
-from edgekd.measures import MEASURES
+from edgekd.names import MEASURE_NAMES
 
 
 def interval_text(effect: float | None, low: float | None, high: float | None) -> str:
@@ -204,7 +204,7 @@ def cost_grid(ratios: Ratios) -> Grid:
         return f"{found.effect:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
     body = tuple(
-        (measure.upper() if measure in MEASURES else measure, *(cell(ratios[shape][measure]) for shape in ratios))
+        (measure.upper() if measure in MEASURE_NAMES else measure, *(cell(ratios[shape][measure]) for shape in ratios))
         for measure in measures
     )
     return Grid(("Measure", *(f"at {shape}" for shape in ratios)), body)

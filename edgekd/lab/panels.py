@@ -22,8 +22,7 @@ from edgekd.lab.cells import (
 )
 from edgekd.lab.records import Outcome
 from edgekd.lab.results import Baselines
-
-_COMBINATIONS = ("sum", "average", "geometric", "confident", "nway")
+from edgekd.names import COMBINATION_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,7 @@ def _rank(family: Family) -> tuple[bool, bool, int, str]:
 
 def _panel_rank(name: tuple[str, str]) -> tuple[bool, str, int, str]:
     split, combine = name
-    known = _COMBINATIONS.index(combine) if combine in _COMBINATIONS else len(_COMBINATIONS)
+    known = COMBINATION_NAMES.index(combine) if combine in COMBINATION_NAMES else len(COMBINATION_NAMES)
     return split != "iid", split, known, combine
 
 
