@@ -12,7 +12,6 @@ from edgekd.public import PublicSet
 
 def make_contract(public: PublicSet, config: Config) -> Contract:
     """What a peer with this public set and configuration must agree on with others."""
-    exchange = config.exchange
     return Contract(
         public_sha256=public.sha256,
         public_batch=config.train.public_batch,
@@ -20,8 +19,16 @@ def make_contract(public: PublicSet, config: Config) -> Contract:
         heads=config.model.heads,
         temperature=config.distill.temperature,
         augment=public.augment,
-        mode="async" if exchange.sync is None else f"sync/{exchange.broadcast_every}",
+        mode=_mode(config),
     )
+
+
+def _mode(config: Config) -> str:
+    """``async``, or ``sync/EVERY``; ``sync/EVERY/STEPS`` where the first of two phases is so long."""
+    if config.exchange.sync is None:
+        return "async"
+    phases = f"/{config.train.steps // 2}" if config.distill.two_phase else ""
+    return f"sync/{config.exchange.broadcast_every}{phases}"
 
 
 def adopt(config: Config, contract: Contract, public: Path) -> Config:
@@ -41,6 +48,8 @@ def adopt(config: Config, contract: Contract, public: Path) -> Config:
         exchange = replace(exchange, sync=None)
     elif kind == "sync" and every.isdecimal():
         exchange = replace(exchange, sync=exchange.sync or math.inf, broadcast_every=int(every))
+    elif kind == "sync" and "/" in every:
+        raise ConfigError("the group trains in two phases in lockstep, which all begin together: it takes no newcomer")
     else:
         raise ConfigError(f"the group's mode is {contract.mode!r}, which this version does not know: upgrade edgekd")
     return replace(

@@ -85,15 +85,15 @@ class Study:
     baselines: Baselines
 
 
-def make_study(main: Iterable[Family], grid: Iterable[Outcome], baselines: Baselines) -> Study:
-    """Sort out the cells: of the families that findings are drawn from, and of the whole grid."""
+def make_study(main: Iterable[Family], together: Iterable[Outcome], baselines: Baselines) -> Study:
+    """Sort out the cells: of the families that findings are drawn from, and of all together."""
     main = list(main)
     suns = {family.data for family in main if family.sun}
     first = next((family.cells for family in main if not family.sun), ())
     return Study(
         main=first,
         sun=tuple(o for family in main if family.sun for o in family.cells),
-        sun_heads=tuple(o for o in grid if data_name(o.cell.config) in suns and o.cell.config.model.heads > 1),
+        sun_heads=tuple(o for o in together if data_name(o.cell.config) in suns and o.cell.config.model.heads > 1),
         baselines=baselines,
     )
 

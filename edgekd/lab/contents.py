@@ -71,7 +71,7 @@ def report_blocks(material: Material) -> list[Block]:
 
 def _opening(material: Material) -> list[Block]:
     results = material.results
-    counts = f"{len(results.grid)} cells, {len(results.alone)} lone and {len(results.pooled)} pooled baselines"
+    counts = f"{len(results.together)} cells, {len(results.alone)} lone and {len(results.pooled)} pooled baselines"
     folders = ", ".join(f"`{name}`" for name in results.folders)
     return [Heading(1, prose.TITLE), Text((prose.OPENING.format(counts=counts, folders=folders),))]
 
@@ -117,7 +117,7 @@ def _finding(finding: Finding) -> list[Block]:
 
 def _what_was_run(material: Material) -> list[Block]:
     results = material.results
-    hours = sum(outcome.seconds for outcome in (*results.grid, *results.alone, *results.pooled)) / 3600
+    hours = sum(outcome.seconds for outcome in (*results.together, *results.alone, *results.pooled)) / 3600
     return [
         Heading(2, "What was run"),
         Text((prose.RUN.format(hours=hours),)),

@@ -23,7 +23,7 @@ def contrasts(
     """What `formula` makes of the values of cells that differ in one setting alone.
 
     Args:
-        outcomes: cells of a grid.
+        outcomes: cells, none of them a baseline.
         setting: the one under test.
         value: a cell's.
         formula: given the cells' values by that setting's, a number, or KeyError where it misses one.

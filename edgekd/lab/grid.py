@@ -6,7 +6,7 @@ from typing import Any
 
 from edgekd.config import Config, from_mapping, overlay
 from edgekd.errors import ConfigError
-from edgekd.lab.records import ALONE, GRID, POOLED, Cell
+from edgekd.lab.records import ALONE, POOLED, TOGETHER, Cell
 from edgekd.simulation import lone
 
 Tables = Mapping[str, Any]
@@ -50,7 +50,7 @@ def plan(configs: Sequence[Config], *, baseline: bool) -> list[Cell]:
         configs: of the grid; at alpha 1 nobody teaches anybody, so that is a baseline itself.
         baseline: add, for all, each client alone (without balance; where that is on, with it too) and one pooled model.
     """
-    grid = [Cell(GRID, config) for config in configs if config.distill.alpha < 1]
+    together = [Cell(TOGETHER, config) for config in configs if config.distill.alpha < 1]
     alone = [lone(config, balance=config.distill.balance) for config in configs if config.distill.alpha == 1]
     pooled = []
     if baseline:
@@ -60,7 +60,7 @@ def plan(configs: Sequence[Config], *, baseline: bool) -> list[Cell]:
                 alone.append(lone(config, balance="on"))
             pooled.append(lone(config, balance="off"))
     baselines = [*(Cell(ALONE, config) for config in alone), *(Cell(POOLED, config) for config in pooled)]
-    return list(dict.fromkeys([*baselines, *grid]))
+    return list(dict.fromkeys([*baselines, *together]))
 
 
 def _combinations(tables: Tables) -> Iterator[Config]:

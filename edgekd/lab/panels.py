@@ -91,9 +91,9 @@ def point(outcomes: Sequence[Outcome]) -> Point:
     return Point(statistics.fmean(means), statistics.fmean(map(client_std, outcomes)), error, n)
 
 
-def families(grid: Iterable[Outcome]) -> list[Family]:
-    """The cells of a grid by what they have in common: those of SUN scenes last, else those with most cells first."""
-    apart = _grouped(grid, lambda o: (_alpha(o) == 0, key(o.cell.config, *AXES)))
+def families(together: Iterable[Outcome]) -> list[Family]:
+    """The cells by what they have in common: those of SUN scenes last, else those with most cells first."""
+    apart = _grouped(together, lambda o: (_alpha(o) == 0, key(o.cell.config, *AXES)))
     zeros = {k: group for (zero, k), group in apart.items() if zero}
     others = {k: group for (zero, k), group in apart.items() if not zero}
     joined = {k: _zeros_of(k, zeros) for k in others}

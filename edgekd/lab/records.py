@@ -21,7 +21,7 @@ from edgekd.errors import ConfigError
 from edgekd.lab.canonical import canonical
 from edgekd.summary import PeerSummary
 
-GRID, ALONE, POOLED = "grid", "alone", "pooled"  # kinds of cells: the last two are the baselines
+TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # of cells: the last two are the baselines
 
 _FIRST = (
     *("cell", "kind", "data", "split", "gamma", "clients", "measure", "combine", "alpha", "temperature", "sharpen"),
@@ -37,11 +37,11 @@ COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 class Cell:
     """One simulation of a sweep; cells that would give the same are equal."""
 
-    kind: str  # GRID, ALONE or POOLED
+    kind: str  # TOGETHER, ALONE or POOLED
     config: Config  # made canonical
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "config", canonical(self.config, alone=self.kind != GRID))
+        object.__setattr__(self, "config", canonical(self.config, alone=self.kind != TOGETHER))
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ def append_outcome(folder: Path, outcome: Outcome) -> None:
     Raises:
         OSError: the disk is full or cannot be written.
     """
-    path = folder / ("results.csv" if outcome.cell.kind == GRID else "baselines.csv")
+    path = folder / ("results.csv" if outcome.cell.kind == TOGETHER else "baselines.csv")
     if not path.exists():
         write_atomically(path, [_text([list(COLUMNS)]).encode()])
     rows, size = _text(_rows(outcome)).encode(), path.stat().st_size
@@ -153,6 +153,8 @@ def _outcome(rows: list[dict[str, str]]) -> Outcome:
         if text:
             tables[section][name] = _parsed(setting_type(f), text)
     peers = {peer.id: peer for peer in map(_peer, rows)}
+    if first["kind"] not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {first['kind']}")
     return Outcome(
         cell=Cell(first["kind"], from_mapping(tables)),
         peers=tuple(peer for _, peer in sorted(peers.items())),

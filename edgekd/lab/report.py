@@ -70,8 +70,8 @@ def gather(folders: Sequence[Path]) -> Material:
     """
     results = read_results(folders)
     baselines = Baselines(results)
-    found = families(results.grid)
-    study = make_study(main_families(found), results.grid, baselines)
+    found = families(results.together)
+    study = make_study(main_families(found), results.together, baselines)
     figures = tuple(make_figures(found, baselines))
     ratios = read_ratios(folders)
     return Material(
@@ -79,7 +79,7 @@ def gather(folders: Sequence[Path]) -> Material:
         findings=tuple(all_findings(study, ratios)),
         control=ce_like_kl(study),
         figures=figures,
-        scale=tuple(scale_tables(results.grid, baselines)),
+        scale=tuple(scale_tables(results.together, baselines)),
         gap=tuple(gap_tables(results, baselines)),
         noise=tuple(noise_rows(figures)),
         ratios=ratios,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekd.config import Config
 from edgekd.errors import ConfigError
-from edgekd.lab.records import ALONE, GRID, POOLED, Cell, Outcome, read_outcomes
+from edgekd.lab.records import ALONE, POOLED, TOGETHER, Cell, Outcome, read_outcomes
 from edgekd.simulation import lone
 
 
@@ -14,17 +14,17 @@ from edgekd.simulation import lone
 class Results:
     """Finished cells, each once, in an order that does not depend on the files'."""
 
-    grid: tuple[Outcome, ...]
+    together: tuple[Outcome, ...]
     alone: tuple[Outcome, ...]
     pooled: tuple[Outcome, ...]
-    folders: Mapping[str, frozenset[str]]  # the names of the grid's cells, by the folder's name
+    folders: Mapping[str, frozenset[str]]  # the names of the cells together, by the folder's name
 
 
 def read_results(folders: Sequence[Path]) -> Results:
     """The cells of all folders together; of a cell that several have, the first folder's.
 
     Raises:
-        ConfigError: a folder is not there or holds no finished cell, or no cell of a grid is in any.
+        ConfigError: a folder is not there or holds no finished cell, or all are baselines.
     """
     found: dict[str, Outcome] = {}
     names: dict[str, frozenset[str]] = {}
@@ -37,12 +37,12 @@ def read_results(folders: Sequence[Path]) -> Results:
         for outcome in outcomes:
             found.setdefault(outcome.cell.name, outcome)
         name = folder.resolve().name if folder.resolve().name not in names else str(folder)
-        names[name] = frozenset(o.cell.name for o in outcomes if o.cell.kind == GRID)
+        names[name] = frozenset(o.cell.name for o in outcomes if o.cell.kind == TOGETHER)
     ordered = [found[name] for name in sorted(found)]
-    kinds = {kind: tuple(o for o in ordered if o.cell.kind == kind) for kind in (GRID, ALONE, POOLED)}
-    if not kinds[GRID]:
+    kinds = {kind: tuple(o for o in ordered if o.cell.kind == kind) for kind in (TOGETHER, ALONE, POOLED)}
+    if not kinds[TOGETHER]:
         raise ConfigError("only baselines are in these folders; let `edgekd sweep` run cells with alpha below 1 too")
-    return Results(kinds[GRID], kinds[ALONE], kinds[POOLED], names)
+    return Results(kinds[TOGETHER], kinds[ALONE], kinds[POOLED], names)
 
 
 class Baselines:

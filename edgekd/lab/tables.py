@@ -23,7 +23,7 @@ from edgekd.lab.cells import (
 )
 from edgekd.lab.claims import Finding
 from edgekd.lab.panels import Panel, Point, families, point, references
-from edgekd.lab.records import GRID, Cell, Outcome
+from edgekd.lab.records import TOGETHER, Cell, Outcome
 from edgekd.lab.results import Baselines, Results
 from edgekd.lab.stats import Comparison, paired, ratio
 from edgekd.presets import find_preset
@@ -90,10 +90,10 @@ def panel_table(panel: Panel, data: str, baselines: Baselines) -> Table:
     return Table(title, tuple(rows), references(panel.cells, baselines))
 
 
-def scale_tables(grid: Iterable[Outcome], baselines: Baselines) -> list[Table]:
+def scale_tables(together: Iterable[Outcome], baselines: Baselines) -> list[Table]:
     """Measures by scale and weight of the distillation, at otherwise the same settings."""
     apart: dict[Key, list[Outcome]] = defaultdict(list)
-    for group in _scale_groups(grid):
+    for group in _scale_groups(together):
         apart[key(group[0].cell.config, "measure", "seed", "alpha", *SCALE, *HEADS)] += group
     groups = list(apart.values())
     titles = told_apart([group[0].cell.config for group in groups], _place, "measure", "alpha", *SCALE, *HEADS)
@@ -105,7 +105,7 @@ def gap_tables(results: Results, baselines: Baselines) -> list[Table]:
     """For each folder the configurations that are part of neither a figure 2 nor a scale grid of that folder's own."""
     tables = []
     for folder, names in results.folders.items():
-        own = [outcome for outcome in results.grid if outcome.cell.name in names]
+        own = [outcome for outcome in results.together if outcome.cell.name in names]
         elsewhere = {o.cell.name for family in families(own) if family.whole for o in family.cells}
         elsewhere |= {o.cell.name for group in _scale_groups(own) for o in group}
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
@@ -156,10 +156,10 @@ def _row(of: Point, **named: Any) -> Row:
     return Row(n=of.n, mean=of.mean, std_clients=of.std, std_error=finite(of.error), **named)
 
 
-def _scale_groups(grid: Iterable[Outcome]) -> list[list[Outcome]]:
+def _scale_groups(together: Iterable[Outcome]) -> list[list[Outcome]]:
     """Cells that differ in measure, scale and weight alone, where several measures have several scales or weights."""
     groups: dict[Key, list[Outcome]] = defaultdict(list)
-    for outcome in grid:
+    for outcome in together:
         groups[key(outcome.cell.config, "measure", "seed", *SCALE)].append(outcome)
     found = []
     for group in groups.values():
@@ -248,7 +248,7 @@ def _varied(configs: Sequence[Config]) -> list[str]:
 def _distance(config: Config, varied: Sequence[str]) -> tuple[int, str]:
     """In how many settings it is not the paper's plain distillation; among equals the order of their names."""
     paper = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
-    plain = settings(Cell(GRID, from_mapping({"distill": paper})).config)
+    plain = settings(Cell(TOGETHER, from_mapping({"distill": paper})).config)
     return sum(settings(config)[name] != plain[name] for name in varied), str(key(config, "seed"))
 
 

@@ -62,7 +62,7 @@ def test_two_sweeps_do_not_write_into_one_folder(spawn: Any, tmp_path: Path) -> 
 def test_failed_cells_are_told_and_the_exit_code_says_so(spawn: Any, tmp_path: Path) -> None:
     sweep = spawn("sweep", *SMALL, "--clients", "2,260", "--out", "results")
     assert sweep.wait() == 1
-    assert any(line.startswith("failed: grid ") and "clients 260" in line for line in sweep.err)
+    assert any(line.startswith("failed: together ") and "clients 260" in line for line in sweep.err)
     assert sweep.err[-1] == "edgekd: 1 of 2 cells failed; the same command tries again"
     assert {row["clients"] for row in rows(tmp_path / "results" / "results.csv")} == {"2"}
 

@@ -21,7 +21,7 @@ from edgekd.lab.findings import (
     td_cheapest,
 )
 from edgekd.lab.panels import families, main_families
-from edgekd.lab.records import ALONE, GRID, Cell, Outcome
+from edgekd.lab.records import ALONE, TOGETHER, Cell, Outcome
 from edgekd.lab.results import Baselines, Results
 from edgekd.lab.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from edgekd.simulation import lone
@@ -81,7 +81,7 @@ def study_of(
     grid: Sequence[Config], accuracy: Accuracy, spread: Spread = lambda config: 0.02, alone: float = 0.4
 ) -> Study:
     """What findings are drawn from."""
-    cells = [outcome(GRID, config, accuracy(config) + wobble(config), spread(config)) for config in grid]
+    cells = [outcome(TOGETHER, config, accuracy(config) + wobble(config), spread(config)) for config in grid]
     lonely = dict.fromkeys(lone(config, balance="off") for config in grid)
     return study_from(cells, [outcome(ALONE, config, alone) for config in lonely])
 
@@ -240,7 +240,7 @@ def heads_finding(deep_second: float) -> Finding:
         model = ModelConfig(heads=2, head_layers=layers)
         for config in configs(SUN, ("kl",), [0.5], ["average"], model=model):
             second = (deep_second if layers != "none" else 0.56) + wobble(config)
-            cells.append(outcome(GRID, config, second, heads=(0.57, second)))
+            cells.append(outcome(TOGETHER, config, second, heads=(0.57, second)))
     return sun_deep_head_overfits(study_from(cells))
 
 
@@ -259,7 +259,7 @@ def test_deep_second_head_as_good_as_the_others_does_not() -> None:
 def test_at_alpha_0_the_first_head_learns_nothing_and_is_not_compared() -> None:
     model = ModelConfig(heads=2, head_layers="512,256")
     cells = [
-        outcome(GRID, config, 0.5, heads=(0.1 if config.distill.alpha == 0 else 0.52, 0.5))
+        outcome(TOGETHER, config, 0.5, heads=(0.1 if config.distill.alpha == 0 else 0.52, 0.5))
         for config in configs(SUN, ("kl",), [0.0, 0.5], ["average"], model=model)
     ]
     finding = sun_deep_head_overfits(study_from(cells))

@@ -7,7 +7,7 @@ import pytest
 from edgekd.config import from_mapping
 from edgekd.errors import ConfigError
 from edgekd.lab.grid import configs, listed, plan
-from edgekd.lab.records import ALONE, GRID, POOLED
+from edgekd.lab.records import ALONE, POOLED, TOGETHER
 
 
 def test_every_combination_of_lists_is_a_config_seed_by_seed() -> None:
@@ -80,11 +80,11 @@ def test_baselines_come_first_and_each_once_however_many_cells_share_it() -> Non
     grid = list(configs(tables))
     cells = plan(grid, baseline=True)
     kinds = [cell.kind for cell in cells]
-    assert kinds.count(GRID) == 2 * 2 * 2 * 2
+    assert kinds.count(TOGETHER) == 2 * 2 * 2 * 2
     assert kinds.count(ALONE) == 2 * 2  # balance x seed
     assert kinds.count(POOLED) == 2
-    assert GRID not in kinds[: kinds.index(GRID)]
-    assert set(kinds[kinds.index(GRID) :]) == {GRID}
+    assert TOGETHER not in kinds[: kinds.index(TOGETHER)]
+    assert set(kinds[kinds.index(TOGETHER) :]) == {TOGETHER}
     assert len({cell.name for cell in cells}) == len(cells)
     without = plan(grid, baseline=False)
     assert [cell.kind for cell in without].count(ALONE) == 4
@@ -97,7 +97,7 @@ def test_baselines_of_a_grid_that_names_no_alpha_one_are_alone_with_and_without_
         (ALONE, "off"),
         (ALONE, "on"),
         (POOLED, "off"),
-        (GRID, "on"),
+        (TOGETHER, "on"),
     ]
 
 
@@ -125,4 +125,4 @@ def test_defaults_are_written_out() -> None:
 def test_baselines_do_not_depend_on_how_public_images_are_augmented() -> None:
     tables = {"data": {"public_augment": ["none", "crop+flip"]}}
     kinds = [cell.kind for cell in plan(list(configs(tables)), baseline=True)]
-    assert [kinds.count(kind) for kind in (ALONE, POOLED, GRID)] == [2, 1, 2]
+    assert [kinds.count(kind) for kind in (ALONE, POOLED, TOGETHER)] == [2, 1, 2]

@@ -12,8 +12,8 @@ from edgekd.errors import ConfigError
 from edgekd.lab.records import (
     ALONE,
     COLUMNS,
-    GRID,
     POOLED,
+    TOGETHER,
     Cell,
     Outcome,
     append_outcome,
@@ -24,7 +24,7 @@ from edgekd.lab.records import (
 from edgekd.summary import PeerSummary
 
 
-def outcome(kind: str = GRID, seed: int = 0, **distill: object) -> Outcome:
+def outcome(kind: str = TOGETHER, seed: int = 0, **distill: object) -> Outcome:
     config = from_mapping({"data": {"gamma": 15.0}, "distill": distill, "train": {"seed": seed}})
     cell = Cell(kind, config)
     peers = tuple(
@@ -99,7 +99,7 @@ def test_torn_end_is_left_out_and_cleared_away_wherever_it_was_torn(tmp_path: Pa
 def test_torn_character_is_torn_away_too(tmp_path: Path) -> None:
     config = from_mapping({"data": {"data": "folder:Größe", "gamma": 1.0}})
     append_outcome(tmp_path, outcome())
-    append_outcome(tmp_path, Outcome(Cell(GRID, config), outcome().peers, 1.0))
+    append_outcome(tmp_path, Outcome(Cell(TOGETHER, config), outcome().peers, 1.0))
     path = tmp_path / "results.csv"
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex("ö".encode()) + 1])
@@ -129,7 +129,9 @@ def test_results_of_an_older_version_have_the_defaults_of_settings_that_it_did_n
     assert list(csv.reader(path.read_text().splitlines())) == rows
 
 
-@pytest.mark.parametrize("content", ["a,b\n1,2\n", "cell,kind\nx,grid\n", "\x00\xff"])
+@pytest.mark.parametrize(
+    "content", ["a,b\n1,2\n", "cell,kind\nx,together\n", "cell,kind,client\nx,grid,0\n", "\x00\xff"]
+)
 def test_other_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "results.csv").write_text(content)
     with pytest.raises(ConfigError, match=r"results\.csv"):

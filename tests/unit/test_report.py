@@ -19,7 +19,7 @@ from edgekd.errors import ConfigError
 from edgekd.lab.cost import write_ratios
 from edgekd.lab.document import Grid, Heading, Text, to_html, to_markdown
 from edgekd.lab.grid import configs
-from edgekd.lab.records import ALONE, GRID, POOLED, Cell, Outcome, append_outcome
+from edgekd.lab.records import ALONE, POOLED, TOGETHER, Cell, Outcome, append_outcome
 from edgekd.simulation import lone
 from edgekd.summary import PeerSummary
 
@@ -68,7 +68,7 @@ def sweep(folder: Path, data: DataConfig, seeds: Sequence[int], gain: float) -> 
         ("kl", "sed"), (0.0, 0.2, 0.5, 0.8), ("sum", "average"), seeds
     ):
         config = cell(data, seed, heads=1 if alpha else 2, measure=measure, alpha=alpha, combine=combine)
-        write(folder, GRID, config, 0.4 + gain + 0.001 * seed * (measure == "sed"))
+        write(folder, TOGETHER, config, 0.4 + gain + 0.001 * seed * (measure == "sed"))
     baselines(folder, data, seeds, alone=0.4, pooled=0.6)
 
 
@@ -81,14 +81,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     sweep(cifar, IID, range(2), gain=0.0)
     sweep(scenes, SUN, range(2), gain=0.1)
     for measure, weight, seed in itertools.product(("kl", "sed"), (4.0, 16.0), range(3)):
-        write(cifar, GRID, cell(SKEWED, seed, measure=measure, kd_weight=weight), 0.5 + weight / 1000)
+        write(cifar, TOGETHER, cell(SKEWED, seed, measure=measure, kd_weight=weight), 0.5 + weight / 1000)
     for mean, changed in [
         (0.58, {"balance": "on", "sharpen": 2.0}),
         (0.55, {"balance": "on"}),
         (0.50, {}),
     ]:
         for seed in range(3):
-            write(gap, GRID, cell(SKEWED, seed, measure="js", temperature=4.0, **changed), mean + 0.001 * seed)
+            write(gap, TOGETHER, cell(SKEWED, seed, measure="js", temperature=4.0, **changed), mean + 0.001 * seed)
     blocks = {"ce": [0.5, 0.52], "kl": [1.0, 1.0], "js": [1.2, 1.21], "td": [0.8, 0.81], "sed": [1.3, 1.31]}
     write_ratios(cifar, {"[256, 10]": {"torch kl_div": [1.0, 1.01], **blocks}})
     return [cifar, scenes, gap]
@@ -250,7 +250,7 @@ def test_ingredients_that_other_folders_hold_too_are_in_the_table_of_their_own(t
     ingredients = [{}, {"balance": "on"}, {"combine": "sum"}, {"kd_weight": 4.0}, {"kd_weight": 2.0}]
     for changed in [*ingredients, {"measure": "sed", "kd_scale": "matched"}]:
         for seed in range(2):
-            write(gap, GRID, cell(SKEWED, seed, **changed), 0.5)
+            write(gap, TOGETHER, cell(SKEWED, seed, **changed), 0.5)
     report([figure, gap], tmp_path / "out")
     labels = [row["label"] for row in table(tmp_path / "out", "gap")]
     assert labels[0].startswith("base (measure kl, combine average")
@@ -268,7 +268,7 @@ def test_ingredients_of_the_projects_own_experiment_are_counted_from_its_first_c
     few = {"data": {**tables["data"], "clients": 2}, "train": {**tables["train"], "seed": [1, 2]}}
     cells = list(configs({**tables, **few}))
     for config in cells:
-        write(tmp_path / "gap", GRID, config, 0.5)
+        write(tmp_path / "gap", TOGETHER, config, 0.5)
     report([tmp_path / "gap"], tmp_path / "out")
     rows = table(tmp_path / "out", "gap")
     assert len(rows) == len(cells) / 2
@@ -301,7 +301,7 @@ def test_order_of_rows_and_folders_changes_nothing(results: list[Path], made: Pa
 
 
 def test_one_cell_is_enough_for_a_report_that_decides_nothing(tmp_path: Path) -> None:
-    write(tmp_path / "results", GRID, cell(SKEWED, 0, measure="mine.losses:odd"), 0.5)
+    write(tmp_path / "results", TOGETHER, cell(SKEWED, 0, measure="mine.losses:odd"), 0.5)
     report([tmp_path / "results"], tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == FILES
     swept = findings(tmp_path / "report")
