@@ -19,12 +19,12 @@ from edgekd.lab.stats import (
     NOT_SUPPORTED,
     SUPPORTED,
     UNDECIDED,
-    Claim,
     Comparison,
+    Hypothesis,
     Unit,
-    block_means,
     compare,
     judge,
+    seed_means,
 )
 from edgekd.splits import skew
 
@@ -40,12 +40,20 @@ class Part:
     """One comparison behind a finding; positive is the claimed side of a claim that there is more."""
 
     name: str  # what is subtracted from what
-    claim: Claim
+    hypothesis: Hypothesis
     found: Comparison
     decides: bool = True
     missing: str = ""  # the cells that there would have to be, where there are not
     kinds: int = 1  # how many differences of each seed are averaged
     verdict: str = UNDECIDED
+
+    @property
+    def strength(self) -> float:
+        """How far the effect lies on the side of its hypothesis; endlessly far on the other where nothing is known."""
+        if self.found.n < 2:
+            return -math.inf
+        effect = self.found.effect
+        return {Hypothesis.MORE: effect, Hypothesis.NO_MORE: -effect, Hypothesis.ALIKE: -abs(effect)}[self.hypothesis]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,8 @@ class Finding:
 
     @property
     def deciding(self) -> Part:
-        """The part that the verdict hangs on: of the worst verdict the first, one with data before one without."""
-        return min((p for p in self.parts if p.decides), key=lambda p: (_RANK[p.verdict], p.found.n < 2))
+        """The part that the verdict hangs on: of the worst verdict the weakest, one with data before one without."""
+        return min((p for p in self.parts if p.decides), key=lambda p: (_RANK[p.verdict], p.found.n < 2, p.strength))
 
     @property
     def missing(self) -> list[str]:
@@ -120,24 +128,18 @@ def select(
     return [outcome for outcome in outcomes if fits(outcome)]
 
 
-def part(name: str, claim: Claim, pairs: Pairs, missing: str = "", decides: bool = True) -> Part:
-    """One comparison, of the means by seed; `missing` says which cells it needs."""
-    by_seed, kinds = block_means(pairs)
+def part(name: str, hypothesis: Hypothesis, pairs: Pairs, missing: str = "", decides: bool = True) -> Part:
+    """One comparison, of the means by seed; `missing` says which cells it needs, all of them with the same seeds."""
+    by_seed, kinds = seed_means(pairs), len(pairs)
     found = compare([by_seed[seed] for seed in sorted(by_seed)])
-    return Part(
-        name, claim, found, decides, f"{missing}, of two seeds at least" if missing and found.n < 2 else "", kinds
-    )
+    lacking = f"{missing}, of the same two seeds at least" if missing and found.n < 2 else ""
+    return Part(name, hypothesis, found, decides, lacking, kinds)
 
 
 def judged(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
-    """With verdicts; those that decide together, and those that do not, count as one family each."""
-    size = {decides: sum(p.decides is decides for p in parts) for decides in (True, False)}
-    return tuple(replace(p, verdict=judge(p.claim, p.found, unit.margin, size[p.decides])) for p in parts)
-
-
-def weakest_first(parts: Iterable[Part]) -> list[Part]:
-    """Sorted by the lower end of the interval: the rival that is hardest to beat comes first."""
-    return sorted(parts, key=lambda one: one.found.low)
+    """With verdicts; those with data that decide together, and those that do not, count as one family each."""
+    size = {decides: sum(p.decides is decides and p.found.n > 1 for p in parts) for decides in (True, False)}
+    return tuple(replace(p, verdict=judge(p.hypothesis, p.found, unit.margin, max(1, size[p.decides]))) for p in parts)
 
 
 def make_finding(

@@ -7,7 +7,7 @@ from edgekd.lab.claims import Finding, Part
 from edgekd.lab.cost import Ratios
 from edgekd.lab.document import Block, Grid, Text
 from edgekd.lab.panels import Point
-from edgekd.lab.stats import UNDECIDED, Claim, Comparison, compare
+from edgekd.lab.stats import SUPPORTED, Comparison, Hypothesis, compare
 from edgekd.lab.tables import Row, Table
 from edgekd.names import MEASURE_NAMES
 
@@ -69,19 +69,19 @@ def remarks(finding: Finding) -> list[str]:
     """What is to be known of a finding beyond its numbers, in sentences."""
     said = [finding.remark] if finding.remark else []
     deciding = finding.deciding
-    if finding.verdict == UNDECIDED and deciding.claim is Claim.MORE and deciding.found.low > 0:
-        said.append(f"The effect is there, but smaller than {finding.unit.margin:g}, the size that counts in practice.")
+    if finding.verdict != SUPPORTED and deciding.hypothesis is Hypothesis.MORE and deciding.found.low > 0:
+        said.append(f"An effect is there, but not shown to be of {finding.unit.margin:g}, what counts in practice.")
     said += [f"Missing: {each}." for each in finding.missing]
     return said
 
 
 def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
     """A row a comparison."""
-    header = ("Comparison", "Claim", "Difference [95 % interval]", "n", "pairs", "Verdict")
+    header = ("Comparison", "Hypothesis", "Difference [95 % interval]", "n", "cells", "Verdict")
     rows = tuple(
         (
             p.name,
-            p.claim.value,
+            p.hypothesis.value,
             found_text(p.found),
             str(p.found.n),
             str(p.kinds),

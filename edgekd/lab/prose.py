@@ -19,30 +19,30 @@ HOW_TO_READ = (
     _paragraph("""
     A comparison is **paired**: two cells with equal settings but for the one under test, and with the same seed, so
     with the same data, split and initial weights. The unit is the seed: within each, the differences of all cells
-    that the claim speaks of are averaged, and **n** is the number of seeds (pairs: how many
-    differences each seed gives). The **effect** is the mean over the
-    seeds, with its 95 % t interval.
+    that the comparison speaks of are averaged (cells: how many), and **n** is the number of seeds that have them
+    all. The **effect** is the mean over the seeds, with its 95 % t interval.
     """),
     _paragraph(f"""
     What does not count in practice is a difference of {ACCURACY.margin:g} in accuracy, of {SPREAD.margin:g} in the
     standard deviation over the clients, and of {TIME.margin:g} in the time of KL: the **margin**.
     """),
     _paragraph("""
-    A claim that something is larger is **supported** if the whole interval lies above 0 and reaches the margin, **not
-    supported** if it reaches below 0 and not the margin. A claim that two things are alike is **supported** if the
-    whole interval lies within the margin to both sides, **not supported** if it lies wholly beyond. A claim that
-    there is no gain looks at the upper side alone. Else it is **undecided**, which is always between the two.
+    A claim that something is larger is **supported** if the whole interval lies above 0 and the effect is the margin
+    at least, **not supported** if the whole interval lies below the margin. A claim that two things are alike is
+    **supported** if the whole interval lies within the margin to both sides, **not supported** if it lies wholly
+    beyond. A claim that there is no gain looks at the upper side alone. Else it is **undecided**, which is always
+    between the two.
     """),
     _paragraph("""
     A claim about several measures or places is supported if each of its comparisons is, and not supported if one is
     not; the interval that refutes one of m comparisons is at 1 - 0.05/m. The effect shown is that of the comparison
-    that decided.
+    that decided; of several, and of several that are open, that of the weakest.
     """),
     _paragraph("""
     **Noise** is what chance alone gives: the standard deviation of one and the same cell's value over independent
     seeds, pooled over the cells that the claim speaks of, times the root of 2/n. That is the standard error of the
     difference between two cells that have nothing in common, each with n seeds. Pairing, and averaging over cells,
-    make an interval narrower than that.
+    make the standard error of an effect smaller than that.
     """),
 )
 

@@ -180,12 +180,12 @@ def finding_mapping(finding: Finding) -> dict[str, Any]:
         "parts": [
             {
                 "comparison": part.name,
-                "claim": part.claim.value,
+                "hypothesis": part.hypothesis.value,
                 "decides": part.decides,
                 "verdict": part.verdict,
                 **_numbers(part.found.effect, part.found.low, part.found.high),
                 "n": part.found.n,
-                "pairs": part.kinds,
+                "cells": part.kinds,
             }
             for part in finding.parts
         ],

@@ -29,8 +29,8 @@ SPREAD = Unit("standard deviation of accuracy over the clients", 0.01)
 TIME = Unit("time of KL, forward and backward", 0.05)
 
 
-class Claim(Enum):
-    """What is claimed of a difference."""
+class Hypothesis(Enum):
+    """What is said of a difference."""
 
     MORE = "it is above 0"
     ALIKE = "it is about 0"
@@ -91,14 +91,14 @@ def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Comparison | None:
     return Comparison(share, left.error, left.n)
 
 
-def judge(claim: Claim, found: Comparison, margin: float, together: int = 1) -> str:
+def judge(hypothesis: Hypothesis, found: Comparison, margin: float, together: int = 1) -> str:
     """Supported, not supported or undecided.
 
     Between supported and not supported there is always room for undecided, so that no verdict turns into its opposite
     by a hair's breadth.
 
     Args:
-        claim: what is claimed.
+        hypothesis: what is claimed.
         found: the difference, positive on the claimed side.
         margin: in the difference's unit, > 0; one of this size or less does not count in practice.
         together: how many such comparisons stand behind one claim. It is supported only if all are, which needs no
@@ -106,42 +106,24 @@ def judge(claim: Claim, found: Comparison, margin: float, together: int = 1) -> 
     """
     low, high = found.interval()
     wide_low, wide_high = found.interval(1 - 0.05 / together)
-    if claim is Claim.MORE:
-        supported, refuted = low > 0 and high >= margin, low <= 0 and wide_high < margin
-    elif claim is Claim.ALIKE:
+    if hypothesis is Hypothesis.MORE:
+        supported, refuted = low > 0 and found.effect >= margin, wide_high < margin
+    elif hypothesis is Hypothesis.ALIKE:
         supported, refuted = -margin < low and high < margin, wide_low > margin or wide_high < -margin
     else:
         supported, refuted = high < margin, wide_low > margin
     return SUPPORTED if supported else NOT_SUPPORTED if refuted else UNDECIDED
 
 
-def block_means(values: Mapping[Any, Values]) -> tuple[dict[int, float], int]:
-    """By seed, the mean over the kinds: of the largest complete block, so that every seed counts the same kinds.
+def seed_means(values: Mapping[Any, Values]) -> dict[int, float]:
+    """By seed, the mean over the kinds; only of seeds that all kinds have, so that each mean is of the same kinds.
 
     Args:
-        values: by kind (all settings but the seed), then by seed. Where some (kind, seed) are missing, the
-            block of seeds x kinds with most values is taken, one with at least two seeds if there is one.
-
-    Returns:
-        The means by seed, and of how many kinds they are.
+        values: by kind (all settings but the seed), then by seed.
     """
-    # The seeds of the largest block are those that all its kinds have in common.
-    common: set[frozenset[int]] = set()
-    for by_seed in values.values():
-        seeds = frozenset(by_seed)
-        common |= {seeds, *(seeds & other for other in common)}
-    common.discard(frozenset())
-    blocks = [(seeds, [kind for kind in values if seeds <= values[kind].keys()]) for seeds in common]
-    if not blocks:
-        return {}, 0
-
-    def size(block: tuple[frozenset[int], list[Any]]) -> tuple[bool, int, int, list[int]]:
-        seeds, kinds = block
-        return len(seeds) >= 2, len(seeds) * len(kinds), len(seeds), sorted(seeds, reverse=True)
-
-    seeds, kinds = max(blocks, key=size)
-    ordered = sorted(kinds, key=str)  # the sum of floats depends on the order
-    return {seed: statistics.fmean(values[kind][seed] for kind in ordered) for seed in sorted(seeds)}, len(kinds)
+    kinds = sorted(values, key=str)  # the sum of floats depends on the order
+    seeds = set.intersection(*(set(values[kind]) for kind in kinds)) if kinds else set()
+    return {seed: statistics.fmean(values[kind][seed] for kind in kinds) for seed in sorted(seeds)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from edgekd.lab.cells import key, mean_accuracy, seed_of, settings
 from edgekd.lab.claims import OTHERS, PAPER, Finding, Study, make_finding, part, select
 from edgekd.lab.contrasts import Pairs, contrasts
 from edgekd.lab.records import Outcome
-from edgekd.lab.stats import Claim
+from edgekd.lab.stats import Hypothesis
 
 _PLACES = (("sum", 0.0), ("sum", 0.8), ("average", 0.0), ("average", 0.2))
 
@@ -19,7 +19,10 @@ def sun_ce_kl_behind(study: Study) -> Finding:
     places = [(f"{c}, alpha {a:g}", select(cells, combines=[c], alphas=[a])) for c, a in _PLACES]
     parts = [
         part(
-            f"{m} - mean of ce, kl, {place}", Claim.MORE, _ahead(chosen, m), f"skewed SUN cells of {m} and kl, {place}"
+            f"{m} - mean of ce, kl, {place}",
+            Hypothesis.MORE,
+            _ahead(chosen, m),
+            f"skewed SUN cells of {m} and kl, {place}",
         )
         for place, chosen in places
         for m in OTHERS
@@ -34,11 +37,13 @@ def sun_deep_head_overfits(study: Study) -> Finding:
     cells = select(study.sun_heads, iid=False)
     depths = sorted({settings(o.cell.config)["head_layers"] for o in cells if _hidden(o) > 1}, key=len)
     wanted = "skewed SUN cells with two heads, the second linear and with more layers"
-    deeper = [part(f"linear - {d} second head", Claim.MORE, _lost(cells, d), wanted) for d in depths or ["512,256"]]
+    deeper = [
+        part(f"linear - {d} second head", Hypothesis.MORE, _lost(cells, d), wanted) for d in depths or ["512,256"]
+    ]
     beside = [
         part(
             f"first head - second head ({d})",
-            Claim.MORE,
+            Hypothesis.MORE,
             _first_less_second(o for o in cells if settings(o.cell.config)["head_layers"] == d),
             decides=False,
         )

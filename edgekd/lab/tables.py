@@ -57,6 +57,7 @@ class Row:
     difference_low: float | None = None
     difference_high: float | None = None
     verdict: str = ""
+    decides: bool | None = None  # whether the comparison enters its finding's verdict
     sigma: float | None = None  # standard deviation of one cell's accuracy over seeds
     difference_error: float | None = None  # that this gives to a difference of two unpaired means of n seeds
     image_error: float | None = None  # binomial standard error of one accuracy
@@ -141,6 +142,7 @@ def finding_rows(findings: Iterable[Finding]) -> list[Row]:
             difference_low=finite(part.found.low),
             difference_high=finite(part.found.high),
             verdict=part.verdict,
+            decides=part.decides,
         )
         for finding in findings
         for part in finding.parts

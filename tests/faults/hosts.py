@@ -131,7 +131,7 @@ class Hosts:
     def hear(self, i: int, j: int) -> None:
         """Take back `drop(i, j)`."""
         for here, there in ((i, j), (j, i)):
-            run("ip", "-n", self._host(here), "neigh", "del", self.ip(there), "dev", "eth0")
+            run("ip", "-n", self._host(here), "neigh", "flush", "to", self.ip(there), "dev", "eth0", "nud", "permanent")
 
     def heal(self) -> None:
         """Take back every `drop`."""

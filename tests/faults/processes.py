@@ -64,7 +64,6 @@ class Process:
             env={**os.environ, **(environment or {})},
             start_new_session=True,  # a group of its own, to be killed whole
         )
-        self.started = time.monotonic()
         self.out: list[Line] = []
         self.err: list[Line] = []
         self._news = threading.Condition()
@@ -140,10 +139,8 @@ class Process:
         """When, after `after`, it first told of a lesson with `up` neighbours there."""
 
         def found(process: "Process") -> float | None:
-            for line in reversed(list(process.out)):
-                if line.at < after:
-                    return None
-                if '"progress"' in line.text:
+            for line in list(process.out):
+                if line.at >= after and '"progress"' in line.text:
                     event = json.loads(line.text)
                     if event["up"] >= up and event["age"] is not None:
                         return line.at

@@ -20,12 +20,12 @@ from processes import (
     until_status,
 )
 
-ENDLESS = ["--steps", 0, "--checkpoint-every", 20]
+SAVING = ["--steps", 0, "--checkpoint-every", 20]  # without end
 
 
 def start_three(spawn: Any, out: Path, *more: object) -> tuple[list[str], list[Any]]:
     where = addresses(3)
-    every = ["--wait-for", 3, *ENDLESS, *more]
+    every = ["--wait-for", 3, *SAVING, *more]
     return where, [spawn(peer(id, out, *every, listen=where[id], peers=where)) for id in range(3)]
 
 
@@ -40,7 +40,7 @@ def test_killed_peer_is_down_within_five_seconds_and_nobody_waits_and_it_comes_b
     reached = peers[2].last["step"]
     killed = peers[2].kill9()
     for id in (0, 1):
-        assert peers[id].until_says("peer 2 is down", after=killed) - killed < DOWN_WITHIN
+        assert peers[id].until_says("peer 2 is down", after=killed) - killed < DOWN_WITHIN + SLACK
         until_status(where[id], lambda s: not neighbour(s, 2).up, DOWN_WITHIN + SLACK)
         peers[id].until(lambda p: p.last["up"] == 1)
         step = peers[id].last["step"]
@@ -48,17 +48,21 @@ def test_killed_peer_is_down_within_five_seconds_and_nobody_waits_and_it_comes_b
 
     # It is started again: on from its checkpoint, on about the group's round, and heard within 5 s of its first Hello.
     told_of = until_status(where[0], lambda s: True).round
-    again = spawn(peer(2, tmp_path, *ENDLESS, "--resume", listen=where[2], peers=where))
+    again = spawn(peer(2, tmp_path, *SAVING, "--resume", listen=where[2], peers=where))
     hello = again.until_says(" is up at ")
-    assert again.until_exchanging(after=hello) - hello < EXCHANGES_WITHIN
+    assert again.until_exchanging(after=hello) - hello < EXCHANGES_WITHIN + SLACK
     for id in (0, 1):
-        seen = until_status(where[id], lambda s: neighbour(s, 2).up and neighbour(s, 2).age < 3, EXCHANGES_WITHIN)
+        seen = until_status(
+            where[id], lambda s: neighbour(s, 2).up and neighbour(s, 2).age < 3, EXCHANGES_WITHIN + SLACK
+        )
         assert not seen.refused
         assert peers[id].says("peer 2 is up", after=killed) is not None
     assert "resumed at step " in again.said
     resumed = int(again.said.partition("resumed at step ")[2].split()[0])
     assert 0 <= reached - resumed <= 20 + 5, "not further back than its last checkpoint"
-    again.until(lambda p: p.last["round"] >= told_of, EXCHANGES_WITHIN)  # it talks about what the others talk about
+    again.until(
+        lambda p: p.last["round"] >= told_of, EXCHANGES_WITHIN + SLACK
+    )  # it talks about what the others talk about
     again.until_step(resumed + 5)
 
     for process in (*peers[:2], again):
@@ -76,7 +80,7 @@ def test_killed_peer_is_down_within_five_seconds_and_nobody_waits_and_it_comes_b
 
 def test_last_predictions_of_a_killed_peer_serve_until_max_age_and_then_not(spawn: Any, tmp_path: Path) -> None:
     where = addresses(2)
-    more = ["--clients", 2, "--wait-for", 2, "--max-age", 12, *ENDLESS]
+    more = ["--clients", 2, "--wait-for", 2, "--max-age", 12, *SAVING]
     first, second = (spawn(peer(id, tmp_path, *more, listen=where[id], peers=where)) for id in range(2))
     second.until_exchanging()
     second.kill9()
@@ -97,28 +101,25 @@ def test_last_predictions_of_a_killed_peer_serve_until_max_age_and_then_not(spaw
 def test_new_start_after_a_power_cut_replaces_the_half_open_stream_within_five_seconds(
     hosts: Any, spawn: Any, tmp_path: Path
 ) -> None:
-    net = hosts(2)
-    where = [net.address(id) for id in range(2)]
-    more = ["--clients", 2, *ENDLESS]
-
-    def begin(id: int, *also: object) -> Any:
-        return spawn(peer(id, tmp_path, *more, *also, listen=where[id], peers=where), inside=net.inside(id))
-
-    first, second = begin(0), begin(1)
+    net = hosts(3)
+    # The box comes back at another address, as from DHCP: nobody is left at its old one to say that the stream is over.
+    where = [net.address(id) for id in range(3)]
+    more = ["--clients", 2, *SAVING]
+    first = spawn(peer(0, tmp_path, *more, listen=where[0]), inside=net.inside(0))
+    second = spawn(peer(1, tmp_path, *more, listen=where[1], peers=where[:1]), inside=net.inside(1))
     for each in (first, second):
         each.until_exchanging()
-    second.until_step(25)
+    net.unplug(2)
+    started_again = ["--out", tmp_path / "again", "--id", 1]
+    again = spawn(peer(1, tmp_path, *more, *started_again, listen=where[2], peers=where[:1]), inside=net.inside(2))
+    again.until_step(1)  # loaded, and dialling in vain
     net.unplug(1)
     cut = time.monotonic()
     second.kill9()  # its FIN goes nowhere
-    net.plug(1)  # the box boots, sooner than anybody has noticed that it was gone
-    again = begin(1, "--resume")
-    hello = first.until_says("peer 1 is up at", after=cut) if first.says("peer 1 is down", after=cut) else None
-    exchanging = again.until_exchanging()
-    said = again.says(" is up at ")
-    assert said is not None
-    assert exchanging - said < EXCHANGES_WITHIN
-    assert hello is None or hello < exchanging
+    net.plug(2)
+    hello = again.until_says("peer 0 is up at ")
+    assert first.says("peer 1 is down: silent", after=cut) is None, "the old stream is still there as the new one comes"
+    assert again.until_exchanging(after=hello) - hello < EXCHANGES_WITHIN + SLACK
     first.until(lambda p: p.last["up"] == 1 and p.last["age"] is not None and p.last["age"] < 5)
     assert "already runs at" not in first.said
     for process in (first, again):
@@ -128,7 +129,7 @@ def test_new_start_after_a_power_cut_replaces_the_half_open_stream_within_five_s
 def test_silent_power_cut_is_noticed_within_five_seconds(hosts: Any, spawn: Any, tmp_path: Path) -> None:
     net = hosts(2)
     where = [net.address(id) for id in range(2)]
-    more = ["--clients", 2, *ENDLESS]
+    more = ["--clients", 2, *SAVING]
     first, second = (
         spawn(peer(id, tmp_path, *more, listen=where[id], peers=where), inside=net.inside(id)) for id in range(2)
     )
@@ -138,7 +139,7 @@ def test_silent_power_cut_is_noticed_within_five_seconds(hosts: Any, spawn: Any,
     cut = time.monotonic()
     second.kill9()
     down = first.until_says("peer 1 is down", after=cut)
-    assert down - cut < DOWN_WITHIN + 1.5, "5 s of silence, the last of which began up to a heartbeat after the cut"
+    assert down - cut < DOWN_WITHIN + SLACK, "5 s of silence, the last of which began up to a heartbeat after the cut"
     step = first.last["step"]
     first.until_step(step + 5)
     assert first.terminate() < STOPS_WITHIN + SLACK
@@ -151,10 +152,10 @@ def test_second_live_process_with_one_id_is_refused_by_a_neighbour_of_both_and_t
     spawn: Any, tmp_path: Path
 ) -> None:
     where = addresses(3)
-    neighbour_of_both = spawn(peer(0, tmp_path, *ENDLESS, listen=where[0]))
-    first = spawn(peer(1, tmp_path, *ENDLESS, listen=where[1], peers=where[:1]))
+    neighbour_of_both = spawn(peer(0, tmp_path, *SAVING, listen=where[0]))
+    first = spawn(peer(1, tmp_path, *SAVING, listen=where[1], peers=where[:1]))
     first.until_exchanging()
-    second = spawn(peer(1, tmp_path / "second", *ENDLESS, listen=where[2], peers=where[:1]))
+    second = spawn(peer(1, tmp_path / "second", *SAVING, listen=where[2], peers=where[:1]))
     second.until_says(f"peer 0 refused this peer: peer 1 already runs at {where[1]}; stop it or choose another --id")
     neighbour_of_both.until_says(f"refused {where[2]}: peer 1 already runs at {where[1]}")
     refused = until_status(where[0], lambda s: s.refused.get("id", 0) >= 2)
@@ -224,6 +225,7 @@ def test_sigterm_in_the_middle_of_an_evaluation(spawn: Any, tmp_path: Path) -> N
     steps = process.last["step"]
     stops(process, where, what="evaluating")
     assert process.last["step"] <= steps + 1
+    assert "accuracy" not in metrics(tmp_path, 0)[-1], "it was cut short"
     assert list((tmp_path / "peer-0").glob("checkpoint-*.safetensors"))
 
 

@@ -99,19 +99,19 @@ def test_no_gain_under_iid_is_supported_where_all_are_as_good_as_alone() -> None
 
 def test_gain_under_iid_refutes_that_there_is_none() -> None:
     finding = iid_no_gain(study_of(configs(IID), lambda config: 0.45))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "distillation - alone, sum, alpha 0.5")
+    assert (finding.verdict, finding.deciding.name[:20]) == (NOT_SUPPORTED, "distillation - alone")
     assert finding.deciding.found.effect == pytest.approx(0.05, abs=0.001)
 
 
 def test_one_measure_that_lags_refutes_that_all_are_alike_and_is_named() -> None:
     study = study_of(configs(IID), lambda config: 0.35 if config.distill.measure == "sed" else 0.4)
     finding = iid_no_gain(study)
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "sed - kl, sum")
+    assert (finding.verdict, finding.deciding.name[:8]) == (NOT_SUPPORTED, "sed - kl")
 
 
 def test_measures_are_held_against_ce_where_it_has_every_cell() -> None:
     finding = iid_no_gain(study_of(configs(IID, ("ce", *MEASURES)), lambda config: 0.4))
-    assert "sed - ce, sum" in [part.name for part in finding.parts]
+    assert "sed - ce, sum, alpha 0.2" in [part.name for part in finding.parts]
 
 
 def test_gain_that_hangs_on_the_seed_leaves_it_undecided() -> None:
@@ -133,7 +133,8 @@ def test_skewed_gain_is_not_supported_where_distillation_brings_nothing() -> Non
 
 def test_gain_in_one_combination_that_the_other_lacks_is_not_hidden_in_their_mean() -> None:
     finding = skewed_gain(study_of(configs(), lambda config: 0.6 if config.distill.combine == "sum" else 0.4))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "distillation - alone, average, alpha 0.5")
+    assert finding.verdict == NOT_SUPPORTED
+    assert "average" in finding.deciding.name
 
 
 def test_findings_speak_of_one_data_set_that_with_most_cells() -> None:
@@ -142,6 +143,19 @@ def test_findings_speak_of_one_data_set_that_with_most_cells() -> None:
     assert {o.cell.config.data.data for o in study.main} == {"cifar10"}
     assert study.sun == ()
     assert skewed_gain(study).verdict == SUPPORTED
+
+
+def test_measure_without_enough_seeds_is_not_left_out_for_the_sake_of_more() -> None:
+    few = [c for c in configs() if c.distill.measure != "sed" or c.train.seed < 1]
+    finding = skewed_gain(study_of(few, lambda config: 0.5))
+    assert (finding.verdict, finding.deciding.found.n) == (UNDECIDED, 1)
+    assert all("of the same two seeds at least" in each for each in finding.missing)
+
+
+def test_differences_that_cancel_over_alpha_are_not_alike() -> None:
+    apart = {0.2: 0.06, 0.5: 0.0, 0.8: -0.06}
+    study = study_of(configs(IID), lambda c: 0.4 + (apart[c.distill.alpha] if c.distill.measure == "sed" else 0.0))
+    assert iid_no_gain(study).verdict == NOT_SUPPORTED
 
 
 def test_balance_has_to_be_the_same_alone() -> None:
@@ -179,7 +193,7 @@ def test_sed_as_wide_as_js_is_not_the_narrowest() -> None:
         return 0.02 if config.distill.measure in ("sed", "js") else 0.05
 
     finding = sed_varies_least(study_of(configs(), lambda config: 0.5, spread))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "js - sed, alpha 0.2")
+    assert (finding.verdict, finding.deciding.name[:8]) == (NOT_SUPPORTED, "js - sed")
 
 
 def test_measure_that_was_not_swept_leaves_a_superlative_undecided() -> None:
@@ -198,7 +212,7 @@ def test_average_behind_the_sum_in_one_split_is_named() -> None:
         return 0.4 if config.distill.combine == "average" and not config.data.iid else 0.45
 
     finding = average_like_sum(study_of([*configs(IID), *configs()], accuracy))
-    assert (finding.verdict, finding.deciding.name) == (NOT_SUPPORTED, "average - sum, skewed, alpha 0.2")
+    assert (finding.verdict, finding.deciding.name[:21]) == (NOT_SUPPORTED, "average - sum, skewed")
     assert finding.deciding.found.effect == pytest.approx(-0.05, abs=0.001)
 
 
