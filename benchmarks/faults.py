@@ -4,8 +4,9 @@
 
 Linux, as root. Three peers, each on a host of its own (a network namespace) and with a CPU quota of its own, so that a
 peer which is gone leaves its share of the cores unused. Each fault lies between two calm stretches of the same length
-(the kill and the return between the same two): the ratio is steps/s under the fault to the mean of those two. Targets: the others keep >= 0.95 of
-their speed; nobody waits; all have lessons in every step; down, and exchanging again, within 5 s.
+(the kill and the return between the same two): the ratio is steps/s under the fault to the mean of those two. Targets:
+the others keep >= 0.95 of their speed; nobody waits; all have lessons in every step; down, and exchanging again,
+within 5 s.
 """
 
 import argparse

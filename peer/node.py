@@ -268,9 +268,8 @@ class Node:
         if self._lesson is not None:
             lessons, fresh = self._counts.lessons + 1, self._counts.fresh_lessons + self._lesson.fresh
             self._counts = replace(self._counts, lessons=lessons, fresh_lessons=fresh)
-        if is_evaluated(self.learner.step, self.config.train):
-            self._evaluate()
-        self._record(self._losses)
+        evaluated = is_evaluated(self.learner.step, self.config.train) and self._evaluate()
+        self._record(self._losses, self._accuracy if evaluated else None)
         self._tell("training")
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
@@ -338,9 +337,11 @@ class Node:
         self._counts = replace(self._counts, missing=self._counts.missing + len(missing))
         return lesson
 
-    def _evaluate(self) -> None:
-        # Kept if SIGTERM cuts it short: the last whole evaluation is the better news.
-        self._accuracy = self.learner.evaluate(self.data.evaluation, stop=self._stop) or self._accuracy
+    def _evaluate(self) -> bool:
+        """Whether it was not cut short by SIGTERM; if it was, the last whole evaluation is the better news."""
+        found = self.learner.evaluate(self.data.evaluation, stop=self._stop)
+        self._accuracy = found or self._accuracy
+        return found is not None
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
@@ -366,7 +367,7 @@ class Node:
             accuracy=self._accuracy,
         )
 
-    def _record(self, losses: Losses) -> None:
+    def _record(self, losses: Losses, accuracy: Accuracy | None) -> None:
         lesson = self._lesson
         record: dict[str, Any] = {
             "step": self.learner.step,
@@ -376,8 +377,7 @@ class Node:
             "age": lesson.age if lesson else None,
             "fresh": lesson.fresh if lesson else False,
         }
-        if is_evaluated(self.learner.step, self.config.train) and self._accuracy:
-            accuracy = self._accuracy
+        if accuracy is not None:
             record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}
         self._recorder.record(record, losses)
 
