@@ -212,21 +212,11 @@ def test_peer_that_runs_out_of_memory_says_so_in_a_line_and_leaves_with_a_checkp
 NVML = 'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/opt/pytorch/c10/cuda/CUDACachingAllocator.cpp":838'
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 3.95 GiB",
-        f"{NVML}, please report a bug to PyTorch.",
-        "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to",
-        "MemoryError",
-    ],
-    ids=["cuda", "jetson", "cpu", "python"],
-)
-def test_every_devices_words_for_a_full_memory_end_the_peer_after_its_last_whole_step(
-    spawn: Any, tmp_path: Path, words: str
-) -> None:
+def test_a_jetsons_words_for_a_full_memory_end_the_peer_after_its_last_whole_step(spawn: Any, tmp_path: Path) -> None:
     (where,) = addresses(1)
-    process = spawn([words, 8, *peer(0, tmp_path, *ENDLESS, listen=where)], program=SHORT)
+    process = spawn(
+        [f"{NVML}, please report a bug to PyTorch.", 8, *peer(0, tmp_path, *ENDLESS, listen=where)], program=SHORT
+    )
     assert process.wait() == 4, process.said
     advice = "start it with a smaller --batch, --public-batch or --size; the checkpoint of step 7 is kept"
     assert process.err[-1].text == f"edgekd: out of memory on cpu after step 7: {advice}"
@@ -323,7 +313,7 @@ def test_memory_and_open_files_stay_flat_at_a_high_rate_of_everything(spawn: Any
         each.until(lambda p: any(event["arrived"] for event in p.events))
     samples: list[tuple[float, int, int]] = []
     began = time.monotonic()
-    while (now := time.monotonic() - began) < 80.0:
+    while (now := time.monotonic() - began) < 60.0:
         asked = until_status(where[0], lambda s: True)
         bad = Stranger(where[0], 9, major=7)
         bad.until_refused()
@@ -333,7 +323,7 @@ def test_memory_and_open_files_stay_flat_at_a_high_rate_of_everything(spawn: Any
     for each in (process, *others):
         assert each.alive, each.said
     received, starts = neighbour(asked, 1).bytes_received, others[1].events[-1]["starts"]
-    settled = [sample for sample in samples if sample[0] > 25.0]
+    settled = [sample for sample in samples if sample[0] > 20.0]
     third = len(settled) // 3
     low, high = (
         sorted(part)[len(part) // 2]
@@ -344,7 +334,7 @@ def test_memory_and_open_files_stay_flat_at_a_high_rate_of_everything(spawn: Any
         f"{received // 160} frames of one neighbour, {starts} starts of another, {len(samples)} refused and asked; "
         f"memory {low / 1e6:.1f} to {high / 1e6:.1f} MB, open files {min(files)} to {max(files)}"
     )
-    assert starts > 20
+    assert starts > 15
     assert received > 160 * 1000
     assert high - low < 8e6, "a leak of so little a minute takes a day to fill a gigabyte"
     assert max(files[-third:]) <= max(files[:third]) + 3

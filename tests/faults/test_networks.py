@@ -143,14 +143,14 @@ def test_peers_over_a_slow_lossy_link_learn_in_every_step_and_wait_in_none(
         each.until_exchanging(up=2)
     began = [each.last["step"] for each in peers]
     memory = [each.memory() for each in peers]
-    time.sleep(45.0)
+    time.sleep(30.0)
     grown = [each.memory() - before for each, before in zip(peers, memory, strict=True)]
     for each in peers:
         each.terminate()
     for id in range(3):
         found = [record for record in metrics(tmp_path, id) if record["step"] > began[id] + 20]
         assert summary(tmp_path, id)["waits"] == 0
-        assert len(found) > 50
+        assert len(found) > 30
         assert all(record["lesson"] is not None for record in found), "a lesson in every step"
         assert max(record["age"] for record in found) < 64
         fresh = [record for record in found if record["fresh"]]
@@ -181,7 +181,7 @@ def test_predictions_are_fresh_as_they_arrive_though_the_link_carries_a_fraction
         each.until(lambda p: any(event["arrived"] for event in p.events))
     time.sleep(8.0)
     begun = [len(each.events) for each in (one, other)]
-    time.sleep(40.0)
+    time.sleep(25.0)
     for each, first in zip((one, other), begun, strict=True):
         found = each.events[first:]
         oldest = [event["oldest"] / 1000 for event in found if event["oldest"] is not None]
