@@ -16,7 +16,7 @@ def address(text: str) -> tuple[str, int]:
         ConfigError: it is not of that form.
     """
     match = _ADDRESS.fullmatch(text)
-    if match is None:
+    if match is None or not text.isprintable():
         raise ConfigError(f"an address is HOST:PORT, such as 192.168.1.5:7000 or [fe80::1]:7000, got {text!r}")
     port = int(match["port"])
     if port > MAX_PORT:

@@ -1,5 +1,6 @@
 """Who is up, how far each neighbour is, and which of two streams stays. Pure: `now` is an argument, in seconds."""
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from edgekd.messages import Heartbeat, Hello, Neighbour
@@ -88,9 +89,9 @@ def seen_by(member: Member, step: int) -> Neighbour:
     )
 
 
-def without_the_long_gone(members: dict[int, Member]) -> dict[int, Member]:
-    """At most `2 * MAX_NEIGHBOURS` members: of those that are down, the longest silent are forgotten first."""
-    gone = sorted((m for m in members.values() if not m.up), key=lambda m: m.last_heard)
+def without_the_long_gone(members: dict[int, Member], connected: Container[int]) -> dict[int, Member]:
+    """At most `2 * MAX_NEIGHBOURS` members: of those that are not connected, the longest silent are forgotten first."""
+    gone = sorted((m for m in members.values() if m.id not in connected), key=lambda m: m.last_heard)
     forgotten = {m.id for m in gone[: max(0, len(members) - 2 * MAX_NEIGHBOURS)]}
     return {id: member for id, member in members.items() if id not in forgotten}
 

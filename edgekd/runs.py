@@ -2,10 +2,12 @@
 
 import json
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from edgekd.atomic import write_atomically
 from edgekd.config import Config, to_mapping
@@ -27,10 +29,30 @@ def make_run_folder(out: Path | None, name: str) -> Path:
     return folder
 
 
+def lock_folder(folder: Path) -> AbstractContextManager[object]:
+    """Have `folder` for this process alone, until the block or the process ends.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
+    except OSError:  # read-only or full: nobody can write there, so nobody can harm another
+        return nullcontext()
+    return lock
+
+
 def write_config(folder: Path, config: Config) -> Path:
-    """Write ``config.toml``: all that is needed to repeat the run with ``--config``."""
+    """Write ``config.toml``: all that is needed to repeat the run with ``--config``.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
     path = folder / "config.toml"
-    path.write_text(tomli_w.dumps(to_mapping(_absolute(config))), encoding="utf-8")
+    write_atomically(path, [tomli_w.dumps(to_mapping(_absolute(config))).encode()])
     return path
 
 

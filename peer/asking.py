@@ -10,6 +10,7 @@ from edgekd.errors import RemoteProtocolError
 from edgekd.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
 from peer.transport import Stream, StreamClosedError, Transport
 
+READS_WITHIN = 10.0  # seconds in which who asked has to take a piece of the answer
 LARGEST_FILE = 2**32  # bytes: more is no public set
 
 
@@ -24,12 +25,11 @@ async def answer(stream: Stream, ask: Ask, status: Callable[[], Status], public:
 
     Raises:
         StreamClosedError: who asked has gone.
+        asyncio.TimeoutError: who asked has read nothing for `READS_WITHIN` seconds.
     """
-    if ask.what is Asked.STATUS:
-        await stream.send(status())
-        return
-    for piece in _pieces(public):
-        await stream.send(piece)
+    frames: Iterable[Frame] = [status()] if ask.what is Asked.STATUS else _pieces(public)
+    for frame in frames:
+        await asyncio.wait_for(stream.send(frame), READS_WITHIN)
 
 
 def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:

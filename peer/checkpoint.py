@@ -69,7 +69,12 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, the newest step first."""
-    return sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)
+    found = [path for path in folder.glob("checkpoint-*.safetensors") if _step_of(path).isdecimal()]
+    return sorted(found, key=lambda path: int(_step_of(path)), reverse=True)
+
+
+def _step_of(path: Path) -> str:
+    return path.stem.partition("-")[2]
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:

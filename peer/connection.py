@@ -36,6 +36,8 @@ class Connection:
 
     def send_soon(self, frame: Frame) -> None:
         """Have a frame other than predictions sent; a goodbye follows the emptied outbox."""
+        if isinstance(frame, Heartbeat):  # only the newest is news, and a neighbour that does not read gets no queue
+            self._control = [waiting for waiting in self._control if not isinstance(waiting, Heartbeat)]
         last = len(self._control)
         if self._control and isinstance(self._control[-1], Goodbye):
             last -= 1

@@ -77,7 +77,7 @@ class GrpcTransport:
         return join(host, port)
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
-        channel = grpc.aio.insecure_channel(address, options=[*_CLIENT, *self._limits])
+        channel = grpc.aio.insecure_channel(_target(address), options=[*_CLIENT, *self._limits])
         call = channel.stream_stream(f"/{SERVICE}/Exchange")()
         try:
             error = await asyncio.wait_for(_no_answer(call, address), timeout)
@@ -114,6 +114,12 @@ class GrpcTransport:
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
         await stream.over.wait()
+
+
+def _target(address: str) -> str:
+    """An address as gRPC reads it: a host may be called ``unix``, which else is a scheme."""
+    host, _ = parse(address)
+    return address if ":" in host else f"dns:///{address}"
 
 
 async def _no_answer(call: Any, address: str) -> OSError | None:

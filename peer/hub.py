@@ -32,7 +32,19 @@ from edgekd.members import (
     seen_by,
     without_the_long_gone,
 )
-from edgekd.messages import Ack, Ask, Encoding, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions, Status
+from edgekd.messages import (
+    Ack,
+    Ask,
+    Asked,
+    Encoding,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Parting,
+    SoftPredictions,
+    Status,
+)
 from edgekd.outbox import Outbox
 from edgekd.schedule import Rounds
 from peer.asking import answer
@@ -43,7 +55,7 @@ from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
 CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
-MAX_ASKING = 8  # questions that are answered at once
+MAX_ASKING = 8  # newcomers that are sent the public file at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ class Hub:
         self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
         self._state = "starting"
-        self._asking = 0  # how many are being answered
+        self._asking = 0  # how many are being sent the public file
         self._tasks: set[asyncio.Task[Any]] = set()
         self._conversations: set[asyncio.Task[Any]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
@@ -241,6 +253,9 @@ class Hub:
         return None
 
     async def _answer(self, stream: Stream, ask: Ask) -> None:
+        if ask.what is Asked.STATUS:
+            await answer(stream, ask, self.status, ())
+            return
         if self._asking >= MAX_ASKING:
             raise RemoteProtocolError("busy", f"{MAX_ASKING} are being answered already; ask again")
         self._asking += 1
@@ -315,7 +330,7 @@ class Hub:
         outbox = Outbox(lockstep=self._lockstep, again=again)
         connection = Connection(stream, hello, dialler, encoding, outbox)
         self._connections[hello.id] = connection
-        self.members = without_the_long_gone({**self.members, hello.id: member})
+        self.members = without_the_long_gone({**self.members, hello.id: member}, self._connections)
         self._hear(hello.newest_round)
         connection.send_soon(self._heartbeat())
         self._changed()

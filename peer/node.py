@@ -1,6 +1,7 @@
 """The running peer: the training loop of docs/how-it-works.md, between a learner and the network."""
 
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -116,6 +117,12 @@ class Node:
         return self.config.exchange.sync is not None
 
     @property
+    def _waits_for_all(self) -> bool:
+        """Whether it does not begin without its neighbours; resumed, where lessons have a limit, it does in the end."""
+        sync = self.config.exchange.sync
+        return sync is not None and (self._first_step == 0 or math.isinf(sync))
+
+    @property
     def _done(self) -> bool:
         return 0 < self.config.train.steps <= self.learner.step
 
@@ -211,7 +218,7 @@ class Node:
 
     def _await_neighbours(self) -> None:
         wanted = self.config.exchange.wait_for or 0
-        if not wanted:
+        if not wanted or self._done:
             return
         self._report("waiting")
 
@@ -222,7 +229,7 @@ class Node:
             # Beyond round 0 without this peer: a group in lockstep that it joins late, and that now waits for it.
             return self._lockstep and any(member.up and member.round >= 1 for member in self.network.members)
 
-        began, patience = time.monotonic(), float("inf") if self._lockstep else START_TIMEOUT
+        began, patience = time.monotonic(), float("inf") if self._waits_for_all else START_TIMEOUT
         while not self._stop() and not there() >= wanted and not begun():
             left = began + patience - time.monotonic()
             if left <= 0:

@@ -65,9 +65,7 @@ class Recorder:
         step = found[0].step if found else 0
         self._saved = step if found else -1
         if self._metrics.is_file():
-            lines = self._metrics.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if _is_of_step_up_to(step, line)]
-            self._try("metrics", lambda: write_atomically(self._metrics, kept))
+            self._try("metrics", lambda: _keep_up_to(step, self._metrics))
         return found
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
@@ -120,6 +118,23 @@ class Recorder:
             return False
         self.failing.pop(what, None)
         return True
+
+
+def _keep_up_to(step: int, path: Path) -> None:
+    """Drop lines of later steps, which come again, and those that a power cut has garbled; a file may be long."""
+    position = end = 0
+    garbled = False
+    with path.open("rb") as file:
+        for line in file:
+            if _is_of_step_up_to(step, line):
+                garbled |= position > end
+                end = position + len(line)
+            position += len(line)
+    if garbled:
+        with path.open("rb") as file:
+            write_atomically(path, (line for line in file if _is_of_step_up_to(step, line)))
+    elif position > end:
+        os.truncate(path, end)
 
 
 def _is_of_step_up_to(step: int, line: bytes) -> bool:

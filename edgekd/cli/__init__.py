@@ -2,12 +2,12 @@
 
 import importlib
 import os
-import signal
 import sys
 from typing import Any
 
 import click
 
+from edgekd.cli.signals import on_stop
 from edgekd.errors import EdgeKDError
 
 COMMANDS = {
@@ -50,8 +50,7 @@ def cli(ctx: click.Context) -> None:
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, frame: os._exit(0))
+        on_stop(lambda number, frame: os._exit(0))
     try:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns

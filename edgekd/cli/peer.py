@@ -19,7 +19,8 @@ import click
 
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import settings
-from edgekd.cli.progress import Screen
+from edgekd.cli.progress import Screen, mute_stdout
+from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
 from edgekd.config import Config
 from edgekd.errors import ConfigError
@@ -41,15 +42,14 @@ PATIENCE = 5.0  # seconds
 
 
 class _Stop:
-    """Becomes true at the first SIGINT or SIGTERM; impatience changes nothing for `PATIENCE` seconds."""
+    """Becomes true at the first SIGINT, SIGTERM or SIGHUP; impatience changes nothing for `PATIENCE` seconds."""
 
     def __init__(self, lines: PeerLines) -> None:
         self.asked = False
         self._lines = lines
         self._asked_at = 0.0
         self.ready = False  # there is a state worth writing
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        on_stop(self._on_signal)
 
     def __call__(self) -> bool:
         return self.asked
@@ -62,12 +62,12 @@ class _Stop:
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
             line = self._lines.line("INFO", "stopping: saying goodbye and writing what has been reached")
-            os.write(2, f"{line}\n".encode())  # safe in a handler
+            with contextlib.suppress(OSError):  # Ctrl-C also ended the `tee` that it went to
+                os.write(2, f"{line}\n".encode())  # safe in a handler
 
     def ignore_signals(self) -> None:
         """The peer is through: what is left is the interpreter's own end."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        on_stop(signal.SIG_IGN)
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
@@ -105,19 +105,21 @@ def command(
     lines = log_to_stderr(id)
     stop = _Stop(lines)
     from edgekd.addresses import address
-    from edgekd.runs import make_run_folder, write_config
+    from edgekd.runs import lock_folder, make_run_folder, write_config
     from peer.recorder import check_unused
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
     for text in (*neighbours, *([listen] if listen else [])):
         address(text)
     if config.data.private is None and id >= config.data.clients:
-        raise ConfigError(f"--id must be below --clients {config.data.clients}, got {id}")
+        wanted = f"--id must be below --clients {config.data.clients}, got {id}"
+        raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
     if resume and out is None:
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
     if discover:
         _check_discovery(listen)
     folder = make_run_folder(out, f"peer-{id}")
+    lock = lock_folder(folder)  # until the process ends
     if not resume:
         check_unused(folder)
     if config.data.private is not None and config.data.public is None and neighbours:
@@ -137,7 +139,7 @@ def command(
         _resume(node, folder)
     stop.ready = True
     try:
-        with contextlib.ExitStack() as beside:
+        with lock, contextlib.ExitStack() as beside:
             if metrics_port is not None:
                 _serve_metrics(node, address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
             node.network.start()
@@ -151,10 +153,13 @@ def command(
         stop.ignore_signals()
     if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
         log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
-    if as_json:
-        _print_json({"event": "summary", **dataclasses.asdict(reached)})
-    else:
-        print(f"{peer_line(reached)}; results in {folder}")
+    try:
+        if as_json:
+            _print_json({"event": "summary", **dataclasses.asdict(reached)})
+        else:
+            print(f"{peer_line(reached)}; results in {folder}", flush=True)
+    except OSError:  # nobody reads it, or it goes to a full disk; the folder has it
+        mute_stdout()
     if node.unwritten:
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 
@@ -167,8 +172,9 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) 
     from peer.joining import join
 
     file, written = (folder / "public.safetensors").absolute(), folder / "config.toml"
-    if resume and file.is_file() and written.is_file():
-        contract = make_contract(PublicSet.load(file), from_mapping(read_toml(written)))
+    before = read_toml(written) if resume and file.is_file() and written.is_file() else {}
+    if "distill" in before:
+        contract = make_contract(PublicSet.load(file), from_mapping(before))
     else:
         log.info("asking the group for its public file and settings")
         contract = join(peers, file)
@@ -252,7 +258,7 @@ def _check_discovery(listen: str | None) -> None:
     try:
         from peer.discovery import check_discoverable
     except ImportError:
-        raise ConfigError("--discover needs zeroconf: pip install 'edgekd[discover]'") from None
+        raise ConfigError("--discover needs zeroconf: pip install zeroconf") from None
     check_discoverable(listen)
 
 
@@ -271,6 +277,8 @@ def _print_progress(stop: _Stop) -> Callable[[Any], None]:
             _print_json({"event": "progress", **dataclasses.asdict(progress)})
         except BrokenPipeError:  # whoever started this peer has gone: so does the peer
             stop.asked = True
+        except OSError:  # a full disk ends no training
+            pass
 
     return watch
 

@@ -14,6 +14,11 @@ from edgekd.cli.tables import bytes_text
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
 
 
+def mute_stdout() -> None:
+    """Write no further to a stdout that takes nothing any more, not at the interpreter's end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _Dead:
     """The last progress of a peer that has died."""
 
@@ -44,7 +49,9 @@ class Screen:
         try:
             self._show(progress, before)
         except BrokenPipeError:  # nobody reads any more: no reason to stop training
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            mute_stdout()
+        except OSError:  # nor is a full disk
+            pass
 
     def _show(self, progress: Any, before: Any) -> None:
         if not self._console.is_terminal:

@@ -1,4 +1,4 @@
-"""SIGTERM as Ctrl-C, for commands that have children to end first."""
+"""What ends a command from outside: Ctrl-C, SIGTERM, and SIGHUP where a terminal has gone."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -19,3 +19,12 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def on_stop(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    """Have SIGINT, SIGTERM and SIGHUP handled so; a SIGHUP that is ignored, as under nohup, stays ignored."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, handler)

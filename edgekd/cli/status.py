@@ -66,10 +66,13 @@ def _print_table(found: list[dict[str, Any]]) -> None:
 
     table = Table()
     for name in ("address", "peer", "state"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("step", "round", "accuracy", "neighbours up", "age", "sent", "received", "replaced", "refused"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for each in found:
+        if not each["up"]:
+            table.add_row(each["address"], "-", each["state"], *["-"] * 9)
+            continue
         neighbours = each["neighbours"]
         ages = [n["age"] for n in neighbours if n["up"] and n["age"] is not None]
         table.add_row(

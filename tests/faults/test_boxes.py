@@ -170,6 +170,47 @@ def test_resumed_peer_passes_over_lines_of_metrics_that_a_power_cut_has_garbled(
     assert steps[-3:] == list(range(steps[-1] - 2, steps[-1] + 1))
 
 
+# -- who watches it ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full: Linux")
+@pytest.mark.parametrize("gone", ["2>/dev/full", "2>&-", ">/dev/full"], ids=["stderr full", "no stderr", "stdout full"])
+def test_peer_whose_output_goes_nowhere_trains_on_and_saves_when_told_to_stop(
+    spawn: Any, tmp_path: Path, gone: str
+) -> None:
+    (where,) = addresses(1)
+    arguments = [each for each in peer(0, tmp_path, *ENDLESS, listen=where) if each != "--json"]
+    process = spawn(arguments, inside=["sh", "-c", f'exec "$@" {gone}', "sh"])
+    until_status(where, lambda s: s.step >= 5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    assert newest(tmp_path / "peer-0") >= 5
+
+
+def test_peer_whose_terminal_has_gone_stops_as_by_sigterm(spawn: Any, tmp_path: Path) -> None:
+    (where,) = addresses(1)
+    process = spawn(peer(0, tmp_path, *ENDLESS, listen=where))
+    process.until_step(3)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait() == 0
+    assert newest(tmp_path / "peer-0") >= 3
+
+
+def test_second_process_in_one_folder_is_refused_and_changes_nothing_there(spawn: Any, tmp_path: Path) -> None:
+    one, other = addresses(2)
+    first = spawn(peer(0, tmp_path, "--steps", 0, "--checkpoint-every", 5, listen=one))
+    first.until_step(8)
+    settings = (tmp_path / "peer-0" / "config.toml").read_bytes()
+    second = spawn(peer(0, tmp_path, *ENDLESS, "--resume", "--temperature", 5, listen=other))
+    assert second.wait() == 1
+    assert "is in use by another process" in second.said
+    assert (tmp_path / "peer-0" / "config.toml").read_bytes() == settings
+    first.until_step(first.last["step"] + 5)
+    first.terminate()
+    steps = [record["step"] for record in metrics(tmp_path, 0)]
+    assert steps == list(range(1, len(steps) + 1))
+
+
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 

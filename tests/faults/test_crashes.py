@@ -95,6 +95,19 @@ def test_last_predictions_of_a_killed_peer_serve_until_max_age_and_then_not(spaw
     assert summary(tmp_path, 0)["waits"] == 0
 
 
+def test_lockstep_peers_that_come_back_when_the_others_are_done_wait_for_nobody(spawn: Any, tmp_path: Path) -> None:
+    where = addresses(2)
+    more = ["--clients", 2, "--sync", 3, "--steps", 8, "--checkpoint-every", 4]
+    peers = [spawn(peer(id, tmp_path, *more, listen=where[id], peers=where)) for id in range(2)]
+    for each in peers:
+        assert each.wait() == 0, each.said
+    again = spawn(peer(1, tmp_path, *more, "--resume", listen=where[1], peers=where))
+    began = time.monotonic()
+    assert again.wait(60.0) == 0, again.said
+    assert time.monotonic() - began < 60.0
+    assert summary(tmp_path, 1)["steps"] == 8
+
+
 # -- a power cut -------------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,8 @@ def test_ipv6_goes_in_brackets_and_comes_out_without() -> None:
     [
         "",
         "7000",
+        "\udcff:7000",
+        "a\u202eb:7000",
         ":7000",
         "host",
         "host:",

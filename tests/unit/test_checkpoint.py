@@ -65,6 +65,16 @@ def test_only_the_last_few_are_kept_and_the_one_just_written_always(tmp_path: Pa
     assert just in checkpoints(tmp_path)
 
 
+def test_newest_is_that_of_the_largest_step_however_many_digits_it_has(tmp_path: Path) -> None:
+    for step in (99_999_800, 100_000_000, 100_000_200):
+        save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
+    (tmp_path / "checkpoint-of-mine.safetensors").write_bytes(b"")
+    assert [path.name for path in checkpoints(tmp_path)] == [
+        "checkpoint-100000200.safetensors",
+        "checkpoint-100000000.safetensors",
+    ]
+
+
 def test_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint-1.safetensors"
     path.write_bytes(b"nonsense")

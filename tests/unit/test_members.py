@@ -31,10 +31,9 @@ HELLO = Hello(
 )
 
 
-def test_strangers_without_number_do_not_fill_the_memory_and_who_is_up_stays() -> None:
+def test_strangers_without_number_do_not_fill_the_memory_and_who_is_connected_stays() -> None:
     members = {id: joined(replace(HELLO, id=id), "x:1", now=float(id), before=None) for id in range(3 * MAX_NEIGHBOURS)}
-    members = {id: replace(m, up=id < 5) for id, m in members.items()}
-    left = without_the_long_gone(members)
+    left = without_the_long_gone(members, connected=range(5))  # the longest silent of all, though not up yet
     assert len(left) == 2 * MAX_NEIGHBOURS
     assert set(range(5)) < set(left)
     assert 3 * MAX_NEIGHBOURS - 1 in left

@@ -26,7 +26,7 @@ def test_lines_of_metrics_that_a_power_cut_has_garbled_are_dropped_at_a_restart(
 def test_restart_in_a_folder_that_cannot_be_written_says_so_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    (tmp_path / "metrics.jsonl").write_text('garbled\n{"step": 0}\n')
 
     def full(path: Path, pieces: object) -> None:
         raise OSError(28, "No space left on device")
@@ -37,4 +37,13 @@ def test_restart_in_a_folder_that_cannot_be_written_says_so_and_goes_on(
         assert made.resume() is None
     assert made.failing == {"metrics": "No space left on device"}
     assert "training goes on" in caplog.text
-    assert lines(tmp_path) == [0], "what was there is kept"
+    assert (tmp_path / "metrics.jsonl").read_text().endswith('{"step": 0}\n'), "what was there is kept"
+
+
+def test_long_metrics_are_cut_off_where_they_lie_at_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in (0, 0, 7, 8)) + '{"st')
+    before = path.stat().st_ino
+    Recorder(tmp_path).resume()
+    assert lines(tmp_path) == [0, 0]
+    assert path.stat().st_ino == before, "no copy of what may be large"
