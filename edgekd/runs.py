@@ -35,14 +35,12 @@ def lock_folder(folder: Path) -> AbstractContextManager[object]:
     Raises:
         ConfigError: another process has it.
     """
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
     except OSError:  # read-only or full: nobody can write there, so nobody can harm another
         return nullcontext()
-    return lock
 
 
 def write_config(folder: Path, config: Config) -> Path:

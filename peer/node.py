@@ -235,9 +235,10 @@ class Node:
             if left <= 0:
                 log.warning("%d of %d neighbours are there after %.0f s; training begins", there(), wanted, patience)
                 return
-            if not self.network.wait_until(
+            arrived = self.network.wait_until(
                 lambda: there() >= wanted or begun(), timeout=min(left, SAY_EVERY), stop=self._stop
-            ):
+            )
+            if not arrived and not self._stop():
                 log.info("waiting: %d of %d neighbours are there", there(), wanted)
 
     def _train(self) -> None:

@@ -1,5 +1,6 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -47,10 +48,16 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _stop_early(number: int, frame: object) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, b"edgekd: stopped before it began\n")
+    os._exit(0)
+
+
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
-        on_stop(lambda number, frame: os._exit(0))
+        on_stop(_stop_early)
     try:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns

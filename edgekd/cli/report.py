@@ -41,4 +41,6 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
         found = finding.deciding.found
         table.add_row(finding.id, finding.verdict, found_text(found).replace("[", r"\["), str(found.n))
     wide_console().print(table)
+    if any(finding.missing for finding in findings):
+        print("undecided for want of cells: the report says which, under each finding")
     print(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")

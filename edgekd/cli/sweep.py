@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgekd.cli.options import grid_settings
-from edgekd.errors import ConfigError, EdgeKDError
+from edgekd.errors import EdgeKDError
 
 EXAMPLES = """
 \b
@@ -42,24 +42,20 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
 
     What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
     """
-    from filelock import FileLock, Timeout
-
     from edgekd.cli.signals import terminable
     from edgekd.lab.grid import configs, plan
     from edgekd.lab.sweep import check
-    from edgekd.runs import make_run_folder
+    from edgekd.runs import lock_folder, make_run_folder
 
     cells = plan(list(configs(tables)), baseline=baseline)
     check(cells)
     make_run_folder(out, "sweep")
     try:
-        with terminable(), FileLock(out / ".lock", timeout=0):
+        with terminable(), lock_folder(out):
             _sweep(cells, tables, out, jobs, engine)
     except KeyboardInterrupt:
         print("edgekd: stopped; the same command goes on where it was", file=sys.stderr)
         raise click.exceptions.Exit(130) from None
-    except Timeout:
-        raise ConfigError(f"another sweep writes into {out}; wait for its end, or choose another --out") from None
 
 
 def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None, engine: str) -> None:
@@ -73,7 +69,8 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     left = missing(cells, out)
     with _progress(len(cells), len(left)) as show:
         failures = sweep(left, out, runner, show)
-    print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out} (results.csv, baselines.csv)")
+    files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())
+    print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
     if failures:
         raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; the same command tries again")
 

@@ -53,7 +53,7 @@ def test_two_sweeps_do_not_write_into_one_folder(spawn: Any, tmp_path: Path) -> 
         time.sleep(0.05)
     second = spawn("sweep", *SMALL, "--out", "results")
     assert second.wait() == 1
-    assert "another sweep writes into results" in second.err[-1]
+    assert "results is in use by another process" in second.err[-1]
     first.send_signal(signal.SIGTERM)
     assert first.wait() == 130
     assert first.err[-1] == "edgekd: stopped; the same command goes on where it was"
