@@ -23,10 +23,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
 from hosts import Hosts, Quota, why_no_hosts, why_no_quota
-from processes import Process, metrics, summary
+from processes import SMALL, Process, metrics, summary
 
-SETTINGS = ["--data", "digits", "--gamma", 5, "--batch", 16, "--public-batch", 16, "--steps", 0, "--eval-every", 0]
-SETTINGS += ["--checkpoint-every", 100, "--wait-for", 3]
+SETTINGS = [*SMALL, "--steps", 0, "--checkpoint-every", 100, "--wait-for", 3]
 Steps = tuple[int, int]  # the first and the last of a stretch
 
 
