@@ -67,16 +67,18 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     count = jobs or max(1, (os.cpu_count() or 1) // threads)
     runner = ray_cluster() if engine == "ray" else local(count)
     left = missing(cells, out)
-    with _progress(len(cells), len(left)) as show:
+    with _progress(cells, len(left)) as show:
         failures = sweep(left, out, runner, show)
     files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())
     print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
     if failures:
-        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; the same command tries again")
+        alike = len(failures) > 1 and len({failure.reason for failure in failures}) == 1
+        advice = "all for the same reason" if alike else "the same command tries again"
+        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; {advice}")
 
 
 @contextmanager
-def _progress(total: int, left: int) -> Iterator[Callable[[Any], None]]:
+def _progress(cells: list[Any], left: int) -> Iterator[Callable[[Any], None]]:
     """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
     from rich.console import Console
     from rich.progress import (
@@ -88,8 +90,10 @@ def _progress(total: int, left: int) -> Iterator[Callable[[Any], None]]:
         TimeRemainingColumn,
     )
 
-    from edgekd.lab.sweep import Failure, differences
+    from edgekd.lab.sweep import Failure, labels
 
+    total, label = len(cells), labels(cells)
+    told: set[str] = set()  # reasons
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(
@@ -102,11 +106,13 @@ def _progress(total: int, left: int) -> Iterator[Callable[[Any], None]]:
         def show(result: Any) -> None:
             bar.advance(task)
             if isinstance(result, Failure):
-                print_line(f"failed: {differences(result.cell)}: {result.reason}")
+                reason = "the same" if result.reason in told else result.reason
+                told.add(result.reason)
+                print_line(f"failed: {label[result.cell]}: {reason}")
             elif not console.is_terminal:
                 done = int(bar.tasks[0].completed)
                 rest = (time.monotonic() - began) / (done - total + left) * (total - done)
-                print_line(f"{done}/{total} cells, about {timedelta(seconds=round(rest))} left: {result.cell.name}")
+                print_line(f"{done}/{total} cells, about {timedelta(seconds=round(rest))} left: {label[result.cell]}")
 
         def print_line(text: str) -> None:
             console.print(text, highlight=False, soft_wrap=True, markup=False)

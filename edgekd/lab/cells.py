@@ -5,7 +5,7 @@ import functools
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +50,12 @@ def _fields(config: Config, section: str) -> "tuple[dataclasses.Field[Any], ...]
 def key(config: Config, *without: str) -> Key:
     """The settings, without some; equal for cells that differ in those alone."""
     return tuple(sorted((name, value) for name, value in settings(config).items() if name not in without))
+
+
+def varied_settings(configs: Sequence[Config], *, seed: bool = False) -> list[str]:
+    """The settings in which some differ; the seed is one only if asked for."""
+    names = settings(configs[0]) if configs else ()
+    return [name for name in names if (seed or name != "seed") and len({settings(c)[name] for c in configs}) > 1]
 
 
 def data_name(config: Config) -> str:

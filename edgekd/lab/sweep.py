@@ -1,6 +1,5 @@
 """Running a sweep's cells: those not finished yet, each written down as it finishes."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -13,7 +12,8 @@ import torch
 from edgekd.config import DataConfig
 from edgekd.datasets import PeerData, load_group
 from edgekd.errors import ConfigError, EdgeKDError
-from edgekd.lab.records import POOLED, Cell, Outcome, append_outcome, read_outcomes, tidy
+from edgekd.lab.cells import settings, varied_settings
+from edgekd.lab.records import KINDS, POOLED, Cell, Outcome, append_outcome, read_outcomes, tidy
 from edgekd.simulation import simulate_group, simulate_pooled
 from edgekd.summary import PeerSummary
 
@@ -84,16 +84,16 @@ def _group(config: DataConfig, seed: int) -> dict[int, PeerData]:
     return dict(enumerate(load_group(config, seed)))
 
 
-def differences(cell: Cell) -> str:
-    """A cell in a line: its kind and the settings that are not the defaults."""
-    config = cell.config
-    said = [
-        f"{f.name} {getattr(section, f.name)}"
-        for section in (config.data, config.distill, config.model, config.train, config.exchange)
-        for f in dataclasses.fields(section)
-        if getattr(section, f.name) != f.default
-    ]
-    return f"{cell.kind} {cell.name}: {', '.join(said)}"
+def labels(cells: Sequence[Cell]) -> dict[Cell, str]:
+    """A line for each cell: its kind, name, and the settings in which those of its kind differ."""
+    found = {}
+    for kind in KINDS:
+        group = [cell for cell in cells if cell.kind == kind]
+        varied = varied_settings([cell.config for cell in group], seed=True)
+        for cell in group:
+            said = ", ".join(f"{name} {settings(cell.config)[name]}" for name in varied)
+            found[cell] = f"{kind} {cell.name}" + (f": {said}" if said else "")
+    return found
 
 
 def check(cells: Sequence[Cell]) -> None:

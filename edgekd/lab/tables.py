@@ -20,6 +20,7 @@ from edgekd.lab.cells import (
     seed_of,
     settings,
     split_label,
+    varied_settings,
 )
 from edgekd.lab.claims import Finding
 from edgekd.lab.panels import Panel, Point, families, point, references
@@ -194,7 +195,7 @@ def _where(config: Config) -> dict[str, Any]:
 
 def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines) -> Table:
     kinds = list(by_kind(cells).values())
-    varied = _varied([group[0].cell.config for group in kinds])
+    varied = varied_settings([group[0].cell.config for group in kinds])
     kinds.sort(key=lambda group: _distance(group[0].cell.config, varied))
     base = kinds[0]
     of_base = {seed_of(o): mean_accuracy(o) for o in base}
@@ -236,15 +237,10 @@ def told_apart(configs: Sequence[Config], name: Callable[[Config], str], *but: s
         alike[name(config)].append(config)
     names = []
     for config in configs:
-        varied = [each for each in _varied(alike[name(config)]) if each not in but]
+        varied = [each for each in varied_settings(alike[name(config)]) if each not in but]
         said = "".join(f", {each} {settings(config)[each]}" for each in varied)
         names.append(name(config) + said)
     return names
-
-
-def _varied(configs: Sequence[Config]) -> list[str]:
-    """The settings in which some differ."""
-    return [name for name in settings(configs[0]) if name != "seed" and len({settings(c)[name] for c in configs}) > 1]
 
 
 def _distance(config: Config, varied: Sequence[str]) -> tuple[int, str]:
