@@ -1,5 +1,6 @@
 """The running peer: the training loop of docs/how-it-works.md, between a learner and the network."""
 
+import contextlib
 import logging
 import math
 import time
@@ -165,10 +166,12 @@ class Node:
             self._recorder.summarise(self.summary(), self._training_seconds)
             if finished and not self._lockstep:
                 self._linger()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise self._out_of_memory(error) from None
+        except Exception as error:
+            if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
+                raise self._out_of_memory(error) from None
+            with contextlib.suppress(Exception):  # it is the first error that is to be seen
+                self._save_whole()
+            raise
         finally:
             parting = Parting.DONE if self._done else Parting.LEAVING
             self.network.stop(Goodbye(parting=parting))
@@ -203,9 +206,7 @@ class Node:
         traceback.clear_frames(error.__traceback__)  # they hold what the step has computed
         self.learner.abandon()
         try:
-            self._recorder.flush()
-            if self.learner.step == self._whole > self._first_step:
-                self._recorder.save(self._info(), self.learner.state())
+            self._save_whole()
         except (RuntimeError, MemoryError) as another:
             if not is_out_of_memory(another):
                 raise
@@ -213,6 +214,12 @@ class Node:
         kept = "no checkpoint was written yet" if saved is None else f"the checkpoint of step {saved} is kept"
         advice = "start it with a smaller --batch, --public-batch or --size"
         return OutOfMemoryError(f"out of memory on {self.learner.device} after step {self._whole}: {advice}; {kept}")
+
+    def _save_whole(self) -> None:
+        """Save what was reached, unless an error came amid a step's changes."""
+        self._recorder.flush()
+        if self.learner.step == self._whole > self._first_step:
+            self._recorder.save(self._info(), self.learner.state())
 
     # -- the stages --------------------------------------------------------------------------------------------------
 

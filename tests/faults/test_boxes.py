@@ -270,12 +270,15 @@ def test_a_jetsons_words_for_a_full_memory_end_the_peer_after_its_last_whole_ste
     assert [record["step"] for record in metrics(tmp_path, 0)][:10] == list(range(1, 11))
 
 
-def test_another_error_in_a_step_is_a_bug_and_keeps_its_traceback(spawn: Any, tmp_path: Path) -> None:
+def test_another_error_in_a_step_is_a_bug_that_keeps_its_traceback_and_what_was_reached(
+    spawn: Any, tmp_path: Path
+) -> None:
     (where,) = addresses(1)
     process = spawn(["shapes cannot be multiplied", 3, *peer(0, tmp_path, *ENDLESS, listen=where)], program=SHORT)
     assert process.wait() == 1
     assert "Traceback" in process.said
     assert "RuntimeError: shapes cannot be multiplied" in process.said
+    assert newest(tmp_path / "peer-0") == 2
 
 
 # -- the clock ---------------------------------------------------------------------------------------------------------
