@@ -7,7 +7,7 @@ from typing import Any
 
 from processes import addresses, metrics
 
-FIRST = 20  # the step of a newcomer's first evaluation
+FIRST = 40  # the step of a newcomer's first evaluation
 TRAINED = 80  # the step at which the group gets company
 
 
