@@ -39,7 +39,7 @@ def lock_folder(folder: Path) -> AbstractContextManager[object]:
         return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
-    except OSError:  # read-only or full: nobody can write there, so nobody can harm another
+    except (OSError, NotImplementedError):  # nobody can write there, or the file system knows no locks
         return nullcontext()
 
 
