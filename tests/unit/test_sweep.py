@@ -11,7 +11,7 @@ from edgekd.errors import ConfigError
 from edgekd.lab.engines import local
 from edgekd.lab.grid import configs, plan
 from edgekd.lab.records import ALONE, POOLED, Cell, Outcome, read_outcomes
-from edgekd.lab.sweep import Failure, Result, check, differences, missing, run_cell, sweep
+from edgekd.lab.sweep import Failure, Result, check, labels, missing, run_cell, sweep
 from edgekd.simulation import simulate, simulate_pooled
 
 torch.set_num_threads(1)
@@ -58,8 +58,17 @@ def test_failed_cell_is_told_stops_no_other_and_is_tried_again(tmp_path: Path) -
     failures = sweep(cells, tmp_path, in_this_process)
     assert [failure.cell.config.data.clients for failure in failures] == [250, 250]
     assert "too few" in failures[0].reason or "without an image" in failures[0].reason
-    assert "clients 250" in differences(failures[0].cell)
+    assert "clients 250" in labels(cells)[failures[0].cell]
     assert missing(cells, tmp_path) == [failure.cell for failure in failures]
+
+
+def test_cells_are_called_by_what_differs_among_those_of_their_kind() -> None:
+    named = {label for label in labels(CELLS).values()}
+    kinds = {label.partition(" ")[0]: label.partition(": ")[2] for label in named}
+    assert kinds["together"].startswith("measure ")
+    assert ", seed " in kinds["together"]
+    assert kinds["pooled"].startswith("seed ")
+    assert len(named) == len(CELLS)
 
 
 KILLER = """
