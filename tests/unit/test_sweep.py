@@ -63,7 +63,7 @@ def test_failed_cell_is_told_stops_no_other_and_is_tried_again(tmp_path: Path) -
 
 
 def test_cells_are_called_by_what_differs_among_those_of_their_kind() -> None:
-    named = {label for label in labels(CELLS).values()}
+    named = set(labels(CELLS).values())
     kinds = {label.partition(" ")[0]: label.partition(": ")[2] for label in named}
     assert kinds["together"].startswith("measure ")
     assert ", seed " in kinds["together"]
