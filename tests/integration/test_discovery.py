@@ -109,4 +109,4 @@ def test_without_zeroconf_it_says_what_to_install() -> None:
     code = f"import sys; sys.modules['zeroconf'] = None; {peer}"  # as if it were not there
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert done.stderr == "edgekd: --discover needs zeroconf: pip install 'edgekd[discover]'\n"
+    assert done.stderr == "edgekd: --discover needs zeroconf: pip install zeroconf\n"
