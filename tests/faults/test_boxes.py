@@ -187,6 +187,9 @@ def test_peer_whose_output_goes_nowhere_trains_on_and_saves_when_told_to_stop(
     assert newest(tmp_path / "peer-0") >= 5
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="started with SIGHUP ignored, as by nohup"
+)
 def test_peer_whose_terminal_has_gone_stops_as_by_sigterm(spawn: Any, tmp_path: Path) -> None:
     (where,) = addresses(1)
     process = spawn(peer(0, tmp_path, *ENDLESS, listen=where))
