@@ -67,6 +67,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def _compute_reproducibly(device: torch.device) -> None:
+    """Let the same seed give the same weights on a GPU too; the CPU's kernels do so by themselves."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+
+
 class Learner:
     """One peer's learning.
 
@@ -83,6 +89,7 @@ class Learner:
     def __init__(self, data: PeerData, config: Config, id: int) -> None:
         self.config, self.id, self.step = config, id, 0
         self.device = choose_device(config.train.device)
+        _compute_reproducibly(self.device)
         self._private, self._public = data.private, data.public
         size = data.private.images.shape[-1]
         check_enough(len(data.public), config.train.public_batch)

@@ -91,7 +91,7 @@ class _Lockstep:
         exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
         if exchanges and (is_due(step, every) or step == first):
             frames = together(
-                lambda learner: encode(learner.teach(round, keep=True), round, self._encoding), self._learners
+                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._encoding), self._learners
             )
             for learner, frame in zip(self._learners, frames, strict=True):
                 self._said[learner.id] = decode(frame, self._contract)

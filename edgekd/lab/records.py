@@ -27,7 +27,7 @@ _FIRST = (
     *("cell", "kind", "data", "split", "gamma", "clients", "measure", "combine", "alpha", "temperature", "sharpen"),
     *("heads", "head_layers", "two_phase", "kd_scale", "kd_weight", "balance", "seed"),
     *("client", "accuracy", "own_accuracy", "head_accuracies", "evaluation_samples", "private_samples", "bytes_sent"),
-    *("seconds", "weights_sha256"),
+    *("seconds", "processor", "weights_sha256"),
 )
 _SETTINGS = {f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
@@ -62,6 +62,7 @@ class Outcome:
     cell: Cell
     peers: tuple[PeerSummary, ...]  # by id; of POOLED one
     seconds: float
+    processor: str = ""  # what it ran on; empty in files of before this was kept
 
     @property
     def accuracies(self) -> list[float]:
@@ -159,6 +160,7 @@ def _outcome(rows: list[dict[str, str]]) -> Outcome:
         cell=Cell(first["kind"], from_mapping(tables)),
         peers=tuple(peer for _, peer in sorted(peers.items())),
         seconds=float(first["seconds"]),
+        processor=first.get("processor") or "",
     )
 
 
@@ -194,6 +196,7 @@ def _rows(outcome: Outcome) -> Iterable[list[str]]:
             "private_samples": peer.private_samples,
             "bytes_sent": peer.bytes_sent,
             "seconds": round(outcome.seconds, 1),
+            "processor": outcome.processor,
             "weights_sha256": peer.weights_sha256,
         }
         yield [str({**shared, **own}.get(name, "")) for name in COLUMNS]

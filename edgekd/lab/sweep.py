@@ -1,6 +1,7 @@
 """Running a sweep's cells: those not finished yet, each written down as it finishes."""
 
 import functools
+import platform
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -14,6 +15,7 @@ from edgekd.datasets import PeerData, load_group
 from edgekd.errors import ConfigError, EdgeKDError
 from edgekd.lab.cells import settings, varied_settings
 from edgekd.lab.records import KINDS, POOLED, Cell, Outcome, append_outcome, read_outcomes, tidy
+from edgekd.learner import choose_device
 from edgekd.simulation import simulate_group, simulate_pooled
 from edgekd.summary import PeerSummary
 
@@ -44,7 +46,12 @@ def run_cell(cell: Cell) -> Result:
         return Failure(cell, str(error))
     except Exception as error:  # a bug, or out of memory: the other cells go on all the same
         return Failure(cell, f"{type(error).__name__}: {error}")
-    return Outcome(cell, peers, time.monotonic() - began)
+    return Outcome(cell, peers, time.monotonic() - began, _processor(cell.config.train.device))
+
+
+def _processor(device: str) -> str:
+    found = choose_device(device)
+    return torch.cuda.get_device_name(found) if found.type == "cuda" else f"{found.type}, {platform.machine()}"
 
 
 def sweep(

@@ -87,7 +87,7 @@ def test_port_that_is_closed_at_first_is_dialled_until_it_opens(spawn: Any, tmp_
 # -- partitions --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("how", "seconds"), [("silent", 60.0), ("unplugged", 15.0)])
+@pytest.mark.parametrize(("how", "seconds"), [("silent", 60.0), ("unplugged", 8.0)])
 def test_two_and_one_train_on_apart_and_exchange_within_five_seconds_of_the_healing(
     hosts: Any, spawn: Any, tmp_path: Path, how: str, seconds: float
 ) -> None:
