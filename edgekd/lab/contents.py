@@ -1,5 +1,6 @@
 """What a report says, section by section."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +118,13 @@ def _finding(finding: Finding) -> list[Block]:
 
 def _what_was_run(material: Material) -> list[Block]:
     results = material.results
-    hours = sum(outcome.seconds for outcome in (*results.together, *results.alone, *results.pooled)) / 3600
+    outcomes = (*results.together, *results.alone, *results.pooled)
+    hours = sum(outcome.seconds for outcome in outcomes) / 3600
+    cells = Counter(outcome.processor or "a processor that was not noted" for outcome in outcomes)
+    processors = "; ".join(f"{name} ({number} cells)" for name, number in cells.most_common())
     return [
         Heading(2, "What was run"),
-        Text((prose.RUN.format(hours=hours),)),
+        Text((prose.RUN.format(hours=hours, processors=processors),)),
         _settings(material.figures),
     ]
 

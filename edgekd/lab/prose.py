@@ -87,4 +87,4 @@ COST = _paragraph("""
     the 95 % interval over blocks of interleaved passes; from `python benchmarks/measures.py --out DIR`.
 """)
 
-RUN = "All cells together took {hours:.1f} hours of simulation."
+RUN = "All cells together took {hours:.1f} hours of simulation, on {processors}."

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -268,14 +269,13 @@ def neighbour(status: Any, id: int) -> Any:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    numbers = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return numbers
+    """Of 127.0.0.1; none of those that the kernel gives to connections, which might take it before its peer is up."""
+    numbers: set[int] = set()
+    while len(numbers) < count:
+        port = random.randrange(10_000, 32_000)
+        if is_free(f"127.0.0.1:{port}"):
+            numbers.add(port)
+    return sorted(numbers)
 
 
 def addresses(count: int) -> list[str]:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import free_ports
+
+from edgekd.cli import main
 
 DEADLINE = 120.0  # seconds: far more than any of this takes
 
@@ -109,16 +111,28 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
 
 
 @pytest.fixture
+def mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., str]]:
+    """The one line with which ``edgekd ARGUMENTS...`` ends, in this process: another one would load torch anew."""
+    monkeypatch.chdir(tmp_path)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+
+    def call(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as end:  # of another exception a user would see the traceback
+            main([str(argument) for argument in arguments])
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert end.value.code not in (0, None), line
+        assert line.startswith("edgekd: ")
+        return line
+
+    yield call
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
 def ports() -> Callable[[int], list[int]]:
     """Free ports of 127.0.0.1."""
-
-    def find(count: int) -> list[int]:
-        sockets = [socket.socket() for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        numbers = [each.getsockname()[1] for each in sockets]
-        for each in sockets:
-            each.close()
-        return numbers
-
-    return find
+    return free_ports

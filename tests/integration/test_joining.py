@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekd.config import read_toml
 
-SMALL = ["--batch", 8, "--eval-every", 0]
+SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--eval-every", 0]
 
 
 def split(spawn: Any, folder: Path) -> Path:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-SMALL = ["--data", "digits", "--limit", 300, "--batch", 8, "--public-batch", 8, "--eval-every", 0, "--gamma", 5]
+SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
+SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
 
 
 def peer(ports: list[int], id: int, *more: object, out: Path) -> list[object]:
@@ -42,7 +43,7 @@ def is_free(port: int) -> bool:
 @pytest.mark.parametrize(
     ("settings", "order", "heads", "lessons"),
     [
-        (["--measure", "kl", "--combine", "average"], (2, 0, 1), 1, 6),
+        (["--measure", "kl", "--combine", "average", "--model", "resnet18"], (2, 0, 1), 1, 6),
         (["--measure", "sed", "--combine", "sum"], (1, 2, 0), 1, 6),
         (["--heads", 3, "--alpha", 0, "--combine", "confident"], (0, 2, 1), 3, 6),
         (["--heads", 2, "--two-phase", "--measure", "js", "--combine", "nway"], (2, 1, 0), 2, 3),
@@ -153,7 +154,8 @@ def test_box_with_its_own_files_learns_from_another(spawn: Any, ports: Any, tmp_
         files = ["--private", private, "--public", tmp_path / "shards/public.safetensors"]
         files += ["--eval", f"folder:{tmp_path}/shards/eval", "--weights", "none"]
         listen = ["--listen", f"127.0.0.1:{addresses[id]}", "--peers", f"127.0.0.1:{addresses[1 - id]}"]
-        small = ["--batch", 8, "--public-batch", 8, "--steps", 6, "--wait-for", 1, "--json"]
+        small = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--steps", 6]
+        small += ["--wait-for", 1, "--json"]
         processes.append(spawn("peer", "--id", id, *listen, *files, *small, "--out", tmp_path / f"peer-{id}"))
     assert [process.wait() for process in processes] == [0, 0]
     assert all(summary(tmp_path, id)["lessons"] > 0 for id in range(2))

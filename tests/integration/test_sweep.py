@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-SMALL = ["--data", "digits", "--limit", 300, "--steps", 2, "--batch", 8, "--public-batch", 8, "--eval-every", 0]
+SMALL = ["--data", "digits", "--limit", 300, "--model", "mobilenet_v3_small"]
+SMALL += ["--steps", 2, "--batch", 8, "--public-batch", 8, "--eval-every", 0]
 GRID = ["--measure", "kl,sed", "--alpha", "0.2,0.5,1", "--seed", "0,1", "--split", "iid,gamma:5", "--baseline"]
 CELLS, BASELINES = 2 * 2 * 2 * 2, 2 * 2 * 3  # alone with and without balance, and pooled
 

@@ -41,7 +41,7 @@ def outcome(kind: str = TOGETHER, seed: int = 0, **distill: object) -> Outcome:
         )
         for id in range(cell.rows)
     )
-    return Outcome(cell, peers, 1.5)
+    return Outcome(cell, peers, 1.5, "cpu, x86_64")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -54,6 +54,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (str(id), "kl", "gamma", "15.0") for id in range(3)
     ]
     assert list(rows[0]) == list(COLUMNS)
+
+
+def test_file_of_before_processors_were_noted_is_read_and_gets_the_column(tmp_path: Path) -> None:
+    append_outcome(tmp_path, outcome())
+    path = tmp_path / "results.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    names = [name for name in rows[0] if name != "processor"]
+    lines = [",".join(f'"{row[name]}"' for name in names) for row in rows]
+    path.write_text("\n".join([",".join(names), *lines]) + "\n")
+    append = outcome(seed=1)
+    tidy(tmp_path)
+    append_outcome(tmp_path, append)
+    assert [each.processor for each in read_outcomes(tmp_path)] == ["", "cpu, x86_64"]
 
 
 configs = st.builds(

@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 def config(**sections: dict[str, object]) -> Config:
     small = {
         "data": {"data": "digits", "limit": 300, "clients": 4},
+        "model": {"model": "mobilenet_v3_small"},
         "train": {"steps": 3, "batch": 8, "public_batch": 8, "eval_every": 0},
     }
     return from_mapping({name: {**small.get(name, {}), **sections.get(name, {})} for name in {*small, *sections}})

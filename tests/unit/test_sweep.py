@@ -18,6 +18,7 @@ torch.set_num_threads(1)
 
 TABLES = {
     "data": {"data": "digits", "limit": 300, "clients": 2},
+    "model": {"model": "mobilenet_v3_small"},
     "train": {"steps": 2, "batch": 8, "public_batch": 8, "eval_every": 0, "seed": [0, 1]},
     "distill": {"measure": ["kl", "sed"]},
 }
@@ -34,6 +35,7 @@ def test_cell_is_what_the_simulation_gives() -> None:
         assert isinstance(got, Outcome)
         expected = (simulate_pooled(cell.config),) if cell.kind == POOLED else simulate(cell.config).peers
         assert got.peers == expected
+        assert got.processor, "where it ran is noted"
 
 
 def test_each_cell_is_written_as_it_finishes_and_none_is_run_twice(tmp_path: Path) -> None:
