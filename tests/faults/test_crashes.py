@@ -174,6 +174,7 @@ def test_second_live_process_with_one_id_is_refused_by_a_neighbour_of_both_and_t
     refused = until_status(where[0], lambda s: s.refused.get("id", 0) >= 2)
     assert neighbour(refused, 1).address == where[1]
     at = time.monotonic()
+    second.until_step(0)
     second.until_step(second.last["step"] + 5)  # it trains on by itself
     first.until_exchanging(after=at)
     assert first.last["up"] == 1
@@ -206,7 +207,14 @@ def test_sigterm_ends_a_peer_within_five_seconds_and_frees_its_port(spawn: Any, 
         "dialling": ["--steps", 0, "--peers", "10.255.255.1:7000,no-such-box.invalid:7000,127.0.0.1:1"],
         "waiting": ["--steps", 0, "--wait-for", 2],
         "training": ["--steps", 0],
-        "lingering": ["--steps", 3, "--linger", 600],
+        "lingering": [
+            "--steps",
+            3,
+            "--linger",
+            600,
+            "--wait-for",
+            1,
+        ],  # done before the other is up it would not linger
     }[what]
     other = spawn(peer(1, tmp_path, "--steps", 1000, "--clients", 2, listen=where[1], peers=where))
     process = spawn(

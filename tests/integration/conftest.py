@@ -1,17 +1,15 @@
 """Real ``edgekd`` processes on 127.0.0.1: started with a deadline, never left behind."""
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 from processes import free_ports
 
 from edgekd.cli import main
@@ -23,15 +21,7 @@ class Process:
     """One ``edgekd`` process."""
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "edgekd", *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
-            start_new_session=True,  # a group of its own, to be killed whole
-        )
+        self._child = Forked(arguments, folder)
         self.out: list[str] = []
         self.err: list[str] = []
         self._news = threading.Condition()
@@ -58,10 +48,13 @@ class Process:
 
     def until(self, holds: Callable[["Process"], bool]) -> None:
         """Wait until `holds(process)`, asked again after every line."""
+        deadline = time.monotonic() + DEADLINE
         with self._news:
-            found = self._news.wait_for(lambda: holds(self) or self._child.poll() is not None, DEADLINE)
+            while not (found := holds(self)) and self._child.poll() is None and time.monotonic() < deadline:
+                self._news.wait(0.2)  # its end comes a moment after its last line, and no line tells of it
+        found = found or holds(self)
+        assert found or self._child.poll() is None, f"ended before with code {self._child.poll()}; stderr: {self.err}"
         assert found, f"nothing of the kind within {DEADLINE:.0f} s; stderr: {self.err}"
-        assert holds(self), f"ended before with code {self._child.poll()}; stderr: {self.err}"
 
     def until_step(self, step: int) -> None:
         self.until(lambda p: any(event.get("step", -1) >= step for event in p.events))
@@ -88,8 +81,7 @@ class Process:
 
     def kill(self) -> None:
         """Whatever is left of it, its children too: they would hold the pipes of whoever runs the tests."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.kill()
         self.wait()
 
 
