@@ -121,6 +121,8 @@ def test_two_and_one_train_on_apart_and_exchange_within_five_seconds_of_the_heal
     peers[2].until(lambda p: p.last["up"] == 2, EXCHANGES_WITHIN + SLACK)
     assert all(each.last["step"] > step + 5 for each, step in zip(peers, before, strict=True))
     for each in peers:
+        each.until_step(each.last["step"] + 20)  # until each has heard both of the others
+    for each in peers:
         each.terminate()
     for id in range(3):
         assert summary(tmp_path, id)["waits"] == 0
