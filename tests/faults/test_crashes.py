@@ -207,14 +207,7 @@ def test_sigterm_ends_a_peer_within_five_seconds_and_frees_its_port(spawn: Any, 
         "dialling": ["--steps", 0, "--peers", "10.255.255.1:7000,no-such-box.invalid:7000,127.0.0.1:1"],
         "waiting": ["--steps", 0, "--wait-for", 2],
         "training": ["--steps", 0],
-        "lingering": [
-            "--steps",
-            3,
-            "--linger",
-            600,
-            "--wait-for",
-            1,
-        ],  # done before the other is up it would not linger
+        "lingering": ["--steps", 3, "--linger", 600, "--wait-for", 1],  # for the other: alone none lingers
     }[what]
     other = spawn(peer(1, tmp_path, "--steps", 1000, "--clients", 2, listen=where[1], peers=where))
     process = spawn(
