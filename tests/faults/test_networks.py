@@ -87,7 +87,7 @@ def test_port_that_is_closed_at_first_is_dialled_until_it_opens(spawn: Any, tmp_
 # -- partitions --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("how", "seconds"), [("silent", 60.0), ("unplugged", 10.0)])
+@pytest.mark.parametrize(("how", "seconds"), [("silent", 60.0), ("unplugged", 15.0)])
 def test_two_and_one_train_on_apart_and_exchange_within_five_seconds_of_the_healing(
     hosts: Any, spawn: Any, tmp_path: Path, how: str, seconds: float
 ) -> None:
@@ -119,7 +119,7 @@ def test_two_and_one_train_on_apart_and_exchange_within_five_seconds_of_the_heal
         print(f"exchanging {took:.2f} s after the healing")
         assert took < EXCHANGES_WITHIN + SLACK
     peers[2].until(lambda p: p.last["up"] == 2, EXCHANGES_WITHIN + SLACK)
-    assert all(each.last["step"] > step + 5 for each, step in zip(peers, before, strict=True))
+    assert all(each.last["step"] > step + 20 for each, step in zip(peers, before, strict=True))
     for each in peers:
         each.until_step(each.last["step"] + 20)  # until each has heard both of the others
     for each in peers:

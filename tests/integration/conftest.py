@@ -1,6 +1,8 @@
 """Real ``edgekd`` processes on 127.0.0.1: started with a deadline, never left behind."""
 
+import contextlib
 import json
+import os
 import signal
 import threading
 import time
@@ -11,8 +13,6 @@ from typing import Any
 import pytest
 from forked import Forked
 from processes import free_ports
-
-from edgekd.cli import main
 
 DEADLINE = 120.0  # seconds: far more than any of this takes
 
@@ -81,7 +81,8 @@ class Process:
 
     def kill(self) -> None:
         """Whatever is left of it, its children too: they would hold the pipes of whoever runs the tests."""
-        self._child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
         self.wait()
 
 
@@ -100,28 +101,6 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
     yield start
     for process in started:
         process.kill()
-
-
-@pytest.fixture
-def mistake(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Callable[..., str]]:
-    """The one line with which ``edgekd ARGUMENTS...`` ends, in this process: another one would load torch anew."""
-    monkeypatch.chdir(tmp_path)
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = [signal.getsignal(number) for number in numbers]
-
-    def call(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as end:  # of another exception a user would see the traceback
-            main([str(argument) for argument in arguments])
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert end.value.code not in (0, None), line
-        assert line.startswith("edgekd: ")
-        return line
-
-    yield call
-    for number, handler in zip(numbers, handlers, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture

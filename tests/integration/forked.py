@@ -1,13 +1,13 @@
 """``edgekd`` processes forked off one that has loaded torch already: they start in a tenth of the time.
 
-They are processes like any other but for what an interpreter does before ``main()``. Whole ones are started by the
-faults' tests, and wherever a test here is about the start.
+They are processes like any other but for what an interpreter does before ``main()`` and after it. Whole ones are
+started by the faults' tests, and by ``edgekd run``.
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import subprocess
 import time
 import warnings
@@ -34,8 +34,9 @@ class Forked:
         self.stdout, self.stderr = _text(out), _text(err)
         assert self._process.pid is not None
         self.pid = self._process.pid
-        while os.getpgid(self.pid) != self.pid:  # until it leads a group of its own it cannot be killed whole
-            time.sleep(0.001)
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            while os.getpgid(self.pid) != self.pid:  # until it leads a group of its own it cannot be killed whole
+                time.sleep(0.001)
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -48,12 +49,8 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """It and its children."""
-        if self.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 def _text(connection: multiprocessing.connection.Connection) -> TextIO:

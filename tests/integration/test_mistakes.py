@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edgekd.cli import main
-
 
 def pictures(folder: Path, *names: str, count: int = 12) -> Path:
     for number, name in enumerate(names):
@@ -36,6 +34,7 @@ def fails(process: Any) -> str:
             ["run", "--measure", "hellinger"],
             "measure must be one of ce, kl, js, td, sed, mse or package.module:function, got hellinger",
         ),
+        (["run", "--alpha", "1.5"], "alpha must be in [0, 1], got 1.5"),
         (["run", "--alpha", "0"], "add --heads 2 or --two-phase"),
         (["run", "--measure", "nowhere:measure"], "cannot load nowhere:measure: ModuleNotFoundError"),
         (["simulate", "--combine", "nway"], "combine nway goes with measure js or sed"),
@@ -59,12 +58,8 @@ def fails(process: Any) -> str:
         (["run", "--config", "nothing.toml"], "cannot read nothing.toml"),
     ],
 )
-def test_wrong_flag_is_one_line(mistake: Callable[..., str], flags: list[str], says: str) -> None:
-    assert says in mistake(*flags)
-
-
-def test_mistake_ends_the_process_with_one_line_and_a_code(spawn: Any) -> None:
-    assert "alpha must be in [0, 1], got 1.5" in fails(spawn("run", "--alpha", "1.5"))
+def test_wrong_flag_is_one_line(spawn: Callable[..., Any], flags: list[str], says: str) -> None:
+    assert says in fails(spawn(*flags))
 
 
 def test_own_measure_is_tried_before_anything_is_trained(spawn: Any, tmp_path: Path) -> None:
@@ -75,20 +70,24 @@ def test_own_measure_is_tried_before_anything_is_trained(spawn: Any, tmp_path: P
 
 
 def test_private_class_that_the_public_file_does_not_know_is_named_with_those_it_knows(
-    mistake: Any, tmp_path: Path
+    spawn: Any, tmp_path: Path
 ) -> None:
     shared = pictures(tmp_path / "shared", "cat", "dog", count=40)
-    folders = [str(shared / "cat"), str(shared / "dog")]
-    main(["public", *folders, "--classes", "cat,dog", "--size", "16", "-o", "public.safetensors"])
+    made = spawn(
+        "public", shared / "cat", shared / "dog", "--classes", "cat,dog", "--size", 16, "-o", "public.safetensors"
+    )
+    assert made.wait() == 0, made.err
     pictures(tmp_path / "own", "cat", "fish")
-    line = mistake("peer", "--id", 0, "--private", "folder:own", "--public", "public.safetensors", "--weights", "none")
+    line = fails(
+        spawn("peer", "--id", 0, "--private", "folder:own", "--public", "public.safetensors", "--weights", "none")
+    )
     assert "fish" in line
     assert "cat, dog" in line
 
 
-def test_empty_folder_is_an_error(mistake: Any, tmp_path: Path) -> None:
+def test_empty_folder_is_an_error(spawn: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "empty" in mistake("simulate", "--data", "folder:empty", "--weights", "none")
+    assert "empty" in fails(spawn("simulate", "--data", "folder:empty", "--weights", "none"))
 
 
 def test_unreadable_picture_is_named_and_skipped_and_only_unreadable_ones_are_an_error(
@@ -119,14 +118,14 @@ def test_unreadable_picture_is_named_and_skipped_and_only_unreadable_ones_are_an
     fails(spawn("simulate", "--data", "folder:photos", *small))
 
 
-def test_weights_of_another_shape_name_the_tensor(mistake: Any, tmp_path: Path) -> None:
+def test_weights_of_another_shape_name_the_tensor(spawn: Any, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
     from torchvision.models import resnet18
 
     state = {**resnet18().state_dict(), "conv1.weight": torch.zeros(64, 3, 3, 3)}
     save_file(state, tmp_path / "other.safetensors")
-    line = mistake("run", "--weights", "other.safetensors")
+    line = fails(spawn("run", "--weights", "other.safetensors"))
     assert "'conv1.weight' is [64, 3, 3, 3] there, [64, 3, 7, 7] needed" in line
 
 

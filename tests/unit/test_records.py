@@ -63,9 +63,8 @@ def test_file_of_before_processors_were_noted_is_read_and_gets_the_column(tmp_pa
     names = [name for name in rows[0] if name != "processor"]
     lines = [",".join(f'"{row[name]}"' for name in names) for row in rows]
     path.write_text("\n".join([",".join(names), *lines]) + "\n")
-    append = outcome(seed=1)
     tidy(tmp_path)
-    append_outcome(tmp_path, append)
+    append_outcome(tmp_path, outcome(seed=1))
     assert [each.processor for each in read_outcomes(tmp_path)] == ["", "cpu, x86_64"]
 
 
