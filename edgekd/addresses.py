@@ -1,10 +1,11 @@
-"""Network addresses as people write them: "HOST:PORT", and "[::1]:7000" for IPv6."""
+"""Network addresses as people write them: "HOST:PORT", and "[::1]:7000" for IPv6; "ID@HOST:PORT" names who is there."""
 
 import re
 
 from edgekd.errors import ConfigError
 
 MAX_PORT = 65535
+MAX_ID = 2**31 - 1  # of a peer
 
 _ADDRESS = re.compile(r"(?P<host>[^\s\[\]:/@,]+|\[[0-9A-Fa-f:.]+(%[^\s\[\]]+)?\]):(?P<port>[0-9]{1,5})")
 
@@ -22,6 +23,19 @@ def address(text: str) -> tuple[str, int]:
     if port > MAX_PORT:
         raise ConfigError(f"a port is at most {MAX_PORT}, got {text!r}")
     return match["host"].strip("[]"), port
+
+
+def place(text: str) -> tuple[int | None, str]:
+    """Split "ID@HOST:PORT" into the id of the peer that is to be there (None: not said) and "HOST:PORT".
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    id, at, rest = text.rpartition("@")
+    if at and not (id.isascii() and id.isdecimal() and int(id) <= MAX_ID):
+        raise ConfigError(f"a peer is HOST:PORT or ID@HOST:PORT with an id from 0 to {MAX_ID}, got {text!r}")
+    address(rest)
+    return (int(id) if at else None), rest
 
 
 def join(host: str, port: int) -> str:

@@ -39,6 +39,7 @@ class GrpcStream:
 
     def __init__(self, remote: str, call: Any, open_streams: "set[GrpcStream]") -> None:
         self.remote = remote
+        self.peer_id: int | None = None
         self._call, self._open_streams = call, open_streams
         self._ended = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[bytes | None] | None = None

@@ -8,7 +8,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgekd.addresses import address as parse
-from edgekd.addresses import join
+from edgekd.addresses import join, place
 from edgekd.errors import ConfigError
 from peer.binding import check_bindable
 from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, start
@@ -77,6 +77,7 @@ class GrpcTransport:
         return join(host, port)
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
+        _, address = place(address)
         channel = grpc.aio.insecure_channel(_target(address), options=[*_CLIENT, *self._limits])
         call = channel.stream_stream(f"/{SERVICE}/Exchange")()
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from edgekd.addresses import seen_from
+from edgekd.addresses import place, seen_from
 from edgekd.codec import decode, encode
 from edgekd.errors import RemoteProtocolError
 from edgekd.members import (
@@ -275,6 +275,8 @@ class Hub:
     async def _objection(self, stream: Stream, hello: Hello, dialled: str | None) -> Goodbye | None:
         """The goodbye to somebody who cannot stay; None: welcome. An older stream of the same peer may have to go."""
         where = seen_from(hello.address, stream.remote) if hello.address else _host(stream)  # the port: no news
+        if doubt := _doubt(stream, hello, dialled):
+            return self._turn_away("identity", hello, f"refused {where}: it says it is peer {hello.id}, {doubt}", doubt)
         if differing := differences(self._hello, hello):
             theirs = "; ".join(differences(hello, self._hello))
             message = f"peer {hello.id} at {where} cannot work with this peer: {'; '.join(differing)}"
@@ -483,3 +485,11 @@ class Hub:
 
 def _host(stream: Stream) -> str:
     return stream.remote.rpartition(":")[0]
+
+
+def _doubt(stream: Stream, hello: Hello, dialled: str | None) -> str:
+    """Why somebody is not who it says it is; "": nothing speaks against it."""
+    if stream.peer_id not in (None, hello.id):
+        return f"with the key of peer {stream.peer_id}"
+    wanted = place(dialled)[0] if dialled else None
+    return f"where peer {wanted} was dialled" if wanted not in (None, hello.id) else ""

@@ -5,7 +5,7 @@ import itertools
 from collections import deque
 
 from edgekd.addresses import address as parse
-from edgekd.addresses import join
+from edgekd.addresses import join, place
 from edgekd.errors import ConfigError
 from edgekd.messages import Frame
 from peer.transport import Accept, Stream, StreamClosedError, serve
@@ -58,6 +58,7 @@ class _Pipe:
 class _MemoryStream:
     def __init__(self, remote: str, incoming: _Pipe, outgoing: _Pipe, open_streams: "set[_MemoryStream]") -> None:
         self.remote = remote
+        self.peer_id: int | None = None
         self._incoming, self._outgoing, self._open_streams = incoming, outgoing, open_streams
         open_streams.add(self)
 
@@ -94,6 +95,7 @@ class MemoryTransport:
         return bound
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
+        _, address = place(address)
         listener = self._network.listeners.get(address)
         if listener is None:
             raise ConnectionRefusedError(f"cannot reach {address}: nobody listens there")

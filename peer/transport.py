@@ -19,6 +19,7 @@ class Stream(Protocol):
     """One bidirectional stream between two peers; frames arrive whole and in order, or the stream ends."""
 
     remote: str  # the other side's address as this side sees it, for messages
+    peer_id: int | None  # of whom the other side's key has proved to be; None: the transport does not ask for keys
 
     async def send(self, frame: Frame) -> None:
         """Hand `frame` to the network; waits for flow control, not for arrival.
@@ -60,8 +61,12 @@ class Transport(Protocol):
     async def dial(self, address: str, *, timeout: float) -> Stream:
         """Open a stream to the peer that listens on `address`, within `timeout` seconds.
 
+        Args:
+            address: "HOST:PORT", or "ID@HOST:PORT": then, where the transport asks for keys, only that peer's will do.
+            timeout: seconds.
+
         Raises:
-            OSError: nobody answers there (refused, unreachable, name unknown, time out).
+            OSError: nobody answers there (refused, unreachable, name unknown, time out, a key that will not do).
         """
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from edgekd.addresses import MAX_ID
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import settings
 from edgekd.cli.progress import Screen, mute_stdout
@@ -73,10 +74,13 @@ class _Stop:
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology",))  # --peers says it
-@click.option("--id", type=click.IntRange(0, 2**31 - 1), required=True, help="Which peer of the group this is, from 0.")
+@click.option("--id", type=click.IntRange(0, MAX_ID), required=True, help="Which peer of the group this is, from 0.")
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
 @click.option(
-    "--peers", default="", metavar="HOST:PORT,...", help="The neighbours; one's own address may be among them."
+    "--peers",
+    default="",
+    metavar="[ID@]HOST:PORT,...",
+    help="The neighbours; one's own address may be among them. With ID@ nobody else will do there.",
 )
 @click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS).")
 @click.option(
@@ -104,13 +108,15 @@ def command(
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.addresses import address
+    from edgekd.addresses import address, place
     from edgekd.runs import lock_folder, make_run_folder, write_config
     from peer.recorder import check_unused
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
-    for text in (*neighbours, *([listen] if listen else [])):
-        address(text)
+    for text in neighbours:
+        place(text)
+    if listen:
+        address(listen)
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
@@ -209,9 +215,9 @@ def _make_node(
     from edgekd.datasets import load_peer_data
     from edgekd.learner import Learner
     from edgekd.messages import MAJOR, MINOR, Encoding, Hello
-    from peer.grpc_transport import GrpcTransport
     from peer.network import Network
     from peer.node import Node
+    from peer.transports import make_transport
 
     data = load_peer_data(config.data, id, seed=config.data_seed)
     contract = make_contract(data.public, config)
@@ -227,7 +233,7 @@ def _make_node(
     )
     limit = payload_bytes(contract, Encoding.FLOAT32) + 64 * 1024  # and room for the rest of a frame
     network = Network(
-        lambda: GrpcTransport(limit),
+        lambda: make_transport(config.exchange.transport, limit),
         hello,
         listen=listen,
         peers=peers,

@@ -28,10 +28,10 @@ def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
 
     Exits with 1 if one does not answer.
     """
-    from edgekd.addresses import address
+    from edgekd.addresses import place
 
     for text in addresses:
-        address(text)
+        place(text)
     found = asyncio.run(_ask_all(addresses, timeout))
     if as_json:
         print(json.dumps(found, indent=2))

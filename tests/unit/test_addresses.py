@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.addresses import address, join
+from edgekd.addresses import address, join, place
 from edgekd.errors import ConfigError
 
 hosts = st.one_of(
@@ -57,3 +57,16 @@ def test_anything_but_host_and_port_is_refused_with_the_text_in_the_message(text
     with pytest.raises(ConfigError) as raised:
         address(text)
     assert repr(text) in str(raised.value)
+
+
+def test_place_names_who_is_to_be_there() -> None:
+    assert place("box-a:7000") == (None, "box-a:7000")
+    assert place("12@[::1]:7000") == (12, "[::1]:7000")
+
+
+@pytest.mark.parametrize(
+    "text", ["@box:7000", "-1@box:7000", "one@box:7000", "1@2@box:7000", "²@box:7000", "1@box", f"{2**31}@b:1"]
+)
+def test_place_refuses_what_is_no_id_and_what_is_no_address(text: str) -> None:
+    with pytest.raises(ConfigError):
+        place(text)

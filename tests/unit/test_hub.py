@@ -480,3 +480,17 @@ def test_question_on_a_stream_that_this_peer_dialled_is_refused(run: Run) -> Non
         await group.until(lambda: a.refused["hello"] >= 1)
 
     run(scenario)
+
+
+def test_who_is_not_the_peer_that_was_dialled_is_refused(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        b, _ = await group.start(hello(1), peers=(f"7@{where}",))
+        await group.until(lambda: b.refused["identity"] >= 1)
+        assert not up(a, 1)
+        assert not up(b, 0)
+        c, _ = await group.start(hello(2), peers=(f"0@{where}",))
+        await group.until(lambda: up(a, 2) and up(c, 0))
+        assert a.refused["identity"] == 0
+
+    run(scenario)
