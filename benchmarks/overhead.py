@@ -23,6 +23,7 @@ from edgekd.codec import encode
 from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
 from edgekd.datasets import load_peer_data
+from edgekd.encodings import Packing
 from edgekd.learner import Learner
 from edgekd.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
 from peer.convert import to_wire
@@ -57,7 +58,12 @@ def neighbour(id: int, contract: Contract, ready: torch.Tensor) -> Hub:
         hub.publish(arrival.round, ready)
 
     hub = Hub(
-        GrpcTransport(LIMIT), hello(id, contract), peers=(), lockstep=False, encoding=Encoding.FLOAT16, deliver=answer
+        GrpcTransport(LIMIT),
+        hello(id, contract),
+        peers=(),
+        lockstep=False,
+        packing=Packing(Encoding.FLOAT16),
+        deliver=answer,
     )
     return hub
 
@@ -112,7 +118,7 @@ def main() -> None:
         listen=None,
         peers=tuple(ours.recv()),
         lockstep=False,
-        encoding=Encoding.FLOAT16,
+        packing=Packing(Encoding.FLOAT16),
     )
     network.start()
     network.wait_until(lambda: sum(m.up for m in network.members) == 2, timeout=30, stop=lambda: False)
@@ -137,7 +143,7 @@ def main() -> None:
     print(f"{reached.steps} steps, {reached.lessons} lessons, {reached.fresh_lessons} fresh, {reached.waits} waits")
     print(f"steps/s with the network / without: median {statistics.median(ratios):.3f} (from {low:.3f} to {high:.3f})")
     for rows, classes in ((32, 10), (256, 397)):
-        frame = encode(torch.randn(1, rows, classes).log_softmax(-1), 10**6, Encoding.FLOAT16)
+        frame = encode(torch.randn(1, rows, classes).log_softmax(-1), 10**6, Packing(Encoding.FLOAT16))
         sent = len(to_wire(frame).SerializeToString()) + FRAMING
         print(f"{rows} x {classes}: {sent} bytes a broadcast, {sent / (rows * classes * 2):.3f} x rows x classes x 2")
 

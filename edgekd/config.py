@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
-from edgekd.messages import Encoding
 from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 if sys.version_info >= (3, 11):
@@ -258,7 +258,10 @@ class ExchangeConfig:
     linger: float | None = _setting(
         None, "seconds to go on teaching others when done; default 60 (run: no limit)", endless=True
     )
-    encoding: str = _setting("float16", "how predictions are packed on the wire", tuple(e.value for e in Encoding))
+    encoding: str = _setting(
+        "float16",
+        "how predictions are packed: float32, float16, uint8, top-k:K (a row's K likeliest classes) or one-bit (one)",
+    )
     topology: str = _setting(
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
     )
@@ -266,6 +269,7 @@ class ExchangeConfig:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        Packing.parse(self.encoding)
         _require(self.sync is None or self.sync > 0, "sync must be > 0 seconds", self.sync)
         _require(self.wait_for is None or self.wait_for >= 0, "wait_for must be >= 0", self.wait_for)
         _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAJOR, MINOR = 1, 1  # of the protocol: another major is refused, another minor is not
+MAJOR, MINOR = 1, 2  # of the protocol: another major is refused, another minor is not
 MAX_ROUND = 2**62  # rounds are below this
 PIECE = 32 * 1024  # bytes: with the rest of a frame less than what every transport carries
 
@@ -19,6 +19,9 @@ class Encoding(str, Enum):
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
+    UINT8 = "uint8"
+    TOP_K = "top-k"
+    ONE_BIT = "one-bit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +75,7 @@ class SoftPredictions:
     heads: int
     rows: int
     classes: int
-    payload: bytes  # little-endian, [heads, rows, classes]
+    payload: bytes  # little-endian, row after row; see `edgekd/encodings.py`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

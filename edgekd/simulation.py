@@ -15,10 +15,11 @@ from edgekd.codec import decode, encode
 from edgekd.config import Config, DistillConfig, ExchangeConfig, ModelConfig
 from edgekd.contract import make_contract
 from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_data
+from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
-from edgekd.messages import Encoding, Lesson
+from edgekd.messages import Lesson
 from edgekd.schedule import is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary, Summary
 from edgekd.topology import neighbours
@@ -76,7 +77,7 @@ class _Lockstep:
     def __init__(self, group: dict[int, PeerData], config: Config) -> None:
         self._config, self._data = config, group
         self._learners = [Learner(data, config, id) for id, data in sorted(group.items())]
-        self._encoding = Encoding(config.exchange.encoding)
+        self._packing = Packing.parse(config.exchange.encoding)
         self._contract = make_contract(next(iter(group.values())).public, config)
         # At alpha 1 nobody learns from what others say, so nobody needs to say it.
         self._alone = config.distill.alpha == 1 or len(group) == 1
@@ -91,7 +92,7 @@ class _Lockstep:
         exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
         if exchanges and (is_due(step, every) or step == first):
             frames = together(
-                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._encoding), self._learners
+                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._packing), self._learners
             )
             for learner, frame in zip(self._learners, frames, strict=True):
                 self._said[learner.id] = decode(frame, self._contract)

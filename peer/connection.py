@@ -5,8 +5,9 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from edgekd.encodings import Packing
 from edgekd.members import HEARTBEAT_EVERY
-from edgekd.messages import Encoding, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
+from edgekd.messages import Frame, Goodbye, Heartbeat, Hello, SoftPredictions
 from edgekd.outbox import Outbox
 from peer.transport import Stream, StreamClosedError
 
@@ -18,13 +19,13 @@ class Connection:
         stream: open, Hellos exchanged.
         hello: the neighbour's.
         dialled_by: the id of the side that dialled.
-        encoding: of what it is sent: one that it can read.
+        packing: of what it is sent: one that it can read.
         outbox: predictions for it.
     """
 
-    def __init__(self, stream: Stream, hello: Hello, dialled_by: int, encoding: Encoding, outbox: Outbox) -> None:
+    def __init__(self, stream: Stream, hello: Hello, dialled_by: int, packing: Packing, outbox: Outbox) -> None:
         self.stream, self.hello, self.dialled_by = stream, hello, dialled_by
-        self.encoding, self.outbox = encoding, outbox
+        self.packing, self.outbox = packing, outbox
         self.newest = -1  # the newest round that has arrived over it
         self.heard = asyncio.Event()  # something came
         self._control: list[Frame] = []  # sent before predictions; a goodbye is always the last

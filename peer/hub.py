@@ -16,6 +16,7 @@ import torch
 
 from edgekd.addresses import place, seen_from
 from edgekd.codec import decode, encode
+from edgekd.encodings import Packing
 from edgekd.errors import RemoteProtocolError
 from edgekd.members import (
     DOWN_AFTER,
@@ -36,7 +37,6 @@ from edgekd.messages import (
     Ack,
     Ask,
     Asked,
-    Encoding,
     Frame,
     Goodbye,
     Heartbeat,
@@ -76,7 +76,7 @@ class Hub:
         hello: what this peer says of itself; its newest round is kept up to date.
         peers: "HOST:PORT" of the neighbours to dial; one's own address among them is fine.
         lockstep: synchronous mode: predictions are queued, never replaced.
-        encoding: of the predictions it sends, to whoever can read it.
+        packing: of the predictions it sends, to whoever can read it.
         deliver: called on the loop with each `Arrival`.
         public: the bytes of the group's public file, for a newcomer.
         changed: called on the loop whenever `members`, `rounds`, `refused` or `failure` have changed.
@@ -89,13 +89,13 @@ class Hub:
         *,
         peers: tuple[str, ...],
         lockstep: bool,
-        encoding: Encoding,
+        packing: Packing,
         deliver: Callable[[Arrival], None],
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
-        self._lockstep, self._encoding, self._deliver, self._changed = lockstep, encoding, deliver, changed
+        self._lockstep, self._packing, self._deliver, self._changed = lockstep, packing, deliver, changed
         self._public = public
         self._connections: dict[int, Connection] = {}
         self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
@@ -150,11 +150,11 @@ class Hub:
         """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
         self.rounds = replace(self.rounds, published=max(self.rounds.published, round))
         self._recent = [*self._recent, (round, log_probs)][-2 if self._lockstep else -1 :]
-        frames: dict[Encoding, SoftPredictions] = {}
+        frames: dict[Packing, SoftPredictions] = {}
         for connection in self._connections.values():
-            if connection.encoding not in frames:
-                frames[connection.encoding] = encode(log_probs, round, connection.encoding)
-            if replaced := connection.publish(frames[connection.encoding]):
+            if connection.packing not in frames:
+                frames[connection.packing] = encode(log_probs, round, connection.packing)
+            if replaced := connection.publish(frames[connection.packing]):
                 member = self.members[connection.id]
                 self.members[connection.id] = replace(member, replaced=member.replaced + replaced)
 
@@ -326,11 +326,11 @@ class Hub:
         member = joined(hello, seen_from(hello.address, stream.remote), time.monotonic(), before)
         if before is None or before.instance != hello.instance or not before.up:
             member = replace(member, up=False)  # until its first frame: it may refuse this peer
-        encoding = self._encoding if self._encoding in hello.encodings else hello.encodings[0]
-        again = tuple(encode(log_probs, round, encoding) for round, log_probs in self._recent)
+        packing = self._packing if self._packing.encoding in hello.encodings else Packing(hello.encodings[0])
+        again = tuple(encode(log_probs, round, packing) for round, log_probs in self._recent)
         dialler = self._hello.id if dialled else hello.id
         outbox = Outbox(lockstep=self._lockstep, again=again)
-        connection = Connection(stream, hello, dialler, encoding, outbox)
+        connection = Connection(stream, hello, dialler, packing, outbox)
         self._connections[hello.id] = connection
         self.members = without_the_long_gone({**self.members, hello.id: member}, self._connections)
         self._hear(hello.newest_round)

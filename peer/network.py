@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
+from edgekd.encodings import Packing
 from edgekd.members import Member
-from edgekd.messages import Encoding, Goodbye, Heartbeat, Hello
+from edgekd.messages import Goodbye, Heartbeat, Hello
 from edgekd.schedule import Rounds
 from peer.hub import Arrival, Hub
 from peer.transport import Transport
@@ -33,7 +34,7 @@ class Network:
         listen: "HOST:PORT", or None to only dial out.
         peers: "HOST:PORT" of the neighbours to dial.
         lockstep: synchronous mode.
-        encoding: of the predictions it sends.
+        packing: of the predictions it sends.
         public: the bytes of the group's public file, for a newcomer.
     """
 
@@ -45,11 +46,11 @@ class Network:
         listen: str | None,
         peers: tuple[str, ...],
         lockstep: bool,
-        encoding: Encoding,
+        packing: Packing,
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
     ) -> None:
         self._make_transport, self.hello, self._listen = make_transport, hello, listen
-        self._peers, self._lockstep, self._encoding, self._public = peers, lockstep, encoding, public
+        self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
@@ -152,7 +153,7 @@ class Network:
             self.hello,
             peers=self._peers,
             lockstep=self._lockstep,
-            encoding=self._encoding,
+            packing=self._packing,
             deliver=self._deliver,
             public=self._public,
             changed=self._snapshot,

@@ -213,6 +213,7 @@ def _make_node(
     from edgekd.codec import payload_bytes
     from edgekd.contract import make_contract
     from edgekd.datasets import load_peer_data
+    from edgekd.encodings import Packing
     from edgekd.learner import Learner
     from edgekd.messages import MAJOR, MINOR, Encoding, Hello
     from peer.network import Network
@@ -231,14 +232,16 @@ def _make_node(
         newest_round=-1,
         address="",
     )
-    limit = payload_bytes(contract, Encoding.FLOAT32) + 64 * 1024  # and room for the rest of a frame
+    packing = Packing.parse(config.exchange.encoding)
+    packing.row_bytes(contract.classes)  # it can name them all
+    limit = payload_bytes(contract, Packing(Encoding.FLOAT32)) + 64 * 1024  # and room for the rest of a frame
     network = Network(
         lambda: make_transport(config.exchange.transport, limit),
         hello,
         listen=listen,
         peers=peers,
         lockstep=config.exchange.sync is not None,
-        encoding=Encoding(config.exchange.encoding),
+        packing=packing,
         public=data.public.pieces,
     )
     learner = Learner(data, config, id)

@@ -11,6 +11,9 @@ class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENCODING_UNSPECIFIED: _ClassVar[Encoding]
     ENCODING_FLOAT32: _ClassVar[Encoding]
     ENCODING_FLOAT16: _ClassVar[Encoding]
+    ENCODING_UINT8: _ClassVar[Encoding]
+    ENCODING_TOP_K: _ClassVar[Encoding]
+    ENCODING_ONE_BIT: _ClassVar[Encoding]
 
 class Parting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,6 +31,9 @@ class Asked(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ENCODING_UNSPECIFIED: Encoding
 ENCODING_FLOAT32: Encoding
 ENCODING_FLOAT16: Encoding
+ENCODING_UINT8: Encoding
+ENCODING_TOP_K: Encoding
+ENCODING_ONE_BIT: Encoding
 PARTING_UNSPECIFIED: Parting
 PARTING_DONE: Parting
 PARTING_LEAVING: Parting

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from edgekd.encodings import Packing
 from edgekd.messages import MAJOR, MINOR, Contract, Encoding, Goodbye, Hello, Parting
 from peer.grpc_transport import GrpcTransport
 from peer.hub import Arrival, Hub
@@ -70,9 +71,12 @@ class Loud:
             newest_round=-1,
             address="",
         )
-        encoding, peers = Encoding(self.given.encoding), tuple(self.given.peers.split(",")) if self.given.peers else ()
+        packing, peers = (
+            Packing.parse(self.given.encoding),
+            tuple(self.given.peers.split(",")) if self.given.peers else (),
+        )
         transport = GrpcTransport(LIMIT)
-        self.hub = Hub(transport, hello, peers=peers, lockstep=False, encoding=encoding, deliver=self.deliver)
+        self.hub = Hub(transport, hello, peers=peers, lockstep=False, packing=packing, deliver=self.deliver)
         await self.hub.start(self.given.listen)
 
     async def publish(self) -> None:

@@ -12,6 +12,7 @@ import grpc
 import torch
 
 from edgekd.codec import encode
+from edgekd.encodings import Packing
 from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
 from peer.convert import from_bytes, to_bytes
@@ -74,7 +75,7 @@ class Stranger:
         """Sound ones."""
         contract = self.theirs.contract
         rows = torch.zeros(contract.heads, contract.public_batch, contract.classes).log_softmax(-1)
-        return encode(rows, round, Encoding.FLOAT16)
+        return encode(rows, round, Packing(Encoding.FLOAT16))
 
     def teach(self, *rounds: int) -> None:
         """Send sound predictions about these rounds, in this order."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from edgekd.codec import encode
+from edgekd.encodings import Packing
 from edgekd.messages import (
     Ask,
     Asked,
@@ -82,7 +83,7 @@ class Group:
             who,
             peers=peers,
             lockstep=lockstep,
-            encoding=Encoding.FLOAT16,
+            packing=Packing(Encoding.FLOAT16),
             deliver=deliver,
             public=public,
             changed=lambda: self._news.set(),
@@ -364,7 +365,7 @@ def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run
         a, where = await group.start(hello(0))
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
-        good = encode(predictions(), 1, Encoding.FLOAT16)
+        good = encode(predictions(), 1, Packing(Encoding.FLOAT16))
         b._connections[0].publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
         await group.until(lambda: sum(a.refused.values()) == 1)
         b.publish(1, predictions())
