@@ -89,7 +89,7 @@ def pack(log_probs: Rows, packing: Packing) -> bytes:
     return bytes(_packed(log_probs, packing).tobytes())
 
 
-def _packed(log_probs: Rows, packing: Packing) -> npt.NDArray[Any]:
+def _packed(log_probs: Rows, packing: Packing) -> Any:
     encoding = packing.encoding
     if encoding in _DTYPE:
         dtype = _DTYPE[encoding]
