@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
+from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Frame
 from peer.convert import from_bytes, to_bytes
 from peer.transport import StreamClosedError
@@ -34,13 +35,14 @@ class GrpcStream:
     Args:
         remote: the other side's address.
         call: gRPC's call or servicer context.
+        longest: bytes of a message; what is longer is refused.
         open_streams: where the stream is to be found until it is closed.
     """
 
-    def __init__(self, remote: str, call: Any, open_streams: "set[GrpcStream]") -> None:
+    def __init__(self, remote: str, call: Any, longest: int, open_streams: "set[GrpcStream]") -> None:
         self.remote = remote
         self.peer_id: int | None = None
-        self._call, self._open_streams = call, open_streams
+        self._call, self._longest, self._open_streams = call, longest, open_streams
         self._ended = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[bytes | None] | None = None
         self._writing: asyncio.Task[bool] | None = None
@@ -69,6 +71,8 @@ class GrpcStream:
             self._begin_close()
             raise self._closed()
         self._reading = None
+        if len(data) > self._longest:
+            raise RemoteProtocolError("oversized", f"a frame is at most {self._longest} bytes, got {len(data)}")
         return from_bytes(data)
 
     async def close(self) -> None:
@@ -138,8 +142,8 @@ class GrpcStream:
 class DialledStream(GrpcStream):
     """The dialling side's end; the channel is this stream's alone."""
 
-    def __init__(self, address: str, channel: Any, call: Any, open_streams: set[GrpcStream]) -> None:
-        super().__init__(address, call, open_streams)
+    def __init__(self, address: str, channel: Any, call: Any, longest: int, open_streams: set[GrpcStream]) -> None:
+        super().__init__(address, call, longest, open_streams)
         self._channel = channel
 
     async def _finish(self) -> None:
@@ -159,8 +163,8 @@ class DialledStream(GrpcStream):
 class AcceptedStream(GrpcStream):
     """The listening side's end; the call's handler returns once `over` is set."""
 
-    def __init__(self, context: Any, open_streams: set[GrpcStream]) -> None:
-        super().__init__(unquote(context.peer()).partition(":")[2], context, open_streams)
+    def __init__(self, context: Any, longest: int, open_streams: set[GrpcStream]) -> None:
+        super().__init__(unquote(context.peer()).partition(":")[2], context, longest, open_streams)
         self.over = asyncio.Event()  # then gRPC sends the status, after what was written
         self._status_sent = asyncio.Event()
         context.add_done_callback(lambda _: self._status_sent.set())

@@ -46,12 +46,14 @@ class GrpcTransport:
     """A `Transport` over gRPC, without encryption.
 
     Args:
-        max_message_bytes: longest message that is sent or received; a longer one ends its stream.
+        max_message_bytes: longest message that is sent or received. A longer one is refused as "oversized"; one of more
+            than twice as long ends its stream, before it has been read.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
+        self._max_message_bytes = max_message_bytes
         self._limits = [
-            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", 2 * max_message_bytes),  # gRPC does not tell why it ended a stream
             ("grpc.max_send_message_length", max_message_bytes),
         ]
         self._server: Any = None
@@ -88,7 +90,7 @@ class GrpcTransport:
             await hang_up(channel, call)
             raise
         if error is None:
-            return DialledStream(address, channel, call, self._streams)
+            return DialledStream(address, channel, call, self._max_message_bytes, self._streams)
         await hang_up(channel, call)
         del channel, call  # else the error's traceback holds them, and gRPC goes on connecting for as long as it does
         raise error
@@ -109,7 +111,7 @@ class GrpcTransport:
             await context.send_initial_metadata((IDENTITY,))
         except grpc.aio.BaseError:  # it has gone again
             return
-        stream = AcceptedStream(context, self._streams)
+        stream = AcceptedStream(context, self._max_message_bytes, self._streams)
         assert self._accept is not None
         task = start(serve(self._accept, stream))
         self._accepting.add(task)

@@ -5,6 +5,7 @@ Goodbye. All of a hub runs on one loop; `peer/network.py` gives it a thread of i
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from edgekd.addresses import place, seen_from
 from edgekd.codec import decode, encode
 from edgekd.encodings import Packing
 from edgekd.errors import RemoteProtocolError
+from edgekd.guard import CUT_OFF, Guard
 from edgekd.members import (
     DOWN_AFTER,
     HEARTBEAT_EVERY,
@@ -55,7 +57,9 @@ from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
 CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
+MAX_GREETING = 64  # streams dialled to this peer that have not said Hello yet
 MAX_ASKING = 8  # newcomers that are sent the public file at once
+CUT_OFF_BECAUSE = f"cut off for {CUT_OFF:.0f} s, since too much of what it sent had to be refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Hub:
         self._conversations: set[asyncio.Task[Any]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
         self._closing = False
-        self._news = News()
+        self._news, self._guard = News(), Guard()
+        self._greeting = 0  # streams of which nothing is known yet
         self.members: dict[int, Member] = {}
         self.rounds = Rounds()
         self.refused: Counter[str] = Counter()  # by reason
@@ -204,6 +209,9 @@ class Hub:
     async def _accept(self, stream: Stream) -> None:
         if self._closing:  # a neighbour that redials on our goodbye would find us up for another moment
             return
+        if self._greeting >= MAX_GREETING:
+            self.refused["busy"] += 1
+            return
         await self._converse_in_task(stream, None)
 
     async def _converse_in_task(self, stream: Stream, dialled: str | None) -> int | None:
@@ -221,7 +229,11 @@ class Hub:
         """
         hello = None
         try:
-            hello = await self._greet(stream, dialled)
+            self._greeting += dialled is None
+            try:
+                hello = await self._greet(stream, dialled)
+            finally:
+                self._greeting -= dialled is None
             if hello is None or self._is_self(hello, dialled):
                 return None
             goodbye = await self._objection(stream, hello, dialled)
@@ -281,6 +293,8 @@ class Hub:
             theirs = "; ".join(differences(hello, self._hello))
             message = f"peer {hello.id} at {where} cannot work with this peer: {'; '.join(differing)}"
             return self._turn_away("contract", hello, message, f"peer {self._hello.id} cannot work with you: {theirs}")
+        if self._guard.cut_off_for(hello.id, time.monotonic()):
+            return self._turn_away("cut-off", hello, f"peer {hello.id} at {where}: {CUT_OFF_BECAUSE}", CUT_OFF_BECAUSE)
         if hello.id == self._hello.id:
             own = seen_from(self._hello.address, stream.remote)
             message = f"{where} uses this peer's own id {hello.id}; start it with another --id"
@@ -355,32 +369,38 @@ class Hub:
             self.members[connection.id] = replace(member, bytes_sent=member.bytes_sent + len(frame.payload))
 
         writing = self._spawn(connection.write(self._heartbeat, sent))
-        left = False
+        why = ""
         try:
-            left = await self._read(connection)
+            why = await self._read(connection)
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             if self._connections.get(connection.id) is connection:
                 del self._connections[connection.id]
-                self._down(connection.id, "it said goodbye" if left else "its stream ended")
+                self._down(connection.id, why)
             self._dialler.lost()
 
     # -- what neighbours say -----------------------------------------------------------------------------------------
 
-    async def _read(self, connection: Connection) -> bool:
-        """Take what comes until the stream ends; whether it ended with a goodbye."""
+    async def _read(self, connection: Connection) -> str:
+        """Take what comes until the stream ends; why it did."""
         while True:
             try:
                 frame = await connection.stream.receive()
+                self._guard.admit(connection.id, time.monotonic())
                 self._take(connection, frame)
             except StreamClosedError:
-                return False
+                return "its stream ended"
             except RemoteProtocolError as error:
                 self._refuse(f"peer {connection.id}", error)
+                if self._guard.note_refusal(connection.id, error.reason, time.monotonic()):
+                    goodbye = Goodbye(parting=Parting.REFUSED, detail=CUT_OFF_BECAUSE)
+                    with contextlib.suppress(asyncio.TimeoutError, StreamClosedError):
+                        await asyncio.wait_for(connection.stream.send(goodbye), CLOSE_TIMEOUT)
+                    return CUT_OFF_BECAUSE
             else:
                 if isinstance(frame, Goodbye):
-                    return True
+                    return "it said goodbye"
             connection.heard.set()
 
     def _take(self, connection: Connection, frame: Frame) -> None:

@@ -3,6 +3,8 @@
 import logging
 from dataclasses import dataclass, field
 
+from edgekd.allowance import Allowance
+
 log = logging.getLogger("edgekd")
 
 BURST, EVERY = 10, 6.0  # lines about one subject at once; seconds that each further one takes
@@ -12,20 +14,8 @@ MAX_SUBJECTS = 256  # that are remembered; strangers are without number
 
 
 @dataclass(slots=True)
-class _Allowance:
-    burst: float  # lines
-    every: float  # seconds
-    used: float = 0.0  # lines of the burst
-    at: float = 0.0  # seconds: when `used` was right
-
-    def has(self, now: float) -> bool:
-        self.used, self.at = max(0.0, self.used - (now - self.at) / self.every), now
-        return self.used + 1 <= self.burst
-
-
-@dataclass(slots=True)
 class _Subject:
-    allowance: _Allowance = field(default_factory=lambda: _Allowance(BURST, EVERY))
+    allowance: Allowance = field(default_factory=lambda: Allowance(BURST, EVERY))
     said: str = ""
     said_at: float = 0.0
     held: tuple[int, str] | None = None  # level and message of the newest that is still to be said
@@ -42,7 +32,7 @@ class News:
 
     def __init__(self) -> None:
         self._subjects: dict[str, _Subject] = {}  # the last to be spoken of is last
-        self._all = _Allowance(BURST_ALL, EVERY_ALL)
+        self._all = Allowance(BURST_ALL, EVERY_ALL)
 
     def say(self, subject: str, level: int, message: str, now: float) -> None:
         """Log `message` at `level`; `subject` holds nothing that changes from try to try, such as a port."""
@@ -64,8 +54,8 @@ class News:
     def _say_held(self, about: _Subject, now: float) -> None:
         if about.held is None or not (about.allowance.has(now) and self._all.has(now)):
             return
-        about.allowance.used += 1
-        self._all.used += 1
+        about.allowance.use()
+        self._all.use()
         level, message = about.held
         others = about.unsaid - 1
         log.log(level, "%s", f"{message} [{others} left out]" if others else message)

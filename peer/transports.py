@@ -9,6 +9,6 @@ def make_transport(name: str, max_message_bytes: int) -> Transport:
 
     Args:
         name: "grpc".
-        max_message_bytes: longest message that is sent or received; a longer one ends its stream.
+        max_message_bytes: longest message that is sent or received.
     """
     return GrpcTransport(max_message_bytes)

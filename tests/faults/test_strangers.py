@@ -10,6 +10,7 @@ import pytest
 from processes import addresses, metrics, neighbour, peer, summary, until_status
 from strangers import Stranger
 
+from edgekd.guard import REFUSALS
 from edgekd.messages import Heartbeat, SoftPredictions
 from peer.convert import to_wire
 
@@ -148,19 +149,36 @@ def test_another_major_version_or_contract_is_refused_at_hello_with_names_and_tr
     assert summary(tmp_path, 0)["waits"] == 0
 
 
-def test_garbage_at_a_high_rate_is_counted_and_does_not_fill_the_log(group: Any) -> None:
+def test_who_sends_garbage_at_a_high_rate_is_cut_off_for_a_while_and_does_not_fill_the_log(group: Any) -> None:
     where, process, good = group
+    said = len(process.err)
     with stranger(where, 5) as bad:
-        said = len(process.err)
-        newest = bad.until(SoftPredictions).round
-        for number in range(400):
+        for number in range(REFUSALS + 1):
             bad.send_bytes(b"\xff" * (number + 1))  # no protobuf
-            bad.teach(2**40 + number)
-        seen = until_status(where, lambda s: s.refused.get("garbled") == 400 and s.refused.get("round") == 400)
-        assert neighbour(seen, 5).up, "it is refused, not cut off"
-        assert seen.round < newest + 100_000
-        process.until_step(process.last["step"] + 5)
-        assert len(process.err) - said < 30, process.said[-2000:]
-        good.teach(seen.round + 500)
-        process.until(lambda p: p.last["round"] >= seen.round + 500)
+        assert "cut off for 60 s" in bad.until_refused()
+    for _ in range(20):
+        with stranger(where, 5) as bad:  # it comes again
+            assert "cut off for 60 s" in bad.until_refused()
+    seen = until_status(where, lambda s: s.refused.get("cut-off", 0) == 20)
+    assert seen.refused == {"garbled": REFUSALS + 1, "cut-off": 20}
+    assert not neighbour(seen, 5).up
+    assert neighbour(seen, 6).up
+    good.teach(seen.round + 500)
+    process.until(lambda p: p.last["round"] >= seen.round + 500)
+    process.until_step(process.last["step"] + 5)
+    assert len(process.err) - said < 30, process.said[-2000:]
+    process.terminate()
+
+
+def test_flood_of_sound_frames_is_held_back_and_its_sender_cut_off(group: Any) -> None:
+    where, process, _ = group
+    with stranger(where, 5) as bad:
+        bad.until(SoftPredictions)
+        while not bad.ended:
+            bad.send(Heartbeat(step=1, steps=0, round=-1, done=False))
+        assert "cut off for 60 s" in bad.until_refused()
+    seen = until_status(where, lambda s: s.refused.get("flood", 0) > 0)
+    assert seen.refused == {"flood": REFUSALS + 1}
+    assert neighbour(seen, 6).up
+    process.until_step(process.last["step"] + 5)
     process.terminate()

@@ -9,6 +9,7 @@ import torch
 
 from edgekd.codec import encode
 from edgekd.encodings import Packing
+from edgekd.guard import REFUSALS
 from edgekd.messages import (
     Ask,
     Asked,
@@ -21,9 +22,9 @@ from edgekd.messages import (
 )
 from peer.asking import ask_status, fetch_public
 from peer.grpc_transport import GrpcTransport
-from peer.hub import Arrival, Hub
+from peer.hub import MAX_GREETING, Arrival, Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.transport import Stream, Transport
+from peer.transport import Stream, StreamClosedError, Transport
 
 DEADLINE = 20.0  # seconds: far more than any of this takes
 CONTRACT = Contract(
@@ -493,5 +494,52 @@ def test_who_is_not_the_peer_that_was_dialled_is_refused(run: Run) -> None:
         c, _ = await group.start(hello(2), peers=(f"0@{where}",))
         await group.until(lambda: up(a, 2) and up(c, 0))
         assert a.refused["identity"] == 0
+
+    run(scenario)
+
+
+def test_who_has_too_much_refused_is_cut_off_and_the_others_are_not(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        good, _ = await group.start(hello(1), peers=(where,))
+        stream = await group.transport().dial(where, timeout=2.0)
+        await stream.send(hello(2))
+        bad = replace(encode(predictions(), 1, Packing(Encoding.FLOAT16)), payload=b"")
+
+        async def send() -> None:
+            for _ in range(REFUSALS + 1):
+                await stream.send(bad)
+
+        sending = asyncio.ensure_future(send())
+        frames: list[object] = []
+        while not frames or not isinstance(frames[-1], Goodbye):
+            frames.append(await asyncio.wait_for(stream.receive(), DEADLINE))
+        assert frames[-1].parting is Parting.REFUSED
+        await asyncio.wait([sending])
+        assert a.refused == {"length": REFUSALS + 1}
+        await group.until(lambda: up(a, 1) and not up(a, 2))
+        again = await group.transport().dial(where, timeout=2.0)
+        await again.send(hello(2))
+        await group.until(lambda: a.refused["cut-off"] == 1)
+        good.publish(1, predictions())
+        await group.until(lambda: bool(group.arrived[a]))
+
+    run(scenario)
+
+
+def test_no_more_are_listened_to_at_once_than_a_peer_has_room_for_before_they_have_said_who_they_are(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        stranger = group.transport()
+        waiting = [await stranger.dial(where, timeout=2.0) for _ in range(MAX_GREETING)]
+        await group.until(lambda: a._greeting == MAX_GREETING)
+        one_more = await stranger.dial(where, timeout=2.0)
+        with pytest.raises(StreamClosedError):
+            await one_more.receive()
+        assert a.refused["busy"] == 1
+        for stream in waiting:
+            await stream.close()
+        b, _ = await group.start(hello(1), peers=(where,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
 
     run(scenario)

@@ -401,17 +401,33 @@ def test_a_frame_of_exactly_the_limit_passes(run_grpc: Run) -> None:
     run_grpc(scenario)
 
 
-def test_a_frame_beyond_the_receivers_limit_ends_its_stream_and_no_other(run_grpc: Run) -> None:
+def test_a_frame_beyond_the_receivers_limit_is_refused_and_the_stream_goes_on(run_grpc: Run) -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.listener() as (address, arrivals):
-            generous = lab.transport(2 * LIMIT)
+            dialled = await lab.transport(2 * LIMIT).dial(address, timeout=DIAL)
+            accepted = await arrivals.get()
+            sending = asyncio.ensure_future(dialled.send(of_wire_size(LIMIT + 1)))
+            with pytest.raises(RemoteProtocolError) as raised:
+                await accepted.receive()
+            assert raised.value.reason == "oversized"
+            await sending
+            await dialled.send(BYE)
+            assert await accepted.receive() == BYE
+
+    run_grpc(scenario)
+
+
+def test_a_frame_far_beyond_the_receivers_limit_ends_its_stream_and_no_other(run_grpc: Run) -> None:
+    async def scenario(lab: Lab) -> None:
+        async with lab.listener() as (address, arrivals):
+            generous = lab.transport(4 * LIMIT)
             innocent = await generous.dial(address, timeout=DIAL)
             ends = [await arrivals.get()]
             guilty = await generous.dial(address, timeout=DIAL)
             ends.append(await arrivals.get())
             reading = asyncio.ensure_future(received_until_the_end(ends[1]))
             with contextlib.suppress(StreamClosedError):
-                await guilty.send(of_wire_size(LIMIT + 1))
+                await guilty.send(of_wire_size(3 * LIMIT))
             with pytest.raises(StreamClosedError):
                 await guilty.receive()
             await innocent.send(BYE)
