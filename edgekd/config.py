@@ -262,6 +262,9 @@ class ExchangeConfig:
         "float16",
         "how predictions are packed: float32, float16, uint8, top-k:K (a row's K likeliest classes) or one-bit (one)",
     )
+    noise_std: float = _setting(
+        0.0, "standard deviation, in nats, of the Gaussian noise on the log-probabilities that are sent"
+    )
     topology: str = _setting(
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
     )
@@ -270,6 +273,7 @@ class ExchangeConfig:
     def __post_init__(self) -> None:
         _check_fields(self)
         Packing.parse(self.encoding)
+        _require(self.noise_std >= 0, "noise_std must be >= 0", self.noise_std)
         _require(self.sync is None or self.sync > 0, "sync must be > 0 seconds", self.sync)
         _require(self.wait_for is None or self.wait_for >= 0, "wait_for must be >= 0", self.wait_for)
         _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)

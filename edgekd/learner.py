@@ -132,13 +132,17 @@ class Learner:
             keep: this round will be the step's lesson (always so in lockstep): keep the pass for `learn`.
 
         Returns:
-            log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device.
+            log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device; with ``noise_std``,
+            Gaussian noise of that standard deviation is added to logits / T first.
         """
         keep = keep and self._frozen is None
         with torch.set_grad_enabled(keep):
             logits = self._public_logits(round, self._frozen or self.model)
         self._kept = (round, logits) if keep else None
-        return F.log_softmax(logits.detach() / self.config.distill.temperature, dim=-1)
+        said = logits.detach() / self.config.distill.temperature
+        if self.config.exchange.noise_std > 0:
+            said = said + self._noise(round, said.shape).to(self.device)
+        return F.log_softmax(said, dim=-1)
 
     def study(self) -> None:
         """The forward pass on this step's private batch."""
@@ -296,6 +300,11 @@ class Learner:
         images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
         with frozen_statistics(model):
             return self._forward(model, normalise(images), "public", round)
+
+    def _noise(self, round: int, shape: torch.Size) -> Tensor:
+        """The same whenever this round is spoken of: it cannot be averaged away."""
+        generator = torch.Generator().manual_seed(self._seed("noise", round))
+        return self.config.exchange.noise_std * torch.randn(shape, generator=generator)
 
     def _private_batch(self) -> tuple[Tensor, Tensor]:
         """This step's images and labels: consecutive cuts of one epoch's order after another's."""

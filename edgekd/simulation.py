@@ -61,7 +61,7 @@ def simulate_group(
     """`simulate` on data that is loaded already, by the learners' ids."""
     if config.train.steps == 0:
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
-    lockstep = _Lockstep(group, config)
+    lockstep = Lockstep(group, config)
     # A new thread has torch's default number of threads of its own.
     with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.train.threads,)) as pool:
         for step in range(config.train.steps):
@@ -71,48 +71,58 @@ def simulate_group(
     return lockstep.summary()
 
 
-class _Lockstep:
-    """Learners that take each step together; what they say goes through the codec, as over a network."""
+class Lockstep:
+    """Learners that take each step together; what they say goes through the codec, as over a network.
+
+    `learners` are in the order of their ids; `said` is the newest round's predictions, by who said them.
+
+    Args:
+        group: the data, by the learners' ids.
+        config: all settings; the same for everybody.
+
+    Raises:
+        ConfigError: the topology or the network cannot be had.
+    """
 
     def __init__(self, group: dict[int, PeerData], config: Config) -> None:
-        self._config, self._data = config, group
-        self._learners = [Learner(data, config, id) for id, data in sorted(group.items())]
+        self.config, self._data = config, group
+        self.learners = [Learner(data, config, id) for id, data in sorted(group.items())]
         self._packing = Packing.parse(config.exchange.encoding)
         self._contract = make_contract(next(iter(group.values())).public, config)
         # At alpha 1 nobody learns from what others say, so nobody needs to say it.
         self._alone = config.distill.alpha == 1 or len(group) == 1
         self._neighbours = () if self._alone else neighbours(config.exchange.topology, len(group), config.data_seed)
-        self._said: dict[int, torch.Tensor] = {}  # the newest round's predictions, by who said them
+        self.said: dict[int, torch.Tensor] = {}
         self._rounds, self._bytes = 0, 0  # that everybody has taught; of one frame's payload
         self._accuracies: dict[int, Accuracy | None] = dict.fromkeys(group)
 
     def step(self, step: int, together: Map) -> Iterator[StepReport]:
         """One step of every learner; `together` applies a function to each, as `map` does."""
-        every, first = self._config.exchange.broadcast_every, self._learners[0].alone_until
+        every, first = self.config.exchange.broadcast_every, self.learners[0].alone_until
         exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
         if exchanges and (is_due(step, every) or step == first):
             frames = together(
-                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._packing), self._learners
+                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._packing), self.learners
             )
-            for learner, frame in zip(self._learners, frames, strict=True):
-                self._said[learner.id] = decode(frame, self._contract)
+            for learner, frame in zip(self.learners, frames, strict=True):
+                self.said[learner.id] = decode(frame, self._contract)
                 self._bytes = len(frame.payload)
             self._rounds += 1
 
         def learn(learner: Learner) -> StepReport:
-            lesson = Lesson(round, {i: self._said[i] for i in self._neighbours[learner.id]}) if exchanges else None
+            lesson = Lesson(round, {i: self.said[i] for i in self._neighbours[learner.id]}) if exchanges else None
             learner.study()
             losses, accuracy = learner.learn(lesson), None
-            if is_evaluated(learner.step, self._config.train):
+            if is_evaluated(learner.step, self.config.train):
                 accuracy = learner.evaluate(self._data[learner.id].evaluation)
                 self._accuracies[learner.id] = accuracy
             return StepReport(learner.id, learner.step, losses, accuracy)
 
-        yield from together(learn, self._learners)
+        yield from together(learn, self.learners)
 
     def summary(self) -> Summary:
         """What all have reached."""
-        return Summary(peers=tuple(map(self._peer, self._learners)))
+        return Summary(peers=tuple(map(self._peer, self.learners)))
 
     def _peer(self, learner: Learner) -> PeerSummary:
         data, accuracy = self._data[learner.id], self._accuracies[learner.id]

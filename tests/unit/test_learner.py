@@ -98,6 +98,17 @@ def test_taught_predictions_are_log_probabilities_softened_by_the_temperature(da
     torch.testing.assert_close(soft, torch.log_softmax(hard / 4.0, dim=-1))
 
 
+def test_noise_is_on_what_is_sent_only_and_the_same_whenever_a_round_is_spoken_of(data: PeerData) -> None:
+    plain, noisy = Learner(data, config(), 0), Learner(data, config(exchange={"noise_std": 2.0}), 0)
+    clean, said = plain.teach(3), noisy.teach(3)
+    assert torch.equal(noisy.teach(3), said)
+    torch.testing.assert_close(said.exp().sum(-1), torch.ones(1, 8))
+    added = (said - clean) - (said - clean).mean(dim=-1, keepdim=True)  # log-softmax takes a constant out of each row
+    assert 1.5 < float(added.std()) < 2.5
+    assert not torch.equal(noisy.teach(4) - plain.teach(4), said - clean)
+    assert steps(noisy, 3, lessons=True) == steps(plain, 3, lessons=True), "its own learning is without"
+
+
 def test_learner_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerData) -> None:
     whole = Learner(data, config(), 0)
     expected = steps(whole, 4, lessons=True)

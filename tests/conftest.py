@@ -1,0 +1,8 @@
+"""How long properties are searched: `pytest --hypothesis-profile=long` tries a thousand times as many examples.
+
+The long search is for what reads strangers' bytes: test_codec.py, test_convert.py, test_packing.py.
+"""
+
+from hypothesis import settings
+
+settings.register_profile("long", max_examples=100_000, deadline=None)
