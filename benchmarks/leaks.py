@@ -3,12 +3,12 @@
     python benchmarks/leaks.py --data folder:cifar10/train --weights resnet18-tinyimagenet.safetensors
 
 For each way to broadcast, and each seed: a group of three is trained in lockstep (gamma 15, all else as by default);
-then each peer is attacked with all that it broadcast. Its row goes to --out, a CSV file; what is there is not done again.
+then each peer is attacked with all that it broadcast. Its row goes to --out, a CSV file; what is there is not repeated.
 
 - named: the share of its frequent labels that its predictions name; distance: of its mean prediction from the true
   label distribution (total variation), beside that of a guess which knows nothing (uniform).
-- copy: whether an image was in its shard, guessed from a network that was taught by its broadcasts alone (area under the
-  curve, 0.5 is chance).
+- copy: whether an image was in its shard, guessed from a network that was taught by its broadcasts alone (area under
+  the curve, 0.5 is chance).
 - asked: the same, where the attacker could put the images in question into the public file, which all peers answer to.
 """
 

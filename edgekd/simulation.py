@@ -96,7 +96,7 @@ class Lockstep:
         self._rounds, self._bytes = 0, 0  # that everybody has taught; of one frame's payload
         self._accuracies: dict[int, Accuracy | None] = dict.fromkeys(group)
 
-    def step(self, step: int, together: Map) -> Iterator[StepReport]:
+    def step(self, step: int, together: Map = map) -> Iterator[StepReport]:
         """One step of every learner; `together` applies a function to each, as `map` does."""
         every, first = self.config.exchange.broadcast_every, self.learners[0].alone_until
         exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
