@@ -150,7 +150,7 @@ def scale_grid(table: Table) -> Grid:
 
 def gap_grid(table: Table) -> Grid:
     """A row a configuration, between the baselines."""
-    header = ("Configuration", "Accuracy", "n", "Gain over the base", "Share of the gap closed")
+    header = ("Configuration", "Accuracy", "n", "Gain over the base", "Share of the gap closed", "MB sent a client")
 
     rows = [
         (
@@ -159,6 +159,7 @@ def gap_grid(table: Table) -> Grid:
             str(row.n),
             interval_text(row.gain, row.gain_low, row.gain_high),
             interval_text(row.gap_closed, row.gap_low, row.gap_high).replace("+", ""),
+            f"{row.megabytes:.3g}",
         )
         for row in table.rows
     ]
@@ -169,6 +170,7 @@ def gap_grid(table: Table) -> Grid:
             str(of.n),
             "-",
             {"alone": "0", "pooled": "1"}.get(name, "-"),
+            "0" if name != "pooled" else "-",
         )
         for name, of in table.beside.items()
     }

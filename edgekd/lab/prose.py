@@ -79,7 +79,7 @@ GAP = _paragraph("""
     The share of the gap closed is the mean of together - alone over the mean of pooled - alone, paired by seed, alone
     and pooled without balance. The base is the configuration that is nearest to the paper's plain distillation; gains
     over it are paired by seed. Accuracy is mean ± standard deviation over the clients (standard error over the
-    seeds); brackets hold 95 % intervals.
+    seeds); brackets hold 95 % intervals. Sent are predictions, to all neighbours together, over all steps.
 """)
 
 COST = _paragraph("""

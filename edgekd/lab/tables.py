@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Row:
     gap_closed: float | None = None  # share of the way from alone to pooled, and its 95 % interval
     gap_low: float | None = None
     gap_high: float | None = None
+    megabytes: float | None = None  # payload of predictions that a client sent, 10^6 bytes
     difference: float | None = None  # of a finding's comparison, in the finding's unit, and its 95 % interval
     difference_low: float | None = None
     difference_high: float | None = None
@@ -206,10 +208,14 @@ def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines) -> Ta
         share = _gap_closed(group, baselines)
         named = {"measure": config.distill.measure, "combine": config.distill.combine, "alpha": config.distill.alpha}
         named |= {"label": _label(config, base[0].cell.config, varied), **_where(config)}
-        named |= {**_interval("gain", gain), **_interval("gap", share)}
+        named |= {**_interval("gain", gain), **_interval("gap", share), "megabytes": _sent(group)}
         rows.append(_row(point(group), table="gap", panel=title, **named))
     first, rest = rows[0], sorted(rows[1:], key=lambda row: (row.mean or 0, row.label))
     return Table(title, (first, *rest), references(base, baselines))
+
+
+def _sent(group: Sequence[Outcome]) -> float:
+    return statistics.fmean(peer.bytes_sent for outcome in group for peer in outcome.peers) / 1e6
 
 
 def _gap_closed(group: Sequence[Outcome], baselines: Baselines) -> Comparison | None:
