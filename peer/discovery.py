@@ -47,12 +47,20 @@ class Discovery:
         listens: "HOST:PORT" where it does, with the real port; "": nowhere, so it only looks for others.
         dial: called with each address that is to be dialled and the id of the peer that is said to live there.
         forget: called with each of those that are to be dialled no longer.
+        by_id: the addresses are "ID@HOST:PORT": nobody else will do there, since anybody can announce anything.
     """
 
     def __init__(
-        self, hello: Hello, listens: str, *, dial: Callable[[str, int], None], forget: Callable[[str], None]
+        self,
+        hello: Hello,
+        listens: str,
+        *,
+        dial: Callable[[str, int], None],
+        forget: Callable[[str], None],
+        by_id: bool = False,
     ) -> None:
         self._announcement, self._dial, self._forget = Announcement.of(hello), dial, forget
+        self._by_id = by_id
         self._host, self._port = parse(listens) if listens else ("", 0)
         self._roster, self._news = Roster(), News()
         self._own: list[IPv4Interface] = []
@@ -179,7 +187,8 @@ class Discovery:
             return
         self._found = True
         hosts = nearest(info.parsed_addresses(zeroconf.IPVersion.V4Only), self._own)
-        addresses = [join(host, info.port) for host in hosts]
+        named = f"{other.id}@" if self._by_id else ""
+        addresses = [named + join(host, info.port) for host in hosts]
         ours = self._announcement
         if (other.contract, other.major) != (ours.contract, ours.major):
             here, there = (f"contract {each.contract[:8]}..., version {each.major}" for each in (ours, other))
@@ -187,7 +196,7 @@ class Discovery:
             self._say(f"another {other.id}", logging.INFO, message)
             return
         for address in self._roster.announced(name, addresses):
-            self._say(address, logging.INFO, f"discovered peer {other.id} at {address}")
+            self._say(address, logging.INFO, f"discovered peer {other.id} at {address.removeprefix(named)}")
             self._dial(address, other.id)
 
     def _say(self, subject: str, level: int, message: str) -> None:

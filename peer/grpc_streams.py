@@ -33,13 +33,13 @@ class GrpcStream:
 
     Args:
         remote: the other side's address.
+        peer_id: of whom its key has proved to be, if keys are asked for.
         call: gRPC's call or servicer context.
         open_streams: where the stream is to be found until it is closed.
     """
 
-    def __init__(self, remote: str, call: Any, open_streams: "set[GrpcStream]") -> None:
-        self.remote = remote
-        self.peer_id: int | None = None
+    def __init__(self, remote: str, peer_id: int | None, call: Any, open_streams: "set[GrpcStream]") -> None:
+        self.remote, self.peer_id = remote, peer_id
         self._call, self._open_streams = call, open_streams
         self._ended = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[bytes | None] | None = None
@@ -138,8 +138,10 @@ class GrpcStream:
 class DialledStream(GrpcStream):
     """The dialling side's end; the channel is this stream's alone."""
 
-    def __init__(self, address: str, channel: Any, call: Any, open_streams: set[GrpcStream]) -> None:
-        super().__init__(address, call, open_streams)
+    def __init__(
+        self, address: str, peer_id: int | None, channel: Any, call: Any, open_streams: set[GrpcStream]
+    ) -> None:
+        super().__init__(address, peer_id, call, open_streams)
         self._channel = channel
 
     async def _finish(self) -> None:
@@ -159,8 +161,8 @@ class DialledStream(GrpcStream):
 class AcceptedStream(GrpcStream):
     """The listening side's end; the call's handler returns once `over` is set."""
 
-    def __init__(self, context: Any, open_streams: set[GrpcStream]) -> None:
-        super().__init__(unquote(context.peer()).partition(":")[2], context, open_streams)
+    def __init__(self, context: Any, peer_id: int | None, open_streams: set[GrpcStream]) -> None:
+        super().__init__(remote(context), peer_id, context, open_streams)
         self.over = asyncio.Event()  # then gRPC sends the status, after what was written
         self._status_sent = asyncio.Event()
         context.add_done_callback(lambda _: self._status_sent.set())
@@ -178,6 +180,11 @@ class AcceptedStream(GrpcStream):
 
     async def _abandon(self) -> None:
         self.over.set()  # where the other side reads no more, gRPC keeps the call until the connection goes
+
+
+def remote(context: Any) -> str:
+    """The address that a call comes from."""
+    return unquote(context.peer()).partition(":")[2]
 
 
 async def hang_up(channel: Any, call: Any) -> None:

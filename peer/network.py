@@ -35,6 +35,7 @@ class Network:
         lockstep: synchronous mode.
         encoding: of the predictions it sends.
         public: the bytes of the group's public file, for a newcomer.
+        allow: the ids that may be neighbours; None: any.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Network:
         lockstep: bool,
         encoding: Encoding,
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
+        allow: frozenset[int] | None = None,
     ) -> None:
         self._make_transport, self.hello, self._listen = make_transport, hello, listen
         self._peers, self._lockstep, self._encoding, self._public = peers, lockstep, encoding, public
+        self._allow = allow
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
@@ -155,6 +158,7 @@ class Network:
             encoding=self._encoding,
             deliver=self._deliver,
             public=self._public,
+            allow=self._allow,
             changed=self._snapshot,
         )
         return await self._hub.start(self._listen)
