@@ -18,7 +18,7 @@ import zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from edgekd.addresses import address as parse
-from edgekd.addresses import join
+from edgekd.addresses import join, place
 from edgekd.announcements import Announcement, Roster, nearest
 from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.messages import Hello
@@ -84,6 +84,11 @@ class Discovery:
         with contextlib.suppress(RuntimeError):  # it has ended already
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_TIMEOUT)
+
+    def dialled_as(self, id: int, hosts: list[str], port: int) -> list[str]:
+        """The addresses at which peer `id` is to be dialled that is announced on these hosts."""
+        named = f"{id}@" if self._by_id else ""
+        return [named + join(host, port) for host in hosts]
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -187,8 +192,7 @@ class Discovery:
             return
         self._found = True
         hosts = nearest(info.parsed_addresses(zeroconf.IPVersion.V4Only), self._own)
-        named = f"{other.id}@" if self._by_id else ""
-        addresses = [named + join(host, info.port) for host in hosts]
+        addresses = self.dialled_as(other.id, hosts, info.port)
         ours = self._announcement
         if (other.contract, other.major) != (ours.contract, ours.major):
             here, there = (f"contract {each.contract[:8]}..., version {each.major}" for each in (ours, other))
@@ -196,7 +200,7 @@ class Discovery:
             self._say(f"another {other.id}", logging.INFO, message)
             return
         for address in self._roster.announced(name, addresses):
-            self._say(address, logging.INFO, f"discovered peer {other.id} at {address.removeprefix(named)}")
+            self._say(address, logging.INFO, f"discovered peer {other.id} at {place(address)[1]}")
             self._dial(address, other.id)
 
     def _say(self, subject: str, level: int, message: str) -> None:
