@@ -12,7 +12,7 @@ from edgekd.errors import ConfigError
 log = logging.getLogger("edgekd")
 
 FILES = ("ca.pem", "cert.pem", "key.pem")
-REMEDY = "`edgekd certs` makes this folder"
+REMEDY = "`edgekd certs` makes this folder, and with --renew anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +82,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; {REMEDY}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}; it must be there for this user: {REMEDY}") from error

@@ -229,6 +229,18 @@ def test_peer_of_another_authority_is_turned_away_before_any_of_our_code_runs(
     run(scenario)
 
 
+def test_group_that_changes_its_authority_believes_both_for_a_while(run: Run, keys: Path, others: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        authorities = [(each / "ca" / "cert.pem").read_bytes() for each in (keys, others)]
+        for folder in (keys / "peer-0", others / "peer-1"):
+            (folder / "ca.pem").write_bytes(b"".join(authorities))
+        a, where = await lab.hub(0, keys / "peer-0")
+        b, _ = await lab.hub(1, others / "peer-1", f"0@{where}")
+        await lab.until(lambda: up(a, 1) and up(b, 0))
+
+    run(scenario)
+
+
 def test_expired_certificate_of_the_other_side_is_named_as_such(run: Run, keys: Path, tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         old = signed(keys, tmp_path / "old", 0, NOW - timedelta(days=9), 1)
