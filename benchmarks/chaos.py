@@ -84,6 +84,7 @@ class Group:
         before = self._saved(id) if self.lives[id] else 0
         arguments = ["peer", "--id", id, "--clients", self.count, "--listen", self.where[id], "--json", "--resume"]
         arguments += ["--peers", ",".join(self.where), "--out", self.folder / f"peer-{id}", "--seed", self.seed]
+        arguments += ["--insecure"]  # hosts of its own are a network to trust
         inside = self.net.inside(id) if self.net else []
         process = Process([*arguments, "--data-seed", self.seed, *SETTINGS], self.folder, inside=inside)
         self.lives[id].append(Life(id, process, before))

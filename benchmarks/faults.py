@@ -51,6 +51,7 @@ class Bench:
 
     def start(self, id: int) -> Process:
         arguments = ["peer", "--id", id, "--listen", self.where[id], "--peers", ",".join(self.where), "--resume"]
+        arguments += ["--insecure"]  # hosts of its own are a network to trust
         arguments += ["--out", self.out / f"peer-{id}", "--json", *SETTINGS]
         return Process(arguments, self.out, inside=[*self.quotas[id].inside, *self.net.inside(id)])
 

@@ -1,6 +1,7 @@
 """Network addresses as people write them: "HOST:PORT", and "[::1]:7000" for IPv6; "ID@HOST:PORT" names who is there."""
 
 import re
+from ipaddress import ip_address
 
 from edgekd.errors import ConfigError
 
@@ -36,6 +37,27 @@ def place(text: str) -> tuple[int | None, str]:
         raise ConfigError(f"a peer is HOST:PORT or ID@HOST:PORT with an id from 0 to {MAX_ID}, got {text!r}")
     address(rest)
     return (int(id) if at else None), rest
+
+
+def ids(text: str) -> tuple[int, ...]:
+    """The ids in a list such as "0,1,2", each once.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not (part.isascii() and part.isdecimal() and int(part) <= MAX_ID):
+            raise ConfigError(f"ids are whole numbers from 0 to {MAX_ID} with commas between, got {text!r}")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this box reach `host`; a name other than localhost may mean anything, so it is not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def join(host: str, port: int) -> str:

@@ -10,18 +10,23 @@ from typing import BinaryIO
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """A temporary file in the same folder, which takes the place of `path` when the block ends without an exception.
 
-    The mode of a file that is there already is kept.
+    It is created with `mode`, so that a secret is at no moment open to others; without one, the mode of a file that is
+    there already is kept.
 
     Raises:
         OSError: the disk is full or cannot be written; `path` is as it was, and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            if path.exists():
+        if mode is not None:
+            temporary.unlink(missing_ok=True)  # of a process that was killed: it may have another mode
+        with open(
+            temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)
+        ) as file:
+            if mode is None and path.exists():
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
@@ -40,12 +45,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
-def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write `pieces` one after another, as an `atomic_file`.
+def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int | None = None) -> None:
+    """Write `pieces` one after another, as an `atomic_file` of that mode.
 
     Raises:
         OSError: the disk is full or cannot be written; `path` is as it was, and no temporary file is left.
     """
-    with atomic_file(path) as file:
+    with atomic_file(path, mode) as file:
         for piece in pieces:
             file.write(piece)

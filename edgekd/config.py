@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from edgekd.addresses import ids
 from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
@@ -27,6 +28,8 @@ LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
 SPLITS = frozenset({"iid", "gamma", "dirichlet", "split"})
 
 AUGMENTATIONS = ("none", "crop", "crop+flip")
+
+ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
 
 
 def _setting(default: Any, help: str, choices: tuple[str, ...] | None = None, *, endless: bool = False) -> Any:
@@ -269,6 +272,13 @@ class ExchangeConfig:
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
     )
     transport: str = _setting("grpc", "what carries the frames", ("grpc",))
+    certs: str | None = _setting(
+        None, "this peer's own folder of keys, made by `edgekd certs`: mutual TLS, for neighbours with keys alone"
+    )
+    insecure: bool | None = _setting(
+        None, "listen to other boxes without --certs: no encryption, no proof of who is who"
+    )
+    allow: str | None = _setting(None, "the ids that may be neighbours, such as 0,1,2; default: any")
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -279,6 +289,13 @@ class ExchangeConfig:
         _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)
         _require(self.max_age >= 1, "max_age must be >= 1", self.max_age)
         _require(self.linger is None or self.linger >= 0, "linger must be >= 0 seconds", self.linger)
+        if self.certs is not None and self.insecure:
+            raise ConfigError("certs and insecure exclude one another: leave one of them out")
+        self.allowed()
+
+    def allowed(self) -> frozenset[int] | None:
+        """The ids that may be neighbours; None: any."""
+        return None if self.allow is None else frozenset(ids(self.allow))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -79,7 +79,7 @@ def _absolute(config: Config) -> Config:
         config,
         data=data,
         model=replace(config.model, weights=file(config.model.weights)),
-        exchange=replace(config.exchange, topology=topology),
+        exchange=replace(config.exchange, topology=topology, certs=file(config.exchange.certs)),
     )
 
 

@@ -18,7 +18,7 @@ import zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from edgekd.addresses import address as parse
-from edgekd.addresses import join
+from edgekd.addresses import join, place
 from edgekd.announcements import Announcement, Roster, nearest
 from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.messages import Hello
@@ -47,12 +47,20 @@ class Discovery:
         listens: "HOST:PORT" where it does, with the real port; "": nowhere, so it only looks for others.
         dial: called with each address that is to be dialled and the id of the peer that is said to live there.
         forget: called with each of those that are to be dialled no longer.
+        by_id: the addresses are "ID@HOST:PORT": nobody else will do there, since anybody can announce anything.
     """
 
     def __init__(
-        self, hello: Hello, listens: str, *, dial: Callable[[str, int], None], forget: Callable[[str], None]
+        self,
+        hello: Hello,
+        listens: str,
+        *,
+        dial: Callable[[str, int], None],
+        forget: Callable[[str], None],
+        by_id: bool = False,
     ) -> None:
         self._announcement, self._dial, self._forget = Announcement.of(hello), dial, forget
+        self._by_id = by_id
         self._host, self._port = parse(listens) if listens else ("", 0)
         self._roster, self._news = Roster(), News()
         self._own: list[IPv4Interface] = []
@@ -76,6 +84,11 @@ class Discovery:
         with contextlib.suppress(RuntimeError):  # it has ended already
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_TIMEOUT)
+
+    def dialled_as(self, id: int, hosts: list[str], port: int) -> list[str]:
+        """The addresses at which peer `id` is to be dialled that is announced on these hosts."""
+        named = f"{id}@" if self._by_id else ""
+        return [named + join(host, port) for host in hosts]
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -179,7 +192,7 @@ class Discovery:
             return
         self._found = True
         hosts = nearest(info.parsed_addresses(zeroconf.IPVersion.V4Only), self._own)
-        addresses = [join(host, info.port) for host in hosts]
+        addresses = self.dialled_as(other.id, hosts, info.port)
         ours = self._announcement
         if (other.contract, other.major) != (ours.contract, ours.major):
             here, there = (f"contract {each.contract[:8]}..., version {each.major}" for each in (ours, other))
@@ -187,7 +200,7 @@ class Discovery:
             self._say(f"another {other.id}", logging.INFO, message)
             return
         for address in self._roster.announced(name, addresses):
-            self._say(address, logging.INFO, f"discovered peer {other.id} at {address}")
+            self._say(address, logging.INFO, f"discovered peer {other.id} at {place(address)[1]}")
             self._dial(address, other.id)
 
     def _say(self, subject: str, level: int, message: str) -> None:

@@ -34,14 +34,16 @@ class GrpcStream:
 
     Args:
         remote: the other side's address.
+        peer_id: of whom its key has proved to be, if keys are asked for.
         call: gRPC's call or servicer context.
         longest: bytes of a message; what is longer is refused.
         open_streams: where the stream is to be found until it is closed.
     """
 
-    def __init__(self, remote: str, call: Any, longest: int, open_streams: "set[GrpcStream]") -> None:
-        self.remote = remote
-        self.peer_id: int | None = None
+    def __init__(
+        self, remote: str, peer_id: int | None, call: Any, longest: int, open_streams: "set[GrpcStream]"
+    ) -> None:
+        self.remote, self.peer_id = remote, peer_id
         self._call, self._longest, self._open_streams = call, longest, open_streams
         self._ended = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[bytes | None] | None = None
@@ -142,8 +144,16 @@ class GrpcStream:
 class DialledStream(GrpcStream):
     """The dialling side's end; the channel is this stream's alone."""
 
-    def __init__(self, address: str, channel: Any, call: Any, longest: int, open_streams: set[GrpcStream]) -> None:
-        super().__init__(address, call, longest, open_streams)
+    def __init__(
+        self,
+        address: str,
+        peer_id: int | None,
+        channel: Any,
+        call: Any,
+        longest: int,
+        open_streams: set[GrpcStream],
+    ) -> None:
+        super().__init__(address, peer_id, call, longest, open_streams)
         self._channel = channel
 
     async def _finish(self) -> None:
@@ -163,8 +173,8 @@ class DialledStream(GrpcStream):
 class AcceptedStream(GrpcStream):
     """The listening side's end; the call's handler returns once `over` is set."""
 
-    def __init__(self, context: Any, longest: int, open_streams: set[GrpcStream]) -> None:
-        super().__init__(unquote(context.peer()).partition(":")[2], context, longest, open_streams)
+    def __init__(self, context: Any, peer_id: int | None, longest: int, open_streams: set[GrpcStream]) -> None:
+        super().__init__(remote(context), peer_id, context, longest, open_streams)
         self.over = asyncio.Event()  # then gRPC sends the status, after what was written
         self._status_sent = asyncio.Event()
         context.add_done_callback(lambda _: self._status_sent.set())
@@ -182,6 +192,11 @@ class AcceptedStream(GrpcStream):
 
     async def _abandon(self) -> None:
         self.over.set()  # where the other side reads no more, gRPC keeps the call until the connection goes
+
+
+def remote(context: Any) -> str:
+    """The address that a call comes from."""
+    return unquote(context.peer()).partition(":")[2]
 
 
 async def hang_up(channel: Any, call: Any) -> None:

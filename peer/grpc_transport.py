@@ -1,6 +1,9 @@
 """Frames over gRPC: one bidirectional stream a pair of peers, and the standard health service beside it."""
 
 import asyncio
+import logging
+import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,8 +13,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from edgekd.addresses import address as parse
 from edgekd.addresses import join, place
 from edgekd.errors import ConfigError
+from peer import grpc_tls
 from peer.binding import check_bindable
-from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, start
+from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, remote, start
+from peer.handshake import refusal
+from peer.keys import KeyFiles
+from peer.news import News
 from peer.transport import Accept, Stream, serve
 from peer.wire import peer_pb2
 
@@ -43,14 +50,20 @@ _SERVER = [
 
 
 class GrpcTransport:
-    """A `Transport` over gRPC, without encryption.
+    """A `Transport` over gRPC: with keys over mutual TLS, without them in the clear.
 
     Args:
         max_message_bytes: longest message that is sent or received. A longer one is refused as "oversized"; one of more
             than twice as long ends its stream, before it has been read.
+        keys: this peer's folder of keys (see `edgekd.keyring`); read again for each connection, if they have changed.
+
+    Raises:
+        ConfigError: a key is missing, unreadable or expired, or they do not belong together.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
+        self._keys = KeyFiles(keys) if keys else None
+        self._news = News()
         self._max_message_bytes = max_message_bytes
         self._limits = [
             ("grpc.max_receive_message_length", 2 * max_message_bytes),  # gRPC does not tell why it ended a stream
@@ -71,7 +84,10 @@ class GrpcTransport:
         await servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         try:
-            port = server.add_insecure_port(address)
+            if self._keys is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, grpc_tls.listening(self._keys))
         except RuntimeError as error:  # taken since the check
             raise ConfigError(f"cannot listen on {address}: {error}") from error
         self._accept, self._server = accept, server
@@ -79,18 +95,25 @@ class GrpcTransport:
         return join(host, port)
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
-        _, address = place(address)
-        channel = grpc.aio.insecure_channel(_target(address), options=[*_CLIENT, *self._limits])
+        id, address = place(address)
+        if self._keys is not None and id is None:
+            raise ConnectionError(f"cannot reach {address}: with keys say which peer is there, ID@{address}")
+        channel, deadline = self._channel(address, id), time.monotonic() + timeout
         call = channel.stream_stream(f"/{SERVICE}/Exchange")()
         try:
             error = await asyncio.wait_for(_no_answer(call, address), timeout)
+            if isinstance(error, _NoConnectionError):
+                left = deadline - time.monotonic()
+                if why := await refusal(address, id, self._keys, timeout=left):
+                    error = ConnectionError(f"cannot reach {address}: {why}")
         except asyncio.TimeoutError:
             error = TimeoutError(f"cannot reach {address}: no answer within {timeout:g} s")
         except BaseException:
             await hang_up(channel, call)
             raise
         if error is None:
-            return DialledStream(address, channel, call, self._max_message_bytes, self._streams)
+            peer_id = id if self._keys else None
+            return DialledStream(address, peer_id, channel, call, self._max_message_bytes, self._streams)
         await hang_up(channel, call)
         del channel, call  # else the error's traceback holds them, and gRPC goes on connecting for as long as it does
         raise error
@@ -106,17 +129,39 @@ class GrpcTransport:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    def _channel(self, address: str, id: int | None) -> Any:
+        options = [*_CLIENT, *self._limits]
+        if self._keys is None:
+            return grpc.aio.insecure_channel(_target(address), options=options)
+        assert id is not None
+        credentials = grpc_tls.dialling(self._keys.current())
+        return grpc.aio.secure_channel(_target(address), credentials, options=[*options, grpc_tls.only(id)])
+
     async def _exchange(self, _: Any, context: Any) -> None:
+        id = None
+        if self._keys is not None and (id := grpc_tls.proven(context.auth_context())) is None:
+            await self._refuse(context)
         try:
             await context.send_initial_metadata((IDENTITY,))
         except grpc.aio.BaseError:  # it has gone again
             return
-        stream = AcceptedStream(context, self._max_message_bytes, self._streams)
+        stream = AcceptedStream(context, id, self._max_message_bytes, self._streams)
         assert self._accept is not None
         task = start(serve(self._accept, stream))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
         await stream.over.wait()
+
+    async def _refuse(self, context: Any) -> None:
+        """End the call of somebody whose certificate is of the right authority and no peer's."""
+        host = remote(context).rpartition(":")[0]
+        message = f"refused somebody at {host}: its certificate names no peer, as peer-ID.edgekd"
+        self._news.say(host, logging.WARNING, message, time.monotonic())
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this certificate names no peer, as peer-ID.edgekd")
+
+
+class _NoConnectionError(ConnectionError):
+    """There is no connection at all: it may be the keys."""
 
 
 def _target(address: str) -> str:
@@ -133,4 +178,5 @@ async def _no_answer(call: Any, address: str) -> OSError | None:
     if code in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED):
         return ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
     cause = (await call.details() or code.name).rpartition("last error: ")[2].rpartition("remote host: ")[2]
-    return ConnectionError(f"cannot reach {address}: {cause}")
+    kind = _NoConnectionError if code is grpc.StatusCode.UNAVAILABLE else ConnectionError
+    return kind(f"cannot reach {address}: {cause}")

@@ -1,16 +1,34 @@
 """``python -m peer.health HOST:PORT``: exits 0 if the peer that listens there is healthy (for containers)."""
 
+import argparse
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from edgekd.addresses import place
+from edgekd.errors import ConfigError
 
 TIMEOUT = 3.0  # seconds
 
 
-def check(address: str, *, timeout: float = TIMEOUT) -> str | None:
-    """Ask the standard gRPC health service at "HOST:PORT": None if it is SERVING, else one line that says why not."""
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+def check(address: str, keys: Path | None = None, *, timeout: float = TIMEOUT) -> str | None:
+    """Ask the standard gRPC health service: None if it is SERVING, else one line that says why not.
+
+    Args:
+        address: "HOST:PORT", or "ID@HOST:PORT"; where keys are needed and no id is given, it is their own peer's.
+        keys: a peer's folder of keys.
+        timeout: seconds.
+
+    Raises:
+        ConfigError: the address or the keys are none.
+    """
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    id, address = place(address)
+    with _channel(address, id, keys) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:
@@ -21,12 +39,33 @@ def check(address: str, *, timeout: float = TIMEOUT) -> str | None:
     return None
 
 
-def main(arguments: list[str]) -> int:
+def _channel(address: str, id: int | None, keys: Path | None) -> Any:
+    import grpc
+
+    options = [("grpc.enable_http_proxy", 0)]
+    if keys is None:
+        return grpc.insecure_channel(address, options=options)
+    from peer import grpc_tls
+    from peer.keys import KeyFiles
+
+    own = KeyFiles(keys).current()
+    named = grpc_tls.only(own.id if id is None else id)
+    return grpc.secure_channel(address, grpc_tls.dialling(own), options=[*options, named])
+
+
+def main(arguments: Sequence[str]) -> int:
     """The command."""
-    if len(arguments) != 1:
-        print("usage: python -m peer.health HOST:PORT", file=sys.stderr)
-        return 2
-    problem = check(arguments[0])
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what is wrong is said below
+    parser = argparse.ArgumentParser(prog="python -m peer.health")
+    parser.add_argument("address", metavar="[ID@]HOST:PORT")
+    parser.add_argument(
+        "--certs", type=Path, metavar="DIR", help="a peer's keys; without ID@, of the one that is asked"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        problem = check(given.address, given.certs)
+    except ConfigError as error:
+        problem = str(error)
     if problem is not None:
         print(problem)
         return 1

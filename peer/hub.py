@@ -83,6 +83,7 @@ class Hub:
         packing: of the predictions it sends, to whoever can read it.
         deliver: called on the loop with each `Arrival`.
         public: the bytes of the group's public file, for a newcomer.
+        allow: the ids that may be neighbours; None: any.
         changed: called on the loop whenever `members`, `rounds`, `refused` or `failure` have changed.
     """
 
@@ -96,11 +97,12 @@ class Hub:
         packing: Packing,
         deliver: Callable[[Arrival], None],
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
+        allow: frozenset[int] | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
         self._lockstep, self._packing, self._deliver, self._changed = lockstep, packing, deliver, changed
-        self._public = public
+        self._public, self._allow = public, allow
         self._connections: dict[int, Connection] = {}
         self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
@@ -143,8 +145,9 @@ class Hub:
         return bound
 
     def dial_also(self, address: str, id: int) -> None:
-        """Dial "HOST:PORT" too, where peer `id` is said to listen, unless it is dialled already."""
-        self._dialler.dial(address, id)
+        """Dial "HOST:PORT" too, where peer `id` is said to listen, unless it is dialled already or not wanted."""
+        if self._allow is None or id in self._allow:
+            self._dialler.dial(address, id)
 
     def forget(self, address: str) -> None:
         """Take back `dial_also`: no longer dial "HOST:PORT" once nobody answers there."""
@@ -289,6 +292,9 @@ class Hub:
         where = seen_from(hello.address, stream.remote) if hello.address else _host(stream)  # the port: no news
         if doubt := _doubt(stream, hello, dialled):
             return self._turn_away("identity", hello, f"refused {where}: it says it is peer {hello.id}, {doubt}", doubt)
+        if self._allow is not None and hello.id not in self._allow:
+            message = f"refused peer {hello.id} at {where}: it is not among those of --allow"
+            return self._turn_away("allow", hello, message, f"peer {self._hello.id} does not allow peer {hello.id}")
         if differing := differences(self._hello, hello):
             theirs = "; ".join(differences(hello, self._hello))
             message = f"peer {hello.id} at {where} cannot work with this peer: {'; '.join(differing)}"

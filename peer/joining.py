@@ -18,44 +18,47 @@ TIMEOUT = 10.0  # seconds that may pass between two frames
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
 
-def join(addresses: Sequence[str], path: Path) -> Contract:
+def join(addresses: Sequence[str], path: Path, keys: Path | None = None) -> Contract:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
     Args:
-        addresses: "HOST:PORT" of peers of the group; at least one.
+        addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
         path: where to write the file, atomically.
+        keys: the newcomer's folder of keys, if the group has any.
 
     Returns:
         The group's contract.
 
     Raises:
+        ConfigError: the keys are none.
         OSError: the file cannot be written.
     """
     news = News()
     while True:
         for address in addresses:
             try:
-                return fetch(address, path)
+                return fetch(address, path, keys)
             except (ConnectionError, TimeoutError) as error:
                 news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
         time.sleep(PAUSE)
 
 
-def fetch(address: str, path: Path) -> Contract:
-    """Fetch the public file from the peer at "HOST:PORT" and write it to `path`, atomically.
+def fetch(address: str, path: Path, keys: Path | None = None) -> Contract:
+    """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
 
     Returns:
         The contract of the peer's group.
 
     Raises:
+        ConfigError: the keys are none.
         ConnectionError, TimeoutError: nobody answers there, or stops midway, or what came is not the group's file.
         OSError: the file cannot be written.
     """
-    return asyncio.run(_fetch(address, path))
+    return asyncio.run(_fetch(address, path, keys))
 
 
-async def _fetch(address: str, path: Path) -> Contract:
-    transport, digest = GrpcTransport(FRAME), hashlib.sha256()
+async def _fetch(address: str, path: Path, keys: Path | None) -> Contract:
+    transport, digest = GrpcTransport(FRAME, keys), hashlib.sha256()
     try:
         with atomic_file(path) as file:
 

@@ -36,6 +36,7 @@ class Network:
         lockstep: synchronous mode.
         packing: of the predictions it sends.
         public: the bytes of the group's public file, for a newcomer.
+        allow: the ids that may be neighbours; None: any.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Network:
         lockstep: bool,
         packing: Packing,
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
+        allow: frozenset[int] | None = None,
     ) -> None:
         self._make_transport, self.hello, self._listen = make_transport, hello, listen
         self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
+        self._allow = allow
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
@@ -156,6 +159,7 @@ class Network:
             packing=self._packing,
             deliver=self._deliver,
             public=self._public,
+            allow=self._allow,
             changed=self._snapshot,
         )
         return await self._hub.start(self._listen)

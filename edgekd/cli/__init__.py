@@ -20,6 +20,7 @@ COMMANDS = {
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "status": "Ask peers how they are.",
+    "certs": "Make the keys by which peers know one another.",
     "eval": "Evaluate a checkpoint.",
 }
 
@@ -56,6 +57,7 @@ def _stop_early(number: int, frame: object) -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
         on_stop(_stop_early)
     try:

@@ -13,7 +13,7 @@ from edgekd.config import SECTIONS, from_mapping, overlay, read_toml, setting_ty
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
-LETTERS = {"gamma": "G", "dirichlet": "B"}  # of flags whose help speaks of their value
+LETTERS = {"gamma": "G", "dirichlet": "B", "certs": "DIR", "allow": "IDS"}  # of flags whose help speaks of their value
 
 
 def settings(
@@ -48,12 +48,16 @@ def settings(
     return decorate
 
 
-def grid_settings(*sections: str) -> Callable[[Command], Command]:
-    """Give a command one flag a field of `sections`, each taking a list, and ``--split``; pass it nested ``tables``.
+def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Command], Command]:
+    """Give a command one flag a field of `sections` (none in `without`), each taking a list, and ``--split``.
+
+    It is passed nested ``tables``.
 
     In the tables a value may be a list (see `edgekd.lab.grid.configs`); flags win over each ``[[grid]]`` too.
     """
-    fields = [(section, f) for section in sections for f in dataclasses.fields(SECTIONS[section])]
+    fields = [
+        (section, f) for section in sections for f in dataclasses.fields(SECTIONS[section]) if f.name not in without
+    ]
 
     def decorate(command: Command) -> Command:
         @wraps(command)

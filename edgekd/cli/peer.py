@@ -32,10 +32,11 @@ EXAMPLES = """
 \b
 Examples:
   edgekd peer --id 0 --listen 127.0.0.1:7000 --peers 127.0.0.1:7001,127.0.0.1:7002 --wait-for 2
-  edgekd peer --id 2 --listen 0.0.0.0:7000 --peers box-a:7000,box-b:7000 \\
+  edgekd peer --id 2 --listen 0.0.0.0:7000 --certs certs/peer-2 --peers 0@box-a:7000,1@box-b:7000 \\
       --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
-  edgekd peer --id 3 --peers box-a:7000 --private folder:/data/private     # joins: fetches the public file and settings
-  edgekd peer --id 4 --listen 0.0.0.0:7000 --discover --metrics-port 9100     # finds the others on the local network
+  edgekd peer --id 3 --certs certs/peer-3 --peers 0@box-a:7000 \\
+      --private folder:/data/private                # joins: fetches the public file and settings
+  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover      # finds the others on the local network
 """
 
 
@@ -108,15 +109,14 @@ def command(
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.addresses import address, place
+    from edgekd.addresses import address
+    from edgekd.cli.access import check_access, check_addresses
     from edgekd.runs import lock_folder, make_run_folder, write_config
     from peer.recorder import check_unused
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
-    for text in neighbours:
-        place(text)
-    if listen:
-        address(listen)
+    check_addresses(neighbours, config.exchange.certs)
+    check_access(config.exchange, id, listen, neighbours)
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
@@ -152,7 +152,7 @@ def command(
             if listen:
                 log.info("listening on %s", node.network.address)
             if discover:
-                _discover(node, beside)
+                _discover(node, beside, by_id=config.exchange.certs is not None)
             reached = node.run()
     finally:
         screen.close()
@@ -172,6 +172,7 @@ def command(
 
 def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) -> Config:
     """With the group's public file and settings: a neighbour's, or those of the folder that it resumes from."""
+    from edgekd.cli.access import key_folder
     from edgekd.config import from_mapping, read_toml
     from edgekd.contract import adopt, make_contract
     from edgekd.public import PublicSet
@@ -183,7 +184,7 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) 
         contract = make_contract(PublicSet.load(file), from_mapping(before))
     else:
         log.info("asking the group for its public file and settings")
-        contract = join(peers, file)
+        contract = join(peers, file, key_folder(config.exchange.certs))
         about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
         log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopt(config, contract, file)
@@ -210,6 +211,7 @@ def _make_node(
     import torch
 
     torch.set_num_threads(config.train.threads)
+    from edgekd.cli.access import key_folder
     from edgekd.codec import payload_bytes
     from edgekd.contract import make_contract
     from edgekd.datasets import load_peer_data
@@ -236,13 +238,14 @@ def _make_node(
     packing.row_bytes(contract.classes)  # it can name them all
     limit = payload_bytes(contract, Packing(Encoding.FLOAT32)) + 64 * 1024  # and room for the rest of a frame
     network = Network(
-        lambda: make_transport(config.exchange.transport, limit),
+        lambda: make_transport(config.exchange.transport, limit, key_folder(config.exchange.certs)),
         hello,
         listen=listen,
         peers=peers,
         lockstep=config.exchange.sync is not None,
         packing=packing,
         public=data.public.pieces,
+        allow=config.exchange.allowed(),
     )
     learner = Learner(data, config, id)
     return Node(learner, data, network, config, out, stop=stop, watch=watch)
@@ -271,11 +274,12 @@ def _check_discovery(listen: str | None) -> None:
     check_discoverable(listen)
 
 
-def _discover(node: Any, beside: contextlib.ExitStack) -> None:
+def _discover(node: Any, beside: contextlib.ExitStack, *, by_id: bool) -> None:
     from peer.discovery import Discovery
 
     network = node.network
-    discovery = Discovery(network.hello, network.address, dial=network.dial_also, forget=network.forget)
+    dial, forget = network.dial_also, network.forget
+    discovery = Discovery(network.hello, network.address, dial=dial, forget=forget, by_id=by_id)
     discovery.start()
     beside.callback(discovery.stop)
 

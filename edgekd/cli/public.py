@@ -14,9 +14,16 @@ from edgekd.errors import ConfigError
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @settings("data", only=("size", "public_augment"))
 @click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
-@click.option("--from", "source", metavar="HOST:PORT", help="Fetch the file of the group that this peer belongs to.")
+@click.option(
+    "--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the file of the group that this peer belongs to."
+)
+@click.option(
+    "--certs", type=click.Path(path_type=Path), metavar="DIR", help="Keys of any peer of the group; then --from ID@..."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
-def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
+def command(
+    config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, certs: Path | None, out: Path
+) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 
     Make it once and copy it to each box, or fetch it from a peer that has it. Default size 64 pixels.
@@ -25,7 +32,7 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
     Examples:
       edgekd public street/ yard/ --classes cat,dog,person -o public.safetensors
       edgekd public photos/*.jpg --classes cat,dog --size 96 --public-augment crop -o public.safetensors
-      edgekd public --from box-a:7000 -o public.safetensors
+      edgekd public --from 0@box-a:7000 --certs certs/peer-1 -o public.safetensors
     """
     if bool(source) == bool(images):
         raise ConfigError("name IMAGES to make the file of, or with --from the peer to fetch it from")
@@ -33,7 +40,7 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
-    public = _fetched(source, out) if source else _made(config, images, classes, out)
+    public = _fetched(source, certs, out) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
     click.echo(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
 
@@ -51,12 +58,12 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
     return public
 
 
-def _fetched(source: str, out: Path) -> Any:
-    from edgekd.addresses import address
+def _fetched(source: str, certs: Path | None, out: Path) -> Any:
+    from edgekd.cli.access import check_addresses
     from edgekd.public import PublicSet
     from peer.joining import fetch
 
-    address(source)
+    check_addresses([source], certs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fetch(source, out)
+    fetch(source, out, certs)
     return PublicSet.load(out)

@@ -30,7 +30,7 @@ def command(config: Config, out: Path) -> None:
       edgekd split --data folder:photos --size 96 --clients 5 --iid --out shards
       edgekd split --data cifar10 --gamma 15 --seed 1 --out shards
       edgekd peer --id 0 --private folder:shards/client-0/private --public shards/public.safetensors \\
-          --eval folder:shards/eval --listen 0.0.0.0:7000 --peers box-b:7000,box-c:7000
+          --eval folder:shards/eval --certs certs/peer-0 --listen 0.0.0.0:7000 --peers 1@box-b:7000,2@box-c:7000
     """
     from edgekd.public import PublicSet
     from edgekd.split_files import write_split

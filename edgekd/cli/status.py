@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ EXAMPLES = """
 \b
 Examples:
   edgekd status 127.0.0.1:7000 127.0.0.1:7001
-  edgekd status box-a:7000 box-b:7000 --json
+  edgekd status 0@box-a:7000 1@box-b:7000 --certs certs/peer-0 --json
 """
 
 FRAME = 64 * 1024  # bytes of the longest frame that is wanted
@@ -20,19 +21,21 @@ NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "ref
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
+@click.argument("addresses", nargs=-1, required=True, metavar="[ID@]HOST:PORT...")
+@click.option(
+    "--certs", type=click.Path(path_type=Path), metavar="DIR", help="Keys of any peer of the group; then with ID@."
+)
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
+def command(addresses: tuple[str, ...], certs: Path | None, timeout: float, as_json: bool) -> None:
     """Ask peers how they are: who is up, step, round, accuracy, what they learn from and have refused.
 
     Exits with 1 if one does not answer.
     """
-    from edgekd.addresses import place
+    from edgekd.cli.access import check_addresses
 
-    for text in addresses:
-        place(text)
-    found = asyncio.run(_ask_all(addresses, timeout))
+    check_addresses(addresses, certs)
+    found = asyncio.run(_ask_all(addresses, certs, timeout))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -41,15 +44,15 @@ def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _ask_all(addresses: tuple[str, ...], timeout: float) -> list[dict[str, Any]]:
-    return list(await asyncio.gather(*(_ask(address, timeout) for address in addresses)))
+async def _ask_all(addresses: tuple[str, ...], certs: Path | None, timeout: float) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*(_ask(address, certs, timeout) for address in addresses)))
 
 
-async def _ask(address: str, timeout: float) -> dict[str, Any]:
+async def _ask(address: str, certs: Path | None, timeout: float) -> dict[str, Any]:
     from peer.asking import ask_status
     from peer.grpc_transport import GrpcTransport
 
-    transport = GrpcTransport(FRAME)
+    transport = GrpcTransport(FRAME, certs)
     try:
         status = await ask_status(transport, address, timeout=timeout)
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from edgekd.cli.options import grid_settings
+from edgekd.config import ACCESS
 from edgekd.errors import EdgeKDError
 
 EXAMPLES = """
@@ -28,7 +29,7 @@ class CellsFailedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@grid_settings("data", "distill", "model", "train", "exchange")
+@grid_settings("data", "distill", "model", "train", "exchange", without=ACCESS)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of results, old and new."
 )

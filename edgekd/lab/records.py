@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.atomic import write_atomically
-from edgekd.config import SECTIONS, Config, from_mapping, setting_type, to_mapping
+from edgekd.config import ACCESS, SECTIONS, Config, from_mapping, setting_type, to_mapping
 from edgekd.errors import ConfigError
 from edgekd.lab.canonical import canonical
 from edgekd.summary import PeerSummary
@@ -29,7 +29,9 @@ _FIRST = (
     *("client", "accuracy", "own_accuracy", "head_accuracies", "evaluation_samples", "private_samples", "bytes_sent"),
     *("seconds", "processor", "weights_sha256"),
 )
-_SETTINGS = {f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+_SETTINGS = {
+    f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind) if f.name not in ACCESS
+}
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
 

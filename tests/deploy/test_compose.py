@@ -21,6 +21,21 @@ def docker(*arguments: str) -> str:
     return done.stdout
 
 
+LOCKED = {"user": "edgekd", "read_only": True, "dropped": ["ALL"], "options": ["no-new-privileges:true"]}
+
+
+def locked(container: str) -> dict[str, object]:
+    """What a container may not do."""
+    (found,) = json.loads(docker("inspect", container))
+    host = found["HostConfig"]
+    return {
+        "user": found["Config"]["User"],
+        "read_only": host["ReadonlyRootfs"],
+        "dropped": host["CapDrop"],
+        "options": host["SecurityOpt"],
+    }
+
+
 @pytest.fixture
 def compose() -> Iterator[list[str]]:
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
@@ -38,13 +53,15 @@ def test_three_containers_teach_one_another_and_see_their_own_shard_alone(compos
         assert f"peer {id}: accuracy 0." in logs
     states = [json.loads(line) for line in docker(*compose, "ps", "--all", "--format", "json").splitlines()]
     assert sorted((s["Service"], s["ExitCode"]) for s in states) == [
-        (s, 0) for s in ("peer-0", "peer-1", "peer-2", "split")
+        (s, 0) for s in ("certs", "peer-0", "peer-1", "peer-2", "split")
     ]
     for id in range(3):
         container = next(s["ID"] for s in states if s["Service"] == f"peer-{id}")
         mounts = json.loads(docker("inspect", "--format", "{{json .Mounts}}", container))
         volumes = {mount["Name"] for mount in mounts if mount["Type"] == "volume"}
-        assert volumes == {f"{PROJECT}_shard-{id}", f"{PROJECT}_results-{id}"}
+        assert volumes == {f"{PROJECT}_{what}-{id}" for what in ("shard", "keys", "results")}
+    for state in states:
+        assert locked(state["ID"]) == LOCKED, state["Service"]
     docker(*compose, "up")  # again: nothing is split or trained anew, and what was reached is said once more
     again = docker(*compose, "logs", "--no-log-prefix")
     assert again.count("resumed at step 120") == 3

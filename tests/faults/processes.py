@@ -209,7 +209,7 @@ class Process:
 
 def peer(id: int, out: Path, *more: object, listen: str | None, peers: Sequence[str] = ()) -> list[object]:
     """The arguments of a small peer; of a flag that is in `more` too, the last wins."""
-    where = ["--listen", listen] if listen else []
+    where = ["--listen", listen, "--insecure"] if listen else []  # hosts made for one test are a network to trust
     where += ["--peers", ",".join(peers)] if peers else []
     return ["peer", "--id", id, *where, "--out", out / f"peer-{id}", "--json", *SMALL, *more]
 

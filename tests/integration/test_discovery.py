@@ -97,7 +97,7 @@ def test_address_that_is_given_and_discovered_is_one_neighbour(spawn: Any, ports
 
 @pytest.mark.parametrize("listen", ["[::1]:0", "192.0.2.200:7000", "nowhere.invalid:7000"])
 def test_address_that_cannot_be_announced_is_a_clear_error(spawn: Any, listen: str) -> None:
-    peer = spawn("peer", "--id", 0, "--listen", listen, *SMALL)
+    peer = spawn("peer", "--id", 0, "--listen", listen, "--insecure", *SMALL)
     assert peer.wait() == 1
     assert peer.err[-1] == (
         f"edgekd: --discover needs --listen on an IPv4 address of this box, or 0.0.0.0 for all; got {listen}"

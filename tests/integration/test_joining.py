@@ -61,6 +61,25 @@ def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(spawn: Any, 
     resumed.terminate()
 
 
+def test_newcomer_with_keys_joins_a_group_that_has_them(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    shards = split(spawn, tmp_path)
+    assert spawn("certs", "--ids", "0,1").wait() == 0
+    (port,) = ports(1)
+    ours = f"127.0.0.1:{port}"
+    files = ["--private", f"folder:{shards}/client-0/private", "--public", shards / "public.safetensors"]
+    settings = ["--public-batch", 8, "--weights", "none", "--steps", 0, *SMALL]
+    first = spawn("peer", "--id", 0, "--listen", ours, *files, *settings, "--certs", "certs/peer-0", "--json")
+    first.until_step(1)
+    join = ["peer", "--id", 1, "--certs", "certs/peer-1", "--peers", f"0@{ours}", "--json", *SMALL, "--steps", 0]
+    second = spawn(*join, "--weights", "none", "--private", f"folder:{shards}/client-1/private", "--out", "joined")
+    second.until(lambda p: any(event.get("age") is not None for event in p.events))
+    assert (tmp_path / "joined" / "public.safetensors").read_bytes() == (shards / "public.safetensors").read_bytes()
+    copied = spawn("public", "--from", f"0@{ours}", "--certs", "certs/peer-1", "-o", "copy.safetensors")
+    assert copied.wait() == 0, copied.err
+    for process in (first, second):
+        process.terminate()
+
+
 def test_newcomer_waits_for_a_group_to_come_up_and_stops_at_once_when_told(
     spawn: Any, ports: Any, tmp_path: Path
 ) -> None:

@@ -52,6 +52,20 @@ def fails(process: Any) -> str:
         (["peer", "--id", "0", "--peers", "127.0.0.1"], "127.0.0.1"),
         (["peer", "--id", "7", "--steps", "1"], "--id must be below --clients 3, got 7"),
         (["peer", "--id", "0", "--resume"], "--resume needs --out"),
+        (["peer", "--id", "0", "--listen", "0.0.0.0:7000"], "is open to other boxes: give this peer its keys, --certs"),
+        (["peer", "--id", "0", "--listen", "[::]:7000"], "or say --insecure where everybody on the network is trusted"),
+        (["peer", "--id", "0", "--listen", "box-a:7000"], "--listen box-a:7000 is open to other boxes"),
+        (["peer", "--id", "0", "--certs", "nowhere"], "cannot read nowhere/ca.pem: No such file or directory"),
+        (["peer", "--id", "0", "--certs", "c", "--insecure"], "certs and insecure exclude one another"),
+        (
+            ["peer", "--id", "0", "--certs", "c", "--peers", "box-a:7000"],
+            "say which peer is to be there: ID@box-a:7000",
+        ),
+        (["peer", "--id", "0", "--allow", "1,b"], "ids are whole numbers from 0 to 2147483647 with commas between"),
+        (["peer", "--id", "0", "--allow", "1", "--peers", "2@box-a:7000"], "--allow 1 would refuse: add 2 to it"),
+        (["status", "box-a:7000", "--certs", "c"], "say which peer is to be there: ID@box-a:7000"),
+        (["public", "--from", "box-a:7000", "--certs", "c", "-o", "p"], "say which peer is to be there"),
+        (["certs", "--ids", "1-3"], "ids are whole numbers from 0"),
         (["simulate", "--device", "cuda:99"], "device cuda:99 is not there"),
         (["simulate", "--clients", "5000"], "too few are left for 5000 clients"),
         (["eval", "--checkpoint", "nothing"], "nothing"),
@@ -60,6 +74,14 @@ def fails(process: Any) -> str:
 )
 def test_wrong_flag_is_one_line(spawn: Callable[..., Any], flags: list[str], says: str) -> None:
     assert says in fails(spawn(*flags))
+
+
+def test_keys_of_another_peer_are_refused_and_so_is_a_run_with_any(spawn: Any, tmp_path: Path) -> None:
+    assert spawn("certs", "--ids", "0,1").wait() == 0
+    line = fails(spawn("peer", "--id", 0, "--certs", "certs/peer-1"))
+    assert "the keys in certs/peer-1 are those of peer 1, and this is peer 0" in line
+    (tmp_path / "peers.toml").write_text('[exchange]\ncerts = "certs/peer-0"\n')
+    assert "certs is for `edgekd peer`" in fails(spawn("run", "--config", "peers.toml"))
 
 
 def test_own_measure_is_tried_before_anything_is_trained(spawn: Any, tmp_path: Path) -> None:

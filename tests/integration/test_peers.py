@@ -69,6 +69,56 @@ def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     assert all(p["bytes_sent"] >= 2 * -(-lessons // 2) * frame and p["bytes_sent"] % frame == 0 for p in got)
 
 
+def test_synchronous_processes_with_keys_equal_the_simulation_bit_for_bit(
+    spawn: Any, ports: Any, tmp_path: Path
+) -> None:
+    assert spawn("certs", "--ids", "0,1,2").wait() == 0
+    settings = ["--steps", 6, "--seed", 3, "--broadcast-every", 2, "--sync"]
+    simulated = spawn("simulate", *SMALL, *settings, "--json", "--out", tmp_path / "simulated")
+    numbers = ports(3)
+    named = ",".join(f"{id}@127.0.0.1:{port}" for id, port in enumerate(numbers))
+
+    def start(id: int) -> Any:
+        who = ["--certs", f"certs/peer-{id}", "--peers", named, "--allow", "0,1,2"]
+        return spawn(*peer(numbers, id, *settings, *who, out=tmp_path))
+
+    peers = [start(id) for id in (1, 2, 0)]
+    assert [process.wait() for process in peers] == [0, 0, 0]
+    assert simulated.wait() == 0
+    expected = [p["weights_sha256"] for p in json.loads("\n".join(simulated.out))["peers"]]
+    got = [summary(tmp_path, id) for id in range(3)]
+    assert [p["weights_sha256"] for p in got] == expected
+    assert all(p["lessons"] == 6 and p["missing"] == 0 for p in got)
+
+
+def test_peer_without_keys_gets_nowhere_near_a_group_that_has_them_and_the_group_trains_on(
+    spawn: Any, ports: Any, tmp_path: Path
+) -> None:
+    assert spawn("certs", "--ids", "0,1").wait() == 0
+    numbers = ports(3)
+    group = ["--clients", 3, "--steps", 0]
+    first, second = (
+        spawn(
+            *peer(numbers, id, *group, "--certs", f"certs/peer-{id}", out=tmp_path),
+            *("--peers", f"{1 - id}@127.0.0.1:{numbers[1 - id]}"),
+        )
+        for id in range(2)
+    )
+    outsider = spawn(*peer(numbers, 2, *group, out=tmp_path))
+    there = f"cannot reach 127.0.0.1:{numbers[0]}: it speaks TLS alone: give this peer its keys, --certs DIR"
+    outsider.until(lambda p: any(there in line for line in p.err))
+    for process in (first, second):
+        process.until(lambda p: any(event.get("age") is not None for event in p.events))
+    where = f"0@127.0.0.1:{numbers[0]}"
+    asked = spawn("status", where, "--certs", "certs/peer-1", "--json")
+    assert asked.wait() == 0, asked.err
+    (found,) = json.loads("\n".join(asked.out))
+    assert [neighbour["id"] for neighbour in found["neighbours"]] == [1]
+    assert spawn("status", where).wait() == 1
+    for process in (first, second, outsider):
+        process.terminate()
+
+
 def test_killed_peer_costs_the_others_nothing(spawn: Any, ports: Any, tmp_path: Path) -> None:
     addresses = ports(3)
     peers = [spawn(*peer(addresses, id, "--steps", 60, "--wait-for", 3, out=tmp_path)) for id in range(3)]

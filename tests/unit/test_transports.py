@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timezone
+from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from edgekd.certificates import DAYS
 from edgekd.errors import ConfigError, RemoteProtocolError
+from edgekd.keyring import make_keys
 from edgekd.messages import Ack, Encoding, Goodbye, Heartbeat, Parting, SoftPredictions
 from peer import health
 from peer.convert import to_bytes
@@ -30,15 +34,29 @@ LIMIT = 1 << 20  # bytes
 ANYWHERE = "127.0.0.1:0"
 
 
+class Keyed(GrpcTransport):
+    """With the keys of peer 0, which is to be wherever is dialled."""
+
+    async def dial(self, address: str, *, timeout: float) -> Stream:
+        return await super().dial(f"0@{address}", timeout=timeout)
+
+
 class Lab:
     """Makes transports that can reach one another, and closes them."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self._network = kind, MemoryNetwork()
+        self._keys = folder / "peer-0"
+        if kind == "tls":
+            make_keys(folder, [0], datetime.now(timezone.utc), DAYS, renew=False)
         self.made: list[Transport] = []
 
     def transport(self, limit: int = LIMIT) -> Transport:
-        made = MemoryTransport(self._network) if self.kind == "memory" else GrpcTransport(limit)
+        made: Transport
+        if self.kind == "memory":
+            made = MemoryTransport(self._network)
+        else:
+            made = Keyed(limit, self._keys) if self.kind == "tls" else GrpcTransport(limit)
         self.made.append(made)
         return made
 
@@ -75,9 +93,9 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-def run_on(kind: str, scenario: Scenario, caplog: pytest.LogCaptureFixture) -> None:
+def run_on(kind: str, scenario: Scenario, caplog: pytest.LogCaptureFixture, folder: Path) -> None:
     async def main() -> None:
-        lab = Lab(kind)
+        lab = Lab(kind, folder)
         try:
             await asyncio.wait_for(scenario(lab), DEADLINE)
         finally:
@@ -90,14 +108,14 @@ def run_on(kind: str, scenario: Scenario, caplog: pytest.LogCaptureFixture) -> N
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-@pytest.fixture(params=["memory", "grpc"])
-def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Run:
-    return lambda scenario: run_on(request.param, scenario, caplog)
+@pytest.fixture(params=["memory", "grpc", "tls"])
+def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Run:
+    return lambda scenario: run_on(request.param, scenario, caplog, tmp_path)
 
 
 @pytest.fixture
-def run_grpc(caplog: pytest.LogCaptureFixture) -> Run:
-    return lambda scenario: run_on("grpc", scenario, caplog)
+def run_grpc(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Run:
+    return lambda scenario: run_on("grpc", scenario, caplog, tmp_path)
 
 
 def predictions(size: int) -> SoftPredictions:

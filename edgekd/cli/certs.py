@@ -1,0 +1,53 @@
+"""``edgekd certs``: the keys by which peers know one another."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd certs --ids 0,1,2                # certs/peer-0 goes to the box of peer 0, and so on
+  edgekd certs --ids 3                    # later: one more peer of the same group
+  edgekd certs --ids 1 --renew            # a new key for peer 1: the old one was lost, or expires
+"""
+
+DAYS = 825
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--ids", "listed", metavar="IDS", required=True, help="The peers to make keys for, such as 0,1,2.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("certs"),
+    show_default=True,
+    metavar="DIR",
+    help="The group's keys, old and new.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=DAYS,
+    show_default=True,
+    help="How long a peer's certificate is valid; 825 is the longest that every TLS library takes.",
+)
+@click.option("--renew", is_flag=True, help="Make new keys for these peers, in place of those that they have.")
+def command(listed: str, out: Path, days: int, renew: bool) -> None:
+    """Make the keys by which peers know one another: an authority, and a folder a peer for its box.
+
+    Nothing that is there is overwritten, unless --renew is given.
+    """
+    from edgekd.addresses import ids
+    from edgekd.keyring import make_keys
+
+    wanted = ids(listed)
+    others = make_keys(out, wanted, datetime.now(timezone.utc), days, renew=renew)
+    for id in wanted:
+        click.echo(f"{out / f'peer-{id}'}: all that the box of peer {id} needs, for --certs")
+    if others:
+        new = ", ".join(f"curve/{id}.key" for id in wanted)
+        to = ", ".join(f"peer-{id}" for id in others)
+        click.echo(f"copy {new} to the boxes of {to} too, if they use --transport zmq; grpc needs nothing")
+    click.echo(f"{out / 'ca' / 'key.pem'} lets anybody in: keep it here, and give it to no box")
