@@ -14,7 +14,7 @@ from typing import Any
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
 from edgekd.messages import Encoding
-from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
+from edgekd.names import COMBINATION_NAMES, LIE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -263,6 +263,11 @@ class ExchangeConfig:
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
     )
     transport: str = _setting("grpc", "what carries the frames", ("grpc",))
+    # None, so that a cell without liars is called as it was before there were any:
+    liars: int | None = _setting(None, "the last N clients send lies instead of their predictions; simulated only")
+    lie: str | None = _setting(
+        None, "what liars send: random or flipped labels, always one, or the likeliest two swapped", LIE_NAMES
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -271,6 +276,9 @@ class ExchangeConfig:
         _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)
         _require(self.max_age >= 1, "max_age must be >= 1", self.max_age)
         _require(self.linger is None or self.linger >= 0, "linger must be >= 0 seconds", self.linger)
+        _require(self.liars is None or self.liars >= 0, "liars must be >= 0", self.liars)
+        if self.liars and self.lie is None:
+            raise ConfigError(f"liars need a lie: choose one of {', '.join(LIE_NAMES)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -287,6 +295,8 @@ class Config:
         models, clients = len(self.model.model.split(",")), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
+        if (self.exchange.liars or 0) >= clients:
+            raise ConfigError(f"liars must be fewer than the {clients} clients, got {self.exchange.liars}")
         heads, two_phase = self.model.heads, self.distill.two_phase
         if self.distill.alpha == 0 and heads == 1 and not two_phase:
             raise ConfigError(

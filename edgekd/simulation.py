@@ -1,6 +1,7 @@
 """All learners in one process, in lockstep; predictions pass through the same codec as over a network.
 
 A synchronous group of processes ends with the same weights, bit for bit: the network adds nothing and loses nothing.
+Some learners may be liars: they learn as all do, but what they send is made up (`edgekd.lies`).
 """
 
 import dataclasses
@@ -18,8 +19,10 @@ from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_da
 from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
+from edgekd.lies import lie
 from edgekd.messages import Encoding, Lesson
 from edgekd.schedule import is_due, is_evaluated, lockstep_round
+from edgekd.seeds import derive
 from edgekd.summary import PeerSummary, Summary
 from edgekd.topology import neighbours
 
@@ -81,6 +84,7 @@ class _Lockstep:
         # At alpha 1 nobody learns from what others say, so nobody needs to say it.
         self._alone = config.distill.alpha == 1 or len(group) == 1
         self._neighbours = () if self._alone else neighbours(config.exchange.topology, len(group), config.data_seed)
+        self._liars = frozenset(sorted(group)[len(group) - (config.exchange.liars or 0) :])
         self._said: dict[int, torch.Tensor] = {}  # the newest round's predictions, by who said them
         self._rounds, self._bytes = 0, 0  # that everybody has taught; of one frame's payload
         self._accuracies: dict[int, Accuracy | None] = dict.fromkeys(group)
@@ -90,9 +94,7 @@ class _Lockstep:
         every, first = self._config.exchange.broadcast_every, self._learners[0].alone_until
         exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
         if exchanges and (is_due(step, every) or step == first):
-            frames = together(
-                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._encoding), self._learners
-            )
+            frames = together(lambda learner: encode(self._say(learner, round), round, self._encoding), self._learners)
             for learner, frame in zip(self._learners, frames, strict=True):
                 self._said[learner.id] = decode(frame, self._contract)
                 self._bytes = len(frame.payload)
@@ -108,6 +110,13 @@ class _Lockstep:
             return StepReport(learner.id, learner.step, losses, accuracy)
 
         yield from together(learn, self._learners)
+
+    def _say(self, learner: Learner, round: int) -> torch.Tensor:
+        """What a learner sends about a round: its predictions; a liar's lie."""
+        believed, kind = learner.teach(round, keep=True).cpu(), self._config.exchange.lie
+        if kind is None or learner.id not in self._liars:
+            return believed
+        return lie(kind, believed, derive(self._config.train.seed, "peer", learner.id, "lie", round))
 
     def summary(self) -> Summary:
         """What all have reached."""
@@ -129,6 +138,7 @@ class _Lockstep:
             bytes_sent=carried,
             bytes_received=carried,
             weights_sha256=learner.weights_sha256(),
+            liar=learner.id in self._liars,
         )
 
 

@@ -8,10 +8,13 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, from_mapping, overlay, read_toml, setting_type
+from edgekd.config import SECTIONS, Config, from_mapping, overlay, read_toml, setting_type
+from edgekd.errors import ConfigError
 
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
+
+LIES = ("liars", "lie")  # settings that have no flag where peers are real
 
 LETTERS = {"gamma": "G", "dirichlet": "B"}  # of flags whose help speaks of their value
 
@@ -77,6 +80,16 @@ def grid_settings(*sections: str) -> Callable[[Command], Command]:
         return _file_options(wrapped, presets=True)
 
     return decorate
+
+
+def refuse_liars(config: Config) -> None:
+    """Real peers do not lie, whatever a file says.
+
+    Raises:
+        ConfigError: the settings ask for liars.
+    """
+    if config.exchange.liars:
+        raise ConfigError("liars are for `edgekd simulate` and `edgekd sweep`: take liars and lie out of the file")
 
 
 def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from edgekd.cli.options import settings
+from edgekd.cli.options import LIES, refuse_liars, settings
 from edgekd.cli.signals import terminable
 from edgekd.config import Config
 from edgekd.errors import ConfigError, EdgeKDError
@@ -31,7 +31,7 @@ class PeerDiedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange")
+@settings("data", "distill", "model", "train", "exchange", without=LIES)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
 )
@@ -43,6 +43,7 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
     """Start N peers on this machine, each a process of its own, and let them teach one another."""
     if config.data.private is not None:
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
+    refuse_liars(config)
     try:
         with terminable():
             _run(config, out, baseline, as_json)
