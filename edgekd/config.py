@@ -15,7 +15,7 @@ from edgekd.addresses import ids
 from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
-from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
+from edgekd.names import COMBINATION_NAMES, LIE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +29,7 @@ SPLITS = frozenset({"iid", "gamma", "dirichlet", "split"})
 
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 
+LYING = ("liars", "lie")  # of [exchange]: only simulated peers lie
 ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
 
 
@@ -265,8 +266,8 @@ class ExchangeConfig:
         "float16",
         "how predictions are packed: float32, float16, uint8, top-k:K (a row's K likeliest classes) or one-bit (one)",
     )
-    noise_std: float = _setting(
-        0.0, "standard deviation, in nats, of the Gaussian noise on the log-probabilities that are sent"
+    noise_std: float | None = _setting(
+        None, "standard deviation, in nats, of Gaussian noise on the log-probabilities that are sent; default: none"
     )
     topology: str = _setting(
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
@@ -279,16 +280,24 @@ class ExchangeConfig:
         None, "listen to other boxes without --certs: no encryption, no proof of who is who"
     )
     allow: str | None = _setting(None, "the ids that may be neighbours, such as 0,1,2; default: any")
+    # None, so that a cell without liars is called as it was before there were any:
+    liars: int | None = _setting(None, "the last N clients send lies instead of their predictions; simulated only")
+    lie: str | None = _setting(
+        None, "what liars send: random or flipped labels, always one, or the likeliest two swapped", LIE_NAMES
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)
         Packing.parse(self.encoding)
-        _require(self.noise_std >= 0, "noise_std must be >= 0", self.noise_std)
+        _require(self.noise_std is None or self.noise_std >= 0, "noise_std must be >= 0", self.noise_std)
         _require(self.sync is None or self.sync > 0, "sync must be > 0 seconds", self.sync)
         _require(self.wait_for is None or self.wait_for >= 0, "wait_for must be >= 0", self.wait_for)
         _require(self.broadcast_every >= 1, "broadcast_every must be >= 1", self.broadcast_every)
         _require(self.max_age >= 1, "max_age must be >= 1", self.max_age)
         _require(self.linger is None or self.linger >= 0, "linger must be >= 0 seconds", self.linger)
+        _require(self.liars is None or self.liars >= 0, "liars must be >= 0", self.liars)
+        if self.liars and self.lie is None:
+            raise ConfigError(f"liars need a lie: choose one of {', '.join(LIE_NAMES)}")
         if self.certs is not None and self.insecure:
             raise ConfigError("certs and insecure exclude one another: leave one of them out")
         self.allowed()
@@ -312,6 +321,8 @@ class Config:
         models, clients = len(self.model.model.split(",")), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
+        if (self.exchange.liars or 0) >= clients:
+            raise ConfigError(f"liars must be fewer than the {clients} clients, got {self.exchange.liars}")
         heads, two_phase = self.model.heads, self.distill.two_phase
         if self.distill.alpha == 0 and heads == 1 and not two_phase:
             raise ConfigError(

@@ -12,13 +12,16 @@ from edgekd.measures import dissimilarity, nway_dissimilarity, second_order
 from edgekd.names import NWAY
 
 
-def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig) -> Tensor:
+def distil(
+    teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
+) -> Tensor:
     """The distillation loss against all teachers; `kd_weight` is left to the caller.
 
     Args:
         teachers: one or more, each probabilities ``[batch, classes]``, rows sum to 1; constants.
         student_logits: ``[batch, classes]``; gradients flow through these.
         config: measure, combine, sharpen, temperature, temperature_scaling, kd_scale and kd_reduction are used.
+        weights: of the teachers, ``[teachers]``, >= 0, sum to 1; combine "agreement" alone uses them. None: all alike.
 
     Returns:
         A scalar, >= 0, reduced over the batch. With combine "sum" it grows with the number of teachers.
@@ -34,7 +37,7 @@ def distil(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillCo
     if config.combine == NWAY:
         loss = nway_dissimilarity(config.measure, stacked, student_logits, config.temperature)  # [batch]
     else:
-        targets = combine(config.combine, stacked, config.sharpen)
+        targets = combine(config.combine, stacked, config.sharpen, weights)
         losses = [dissimilarity(config.measure, q, student_logits, config.temperature) for q in targets]
         loss = torch.stack(losses).sum(dim=0)
     scale = config.temperature**2 if config.temperature_scaling else 1.0
@@ -54,13 +57,15 @@ def check_loss(config: DistillConfig) -> None:
         distil(list(teacher), torch.zeros(1, 2), config)
 
 
-def distil_heads(teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig) -> Tensor:
+def distil_heads(
+    teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
+) -> Tensor:
     """The distillation loss of all heads: of one head against the teachers' one; of more, head i against their i - 1.
 
     Args:
         teachers: one or more, each probabilities ``[heads, batch, classes]``.
         student_logits: ``[heads, batch, classes]``; gradients flow through these.
-        config: as in `distil`.
+        config, weights: as in `distil`.
 
     Returns:
         A scalar, >= 0: the sum over the heads.
@@ -69,7 +74,9 @@ def distil_heads(teachers: Sequence[Tensor], student_logits: Tensor, config: Dis
     """
     heads = len(student_logits)
     pairs = [(0, 0)] if heads == 1 else [(head, head - 1) for head in range(1, heads)]
-    losses = [distil([probs[theirs] for probs in teachers], student_logits[own], config) for own, theirs in pairs]
+    losses = [
+        distil([probs[theirs] for probs in teachers], student_logits[own], config, weights) for own, theirs in pairs
+    ]
     return torch.stack(losses).sum()
 
 

@@ -56,7 +56,7 @@ class Guard:
         return True
 
     def cut_off_for(self, id: int, now: float) -> float:
-        """Seconds for which nothing is taken from peer `id`; 0: it is welcome."""
+        """Seconds for which peer `id` is still refused; 0: it is welcome."""
         return max(0.0, self._records[id].cut_off_until - now) if id in self._records else 0.0
 
     def _of(self, id: int) -> _Record:

@@ -10,6 +10,7 @@ alpha mixes on those. In two phases the learner is alone for the first half of i
 import copy
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgekd import trust
 from edgekd.augment import normalise, private_augmentation
 from edgekd.config import Config
 from edgekd.datasets import Labelled, PeerData
@@ -111,6 +113,7 @@ class Learner:
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
         self._kept: tuple[int, Tensor] | None = None  # round and logits of a public pass, with its graph
         self._label_losses: list[Tensor] | None = None  # of every head
+        self._scores: trust.Scores = {}  # how far each neighbour has disagreed so far
         self._frozen: nn.Module | None = None  # what teaches in the second of two phases
         self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
         self._draws = self._uses_random_numbers(size)
@@ -123,6 +126,15 @@ class Learner:
     @property
     def balanced(self) -> bool:
         return self.config.distill.balance == "on"
+
+    @property
+    def disagreements(self) -> dict[int, float]:
+        """How far each neighbour heard so far has disagreed with the rest, in [0, 1]. Waits for the device."""
+        if not self._scores:
+            return {}
+        values = torch.stack(list(self._scores.values())).tolist()
+        found = sorted(zip(self._scores, values, strict=True))
+        return {id: value for id, value in found if math.isfinite(value)}  # not so where training has diverged
 
     def teach(self, round: int, *, keep: bool = False) -> Tensor:
         """Predictions on the public batch of `round`.
@@ -140,8 +152,8 @@ class Learner:
             logits = self._public_logits(round, self._frozen or self.model)
         self._kept = (round, logits) if keep else None
         said = logits.detach() / self.config.distill.temperature
-        if self.config.exchange.noise_std > 0:
-            said = said + self._noise(round, said.shape).to(self.device)
+        if noise_std := self.config.exchange.noise_std:
+            said = said + noise_std * self._noise(round, said.shape).to(self.device)
         return F.log_softmax(said, dim=-1)
 
     def study(self) -> None:
@@ -176,7 +188,8 @@ class Learner:
         if lesson is not None:
             logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round, self.model)
             teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
-            loss = distil_heads(teachers, logits, distill)
+            weights = self._judge(list(lesson.teachers), torch.stack(teachers), logits.detach())
+            loss = distil_heads(teachers, logits, distill, weights)
             ((1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * loss).backward()
         shown = label_losses[self._answering].detach()
         for group in self.optimiser.param_groups:
@@ -219,7 +232,7 @@ class Learner:
         return digest.hexdigest()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that changes as it learns, apart from `step`: ``model.*``, ``momentum.*`` and ``frozen.*``.
+        """All that changes as it learns, apart from `step`: ``model.*``, ``momentum.*``, ``frozen.*`` and ``score.*``.
 
         No random state: every draw is a function of the seed, the id and the step.
         """
@@ -230,7 +243,7 @@ class Learner:
                 state[f"momentum.{name}"] = buffer
         if self._frozen is not None:
             state |= {f"frozen.{name}": tensor for name, tensor in self._frozen.state_dict().items()}
-        return state
+        return state | {f"score.{id}": score for id, score in self._scores.items()}
 
     def restore(self, state: dict[str, Tensor], step: int) -> None:
         """Go on from `state()` as it was at `step`.
@@ -256,7 +269,20 @@ class Learner:
             if f"momentum.{name}" in state:
                 buffer = state[f"momentum.{name}"].to(self.device)
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
+
+    def _judge(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
+        """Hear what a lesson's teachers ``[teachers, heads, rows, classes]`` say; what each weighs from now on.
+
+        Compared are the heads that teach, one's own too: all but the last, of one head that one. Nothing here waits for
+        the device.
+        """
+        heads = max(1, len(logits) - 1)
+        own = F.softmax(logits[:heads] / self.config.distill.temperature, dim=-1)
+        found = trust.disagreements(teachers[:, :heads].flatten(1, 2), own.flatten(0, 1))
+        self._scores = trust.updated(self._scores, ids, found)
+        return trust.weights([self._scores[id] for id in ids])
 
     def _seed(self, *names: int | str) -> int:
         return derive(self.config.train.seed, "peer", self.id, *names)
@@ -302,9 +328,9 @@ class Learner:
             return self._forward(model, normalise(images), "public", round)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:
-        """The same whenever this round is spoken of: it cannot be averaged away."""
+        """Normal noise, the same whenever this round is spoken of: it cannot be averaged away."""
         generator = torch.Generator().manual_seed(self._seed("noise", round))
-        return self.config.exchange.noise_std * torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator)
 
     def _private_batch(self) -> tuple[Tensor, Tensor]:
         """This step's images and labels: consecutive cuts of one epoch's order after another's."""

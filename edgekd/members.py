@@ -30,6 +30,7 @@ class Member:
     bytes_received: int = 0  # payload of its frames
     bytes_sent: int = 0
     replaced: int = 0  # frames for it that a newer one took the place of
+    disagreement: float | None = None  # of its predictions with the rest's, in [0, 1]; None: none was learned from
 
     @property
     def unfinished(self) -> bool:
@@ -55,6 +56,7 @@ def joined(hello: Hello, address: str, now: float, before: Member | None) -> Mem
         bytes_received=before.bytes_received,
         bytes_sent=before.bytes_sent,
         replaced=before.replaced,
+        disagreement=before.disagreement,
     )
     if before.instance != hello.instance:
         return counts
@@ -86,6 +88,7 @@ def seen_by(member: Member, step: int) -> Neighbour:
         replaced=member.replaced,
         bytes_sent=member.bytes_sent,
         bytes_received=member.bytes_received,
+        disagreement=member.disagreement,
     )
 
 

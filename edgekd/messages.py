@@ -140,6 +140,7 @@ class Neighbour:
     replaced: int  # predictions for it that a newer one took the place of
     bytes_sent: int
     bytes_received: int
+    disagreement: float | None = None  # of its predictions with the rest's, of late, in [0, 1]; None: none learned from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,4 +3,7 @@
 MEASURE_NAMES = ("ce", "kl", "js", "td", "sed", "mse")  # the keys of `edgekd.measures.MEASURES`
 NWAY_MEASURES = ("js", "sed")  # those with a form for n predictions that are all alike
 NWAY = "nway"  # the combination that takes that form: one divergence of own and remote predictions together
-COMBINATION_NAMES = ("sum", "average", "geometric", "confident", NWAY)  # `edgekd.combinations.COMBINATIONS`, and NWAY
+AGREEMENT = "agreement"  # the combination that weighs each neighbour by how far it has agreed with the rest so far
+# the keys of `edgekd.combinations.COMBINATIONS`, AGREEMENT and NWAY
+COMBINATION_NAMES = ("sum", "average", "geometric", "confident", "median", "trimmed", AGREEMENT, NWAY)
+LIE_NAMES = ("random", "flip", "constant", "swap")  # the keys of `edgekd.lies.LIES`

@@ -1,6 +1,7 @@
 """All learners in one process, in lockstep; predictions pass through the same codec as over a network.
 
 A synchronous group of processes ends with the same weights, bit for bit: the network adds nothing and loses nothing.
+Some learners may be liars: they learn as all do, but what they send is made up (`edgekd.lies`).
 """
 
 import dataclasses
@@ -19,8 +20,10 @@ from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses
+from edgekd.lies import lie
 from edgekd.messages import Lesson
 from edgekd.schedule import is_due, is_evaluated, lockstep_round
+from edgekd.seeds import derive
 from edgekd.summary import PeerSummary, Summary
 from edgekd.topology import neighbours
 
@@ -92,6 +95,7 @@ class Lockstep:
         # At alpha 1 nobody learns from what others say, so nobody needs to say it.
         self._alone = config.distill.alpha == 1 or len(group) == 1
         self._neighbours = () if self._alone else neighbours(config.exchange.topology, len(group), config.data_seed)
+        self._liars = frozenset(sorted(group)[len(group) - (config.exchange.liars or 0) :])
         self.said: dict[int, torch.Tensor] = {}
         self._rounds, self._bytes = 0, 0  # that everybody has taught; of one frame's payload
         self._accuracies: dict[int, Accuracy | None] = dict.fromkeys(group)
@@ -101,9 +105,7 @@ class Lockstep:
         every, first = self.config.exchange.broadcast_every, self.learners[0].alone_until
         exchanges, round = not self._alone and step >= first, lockstep_round(step, every)
         if exchanges and (is_due(step, every) or step == first):
-            frames = together(
-                lambda learner: encode(learner.teach(round, keep=True).cpu(), round, self._packing), self.learners
-            )
+            frames = together(lambda learner: encode(self._say(learner, round), round, self._packing), self.learners)
             for learner, frame in zip(self.learners, frames, strict=True):
                 self.said[learner.id] = decode(frame, self._contract)
                 self._bytes = len(frame.payload)
@@ -119,6 +121,13 @@ class Lockstep:
             return StepReport(learner.id, learner.step, losses, accuracy)
 
         yield from together(learn, self.learners)
+
+    def _say(self, learner: Learner, round: int) -> torch.Tensor:
+        """What a learner sends about a round: its predictions; a liar's lie."""
+        believed, kind = learner.teach(round, keep=True).cpu(), self.config.exchange.lie
+        if kind is None or learner.id not in self._liars:
+            return believed
+        return lie(kind, believed, derive(self.config.train.seed, "peer", learner.id, "lie", round))
 
     def summary(self) -> Summary:
         """What all have reached."""
@@ -140,6 +149,7 @@ class Lockstep:
             bytes_sent=carried,
             bytes_received=carried,
             weights_sha256=learner.weights_sha256(),
+            liar=learner.id in self._liars,
         )
 
 

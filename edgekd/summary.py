@@ -31,6 +31,7 @@ class PeerSummary:
     replaced: int = 0  # frames that a newer one took the place of before they were sent
     refused: dict[str, int] = field(default_factory=dict)  # frames and neighbours, by reason
     weights_sha256: str = ""
+    liar: bool = False  # simulated only: it sent lies, so its own accuracy counts in no mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +46,13 @@ class Summary:
 
     @property
     def mean_accuracy(self) -> float | None:
+        """Over the honest peers."""
         reached = self._reached()
         return statistics.fmean(reached) if reached else None
 
     @property
     def std_accuracy(self) -> float | None:
-        """Population standard deviation over the peers."""
+        """Population standard deviation over the same."""
         reached = self._reached()
         return statistics.pstdev(reached) if reached else None
 
@@ -63,7 +65,7 @@ class Summary:
         return (self.mean_accuracy - alone) / (self.pooled - alone)
 
     def _reached(self) -> list[float]:
-        return [peer.accuracy for peer in self.peers if peer.accuracy is not None]
+        return [peer.accuracy for peer in self.peers if peer.accuracy is not None and not peer.liar]
 
     def to_mapping(self) -> dict[str, Any]:
         """The contents of ``summary.json``."""

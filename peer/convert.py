@@ -214,17 +214,19 @@ def _heartbeat(message: pb.Heartbeat) -> Heartbeat:
         steps=_number("steps", message.steps, 0),
         round=_round("round", message.round, lowest=-1),
         done=message.done,
-        accuracy=_accuracy(message),
+        accuracy=_fraction("accuracy", message),
         probe=message.probe,
     )
 
 
-def _accuracy(message: Any) -> float | None:
-    if not message.HasField("accuracy"):
+def _fraction(name: str, message: Any) -> float | None:
+    """An optional field of `message` in [0, 1]."""
+    if not message.HasField(name):
         return None
-    if not 0 <= message.accuracy <= 1:  # written so that NaN fails too
-        raise RemoteProtocolError("range", f"accuracy must be in [0, 1], got {message.accuracy}")
-    return float(message.accuracy)
+    value = float(getattr(message, name))
+    if not 0 <= value <= 1:  # written so that NaN fails too
+        raise RemoteProtocolError("range", f"{name} must be in [0, 1], got {value}")
+    return value
 
 
 def _goodbye(message: pb.Goodbye) -> Goodbye:
@@ -250,7 +252,7 @@ def _status(message: pb.Status) -> Status:
         step=_number("step", message.step, 0),
         steps=_number("steps", message.steps, 0),
         round=_round("round", message.round, lowest=-1),
-        accuracy=_accuracy(message),
+        accuracy=_fraction("accuracy", message),
         bytes_sent=_number("bytes_sent", message.bytes_sent, 0),
         bytes_received=_number("bytes_received", message.bytes_received, 0),
         refused={_text("reason", why, MAX_NAME): _number("count", n, 0) for why, n in sorted(message.refused.items())},
@@ -268,6 +270,7 @@ def _neighbour(message: pb.Neighbour) -> Neighbour:
         replaced=_number("replaced", message.replaced, 0),
         bytes_sent=_number("bytes_sent", message.bytes_sent, 0),
         bytes_received=_number("bytes_received", message.bytes_received, 0),
+        disagreement=_fraction("disagreement", message),
     )
 
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,6 +173,13 @@ class Hub:
         if at_once:
             for connection in self._connections.values():
                 connection.send_soon(self._heartbeat())
+
+    def judge(self, disagreements: Mapping[int, float]) -> None:
+        """What status and metrics say from now on of how far each neighbour disagrees with the rest."""
+        for id, disagreement in disagreements.items():
+            if id in self.members:
+                self.members[id] = replace(self.members[id], disagreement=disagreement)
+        self._changed()
 
     def status(self) -> Status:
         """How this peer is."""

@@ -55,6 +55,10 @@ class PeerCollector(Collector):
         yield _gauge("neighbour_up", "Whether a neighbour is up.", each, "id")
         ages = [(id, n.age) for id, n in seen]
         yield _gauge("neighbour_age_steps", "Steps since a neighbour's last predictions arrived.", ages, "id")
+        disagreements = [(id, n.disagreement) for id, n in seen]
+        yield _gauge(
+            "neighbour_disagreement_ratio", "How far one's predictions disagree with the rest's.", disagreements, "id"
+        )
         sent = [(id, n.bytes_sent) for id, n in seen]
         yield _counter("neighbour_sent_bytes", "Payload of predictions sent to a neighbour.", sent, "id")
         received = [(id, n.bytes_received) for id, n in seen]

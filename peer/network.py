@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
@@ -107,6 +107,10 @@ class Network:
         """What the heartbeats and the status say from now on."""
         assert self._hub is not None
         self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
+
+    def judge(self, disagreements: Mapping[int, float]) -> None:
+        """What status and metrics say from now on of how far each neighbour disagrees with the rest, by its id."""
+        self._soon(lambda hub: hub.judge(disagreements))
 
     def dial_also(self, address: str, id: int) -> None:
         """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""

@@ -414,6 +414,8 @@ class Node:
         if state == self._reported[0] and not evaluated and now - self._reported[1] < REPORT_EVERY:
             return
         self._reported = (state, now)
+        if disagreements := self.learner.disagreements:
+            self.network.judge(disagreements)
         losses = self._losses
         self.progress = Progress(
             id=self.learner.id,

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, from_mapping, overlay, read_toml, setting_type
+from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
+from edgekd.errors import ConfigError
 
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
@@ -81,6 +82,17 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
         return _file_options(wrapped, presets=True)
 
     return decorate
+
+
+def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
+    """See to it that a file asks for none of these settings, which a command has no flags for.
+
+    Raises:
+        ConfigError: one is set; `why` says why it cannot be.
+    """
+    for name in names:
+        if getattr(exchange, name) is not None:
+            raise ConfigError(f"{why}: take {name} out of the file")
 
 
 def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ import click
 
 from edgekd.addresses import MAX_ID
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import settings
+from edgekd.cli.options import refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
 from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
-from edgekd.config import Config
+from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError
 
 log = logging.getLogger("edgekd")
@@ -74,7 +74,7 @@ class _Stop:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", without=("topology",))  # --peers says it
+@settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @click.option("--id", type=click.IntRange(0, MAX_ID), required=True, help="Which peer of the group this is, from 0.")
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
 @click.option(
@@ -107,6 +107,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
+    refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     lines = log_to_stderr(id)
     stop = _Stop(lines)
     from edgekd.addresses import address

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from edgekd.cli.options import settings
+from edgekd.cli.options import refuse, settings
 from edgekd.cli.signals import terminable
-from edgekd.config import ACCESS, Config
+from edgekd.config import ACCESS, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
 
 EXAMPLES = """
@@ -31,7 +31,7 @@ class PeerDiedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", without=ACCESS)
+@settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING))
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
 )
@@ -43,9 +43,8 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
     """Start N peers on this machine, each a process of its own, and let them teach one another."""
     if config.data.private is not None:
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
-    for name in ACCESS:
-        if getattr(config.exchange, name) is not None:
-            raise ConfigError(f"run stays on this machine's loopback, without keys: {name} is for `edgekd peer`")
+    refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")
+    refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     try:
         with terminable():
             _run(config, out, baseline, as_json)

@@ -17,6 +17,7 @@ EXAMPLES = """
 Examples:
   edgekd simulate --gamma 15 --seed 1
   edgekd simulate --measure sed --combine sum --json
+  edgekd simulate --clients 4 --liars 1 --lie flip --combine agreement
   edgekd simulate --clients 64 --topology ring --model mobilenet_v3_small
 """
 

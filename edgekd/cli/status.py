@@ -15,6 +15,18 @@ Examples:
   edgekd status 0@box-a:7000 1@box-b:7000 --certs certs/peer-0 --json
 """
 
+NUMBERS = (
+    "step",
+    "round",
+    "accuracy",
+    "neighbours up",
+    "age",
+    "disagreement",
+    "sent",
+    "received",
+    "replaced",
+    "refused",
+)
 FRAME = 64 * 1024  # bytes of the longest frame that is wanted
 UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "nobody answers"}
 NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
@@ -70,13 +82,14 @@ def _print_table(found: list[dict[str, Any]]) -> None:
     table = Table()
     for name in ("address", "peer", "state"):
         table.add_column(name, overflow="fold")
-    for name in ("step", "round", "accuracy", "neighbours up", "age", "sent", "received", "replaced", "refused"):
+    for name in NUMBERS:
         table.add_column(name, justify="right", overflow="fold")
     for each in found:
         if not each["up"]:
-            table.add_row(each["address"], "-", each["state"], *["-"] * 9)
+            table.add_row(each["address"], "-", each["state"], *["-"] * len(NUMBERS))
             continue
         neighbours = each["neighbours"]
+        apart = max(((n["disagreement"], n["id"]) for n in neighbours if n["disagreement"] is not None), default=None)
         ages = [n["age"] for n in neighbours if n["up"] and n["age"] is not None]
         table.add_row(
             each["address"],
@@ -87,6 +100,7 @@ def _print_table(found: list[dict[str, Any]]) -> None:
             "-" if each["accuracy"] is None else f"{each['accuracy']:.3f}",
             f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
             f"{min(ages)}-{max(ages)}" if ages else "-",
+            f"{apart[0]:.2f} of {apart[1]}" if apart else "-",
             bytes_text(each["bytes_sent"]),
             bytes_text(each["bytes_received"]),
             str(sum(n["replaced"] for n in neighbours)),
@@ -94,6 +108,7 @@ def _print_table(found: list[dict[str, Any]]) -> None:
         )
     wide_console().print(table)
     print("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
+    print("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
     for each in found:
         if not each["up"]:
             print(each["error"])

@@ -67,7 +67,8 @@ def results_table(summary: Summary) -> Table:
         cells = [accuracy_text(_find(column.summary, peer.id)) for column in columns]
         if summary.baseline:
             cells.append(_gain(peer, _find(summary.baseline, peer.id)))
-        table.add_row(str(peer.id), str(peer.private_samples), *cells, bytes_text(peer.bytes_sent))
+        name = f"{peer.id}, a liar" if peer.liar else str(peer.id)
+        table.add_row(name, str(peer.private_samples), *cells, bytes_text(peer.bytes_sent))
     table.add_section()
     for name in ("mean", "std"):
         values = [getattr(column.summary, f"{name}_accuracy") for column in columns]
@@ -92,6 +93,8 @@ def _gain(peer: PeerSummary, alone: PeerSummary | None) -> str:
 def _caption(summary: Summary) -> str:
     samples = max((peer.evaluation_samples for peer in summary.peers), default=0)
     lines = [f"± is the standard error of an accuracy on {samples} evaluation images."]
+    if any(peer.liar for peer in summary.peers):
+        lines.append("Mean and standard deviation are over the honest peers.")
     if summary.pooled is not None:
         error = standard_error(summary.pooled, samples)
         lines.append(

@@ -27,6 +27,7 @@ def canonical(config: Config, *, alone: bool) -> Config:
         train=_reset(config.train, TrainConfig(), idle),
         exchange=_reset(config.exchange, ExchangeConfig(), idle),
     )
+    exchange = found.exchange if found.exchange.liars else replace(found.exchange, liars=None, lie=None)
     seed = None if found.data.data_seed == found.train.seed else found.data.data_seed
     data = replace(
         found.data, gamma=skew(found.data), public_augment=found.data.public_augment or "none", data_seed=seed
@@ -35,7 +36,7 @@ def canonical(config: Config, *, alone: bool) -> Config:
     if model.heads == 1:
         model = replace(model, head_layers=ModelConfig().head_layers)
     train = replace(found.train, lr=config.peak_lr, augment=config.augment, eval_every=0)
-    return replace(found, data=data, model=model, train=train)
+    return replace(found, data=data, model=model, train=train, exchange=exchange)
 
 
 def _reset(section: Section, default: Section, names: tuple[str, ...]) -> Section:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edgekd.config import SECTIONS, Config
-from edgekd.lab.records import Outcome
+from edgekd.lab.records import Cell, Outcome
 from edgekd.names import MEASURE_NAMES
 from edgekd.splits import skew
 
@@ -25,12 +25,12 @@ SCALE = ("kd_scale", "kd_weight")
 
 
 def mean_accuracy(outcome: Outcome) -> float:
-    """Over the clients."""
+    """Over the honest clients."""
     return statistics.fmean(outcome.accuracies)
 
 
 def client_std(outcome: Outcome) -> float:
-    """Population standard deviation of the accuracy over the clients."""
+    """Population standard deviation of the accuracy over the same."""
     return statistics.pstdev(outcome.accuracies)
 
 
@@ -56,6 +56,12 @@ def varied_settings(configs: Sequence[Config], *, seed: bool = False) -> list[st
     """The settings in which some differ; the seed is one only if asked for."""
     names = settings(configs[0]) if configs else ()
     return [name for name in names if (seed or name != "seed") and len({settings(c)[name] for c in configs}) > 1]
+
+
+def honest_twin(cell: Cell) -> Cell:
+    """The same cell without liars."""
+    exchange = dataclasses.replace(cell.config.exchange, liars=None, lie=None)
+    return Cell(cell.kind, dataclasses.replace(cell.config, exchange=exchange))
 
 
 def data_name(config: Config) -> str:

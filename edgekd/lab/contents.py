@@ -19,6 +19,7 @@ from edgekd.lab.layout import (
     gap_grid,
     number_text,
     panel_grid,
+    poison_grid,
     scale_grid,
 )
 from edgekd.lab.panels import Family, Panel
@@ -47,6 +48,7 @@ class Material:
     figures: tuple[Figure, ...]
     scale: tuple[Table, ...]
     gap: tuple[Table, ...]
+    poison: tuple[Table, ...]
     noise: tuple[Row, ...]
     ratios: Ratios
 
@@ -63,6 +65,7 @@ def report_blocks(material: Material) -> list[Block]:
         *_noise(material),
         *_scale(material.scale),
         *_gap(material.gap),
+        *_poison(material.poison),
         *_cost(material.ratios),
         Heading(2, "Each finding"),
         *(block for finding in material.findings for block in _finding(finding)),
@@ -73,6 +76,8 @@ def report_blocks(material: Material) -> list[Block]:
 def _opening(material: Material) -> list[Block]:
     results = material.results
     counts = f"{len(results.together)} cells, {len(results.alone)} lone and {len(results.pooled)} pooled baselines"
+    if results.poisoned:
+        counts = f"{len(results.poisoned)} cells with liars, {counts}"
     folders = ", ".join(f"`{name}`" for name in results.folders)
     return [Heading(1, prose.TITLE), Text((prose.OPENING.format(counts=counts, folders=folders),))]
 
@@ -108,6 +113,10 @@ def _gap(tables: Sequence[Table]) -> list[Block]:
     return [Heading(2, "What closes the gap"), Text((prose.GAP,)), *map(gap_grid, tables)] if tables else []
 
 
+def _poison(tables: Sequence[Table]) -> list[Block]:
+    return [Heading(2, "Neighbours that lie"), Text((prose.POISON,)), *map(poison_grid, tables)] if tables else []
+
+
 def _cost(ratios: Ratios) -> list[Block]:
     return [Heading(2, "What each measure costs"), Text((prose.COST,)), cost_grid(ratios)] if ratios else []
 
@@ -118,7 +127,7 @@ def _finding(finding: Finding) -> list[Block]:
 
 def _what_was_run(material: Material) -> list[Block]:
     results = material.results
-    outcomes = (*results.together, *results.alone, *results.pooled)
+    outcomes = (*results.together, *results.poisoned, *results.alone, *results.pooled)
     hours = sum(outcome.seconds for outcome in outcomes) / 3600
     cells = Counter(outcome.processor or "a processor that was not noted" for outcome in outcomes)
     processors = "; ".join(f"{name} ({number} cells)" for name, number in cells.most_common())

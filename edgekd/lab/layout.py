@@ -9,7 +9,7 @@ from edgekd.lab.document import Block, Grid, Text
 from edgekd.lab.panels import Point
 from edgekd.lab.stats import SUPPORTED, Comparison, Hypothesis, compare
 from edgekd.lab.tables import Row, Table
-from edgekd.names import MEASURE_NAMES
+from edgekd.names import LIE_NAMES, MEASURE_NAMES
 
 
 def interval_text(effect: float | None, low: float | None, high: float | None) -> str:
@@ -177,6 +177,26 @@ def gap_grid(table: Table) -> Grid:
     below = [line for name, line in beside.items() if name != "pooled"]
     above = [line for name, line in beside.items() if name == "pooled"]
     return Grid(header, (*below, *rows, *above), caption=f"**{table.title}**")
+
+
+def poison_grid(table: Table) -> Grid:
+    """Measure and combination by lie."""
+    labels = sorted({row.label for row in table.rows}, key=lambda label: (label in LIE_NAMES, label))
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in table.rows:
+        groups.setdefault((row.measure.upper(), row.combine), {})[row.label] = row
+
+    def cell(row: Row | None) -> str:
+        if row is None:
+            return "-"
+        text = number_text(row.mean) + (f" ± {number_text(row.std_error)}" if row.std_error is not None else "")
+        return text if row.gain is None else f"{text} ({_signed(row.gain)})"
+
+    body = tuple((*name, *(cell(of.get(label)) for label in labels)) for name, of in groups.items())
+    seeds = sorted({row.n for row in table.rows})
+    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    caption = f"**{table.title}**, n = {n} seeds. {beside_text(table)}"
+    return Grid(("Measure", "Combination", *labels), body, caption=caption)
 
 
 def beside_text(table: Table) -> str:

@@ -26,8 +26,8 @@ TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # of cells: the
 _FIRST = (
     *("cell", "kind", "data", "split", "gamma", "clients", "measure", "combine", "alpha", "temperature", "sharpen"),
     *("heads", "head_layers", "two_phase", "kd_scale", "kd_weight", "balance", "seed"),
-    *("client", "accuracy", "own_accuracy", "head_accuracies", "evaluation_samples", "private_samples", "bytes_sent"),
-    *("seconds", "processor", "weights_sha256"),
+    *("client", "liar", "accuracy", "own_accuracy", "head_accuracies", "evaluation_samples", "private_samples"),
+    *("bytes_sent", "seconds", "processor", "weights_sha256"),
 )
 _SETTINGS = {
     f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind) if f.name not in ACCESS
@@ -68,8 +68,8 @@ class Outcome:
 
     @property
     def accuracies(self) -> list[float]:
-        """Of the peers, in the order of their ids."""
-        return [peer.accuracy or 0.0 for peer in self.peers]
+        """Of the honest peers, in the order of their ids."""
+        return [peer.accuracy or 0.0 for peer in self.peers if not peer.liar]
 
 
 def split_name(config: Config) -> str:
@@ -181,6 +181,7 @@ def _peer(row: dict[str, str]) -> PeerSummary:
         private_samples=int(row["private_samples"]),
         bytes_sent=int(row["bytes_sent"]),
         weights_sha256=row["weights_sha256"],
+        liar=row.get("liar") == "True",  # not there in files of before there were liars
     )
 
 
@@ -191,6 +192,7 @@ def _rows(outcome: Outcome) -> Iterable[list[str]]:
     for peer in outcome.peers:
         own = {
             "client": peer.id,
+            "liar": peer.liar,
             "accuracy": peer.accuracy,
             "own_accuracy": peer.own_accuracy,
             "head_accuracies": " ".join(str(each) for each in peer.head_accuracies),

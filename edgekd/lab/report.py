@@ -21,6 +21,7 @@ from edgekd.lab.figures import render
 from edgekd.lab.findings import all_findings, ce_like_kl
 from edgekd.lab.layout import remarks
 from edgekd.lab.panels import Family, families, main_families, panels
+from edgekd.lab.poison import poison_tables
 from edgekd.lab.records import Outcome
 from edgekd.lab.results import Baselines, read_results
 from edgekd.lab.tables import (
@@ -81,6 +82,7 @@ def gather(folders: Sequence[Path]) -> Material:
         figures=figures,
         scale=tuple(scale_tables(results.together, baselines)),
         gap=tuple(gap_tables(results, baselines)),
+        poison=tuple(poison_tables(results, baselines)),
         noise=tuple(noise_rows(figures)),
         ratios=ratios,
     )
@@ -131,7 +133,12 @@ def _images(cells: Iterable[Outcome]) -> int:
 
 def all_rows(material: Material) -> list[Row]:
     """Of all tables."""
-    tables = [*(table for figure in material.figures for table in figure.tables), *material.scale, *material.gap]
+    tables = [
+        *(table for figure in material.figures for table in figure.tables),
+        *material.scale,
+        *material.gap,
+        *material.poison,
+    ]
     rows = [row for table in tables for row in table.rows]
     return [
         *rows,

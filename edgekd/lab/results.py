@@ -18,6 +18,7 @@ class Results:
     alone: tuple[Outcome, ...]
     pooled: tuple[Outcome, ...]
     folders: Mapping[str, frozenset[str]]  # the names of the cells together, by the folder's name
+    poisoned: tuple[Outcome, ...] = ()  # cells with liars: in nothing but tables of their own
 
 
 def read_results(folders: Sequence[Path]) -> Results:
@@ -40,9 +41,13 @@ def read_results(folders: Sequence[Path]) -> Results:
         names[name] = frozenset(o.cell.name for o in outcomes if o.cell.kind == TOGETHER)
     ordered = [found[name] for name in sorted(found)]
     kinds = {kind: tuple(o for o in ordered if o.cell.kind == kind) for kind in (TOGETHER, ALONE, POOLED)}
-    if not kinds[TOGETHER]:
+    honest = tuple(o for o in kinds[TOGETHER] if not o.cell.config.exchange.liars)
+    poisoned = tuple(o for o in kinds[TOGETHER] if o.cell.config.exchange.liars)
+    if not honest and poisoned:
+        raise ConfigError("only cells with liars are in these folders; let `edgekd sweep` run them with --liars 0 too")
+    if not honest:
         raise ConfigError("only baselines are in these folders; let `edgekd sweep` run cells with alpha below 1 too")
-    return Results(kinds[TOGETHER], kinds[ALONE], kinds[POOLED], names)
+    return Results(honest, kinds[ALONE], kinds[POOLED], names, poisoned)
 
 
 class Baselines:

@@ -15,6 +15,7 @@ from edgekd.lab.cells import (
     Key,
     by_kind,
     data_name,
+    honest_twin,
     key,
     mean_accuracy,
     measure_order,
@@ -35,7 +36,7 @@ from edgekd.presets import find_preset
 class Row:
     """One line of ``tables.csv``. Accuracies are fractions in [0, 1]; empty is what a table does not speak of."""
 
-    table: str  # figure2, baselines, scale, gap, finding, noise or cost
+    table: str  # figure2, baselines, scale, gap, poison, finding, noise or cost
     panel: str = ""
     data: str = ""
     split: str = ""
@@ -49,7 +50,8 @@ class Row:
     mean: float | None = None  # accuracy over clients and seeds
     std_clients: float | None = None  # population standard deviation over the clients, averaged over the seeds
     std_error: float | None = None  # of the mean over the seeds
-    gain: float | None = None  # accuracy over the table's first row, paired by seed, and its 95 % interval
+    # accuracy over the table's first row (poison: over the same without liars), paired by seed, and its 95 % interval
+    gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
     gap_closed: float | None = None  # share of the way from alone to pooled, and its 95 % interval
@@ -106,15 +108,19 @@ def scale_tables(together: Iterable[Outcome], baselines: Baselines) -> list[Tabl
 
 
 def gap_tables(results: Results, baselines: Baselines) -> list[Table]:
-    """For each folder the configurations that are part of neither a figure 2 nor a scale grid of that folder's own."""
+    """For each folder the configurations that are part of neither a figure 2 nor a scale grid of that folder's own.
+
+    Nor those that liars are compared with.
+    """
     tables = []
+    twins = {honest_twin(outcome.cell).name for outcome in results.poisoned}
     for folder, names in results.folders.items():
         own = [outcome for outcome in results.together if outcome.cell.name in names]
         elsewhere = {o.cell.name for family in families(own) if family.whole for o in family.cells}
         elsewhere |= {o.cell.name for group in _scale_groups(own) for o in group}
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
         for outcome in own:
-            if outcome.cell.name not in elsewhere:
+            if outcome.cell.name not in elsewhere | twins:
                 groups[data_name(outcome.cell.config), split_label(outcome.cell.config)].append(outcome)
         for (data, split), cells in sorted(groups.items()):
             tables.append(_gap_table(f"{folder}: {data}, {split}", cells, baselines))

@@ -187,7 +187,7 @@ class Status(_message.Message):
     def __init__(self, id: _Optional[int] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., round: _Optional[int] = ..., accuracy: _Optional[float] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., refused: _Optional[_Mapping[str, int]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ...) -> None: ...
 
 class Neighbour(_message.Message):
-    __slots__ = ("id", "address", "up", "step", "age", "replaced", "bytes_sent", "bytes_received")
+    __slots__ = ("id", "address", "up", "step", "age", "replaced", "bytes_sent", "bytes_received", "disagreement")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     UP_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +196,7 @@ class Neighbour(_message.Message):
     REPLACED_FIELD_NUMBER: _ClassVar[int]
     BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
     BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     id: int
     address: str
     up: bool
@@ -204,7 +205,8 @@ class Neighbour(_message.Message):
     replaced: int
     bytes_sent: int
     bytes_received: int
-    def __init__(self, id: _Optional[int] = ..., address: _Optional[str] = ..., up: bool = ..., step: _Optional[int] = ..., age: _Optional[int] = ..., replaced: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
+    disagreement: float
+    def __init__(self, id: _Optional[int] = ..., address: _Optional[str] = ..., up: bool = ..., step: _Optional[int] = ..., age: _Optional[int] = ..., replaced: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., disagreement: _Optional[float] = ...) -> None: ...
 
 class Piece(_message.Message):
     __slots__ = ("data", "last")

@@ -21,7 +21,7 @@ from edgekd.presets import PRESETS, find_preset
         ({"distill": {"alpha": 0.0}}, "alpha 0 uses no labels"),
         (
             {"distill": {"combine": "median"}},
-            "combine must be one of sum, average, geometric, confident, nway or package",
+            "combine must be one of sum, average, geometric, confident, median, trimmed, agreement, nway or package",
         ),
         ({"distill": {"combine": "nway"}}, "combine nway goes with measure js or sed"),
         ({"distill": {"combine": "nway", "measure": "js", "sharpen": 2.0}}, "no sharpening, got js and sharpen 2"),
