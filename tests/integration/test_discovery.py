@@ -74,8 +74,9 @@ def test_peers_with_keys_find_each_other_and_one_with_another_groups_keys_is_not
     assert spawn("certs", "--ids", "0,1").wait() == 0
     assert spawn("certs", "--ids", "2", "--out", "others").wait() == 0
     group = some_group()
-    first, second = (spawn(*peer(id, group, "--certs", f"certs/peer-{id}")) for id in range(2))
-    liar = spawn(*peer(2, group, "--certs", "others/peer-2"))
+    three = ["--clients", 3]
+    first, second = (spawn(*peer(id, group, *three, "--certs", f"certs/peer-{id}")) for id in range(2))
+    liar = spawn(*peer(2, group, *three, "--certs", "others/peer-2"))
     for process in (first, second):
         process.until(learns)
         process.until(says("its certificate is not of an authority in this peer's ca.pem"))
