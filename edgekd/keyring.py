@@ -16,12 +16,11 @@ from pathlib import Path
 from edgekd.atomic import write_atomically
 from edgekd.certificates import (
     Authority,
-    curve_public,
     make_authority,
     make_certificate,
-    make_curve_pair,
     make_key,
 )
+from edgekd.curve import curve_public, make_curve_pair
 from edgekd.errors import ConfigError
 
 SECRET, OPEN = 0o600, 0o644  # modes of files

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -25,6 +27,8 @@ from peer.wire import peer_pb2
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
 IDENTITY = ("edgekd-service", SERVICE)  # in the headers with which a peer answers; peer.proto tells of it
 STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds after which calls that are still there are cancelled
+
+_TRIED = re.compile(r"ipv[46]:(\S+): ")  # in what gRPC says of a connection that came to nothing
 
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),
@@ -102,10 +106,6 @@ class GrpcTransport:
         call = channel.stream_stream(f"/{SERVICE}/Exchange")()
         try:
             error = await asyncio.wait_for(_no_answer(call, address), timeout)
-            if isinstance(error, _NoConnectionError):
-                left = deadline - time.monotonic()
-                if why := await refusal(address, id, self._keys, timeout=left):
-                    error = ConnectionError(f"cannot reach {address}: {why}")
         except asyncio.TimeoutError:
             error = TimeoutError(f"cannot reach {address}: no answer within {timeout:g} s")
         except BaseException:
@@ -116,6 +116,10 @@ class GrpcTransport:
             return DialledStream(address, peer_id, channel, call, self._max_message_bytes, self._streams)
         await hang_up(channel, call)
         del channel, call  # else the error's traceback holds them, and gRPC goes on connecting for as long as it does
+        if isinstance(error, _NoConnectionError) and error.tried:
+            why = await refusal(error.tried, id, self._keys, timeout=deadline - time.monotonic())
+            if why is not None:
+                error = ConnectionError(f"cannot reach {address}: {why}")
         raise error
 
     async def close(self) -> None:
@@ -161,7 +165,16 @@ class GrpcTransport:
 
 
 class _NoConnectionError(ConnectionError):
-    """There is no connection at all: it may be the keys."""
+    """There is no connection at all: it may be the keys.
+
+    Args:
+        message: of the error.
+        tried: where gRPC tried, as numbers: a look there needs no name server; "": it did not come so far.
+    """
+
+    def __init__(self, message: str, tried: str) -> None:
+        super().__init__(message)
+        self.tried = tried
 
 
 def _target(address: str) -> str:
@@ -177,6 +190,9 @@ async def _no_answer(call: Any, address: str) -> OSError | None:
     code = await call.code()
     if code in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED):
         return ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
-    cause = (await call.details() or code.name).rpartition("last error: ")[2].rpartition("remote host: ")[2]
-    kind = _NoConnectionError if code is grpc.StatusCode.UNAVAILABLE else ConnectionError
-    return kind(f"cannot reach {address}: {cause}")
+    details = await call.details() or code.name
+    message = f"cannot reach {address}: {details.rpartition('last error: ')[2].rpartition('remote host: ')[2]}"
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return ConnectionError(message)
+    tried = _TRIED.search(details)
+    return _NoConnectionError(message, unquote(tried[1]) if tried else "")

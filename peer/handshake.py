@@ -6,6 +6,7 @@ So where a dial has failed, Python's own TLS shakes hands with the same keys onc
 import asyncio
 import contextlib
 import ssl
+from datetime import datetime, timezone
 
 from edgekd.addresses import address as parse
 from edgekd.certificates import named_peer
@@ -13,12 +14,14 @@ from peer.keys import KeyFiles
 
 ALPN = ["h2"]  # as gRPC's
 
+_NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED
+
 
 async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeout: float) -> str | None:
     """Why no stream can be had at "HOST:PORT", as far as keys are the reason.
 
     Args:
-        address: where something listens.
+        address: where something listens; a name would be looked up.
         id: of the peer that is wanted there.
         files: this side's keys; None: it has none.
         timeout: seconds that it may take.
@@ -49,10 +52,12 @@ async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
     keys = files.current()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the name is compared below, where both can be told
-    context.load_verify_locations(cadata=keys.ca.decode())
+    context.load_verify_locations(cadata=keys.ca.decode("ascii", "ignore"))
     with contextlib.suppress(ssl.SSLError):  # half of new keys
         context.load_cert_chain(files.folder / "cert.pem", files.folder / "key.pem")
-    refused = f"it refuses the certificate of peer {keys.id}, {files.folder / 'cert.pem'}"
+    expired = keys.until < datetime.now(timezone.utc)
+    guess = "which has expired" if expired else "as expired by the clock there, or of an authority not in its ca.pem"
+    refused = f"it refuses the certificate of peer {keys.id}, {files.folder / 'cert.pem'}, {guess}"
     try:
         reader, writer = await _open(address, context)
     except ssl.SSLCertVerificationError as error:
@@ -64,11 +69,12 @@ async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
         names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
         if id is not None and named_peer(names) != id:
             return f"what listens there is not peer {id}: its certificate is for {', '.join(names) or 'nobody'}"
-        if not await reader.read(1):  # since TLS 1.3 a listener looks at the other's certificate after the handshake
-            return f"{refused}: expired by the clock there, or of an authority that is not in its ca.pem"
+        # Since TLS 1.3 a listener looks at the other's certificate when for that one the handshake is over.
+        return None if await reader.read(1) else refused
+    except ConnectionError:
+        return refused
     finally:
         writer.transport.abort()
-    return None
 
 
 def _unproven(error: ssl.SSLCertVerificationError) -> str:
@@ -77,9 +83,6 @@ def _unproven(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code == _NOT_YET_VALID:
         return "its certificate is not valid yet, by the clock of this box"
     return f"its certificate is not of an authority in this peer's ca.pem ({error.verify_message})"
-
-
-_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED
 
 
 async def _open(address: str, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

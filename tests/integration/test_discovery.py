@@ -70,6 +70,21 @@ def test_two_peers_find_each_other_without_an_address_and_again_at_another_one(s
     again.terminate()
 
 
+def test_peers_with_keys_find_each_other_and_one_with_another_groups_keys_is_not_believed(spawn: Any) -> None:
+    assert spawn("certs", "--ids", "0,1").wait() == 0
+    assert spawn("certs", "--ids", "2", "--out", "others").wait() == 0
+    group = some_group()
+    three = ["--clients", 3]
+    first, second = (spawn(*peer(id, group, *three, "--certs", f"certs/peer-{id}")) for id in range(2))
+    liar = spawn(*peer(2, group, *three, "--certs", "others/peer-2"))
+    for process in (first, second):
+        process.until(learns)
+        process.until(says("its certificate is not of an authority in this peer's ca.pem"))
+        assert not says("peer 2 is up")(process)
+    for process in (first, second, liar):
+        process.terminate()
+
+
 def test_peer_of_another_contract_is_told_of_and_left_alone(spawn: Any) -> None:
     peers = [spawn(*peer(id, some_group())) for id in range(2)]
     for id, process in enumerate(peers):

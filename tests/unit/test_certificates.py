@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from edgekd import certificates
 from edgekd.atomic import write_atomically
 from edgekd.certificates import (
     Authority,
@@ -198,6 +199,10 @@ def test_group_without_its_authoritys_key_gets_no_second_authority(tmp_path: Pat
     (tmp_path / "ca" / "key.pem").unlink()
     with pytest.raises(ConfigError, match=r"ca/key.pem is missing: put it back"):
         make_keys(tmp_path, [1], NOW, DAYS, renew=False)
+
+
+def test_the_commands_default_is_the_librarys() -> None:
+    assert certificates.DAYS == DAYS
 
 
 def test_command_says_what_goes_where(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from peer import health
 from peer.discovery import Discovery
 from peer.grpc_transport import SERVICE, GrpcTransport
 from peer.hub import Hub
-from peer.keys import KeyFiles
+from peer.keys import KeyFiles, Keys
 from peer.transport import Stream, Transport
 
 DEADLINE = 30.0  # seconds: far more than any of this takes
@@ -220,7 +220,7 @@ def test_peer_of_another_authority_is_turned_away_before_any_of_our_code_runs(
         shutil.copytree(others / "peer-1", both)
         with (both / "ca.pem").open("ab") as file:
             file.write((keys / "ca" / "cert.pem").read_bytes())
-        refused = f"it refuses the certificate of peer 1, {both / 'cert.pem'}: expired by the clock there, or of an"
+        refused = f"it refuses the certificate of peer 1, {both / 'cert.pem'}, as expired by the clock there, or of an"
         with pytest.raises(OSError, match=refused):
             await lab.dial(f"0@{address}", both)
         assert arrivals.empty()
@@ -264,6 +264,14 @@ def test_expired_certificate_of_who_dials_gets_no_stream(run: Run, keys: Path, t
             async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
                 call = channel.stream_stream(f"/{SERVICE}/Exchange")()
                 assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        running = GrpcTransport(LIMIT, keys / "peer-1")
+        lab.transports.append(running)
+        assert running._keys is not None
+        for name in ("cert.pem", "key.pem"):
+            shutil.copy(old / name, keys / "peer-1" / name)
+        running._keys._keys = Keys(1, ca, certificate, key, NOW - timedelta(days=8))  # as when it runs for too long
+        with pytest.raises(OSError, match=r"it refuses the certificate of peer 1, .*cert\.pem, which has expired"):
+            await running.dial(f"0@{address}", timeout=5.0)
         assert arrivals.empty()
 
     run(scenario)
