@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from edgekd.certificates import DAYS, Authority, make_certificate, make_key
+from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.keyring import make_keys
 from edgekd.messages import Contract, Encoding, Frame, Goodbye, Hello, Parting
@@ -80,7 +81,7 @@ class Lab:
             hello(id),
             peers=peers,
             lockstep=False,
-            encoding=Encoding.FLOAT16,
+            packing=Packing(Encoding.FLOAT16),
             deliver=lambda arrival: None,
             allow=allow,
         )
