@@ -20,7 +20,7 @@ from edgekd.presets import PRESETS, find_preset
         ({"distill": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
         ({"distill": {"alpha": 0.0}}, "alpha 0 uses no labels"),
         (
-            {"distill": {"combine": "median"}},
+            {"distill": {"combine": "mode"}},
             "combine must be one of sum, average, geometric, confident, median, trimmed, agreement, nway or package",
         ),
         ({"distill": {"combine": "nway"}}, "combine nway goes with measure js or sed"),
