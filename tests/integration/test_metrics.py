@@ -76,6 +76,7 @@ def as_status_tells(found: dict[str, Any]) -> Metrics:
         who = (str(n["id"]),)
         told["edgekd_neighbour_up", who] = n["up"]
         told["edgekd_neighbour_age_steps", who] = n["age"]
+        told["edgekd_neighbour_disagreement_ratio", who] = n["disagreement"]
         told["edgekd_neighbour_sent_bytes_total", who] = n["bytes_sent"]
         told["edgekd_neighbour_received_bytes_total", who] = n["bytes_received"]
         told["edgekd_neighbour_replaced_predictions_total", who] = n["replaced"]
@@ -101,6 +102,7 @@ def test_metrics_say_what_status_says_and_more(spawn: Any, ports: Any, tmp_path:
     assert told["edgekd_refused_total", ("hello",)] == 1
     assert told["edgekd_neighbour_received_bytes_total", ("1",)] == 8 * 10 * 2
     assert (told["edgekd_steps_total", ()], told["edgekd_neighbours_up", ()]) == (6, 1)
+    assert 0 < told["edgekd_neighbour_disagreement_ratio", ("1",)] < 1
     lessons = got["edgekd_lessons_total", ()]
     assert 0 < got["edgekd_fresh_lessons_total", ()] <= lessons <= 6
     assert got["edgekd_steps_without_lesson_total", ()] == 6 - lessons

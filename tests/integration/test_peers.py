@@ -47,8 +47,9 @@ def is_free(port: int) -> bool:
         (["--measure", "sed", "--combine", "sum"], (1, 2, 0), 1, 6),
         (["--heads", 3, "--alpha", 0, "--combine", "confident"], (0, 2, 1), 3, 6),
         (["--heads", 2, "--two-phase", "--measure", "js", "--combine", "nway"], (2, 1, 0), 2, 3),
+        (["--heads", 2, "--combine", "agreement"], (1, 0, 2), 2, 6),
     ],
-    ids=["kl", "sed", "chain", "two-phase"],
+    ids=["kl", "sed", "chain", "two-phase", "agreement"],
 )
 def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     spawn: Any, ports: Any, tmp_path: Path, settings: list[Any], order: tuple[int, ...], heads: int, lessons: int

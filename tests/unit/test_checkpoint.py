@@ -26,7 +26,11 @@ INFO = CheckpointInfo(
     counts={"lessons": 7},
     accuracy=Accuracy(0.5, 0.75, (0.5,)),
 )
-STATE = {"model.w": torch.arange(6.0).reshape(2, 3), "momentum.w": torch.ones(2, 3)}
+STATE = {
+    "model.w": torch.arange(6.0).reshape(2, 3),
+    "momentum.w": torch.ones(2, 3),
+    "score.2": torch.tensor(0.25),
+}
 
 
 def test_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -102,3 +102,16 @@ def test_accuracy_is_shown_with_its_standard_error() -> None:
 
 def test_bytes_are_shown_in_units_of_a_thousand() -> None:
     assert [bytes_text(n) for n in (0, 999, 1500, 2_000_000)] == ["0 B", "999 B", "1.5 kB", "2.0 MB"]
+
+
+@pytest.mark.parametrize("name", ["run", "peer"])
+def test_real_peers_do_not_lie_whatever_flags_or_a_file_say(tmp_path: Path, name: str) -> None:
+    more = ["--id", "0"] if name == "peer" else []
+    flag = CliRunner().invoke(cli, [name, *more, "--liars", "1"])
+    assert flag.exit_code == 2
+    assert "No such option" in flag.output
+    file = tmp_path / "c.toml"
+    file.write_text('[exchange]\nliars = 1\nlie = "flip"\n')
+    result = CliRunner().invoke(cli, [name, *more, "--config", str(file)])
+    assert isinstance(result.exception, ConfigError)
+    assert "take liars and lie out of the file" in str(result.exception)

@@ -114,6 +114,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
                 replaced=counts,
                 bytes_sent=counts,
                 bytes_received=counts,
+                disagreement=st.none() | st.floats(0, 1),
             ),
             max_size=3,
         ).map(tuple),
@@ -342,6 +343,8 @@ def test_a_status_is_bounded() -> None:
     assert refusal(to_wire(replace(STATUS, refused={str(i): 1 for i in range(MAX_REASONS + 1)}))) == "range"
     assert refusal(to_wire(replace(STATUS, refused={"shape": -1}))) == "range"
     assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, age=-1),)))) == "range"
+    for beyond in (-0.1, 1.1, float("nan")):
+        assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, disagreement=beyond),)))) == "range"
     assert refusal(to_wire(replace(STATUS, state="x" * 65))) == "text"
     assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, address="\x1b[31m"),)))) == "text"
 

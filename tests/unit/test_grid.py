@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgekd.config import from_mapping
+from edgekd.config import from_mapping, to_mapping
 from edgekd.errors import ConfigError
 from edgekd.lab.grid import configs, listed, plan
 from edgekd.lab.records import ALONE, POOLED, TOGETHER
@@ -107,6 +107,29 @@ def test_what_has_no_part_in_a_result_makes_no_other_cell() -> None:
     assert len(plan(list(configs(tables)), baseline=False)) == 1
     one_seed = {"data": {"data_seed": 3}, "train": {"seed": 3}}
     assert plan(list(configs(one_seed)), baseline=False) == plan(list(configs({"train": {"seed": 3}})), baseline=False)
+
+
+def test_cell_without_liars_is_called_as_before_there_were_any_and_baselines_hear_none() -> None:
+    tables = {"exchange": {"liars": [0, 1], "lie": ["flip", "swap"]}}
+    cells = plan(list(configs(tables)), baseline=True)
+    assert [cell.kind for cell in cells].count(TOGETHER) == 3
+    assert cells == [*plan(list(configs({})), baseline=True), *cells[-2:]]
+    (default,) = plan(list(configs({})), baseline=False)
+    assert not {"liars", "lie"} & set(to_mapping(default.config)["exchange"])
+
+
+@pytest.mark.parametrize(
+    ("exchange", "says"),
+    [
+        ({"liars": 1}, "liars need a lie: choose one of random, flip, constant, swap"),
+        ({"liars": 3, "lie": "flip"}, "liars must be fewer than the 3 clients, got 3"),
+        ({"liars": -1, "lie": "flip"}, "liars must be >= 0, got -1"),
+        ({"liars": 1, "lie": "white"}, "lie must be one of random, flip, constant, swap, got white"),
+    ],
+)
+def test_wrong_liars_are_refused(exchange: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        list(configs({"exchange": exchange}))
 
 
 def test_defaults_are_written_out() -> None:

@@ -428,11 +428,15 @@ def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
         b.publish(3, predictions())
         await group.until(lambda: bool(group.arrived[a]))
         a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), "training")
+        a.judge({1: 0.25, 7: 0.5})  # of 7 it has heard before a restart; it is not there now
         status = await ask_status(group.transport(), address, timeout=DEADLINE)
         assert (status.id, status.state, status.step, status.steps, status.round) == (0, "training", 10, 20, 3)
         assert (status.accuracy, status.bytes_received, status.refused) == (0.5, 4 * 3 * 2, {})
         (neighbour,) = status.neighbours
         assert (neighbour.id, neighbour.up, neighbour.age, neighbour.bytes_received) == (1, True, 3, 4 * 3 * 2)
+        assert neighbour.disagreement == 0.25
+        (of_b,) = b.status().neighbours
+        assert of_b.disagreement is None, "it has learned from nobody"
 
     run(scenario)
 

@@ -124,6 +124,54 @@ def test_learner_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerDat
     assert second.weights_sha256() == expected
 
 
+def test_scores_are_part_of_the_state_and_weigh_what_is_learned_after_it(data: PeerData) -> None:
+    def train(learner: Learner, until: int) -> str:
+        while learner.step < until:
+            round = learner.step
+            two = torch.cat([lesson(round, seed=1).teachers[1], lesson(round, seed=round).teachers[1] ** 8])
+            probs = two / two.sum(-1, keepdim=True)
+            learner.study()
+            learner.learn(Lesson(round, {3: probs[:1], 7: probs[1:]}))
+        return learner.weights_sha256()
+
+    settings = config(distill={"combine": "agreement"})
+    whole, first, second, forgetful = (Learner(data, settings, 0) for _ in range(4))
+    expected = train(whole, 6)
+    train(first, 3)
+    state = {name: tensor.clone() for name, tensor in first.state().items()}
+    assert first.disagreements.keys() == {3, 7}
+    second.restore(state, 3)
+    assert second.disagreements == first.disagreements
+    assert train(second, 6) == expected
+    assert second.disagreements == whole.disagreements
+    forgetful.restore({name: tensor for name, tensor in state.items() if not name.startswith("score.")}, 3)
+    assert forgetful.disagreements == {}, "a checkpoint of before there were scores"
+    assert train(forgetful, 6) != expected
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3])
+def test_neighbour_that_says_what_the_learner_does_is_scored_by_the_heads_that_teach(
+    data: PeerData, heads: int
+) -> None:
+    learner = Learner(data, config(model={"heads": heads, "head_layers": "16"}), 0)
+    assert learner.disagreements == {}
+    echo = learner.teach(0).exp()
+    stranger = torch.eye(10)[torch.arange(8) % 10].expand(heads, 8, 10)
+    if heads > 1:
+        echo[-1] = stranger[-1]  # the last head teaches nobody
+    learner.study()
+    learner.learn(Lesson(0, {1: echo, 2: stranger}))
+    assert learner.disagreements[1] == pytest.approx(0, abs=1e-4)
+    assert learner.disagreements[2] > 0.2
+
+
+def test_lone_learner_scores_nobody(data: PeerData) -> None:
+    learner = Learner(data, config(distill={"alpha": 1.0}), 0)
+    learner.study()
+    learner.learn(lesson(0))
+    assert learner.disagreements == {}
+
+
 def test_state_of_another_network_is_refused(data: PeerData) -> None:
     learner = Learner(data, config(), 0)
     with pytest.raises(ConfigError, match="another network"):

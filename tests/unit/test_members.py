@@ -50,10 +50,12 @@ def test_silent_peer_is_down_after_five_seconds_and_up_again_at_its_next_frame()
 def test_same_instance_on_a_new_stream_keeps_what_is_known_and_another_starts_over() -> None:
     first = joined(HELLO, "x:1", now=0.0, before=None)
     first = replace(beaten(first, Heartbeat(step=9, steps=120, round=9, done=True), now=1.0), bytes_received=640)
+    first = replace(first, disagreement=0.25)
     again = joined(HELLO, "x:2", now=2.0, before=first)
     assert (again.step, again.done, again.bytes_received) == (9, True, 640)
     other = joined(replace(HELLO, instance=78), "x:3", now=2.0, before=first)
     assert (other.step, other.done, other.bytes_received) == (0, False, 640)
+    assert (again.disagreement, other.disagreement) == (0.25, 0.25), "a liar is none the better for a restart"
 
 
 def test_stream_dialled_by_the_smaller_id_stays_whichever_came_first() -> None:

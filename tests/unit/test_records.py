@@ -1,6 +1,7 @@
 """A sweep's results on disk: what is written is read, what a kill leaves is cleared away."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,34 @@ def test_any_settings_survive_the_file(tmp_path_factory: pytest.TempPathFactory,
     cell = Cell(POOLED, config)
     append_outcome(folder, Outcome(cell, outcome(POOLED).peers, 0.5))
     assert read_outcomes(folder)[0].cell == cell
+
+
+def test_liars_row_says_so_and_only_the_honest_count(tmp_path: Path) -> None:
+    config = from_mapping({"exchange": {"liars": 1, "lie": "flip"}})
+    peers = tuple(replace(peer, liar=peer.id == 2) for peer in outcome().peers)
+    append_outcome(tmp_path, Outcome(Cell(TOGETHER, config), peers, 1.5))
+    (read,) = read_outcomes(tmp_path)
+    assert read.peers == peers
+    assert read.accuracies == [1 / 7, 2 / 7]
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    assert [(row["client"], row["liar"], row["liars"], row["lie"]) for row in rows] == [
+        ("0", "False", "1", "flip"),
+        ("1", "False", "1", "flip"),
+        ("2", "True", "1", "flip"),
+    ]
+
+
+def test_file_of_before_there_were_liars_is_read_and_its_cells_keep_their_names(tmp_path: Path) -> None:
+    append_outcome(tmp_path, outcome())
+    path = tmp_path / "results.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    names = [name for name in rows[0] if name not in ("liar", "liars", "lie")]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert read_outcomes(tmp_path) == [outcome()]
+    assert outcome().cell.name == "e7bd637664a5", "as it has been since before"
 
 
 def test_torn_end_is_left_out_and_cleared_away_wherever_it_was_torn(tmp_path: Path) -> None:

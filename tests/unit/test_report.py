@@ -1,6 +1,7 @@
 """The report of made-up sweeps: what is written, that it stands alone, and that the numbers in it are right."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import random
@@ -14,12 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekd.cli.report import command
-from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig, read_toml
+from edgekd.config import Config, DataConfig, DistillConfig, ExchangeConfig, ModelConfig, TrainConfig, read_toml
 from edgekd.errors import ConfigError
 from edgekd.lab.cost import write_ratios
 from edgekd.lab.document import Grid, Heading, Text, to_html, to_markdown
 from edgekd.lab.grid import configs
 from edgekd.lab.records import ALONE, POOLED, TOGETHER, Cell, Outcome, append_outcome
+from edgekd.lab.report import gather
 from edgekd.simulation import lone
 from edgekd.summary import PeerSummary
 
@@ -340,3 +342,56 @@ def test_text_is_escaped_in_both_forms() -> None:
     assert "<h1>a &lt; b</h1>" in to_html(blocks)
     assert "<b>x</b> &amp; <code>y</code>" in to_html(blocks)
     assert "| 1 < 2 \\| 3 |" in to_markdown(blocks)
+
+
+def lied_to(config: Config, liars: int, lie: str) -> Config:
+    return dataclasses.replace(config, exchange=ExchangeConfig(liars=liars, lie=lie))
+
+
+def poisoned(folder: Path, config: Config, honest: float, liar: float) -> None:
+    """A cell of two clients, of which the second lies if there are liars."""
+    lying = bool(config.exchange.liars)
+    peers = tuple(
+        PeerSummary(
+            id=id, accuracy=accuracy, own_accuracy=accuracy, steps=9, evaluation_samples=600, liar=lying and id > 0
+        )
+        for id, accuracy in enumerate([honest, liar])
+    )
+    folder.mkdir(exist_ok=True)
+    append_outcome(folder, Outcome(Cell(TOGETHER, config), peers, seconds=1.0))
+
+
+def test_liars_have_a_table_of_the_honest_clients_and_enter_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "poison"
+    for seed in range(2):
+        for measure in ("kl", "sed"):
+            plain = cell(SKEWED, seed, measure=measure)
+            poisoned(folder, plain, 0.6 + 0.01 * seed, 0.9)
+            poisoned(folder, lied_to(plain, 1, "flip"), 0.5 + 0.02 * seed, 0.8)
+        baselines(folder, SKEWED, [seed], alone=0.4, pooled=0.7)
+    poisoned(folder, lied_to(cell(SKEWED, 0, measure="td"), 1, "swap"), 0.55, 0.8)
+    report([folder], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    section = text.partition("## Neighbours that lie")[2].partition("\n## ")[0]
+    assert "**cifar10, gamma 15: 1 of 1 neighbours lie**" in section
+    assert "| KL | average | 0.605 ± 0.005 | 0.510 ± 0.010 (-0.095) | - |" in section
+    assert "| TD | average | - | - | 0.550 |" in section
+    assert "alone, balanced 0.420" in section, "of the honest clients"
+    with (tmp_path / "report" / "tables.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lies = [row for row in rows if row["table"] == "poison"]
+    assert [(r["measure"], r["label"], r["n"], r["gain"]) for r in lies] == [
+        ("kl", "no liars", "2", ""),
+        ("kl", "flip", "2", "-0.095"),
+        ("td", "swap", "1", ""),
+        ("sed", "no liars", "2", ""),
+        ("sed", "flip", "2", "-0.095"),
+    ]
+    assert "5 cells with liars, 4 cells," in text
+    assert not [row for row in rows if row["table"] == "gap"], "what liars are compared with is no ingredient"
+
+
+def test_report_of_nothing_but_liars_says_what_to_run(tmp_path: Path) -> None:
+    poisoned(tmp_path / "poison", lied_to(cell(SKEWED, 0), 1, "flip"), 0.5, 0.8)
+    with pytest.raises(ConfigError, match="with --liars 0 too"):
+        gather([tmp_path / "poison"])

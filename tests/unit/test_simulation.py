@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from edgekd import learner
 from edgekd.config import Config, from_mapping
 from edgekd.simulation import StepReport, lone, simulate, simulate_pooled
 from edgekd.summary import Summary
@@ -18,7 +20,8 @@ def config(**sections: dict[str, object]) -> Config:
         "model": {"model": "mobilenet_v3_small"},
         "train": {"steps": 3, "batch": 8, "public_batch": 8, "eval_every": 0},
     }
-    return from_mapping({name: {**small.get(name, {}), **sections.get(name, {})} for name in {*small, *sections}})
+    tables = {name: {**small.get(name, {}), **sections.get(name, {})} for name in {*small, *sections}}
+    return from_mapping({name: {k: v for k, v in table.items() if v is not None} for name, table in tables.items()})
 
 
 def weights(summary: Summary) -> list[str]:
@@ -66,6 +69,52 @@ def test_in_two_phases_nothing_is_said_in_the_first() -> None:
     assert [peer.fresh_lessons for peer in summary.peers] == [2] * 4  # rounds 1 and 2
     odd = simulate(config(distill={"two_phase": True}, train={"steps": 6}, exchange={"broadcast_every": 2}))
     assert [peer.fresh_lessons for peer in odd.peers] == [2] * 4  # the second phase begins within round 1
+
+
+def test_liars_are_the_last_clients_learn_as_all_do_and_count_in_no_mean() -> None:
+    honest = simulate(config())
+    lied_to = simulate(config(exchange={"liars": 1, "lie": "random"}))
+    assert [peer.liar for peer in lied_to.peers] == [False, False, False, True]
+    assert lied_to.mean_accuracy == pytest.approx(sum(peer.accuracy or 0 for peer in lied_to.peers[:3]) / 3)
+    assert not set(weights(honest)[:3]) & set(weights(lied_to)[:3])
+    assert [peer.bytes_sent for peer in honest.peers] == [peer.bytes_sent for peer in lied_to.peers]
+    assert simulate(config(exchange={"liars": 1, "lie": "random"})) == lied_to
+    first = simulate(config(train={"steps": 1}, exchange={"liars": 1, "lie": "flip"}))
+    assert weights(first)[3] == weights(simulate(config(train={"steps": 1})))[3], "it has heard the truth"
+
+
+def test_no_liars_is_as_if_there_were_no_such_thing() -> None:
+    assert simulate(config(exchange={"liars": 0, "lie": "flip"})) == simulate(config())
+
+
+class _Linear(nn.Module):
+    """The fastest learner of digits there is: a test can train several groups of them."""
+
+    def __init__(self, classes: int, size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * size * size, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images.flatten(1)).unsqueeze(0)
+
+
+def test_agreement_holds_where_one_of_two_neighbours_lies_and_the_average_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learner, "make_model", lambda name, weights, classes, size, **heads: _Linear(classes, size))
+    found = {}
+    for how, liars in (("average", 0), ("average", 1), ("agreement", 1)):
+        settings = config(
+            data={"limit": None, "size": 8, "clients": 3},
+            distill={"combine": how},
+            train={"steps": 60, "batch": 32, "public_batch": 32, "lr": 0.01, "augment": "none", "seed": 1},
+            exchange={"liars": liars, "lie": "flip"},
+        )
+        honest = [peer.accuracy or 0.0 for peer in simulate(settings).peers][:2]
+        found[how, liars] = sum(honest) / 2
+    assert found["average", 1] < found["average", 0] - 0.2, "the lie does harm"
+    assert found["agreement", 1] > found["average", 1] + 0.2
+    assert found["agreement", 1] > found["average", 0] - 0.1
 
 
 def test_baselines_do_not_depend_on_how_one_would_distil() -> None:
