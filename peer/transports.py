@@ -1,14 +1,25 @@
 """The transports by name."""
 
-from peer.grpc_transport import GrpcTransport
+from pathlib import Path
+
 from peer.transport import Transport
 
 
-def make_transport(name: str, max_message_bytes: int) -> Transport:
+def make_transport(name: str, max_message_bytes: int, keys: Path | None = None) -> Transport:
     """The transport of ``--transport``.
 
     Args:
-        name: "grpc".
+        name: "grpc" or "zmq".
         max_message_bytes: longest message that is sent or received; a longer one ends its stream.
+        keys: folder of keys; None: no encryption.
+
+    Raises:
+        ConfigError: a key is missing.
     """
+    if name == "zmq":
+        from peer.zmq_transport import ZmqTransport
+
+        return ZmqTransport(max_message_bytes, keys)
+    from peer.grpc_transport import GrpcTransport
+
     return GrpcTransport(max_message_bytes)

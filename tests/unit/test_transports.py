@@ -20,9 +20,10 @@ from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.messages import Ack, Encoding, Goodbye, Heartbeat, Parting, SoftPredictions
 from peer import health
 from peer.convert import to_bytes
-from peer.grpc_transport import SERVICE, GrpcTransport
+from peer.grpc_transport import SERVICE
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.transport import Stream, StreamClosedError, Transport
+from peer.transports import make_transport
 
 DEADLINE = 30.0  # seconds: far more than anything here takes
 DIAL = 2.0  # seconds
@@ -38,7 +39,7 @@ class Lab:
         self.made: list[Transport] = []
 
     def transport(self, limit: int = LIMIT) -> Transport:
-        made = MemoryTransport(self._network) if self.kind == "memory" else GrpcTransport(limit)
+        made = MemoryTransport(self._network) if self.kind == "memory" else make_transport(self.kind, limit)
         self.made.append(made)
         return made
 
@@ -90,7 +91,7 @@ def run_on(kind: str, scenario: Scenario, caplog: pytest.LogCaptureFixture) -> N
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-@pytest.fixture(params=["memory", "grpc"])
+@pytest.fixture(params=["memory", "grpc", "zmq"])
 def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Run:
     return lambda scenario: run_on(request.param, scenario, caplog)
 
