@@ -262,7 +262,7 @@ class ExchangeConfig:
     topology: str = _setting(
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
     )
-    transport: str = _setting("grpc", "what carries the frames", ("grpc",))
+    transport: str = _setting("grpc", "what carries the frames, the same for all of a group", ("grpc", "zmq"))
 
     def __post_init__(self) -> None:
         _check_fields(self)

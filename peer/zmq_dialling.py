@@ -19,6 +19,7 @@ from peer.zmq_sockets import (
     endpoint,
     event_of,
     make_socket,
+    post,
     resolve,
     why_unreachable,
 )
@@ -92,7 +93,7 @@ class _Line:
 
     def __init__(self, context: zmq.asyncio.Context, max_message_bytes: int) -> None:
         self._dealer = make_socket(context, zmq.DEALER, max_message_bytes)
-        self._monitor: Any = self._dealer.get_monitor_socket(EVENTS)
+        self._monitor: zmq.asyncio.Socket = self._dealer.get_monitor_socket(EVENTS)
         self._tasks: list[asyncio.Task[Any]] = []
 
     def use(self, keys: Keys, id: int) -> None:
@@ -131,7 +132,7 @@ class _Line:
             address,
             peer_id,
             max_message_bytes,
-            post=lambda message: self._dealer.send(message, zmq.NOBLOCK).result(),
+            post=lambda message: post(self._dealer, [message]),
             let_go=self.hang_up,
             open_streams=open_streams,
         )
@@ -157,9 +158,7 @@ class _Line:
 
     def _take_messages(self, stream: ZmqStream) -> None:
         for first, *more in drained(self._dealer):
-            if more:  # no peer sends messages of several parts
-                stream.take(END)
-            stream.take(first.bytes)
+            stream.take(b"" if more else first.bytes)  # a peer's messages have one part: several are no frame
 
     async def _watch(self, stream: ZmqStream) -> None:
         while (await self._event())[0] != zmq.EVENT_DISCONNECTED:

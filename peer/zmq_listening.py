@@ -30,6 +30,7 @@ from peer.zmq_sockets import (
     endpoint,
     event_of,
     make_socket,
+    post,
     remote_of,
     resolve,
 )
@@ -107,7 +108,7 @@ class Listener:
             except zmq.ZMQError as failure:  # "localhost" may also name an IPv6 address that the box does not have
                 error = failure
                 continue
-            bound = self._router.last_endpoint.decode()
+            bound = self._router.get_string(zmq.LAST_ENDPOINT)
             self._bound.append(bound)
             port = int(bound.rpartition(":")[2])
         if not self._bound:  # taken since the check
@@ -120,7 +121,7 @@ class Listener:
         self._stopped = True
 
     async def close(self) -> None:
-        """Let go of the sockets, once the streams are closed and `accept` has returned."""
+        """Let go of the sockets, once the streams are closed and `accept` has returned. Idempotent."""
         if self._accepting:
             _, late = await asyncio.wait(self._accepting, timeout=CLOSE_DEADLINE)
             for task in late:
@@ -129,7 +130,8 @@ class Listener:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._router.disable_monitor()
+        with contextlib.suppress(zmq.ZMQError):  # it is closed already
+            self._router.disable_monitor()
         for each in (self._router, self._monitor, self._requests):
             each.close()
 
@@ -185,7 +187,7 @@ class Listener:
         task.add_done_callback(self._accepting.discard)
 
     def _post(self, identity: bytes, message: bytes) -> None:
-        self._router.send_multipart([identity, message], zmq.NOBLOCK).result()
+        post(self._router, [identity, message])
 
     def _let_go(self, identity: bytes, descriptor: int) -> None:
         self._streams.pop(identity, None)

@@ -50,12 +50,17 @@ def make_socket(context: zmq.asyncio.Context, kind: int, max_message_bytes: int)
 
 def drained(source: zmq.asyncio.Socket) -> Iterator[list[Any]]:
     """Every message that lies there, in its parts (`zmq.Frame`), without waiting."""
-    plain = zmq.Socket.shadow(source)
+    plain: Any = zmq.Socket.shadow(source)
     while True:
         try:
             yield plain.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return
+
+
+def post(target: Any, parts: list[bytes]) -> None:
+    """Hand a message over without waiting; raises zmq.ZMQError if ZeroMQ does not take it."""
+    target.send_multipart(parts, zmq.NOBLOCK).result()
 
 
 def event_of(parts: list[Any]) -> tuple[int, int]:

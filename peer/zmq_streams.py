@@ -1,13 +1,13 @@
 """One end of a stream over ZeroMQ, dialled or accepted: what is said on it, and who may say how much.
 
-A connection begins with `OPENING` each way, the dialling side's first. Then every message is a frame as `peer/packing.py`
-writes it, or one of two words, which no frame begins like:
+A connection begins with `OPENING` each way, the dialling side's first. Then every message, of one part, is a frame as
+`peer/packing.py` writes it, or one of two words, which are no frames:
 
-- `MORE`: the other side has read `GRANT` frames, so that many more may be on their way. At first it is `WINDOW`. So a
+- `MORE`: the other side has read `GRANT` frames, so that many more may be on their way. At first `WINDOW` may. So a
   receiver that does not read holds up its own sender and nobody else, and costs `WINDOW` messages of memory at most.
   ZeroMQ's own high-water mark would hold up all streams of a listening socket, or drop.
-- `END`: no frames come after it. It is answered by the other side's `END`, unless that was the first. So a stream that
-  closes knows that all it sent has arrived.
+- `END`: no frames come after it. It is answered with `END`, unless that was said already. So a stream that closes knows
+  when all that it sent has arrived.
 """
 
 import asyncio

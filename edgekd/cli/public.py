@@ -12,7 +12,7 @@ from edgekd.errors import ConfigError
 
 @click.command()
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@settings("data", only=("size", "public_augment"))
+@settings("data", "exchange", only=("size", "public_augment", "transport"))
 @click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
 @click.option("--from", "source", metavar="HOST:PORT", help="Fetch the file of the group that this peer belongs to.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
@@ -33,7 +33,7 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
-    public = _fetched(source, out) if source else _made(config, images, classes, out)
+    public = _fetched(source, out, config.exchange.transport) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
     click.echo(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
 
@@ -51,12 +51,12 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
     return public
 
 
-def _fetched(source: str, out: Path) -> Any:
+def _fetched(source: str, out: Path, transport: str) -> Any:
     from edgekd.addresses import address
     from edgekd.public import PublicSet
     from peer.joining import fetch
 
     address(source)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fetch(source, out)
+    fetch(source, out, transport)
     return PublicSet.load(out)

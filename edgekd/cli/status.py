@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from edgekd.cli.options import settings
+from edgekd.config import Config
+
 EXAMPLES = """
 \b
 Examples:
@@ -20,10 +23,11 @@ NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "ref
 
 
 @click.command(epilog=EXAMPLES)
+@settings("exchange", only=("transport",))
 @click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
+def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
     """Ask peers how they are: who is up, step, round, accuracy, what they learn from and have refused.
 
     Exits with 1 if one does not answer.
@@ -32,7 +36,7 @@ def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
 
     for text in addresses:
         place(text)
-    found = asyncio.run(_ask_all(addresses, timeout))
+    found = asyncio.run(_ask_all(addresses, timeout, config.exchange.transport))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -41,15 +45,15 @@ def command(addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _ask_all(addresses: tuple[str, ...], timeout: float) -> list[dict[str, Any]]:
-    return list(await asyncio.gather(*(_ask(address, timeout) for address in addresses)))
+async def _ask_all(addresses: tuple[str, ...], timeout: float, transport: str) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*(_ask(address, timeout, transport) for address in addresses)))
 
 
-async def _ask(address: str, timeout: float) -> dict[str, Any]:
+async def _ask(address: str, timeout: float, name: str) -> dict[str, Any]:
     from peer.asking import ask_status
-    from peer.grpc_transport import GrpcTransport
+    from peer.transports import make_transport
 
-    transport = GrpcTransport(FRAME)
+    transport = make_transport(name, FRAME)
     try:
         status = await ask_status(transport, address, timeout=timeout)
     except OSError as error:
