@@ -78,7 +78,8 @@ async def _dial(
             await line.connect(candidate, keys, id)
         except OSError as error:
             line.hang_up()
-            failure = failure or ConnectionError(f"cannot reach {address}: {error}")
+            kind = ConnectionRefusedError if isinstance(error, ConnectionRefusedError) else ConnectionError
+            failure = failure or kind(f"cannot reach {address}: {error}")
         except BaseException:
             line.hang_up()
             raise
@@ -152,7 +153,7 @@ class _Line:
         return event_of(await self._monitor.recv_multipart())
 
     async def _read(self, stream: ZmqStream) -> None:
-        while True:
+        while not self._dealer.closed:
             await self._dealer.poll()
             self._take_messages(stream)
 
@@ -174,5 +175,5 @@ def _why_refused(event: int, value: int, keys: Keys | None, id: int | None) -> s
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == MISMATCH:
         return "this peer uses keys and that one does not" if keys else "that peer uses keys and this one does not"
     if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and keys is not None:
-        return f"what listens there does not hold the key of peer {id}"
-    return "what listens there is no edgekd peer that speaks ZeroMQ"
+        return f"what listens there does not hold the key of peer {id}, or uses none"
+    return "what listens there is no edgekd peer that speaks ZeroMQ, or one that uses keys"

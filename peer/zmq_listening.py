@@ -80,7 +80,7 @@ class Listener:
         self._callers: dict[int, _Caller] = {}  # by file descriptor, the oldest first
         self._streams: dict[bytes, ZmqStream] = {}  # by ROUTER's name for the connection
         self._gone: list[ZmqStream] = []  # whose connection has broken, and whose last messages may still lie there
-        self._why = 0  # what went wrong in the handshake of the connection that breaks next
+        self._why = ""  # what went wrong in the handshake of the connection that breaks next
         self._tasks: list[asyncio.Task[Any]] = []
         self._accepting: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -201,22 +201,28 @@ class Listener:
             if event == zmq.EVENT_ACCEPTED:
                 self._callers[value] = _Caller(remote_of(value))
                 self._bound_strangers()
-            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                self._why = value
+            elif event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
+                self._why = self._said_of(event, value)
             elif event == zmq.EVENT_DISCONNECTED:  # after a failed handshake too, and next to it
                 self._disconnected(self._callers.pop(value, None))
 
+    def _said_of(self, event: int, value: int) -> str:
+        """What a handshake that failed means."""
+        ours, theirs = ("keys", "none") if self._keys else ("no keys", "some")
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # the other side may be the first to see why
+            return f"it broke off the handshake; this peer uses {ours}"
+        if value == MISMATCH:
+            return f"this peer uses {ours} and that one {theirs}"
+        if value == UNOPENED:
+            return "it takes another key for this peer's: copy this peer's public key there"
+        return "what it speaks is not ZeroMQ's"
+
     def _disconnected(self, caller: _Caller | None) -> None:
-        why, self._why = self._why, 0
+        why, self._why = self._why, ""
         if caller is None:
             return
-        if why == MISMATCH:
-            ours, theirs = ("keys", "none") if self._keys else ("no keys", "some")
-            self._refuse(caller, f"this peer uses {ours} and that one {theirs}")
-        elif why == UNOPENED:
-            self._refuse(caller, "it holds another key to be this peer's; copy this peer's there")
-        elif why:
-            self._refuse(caller, "what it speaks is not ZeroMQ's")
+        if why:
+            self._refuse(caller, why)
         if caller.stream is not None:
             self._streams.pop(caller.identity, None)
             self._gone.append(caller.stream)
@@ -227,9 +233,8 @@ class Listener:
             cut(strangers[0], self._callers[strangers[0]].remote)
 
     def _refuse(self, caller: _Caller, why: str) -> None:
-        host = caller.remote.rpartition(":")[0]
-        message = f"refused somebody at {caller.remote or 'an address that has gone'}: {why}"
-        self._news.say(f"{host} {why}", logging.WARNING, message, time.monotonic())
+        host = caller.remote.rpartition(":")[0] or "an address unknown"  # it was gone before it could be looked at
+        self._news.say(f"{host} {why}", logging.WARNING, f"refused somebody at {host}: {why}", time.monotonic())
 
     # -- a new pair of its own -----------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def drained(source: zmq.asyncio.Socket) -> Iterator[list[Any]]:
     while True:
         try:
             yield plain.recv_multipart(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
+        except zmq.ZMQError:  # there is none, or one of them was reason enough to close the socket
             return
 
 
