@@ -1,11 +1,9 @@
 """The dialling side of ZeroMQ: one DEALER socket, with one connection, a stream."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 import zmq
-import zmq.asyncio
 
 from edgekd.addresses import address as parse
 from edgekd.addresses import place
@@ -15,11 +13,11 @@ from peer.zmq_sockets import (
     EVENTS,
     MISMATCH,
     Address,
+    Inlet,
     drained,
     endpoint,
     event_of,
     make_socket,
-    post,
     resolve,
     why_unreachable,
 )
@@ -27,7 +25,7 @@ from peer.zmq_streams import OPENING, ZmqStream, start
 
 
 async def dial(
-    context: zmq.asyncio.Context,
+    context: Any,
     address: str,
     *,
     timeout: float,
@@ -56,7 +54,7 @@ async def dial(
 
 
 async def _dial(
-    context: zmq.asyncio.Context,
+    context: Any,
     address: str,
     host: str,
     port: int,
@@ -92,10 +90,14 @@ async def _dial(
 class _Line:
     """One connection that is dialled."""
 
-    def __init__(self, context: zmq.asyncio.Context, max_message_bytes: int) -> None:
+    def __init__(self, context: Any, max_message_bytes: int) -> None:
         self._dealer = make_socket(context, zmq.DEALER, max_message_bytes)
-        self._monitor: zmq.asyncio.Socket = self._dealer.get_monitor_socket(EVENTS)
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._monitor = self._dealer.get_monitor_socket(EVENTS)
+        self._messages = Inlet(self._dealer, self._take_messages)
+        self._events = Inlet(self._monitor, self._take_events)
+        self._happened: asyncio.Queue[tuple[int, int]] = asyncio.Queue()  # up to the first message
+        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()  # the first message
+        self._stream: ZmqStream | None = None
 
     def use(self, keys: Keys, id: int) -> None:
         """Show this peer's key, and ask for that of peer `id`."""
@@ -110,62 +112,61 @@ class _Line:
         """Connect, and have a peer answer."""
         self._dealer.ipv6 = ":" in where[0]
         self._dealer.connect(endpoint(where))
-        while (happened := await self._event())[0] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        while (happened := await self._happened.get())[0] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if happened[0] == zmq.EVENT_CLOSED:
                 raise ConnectionError(await why_unreachable(where))
             raise ConnectionRefusedError(_why_refused(*happened, keys, id))
-        await self._dealer.send(OPENING)
-        answer, lost = asyncio.ensure_future(self._dealer.recv()), asyncio.ensure_future(self._event())
-        try:
-            await asyncio.wait({answer, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done() or answer.result() != OPENING:
-                raise ConnectionError("what listens there is no edgekd peer, or one that is about to end")
-        finally:
-            answer.cancel()
-            lost.cancel()
-            await asyncio.wait({answer, lost})
+        self._messages.post([OPENING])
+        lost = start(self._happened.get())
+        await asyncio.wait({self._answer, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if lost.done():
+            self._happened.put_nowait(lost.result())  # for `stream`
+        lost.cancel()
+        if not self._answer.done() or self._answer.result() != OPENING:
+            raise ConnectionError("what listens there is no edgekd peer, or one that is about to end")
 
     def stream(
         self, address: str, peer_id: int | None, max_message_bytes: int, open_streams: set[ZmqStream]
     ) -> ZmqStream:
         """The stream over this connection."""
-        made = ZmqStream(
+        self._stream = ZmqStream(
             address,
             peer_id,
             max_message_bytes,
-            post=lambda message: post(self._dealer, [message]),
+            post=lambda message: self._messages.post([message]),
             let_go=self.hang_up,
             open_streams=open_streams,
         )
-        self._tasks = [start(self._read(made)), start(self._watch(made))]
-        return made
+        self._take_messages()
+        if not self._happened.empty():  # it has broken again
+            self._stream.lose()
+        return self._stream
 
     def hang_up(self) -> None:
         """End the connection, whatever it is doing. Idempotent."""
-        for task in self._tasks:
-            task.cancel()
-        with contextlib.suppress(zmq.ZMQError):  # it is closed already
+        if not self._dealer.closed:
             self._dealer.disable_monitor()
-        self._monitor.close()
-        self._dealer.close()
+        self._events.close()
+        self._messages.close()
 
-    async def _event(self) -> tuple[int, int]:
-        return event_of(await self._monitor.recv_multipart())
-
-    async def _read(self, stream: ZmqStream) -> None:
-        while not self._dealer.closed:
-            await self._dealer.poll()
-            self._take_messages(stream)
-
-    def _take_messages(self, stream: ZmqStream) -> None:
+    def _take_messages(self) -> None:
+        if self._stream is None and self._answer.done():
+            return  # what follows is for the stream, which is being made
         for first, *more in drained(self._dealer):
-            stream.take(b"" if more else first.bytes)  # a peer's messages have one part: several are no frame
+            message = b"" if more else first.bytes  # a peer's messages have one part: several are no frame
+            if self._stream is None:
+                self._answer.set_result(message)
+                return
+            self._stream.take(message)
 
-    async def _watch(self, stream: ZmqStream) -> None:
-        while (await self._event())[0] != zmq.EVENT_DISCONNECTED:
-            pass
-        self._take_messages(stream)
-        stream.lose()
+    def _take_events(self) -> None:
+        for parts in drained(self._monitor):
+            event = event_of(parts)
+            if self._stream is None:
+                self._happened.put_nowait(event)
+            elif event[0] == zmq.EVENT_DISCONNECTED:
+                self._take_messages()
+                self._stream.lose()
 
 
 def _why_refused(event: int, value: int, keys: Keys | None, id: int | None) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
-import zmq.asyncio
 from zmq.auth import load_certificate
 from zmq.utils import z85
 
@@ -92,19 +91,16 @@ def _read(file: Path) -> tuple[bytes, bytes | None]:
     return public, secret
 
 
-async def admit(requests: zmq.asyncio.Socket, keys: Keys, news: News) -> None:
-    """Answer libzmq's questions on `requests` for as long as it lives: let in whose key is in the folder.
+def admission(request: list[bytes], keys: Keys, news: News) -> list[bytes]:
+    """The answer to libzmq's question whether somebody may come in: whose key is in the folder may.
 
-    A connection's messages then carry the id as their "User-Id".
+    The messages of the connection then carry the id as their "User-Id".
     """
-    while True:
-        version, number, _, host, _, mechanism, *credentials = await requests.recv_multipart()
-        id = keys.holder(z85.encode(credentials[0])) if mechanism == b"CURVE" and version == VERSION else None
-        if id is None:
-            where = host.decode(errors="replace").removeprefix("::ffff:")
-            message = f"refused somebody at {where}: its key is none of the group's; see `edgekd certs`"
-            news.say(f"{where} key", logging.WARNING, message, time.monotonic())
-            answer = [b"400", b"not admitted", b""]
-        else:
-            answer = [b"200", b"OK", str(id).encode()]
-        await requests.send_multipart([VERSION, number, *answer, b""])
+    version, number, _, host, _, mechanism, *credentials = request
+    id = keys.holder(z85.encode(credentials[0])) if mechanism == b"CURVE" and version == VERSION else None
+    if id is None:
+        where = host.decode(errors="replace").removeprefix("::ffff:")
+        message = f"refused somebody at {where}: its key is none of the group's; see `edgekd certs`"
+        news.say(f"{where} key", logging.WARNING, message, time.monotonic())
+        return [VERSION, number, b"400", b"not admitted", b"", b""]
+    return [VERSION, number, b"200", b"OK", str(id).encode(), b""]

@@ -13,24 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
-import zmq.asyncio
 
 from edgekd.addresses import address as parse
 from edgekd.addresses import join
 from edgekd.errors import ConfigError
 from peer.news import News
 from peer.transport import Accept, serve
-from peer.zmq_keys import REQUESTS, Keys, Pair, admit
+from peer.zmq_keys import REQUESTS, Keys, Pair, admission
 from peer.zmq_sockets import (
     EVENTS,
     MISMATCH,
     UNOPENED,
+    Inlet,
     cut,
     drained,
     endpoint,
     event_of,
     make_socket,
-    post,
     remote_of,
     resolve,
 )
@@ -62,7 +61,7 @@ class Listener:
 
     def __init__(
         self,
-        context: zmq.asyncio.Context,
+        context: Any,
         max_message_bytes: int,
         keys: Keys | None,
         accept: Accept,
@@ -72,16 +71,18 @@ class Listener:
         self._open_streams, self._news = open_streams, News()
         self._router = make_socket(context, zmq.ROUTER, max_message_bytes)
         self._router.router_mandatory = 1  # else what is for a connection that has gone is dropped in silence
-        self._monitor: Any = self._router.get_monitor_socket(EVENTS)
+        self._monitor = self._router.get_monitor_socket(EVENTS)
         self._requests = context.socket(zmq.REP)  # of libzmq, whether somebody may come in
-        self._requests.linger = 0
+        self._messages = Inlet(self._router, self._take_messages)
+        self._events = Inlet(self._monitor, self._take_news)
+        self._admissions = Inlet(self._requests, self._admit)
         self._bound: list[str] = []  # ZeroMQ's endpoints
         self._pair: Pair | None = None  # that the socket uses
         self._callers: dict[int, _Caller] = {}  # by file descriptor, the oldest first
         self._streams: dict[bytes, ZmqStream] = {}  # by ROUTER's name for the connection
         self._gone: list[ZmqStream] = []  # whose connection has broken, and whose last messages may still lie there
         self._why = ""  # what went wrong in the handshake of the connection that breaks next
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._rebinding: asyncio.Task[None] | None = None
         self._accepting: set[asyncio.Task[None]] = set()
         self._stopped = False
 
@@ -95,7 +96,6 @@ class Listener:
         self._router.ipv6 = ":" in host
         if self._keys is not None:
             self._requests.bind(REQUESTS)
-            self._tasks.append(start(admit(self._requests, self._keys, self._news)))
             self._router.curve_server = 1
             self._router.zap_domain = b"edgekd"
             self._use(self._keys.own())
@@ -113,7 +113,6 @@ class Listener:
             port = int(bound.rpartition(":")[2])
         if not self._bound:  # taken since the check
             raise ConfigError(f"cannot listen on {address}: {error.strerror if error else 'no address'}") from error
-        self._tasks += [start(self._read()), start(self._watch())]
         return join(host, port)
 
     def stop(self) -> None:
@@ -127,26 +126,24 @@ class Listener:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(zmq.ZMQError):  # it is closed already
+        if self._rebinding is not None:
+            self._rebinding.cancel()
+            await asyncio.wait({self._rebinding})
+        if not self._router.closed:
             self._router.disable_monitor()
-        for each in (self._router, self._monitor, self._requests):
-            each.close()
+        for inlet in (self._messages, self._events, self._admissions):
+            inlet.close()
 
-    async def _read(self) -> None:
-        while True:
-            await self._router.poll()
-            self._take_messages()
+    def _take_news(self) -> None:
+        self._take_events()
+        self._take_messages()
+        if self._keys is not None and self._rebinding is None and (pair := self._pair_now()) != self._pair:
+            self._rebinding = start(self._rebind(pair))
 
-    async def _watch(self) -> None:
-        while True:
-            await self._monitor.poll()
-            self._take_events()
-            self._take_messages()
-            if self._keys is not None and self._pair != self._pair_now():
-                await self._rebind()
+    def _admit(self) -> None:
+        assert self._keys is not None
+        for request in drained(self._requests):
+            self._admissions.post(admission([part.bytes for part in request], self._keys, self._news))
 
     def _take_messages(self) -> None:
         for identity, *parts in drained(self._router):
@@ -187,7 +184,7 @@ class Listener:
         task.add_done_callback(self._accepting.discard)
 
     def _post(self, identity: bytes, message: bytes) -> None:
-        post(self._router, [identity, message])
+        self._messages.post([identity, message])
 
     def _let_go(self, identity: bytes, descriptor: int) -> None:
         self._streams.pop(identity, None)
@@ -242,19 +239,18 @@ class Listener:
         self._pair = pair
         self._router.curve_publickey, self._router.curve_secretkey = pair.public, pair.secret
 
-    def _pair_now(self) -> Pair | None:
+    def _pair_now(self) -> Pair:
         """This peer's pair as the file has it now; while that cannot be read, the one in use."""
         assert self._keys is not None
+        assert self._pair is not None
         try:
             return self._keys.own()
         except ConfigError as error:
             self._news.say("own keys", logging.WARNING, f"{error}; the keys stay as they were", time.monotonic())
             return self._pair
 
-    async def _rebind(self) -> None:
+    async def _rebind(self, pair: Pair) -> None:
         """Listen with the new pair. ZeroMQ lets go of what was accepted with the old one: neighbours dial again."""
-        pair = self._pair_now()
-        assert pair is not None
         for where in self._bound:
             self._router.unbind(where)
         for caller in self._callers.values():
@@ -271,4 +267,5 @@ class Listener:
                     break
                 except zmq.ZMQError:  # ZeroMQ has not let go of it yet
                     await asyncio.sleep(REBIND_PAUSE)
+        self._rebinding = None
         self._news.say("own keys", logging.INFO, "listening with this peer's new keys", time.monotonic())

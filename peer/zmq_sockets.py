@@ -6,11 +6,10 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import zmq
-import zmq.asyncio
 
 from edgekd.addresses import join
 from peer.zmq_streams import WINDOW
@@ -34,9 +33,9 @@ MISMATCH, UNOPENED = zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, zmq.PROTOCOL_ER
 Address = tuple[Any, ...]  # of the socket module: host, port and for IPv6 two numbers more
 
 
-def make_socket(context: zmq.asyncio.Context, kind: int, max_message_bytes: int) -> zmq.asyncio.Socket:
+def make_socket(context: Any, kind: int, max_message_bytes: int) -> Any:
     """A socket for connections to peers: bounded queues, no reconnecting, nothing held back when it is closed."""
-    made = context.socket(kind)
+    made: Any = context.socket(kind)
     made.linger = 0  # a stream waits for its own end to be answered
     made.sndhwm = made.rcvhwm = MAX_QUEUED  # of each connection
     made.maxmsgsize = max_message_bytes
@@ -48,19 +47,47 @@ def make_socket(context: zmq.asyncio.Context, kind: int, max_message_bytes: int)
     return made
 
 
-def drained(source: zmq.asyncio.Socket) -> Iterator[list[Any]]:
-    """Every message that lies there, in its parts (`zmq.Frame`), without waiting."""
-    plain: Any = zmq.Socket.shadow(source)
+class Inlet:
+    """Has whatever arrives at a socket taken, on the loop.
+
+    zmq.asyncio does so too, with a future for each message, which costs more than the message (benchmarks/transports.py).
+
+    Args:
+        source: the socket, which is sent to with `post` alone.
+        take: called when something may have arrived; takes all of it.
+    """
+
+    def __init__(self, source: Any, take: Callable[[], None]) -> None:
+        self._source, self._take = source, take
+        self._descriptor = source.getsockopt(zmq.FD)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._descriptor, take)
+        self._loop.call_soon(self._look)
+
+    def post(self, parts: list[bytes]) -> None:
+        """Hand a message over without waiting; raises zmq.ZMQError if ZeroMQ does not take it."""
+        self._source.send_multipart(parts, zmq.NOBLOCK)
+        self._loop.call_soon(self._look)
+
+    def close(self) -> None:
+        """Look no longer, and close the socket. Idempotent."""
+        if not self._source.closed:
+            self._loop.remove_reader(self._descriptor)
+            self._source.close(linger=0)
+
+    def _look(self) -> None:
+        """The descriptor tells of news once, and whoever uses the socket takes note of it: look what it was."""
+        if not self._source.closed and self._source.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._take()
+
+
+def drained(source: Any) -> Iterator[list[Any]]:
+    """Every message that lies at a socket, in its parts (`zmq.Frame`), without waiting."""
     while True:
         try:
-            yield plain.recv_multipart(zmq.NOBLOCK, copy=False)
+            yield source.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.ZMQError:  # there is none, or one of them was reason enough to close the socket
             return
-
-
-def post(target: Any, parts: list[bytes]) -> None:
-    """Hand a message over without waiting; raises zmq.ZMQError if ZeroMQ does not take it."""
-    target.send_multipart(parts, zmq.NOBLOCK).result()
 
 
 def event_of(parts: list[Any]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ strangers can reach the port, use keys or gRPC.
 import asyncio
 from pathlib import Path
 
-import zmq.asyncio
+import zmq
 
 from peer.binding import check_bindable
 from peer.transport import Accept, Stream
@@ -36,7 +36,7 @@ class ZmqTransport:
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
         self._max, self._keys = max_message_bytes, None if keys is None else Keys(keys)
-        self._context = zmq.asyncio.Context()
+        self._context = zmq.Context()
         self._context.max_sockets = MAX_SOCKETS
         self._listener: Listener | None = None
         self._streams: set[ZmqStream] = set()
