@@ -272,9 +272,9 @@ class ExchangeConfig:
     topology: str = _setting(
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
     )
-    transport: str = _setting("grpc", "what carries the frames", ("grpc",))
+    transport: str = _setting("grpc", "what carries the frames, the same for all of a group", ("grpc", "zmq"))
     certs: str | None = _setting(
-        None, "this peer's own folder of keys, made by `edgekd certs`: mutual TLS, for neighbours with keys alone"
+        None, "a peer's own folder of keys, made by `edgekd certs`: encryption, and none but peers with keys get in"
     )
     insecure: bool | None = _setting(
         None, "listen to other boxes without --certs: no encryption, no proof of who is who"

@@ -10,20 +10,21 @@ from pathlib import Path
 from edgekd.atomic import atomic_file
 from edgekd.messages import PIECE, Contract
 from peer.asking import fetch_public
-from peer.grpc_transport import GrpcTransport
 from peer.news import News
+from peer.transports import make_transport
 
 FRAME = PIECE + 32 * 1024  # bytes of the longest frame that is wanted
 TIMEOUT = 10.0  # seconds that may pass between two frames
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
 
-def join(addresses: Sequence[str], path: Path, keys: Path | None = None) -> Contract:
+def join(addresses: Sequence[str], path: Path, transport: str, keys: Path | None = None) -> Contract:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
     Args:
         addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
         path: where to write the file, atomically.
+        transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
 
     Returns:
@@ -37,13 +38,13 @@ def join(addresses: Sequence[str], path: Path, keys: Path | None = None) -> Cont
     while True:
         for address in addresses:
             try:
-                return fetch(address, path, keys)
+                return fetch(address, path, transport, keys)
             except (ConnectionError, TimeoutError) as error:
                 news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
         time.sleep(PAUSE)
 
 
-def fetch(address: str, path: Path, keys: Path | None = None) -> Contract:
+def fetch(address: str, path: Path, transport: str, keys: Path | None = None) -> Contract:
     """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
 
     Returns:
@@ -54,11 +55,11 @@ def fetch(address: str, path: Path, keys: Path | None = None) -> Contract:
         ConnectionError, TimeoutError: nobody answers there, or stops midway, or what came is not the group's file.
         OSError: the file cannot be written.
     """
-    return asyncio.run(_fetch(address, path, keys))
+    return asyncio.run(_fetch(address, path, transport, keys))
 
 
-async def _fetch(address: str, path: Path, keys: Path | None) -> Contract:
-    transport, digest = GrpcTransport(FRAME, keys), hashlib.sha256()
+async def _fetch(address: str, path: Path, name: str, keys: Path | None) -> Contract:
+    transport, digest = make_transport(name, FRAME, keys), hashlib.sha256()
     try:
         with atomic_file(path) as file:
 

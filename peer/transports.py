@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from peer.grpc_transport import GrpcTransport
 from peer.transport import Transport
 
 
@@ -10,11 +9,17 @@ def make_transport(name: str, max_message_bytes: int, keys: Path | None = None) 
     """The transport of ``--transport``.
 
     Args:
-        name: "grpc".
+        name: "grpc" or "zmq".
         max_message_bytes: longest message that is sent or received.
         keys: this peer's folder of keys; None: no encryption, and everybody is believed.
 
     Raises:
         ConfigError: a key is missing, unreadable or expired, or they do not belong together.
     """
+    if name == "zmq":
+        from peer.zmq_transport import ZmqTransport
+
+        return ZmqTransport(max_message_bytes, keys)
+    from peer.grpc_transport import GrpcTransport
+
     return GrpcTransport(max_message_bytes, keys)

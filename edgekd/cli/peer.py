@@ -185,7 +185,8 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) 
         contract = make_contract(PublicSet.load(file), from_mapping(before))
     else:
         log.info("asking the group for its public file and settings")
-        contract = join(peers, file, key_folder(config.exchange.certs))
+        exchange = config.exchange
+        contract = join(peers, file, exchange.transport, key_folder(exchange.certs))
         about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
         log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopt(config, contract, file)

@@ -6,24 +6,19 @@ from typing import Any
 import click
 
 from edgekd.cli.options import settings
-from edgekd.config import Config
+from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
 
 
 @click.command()
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@settings("data", only=("size", "public_augment"))
+@settings("data", "exchange", only=("size", "public_augment", "transport", "certs"))
 @click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
 @click.option(
     "--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the file of the group that this peer belongs to."
 )
-@click.option(
-    "--certs", type=click.Path(path_type=Path), metavar="DIR", help="Keys of any peer of the group; then --from ID@..."
-)
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
-def command(
-    config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, certs: Path | None, out: Path
-) -> None:
+def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 
     Make it once and copy it to each box, or fetch it from a peer that has it. Default size 64 pixels.
@@ -40,7 +35,7 @@ def command(
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
-    public = _fetched(source, certs, out) if source else _made(config, images, classes, out)
+    public = _fetched(source, config.exchange, out) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
     click.echo(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
 
@@ -58,12 +53,12 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
     return public
 
 
-def _fetched(source: str, certs: Path | None, out: Path) -> Any:
-    from edgekd.cli.access import check_addresses
+def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
+    from edgekd.cli.access import check_addresses, key_folder
     from edgekd.public import PublicSet
     from peer.joining import fetch
 
-    check_addresses([source], certs)
+    check_addresses([source], exchange.certs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fetch(source, out, certs)
+    fetch(source, out, exchange.transport, key_folder(exchange.certs))
     return PublicSet.load(out)

@@ -3,10 +3,12 @@
 import asyncio
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import click
+
+from edgekd.cli.options import settings
+from edgekd.config import Config, ExchangeConfig
 
 EXAMPLES = """
 \b
@@ -33,21 +35,19 @@ NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "ref
 
 
 @click.command(epilog=EXAMPLES)
+@settings("exchange", only=("transport", "certs"))
 @click.argument("addresses", nargs=-1, required=True, metavar="[ID@]HOST:PORT...")
-@click.option(
-    "--certs", type=click.Path(path_type=Path), metavar="DIR", help="Keys of any peer of the group; then with ID@."
-)
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def command(addresses: tuple[str, ...], certs: Path | None, timeout: float, as_json: bool) -> None:
+def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
     """Ask peers how they are: who is up, step, round, accuracy, what they learn from and have refused.
 
     Exits with 1 if one does not answer.
     """
     from edgekd.cli.access import check_addresses
 
-    check_addresses(addresses, certs)
-    found = asyncio.run(_ask_all(addresses, certs, timeout))
+    check_addresses(addresses, config.exchange.certs)
+    found = asyncio.run(_ask_all(addresses, timeout, config.exchange))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -56,15 +56,16 @@ def command(addresses: tuple[str, ...], certs: Path | None, timeout: float, as_j
         raise click.exceptions.Exit(1)
 
 
-async def _ask_all(addresses: tuple[str, ...], certs: Path | None, timeout: float) -> list[dict[str, Any]]:
-    return list(await asyncio.gather(*(_ask(address, certs, timeout) for address in addresses)))
+async def _ask_all(addresses: tuple[str, ...], timeout: float, exchange: ExchangeConfig) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*(_ask(address, timeout, exchange) for address in addresses)))
 
 
-async def _ask(address: str, certs: Path | None, timeout: float) -> dict[str, Any]:
+async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[str, Any]:
+    from edgekd.cli.access import key_folder
     from peer.asking import ask_status
-    from peer.grpc_transport import GrpcTransport
+    from peer.transports import make_transport
 
-    transport = GrpcTransport(FRAME, certs)
+    transport = make_transport(exchange.transport, FRAME, key_folder(exchange.certs))
     try:
         status = await ask_status(transport, address, timeout=timeout)
     except OSError as error:

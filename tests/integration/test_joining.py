@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgekd.config import read_toml
 
 SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--eval-every", 0]
@@ -16,14 +18,18 @@ def split(spawn: Any, folder: Path) -> Path:
     return folder / "shards"
 
 
-def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(spawn: Any, ports: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(
+    spawn: Any, ports: Any, tmp_path: Path, transport: str
+) -> None:
+    over = ["--transport", transport]
     shards = split(spawn, tmp_path)
     ours, theirs = (f"127.0.0.1:{port}" for port in ports(2))
     settings = ["--public-batch", 8, "--temperature", 3, "--heads", 2, "--weights", "none", "--steps", 0]
     files = ["--private", f"folder:{shards}/client-0/private", "--public", shards / "public.safetensors"]
-    first = spawn("peer", "--id", 0, "--listen", ours, *files, *SMALL, *settings, "--json")
+    first = spawn("peer", "--id", 0, "--listen", ours, *files, *SMALL, *settings, *over, "--json")
     join = ["peer", "--id", 1, "--listen", theirs, "--peers", ours, "--private", f"folder:{shards}/client-1/private"]
-    join += [*SMALL, "--weights", "none", "--steps", 0, "--json", "--out", tmp_path / "joined"]
+    join += [*SMALL, *over, "--weights", "none", "--steps", 0, "--json", "--out", tmp_path / "joined"]
     second = spawn(*join)
     second.until(lambda p: any(event.get("age") is not None for event in p.events))
     fetched = tmp_path / "joined" / "public.safetensors"
@@ -31,7 +37,7 @@ def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(spawn: Any, 
     adopted = read_toml(tmp_path / "joined" / "config.toml")
     assert (adopted["train"]["public_batch"], adopted["distill"]["temperature"], adopted["model"]["heads"]) == (8, 3, 2)
 
-    asked = spawn("status", ours, theirs, "127.0.0.1:1", "--json")
+    asked = spawn("status", ours, theirs, "127.0.0.1:1", *over, "--json")
     assert asked.wait() == 1, "one of them does not answer"
     found = json.loads("\n".join(asked.out))
     assert [(each["address"], each["id"], each["up"]) for each in found] == [
@@ -45,7 +51,7 @@ def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(spawn: Any, 
     assert 0 <= found[1]["neighbours"][0]["age"] <= found[1]["step"]
     assert found[2]["step"] is None
 
-    again = spawn("public", "--from", theirs, "-o", "copy.safetensors")
+    again = spawn("public", "--from", theirs, *over, "-o", "copy.safetensors")
     assert again.wait() == 0, again.err
     assert (tmp_path / "copy.safetensors").read_bytes() == fetched.read_bytes()
 

@@ -48,8 +48,9 @@ def is_free(port: int) -> bool:
         (["--heads", 3, "--alpha", 0, "--combine", "confident"], (0, 2, 1), 3, 6),
         (["--heads", 2, "--two-phase", "--measure", "js", "--combine", "nway"], (2, 1, 0), 2, 3),
         (["--heads", 2, "--combine", "agreement"], (1, 0, 2), 2, 6),
+        (["--measure", "td", "--transport", "zmq"], (1, 0, 2), 1, 6),
     ],
-    ids=["kl", "sed", "chain", "two-phase", "agreement"],
+    ids=["kl", "sed", "chain", "two-phase", "agreement", "zmq"],
 )
 def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     spawn: Any, ports: Any, tmp_path: Path, settings: list[Any], order: tuple[int, ...], heads: int, lessons: int
@@ -133,6 +134,25 @@ def test_killed_peer_costs_the_others_nothing(spawn: Any, ports: Any, tmp_path: 
         assert reached["waits"] == 0
         assert reached["lessons"] >= 50
         assert any("peer 2 is down" in line for line in peers[id].err)
+
+
+def test_peer_that_is_killed_over_zeromq_comes_back_and_exchanges_again(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(3)
+    every = ["--transport", "zmq", "--steps", 0, "--checkpoint-every", 5, "--wait-for", 3]
+    peers = [spawn(*peer(addresses, id, *every, out=tmp_path)) for id in range(3)]
+    peers[2].until_step(10)
+    peers[2].send_signal(signal.SIGKILL)
+    assert peers[2].wait() == -signal.SIGKILL
+    for survivor in peers[:2]:
+        survivor.until(lambda p: any("peer 2 is down" in line for line in p.err))
+    again = spawn(*peer(addresses, 2, *every, "--resume", out=tmp_path))
+    again.until(lambda p: any(event.get("up") == 2 and event.get("age") is not None for event in p.events))
+    for survivor in peers[:2]:
+        survivor.until(lambda p: sum("peer 2 is up" in line for line in p.err) == 2)
+    for process in (again, *peers[:2]):
+        process.terminate()
+    assert all(summary(tmp_path, id)["waits"] == 0 for id in range(2))
+    assert all(is_free(port) for port in addresses)
 
 
 def test_sigterm_says_goodbye_saves_and_frees_the_port_and_the_peer_resumes(

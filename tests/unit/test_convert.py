@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from peer.convert import (
     to_bytes,
     to_wire,
 )
+from peer.packing import pack, unpack
 from peer.wire import peer_pb2 as pb
 
 printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
@@ -144,28 +146,38 @@ def refusal(message: pb.Frame) -> str:
     return raised.value.reason
 
 
+PROTOBUF, MESSAGEPACK = (to_bytes, from_bytes), (pack, unpack)
+both = pytest.mark.parametrize(("write", "read"), [PROTOBUF, MESSAGEPACK], ids=["protobuf", "messagepack"])
+Write, Read = Callable[[Frame], bytes], Callable[[bytes], Frame]
+
+
+@both
 @given(frame=frames)
 @settings(deadline=None)
-def test_every_frame_comes_back_as_it_was(frame: Frame) -> None:
+def test_every_frame_comes_back_as_it_was(write: Write, read: Read, frame: Frame) -> None:
     assert from_wire(to_wire(frame)) == frame
-    assert from_bytes(to_bytes(frame)) == frame
+    assert read(write(frame)) == frame
 
 
+@both
 @given(data=st.binary(max_size=300))
 @settings(deadline=None)
-def test_arbitrary_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
+def test_arbitrary_bytes_raise_nothing_but_a_refusal(write: Write, read: Read, data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
-        from_bytes(data)
+        read(data)
 
 
+@both
 @given(frame=frames, at=st.integers(0, 500), value=st.integers(0, 255), cut=st.booleans())
 @settings(deadline=None)
-def test_damaged_frames_raise_nothing_but_a_refusal(frame: Frame, at: int, value: int, cut: bool) -> None:
-    data = bytearray(to_bytes(frame))
+def test_damaged_frames_raise_nothing_but_a_refusal(
+    write: Write, read: Read, frame: Frame, at: int, value: int, cut: bool
+) -> None:
+    data = bytearray(write(frame))
     at %= len(data) or 1
     data = data[:at] if cut else data[:at] + bytes([value]) + data[at + 1 :]
     with contextlib.suppress(RemoteProtocolError):
-        from_bytes(bytes(data))
+        read(bytes(data))
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ from edgekd.messages import (
     Parting,
 )
 from peer.asking import ask_status, fetch_public
-from peer.grpc_transport import GrpcTransport
 from peer.hub import MAX_GREETING, Arrival, Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.transport import Stream, StreamClosedError, Transport
+from peer.transports import make_transport
 
 DEADLINE = 20.0  # seconds: far more than any of this takes
 CONTRACT = Contract(
@@ -61,7 +61,7 @@ class Group:
         self._news = asyncio.Event()
 
     def transport(self) -> Transport:
-        made = MemoryTransport(self._network) if self._kind == "memory" else GrpcTransport(1 << 16)
+        made = MemoryTransport(self._network) if self._kind == "memory" else make_transport(self._kind, 1 << 16)
         self.transports.append(made)
         return made
 
@@ -107,7 +107,7 @@ class Group:
         await asyncio.gather(*(transport.close() for transport in self.transports))
 
 
-@pytest.fixture(params=["memory", "grpc"])
+@pytest.fixture(params=["memory", "grpc", "zmq"])
 def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Group], Awaitable[None]]], None]:
     def run_it(scenario: Callable[[Group], Awaitable[None]]) -> None:
         async def main() -> None:

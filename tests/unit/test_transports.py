@@ -27,6 +27,7 @@ from peer.convert import to_bytes
 from peer.grpc_transport import SERVICE, GrpcTransport
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.transport import Stream, StreamClosedError, Transport
+from peer.transports import make_transport
 
 DEADLINE = 30.0  # seconds: far more than anything here takes
 DIAL = 2.0  # seconds
@@ -55,8 +56,10 @@ class Lab:
         made: Transport
         if self.kind == "memory":
             made = MemoryTransport(self._network)
+        elif self.kind == "tls":
+            made = Keyed(limit, self._keys)
         else:
-            made = Keyed(limit, self._keys) if self.kind == "tls" else GrpcTransport(limit)
+            made = make_transport(self.kind, limit)
         self.made.append(made)
         return made
 
@@ -108,7 +111,7 @@ def run_on(kind: str, scenario: Scenario, caplog: pytest.LogCaptureFixture, fold
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-@pytest.fixture(params=["memory", "grpc", "tls"])
+@pytest.fixture(params=["memory", "grpc", "tls", "zmq"])
 def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Run:
     return lambda scenario: run_on(request.param, scenario, caplog, tmp_path)
 
