@@ -38,7 +38,7 @@ def make_socket(context: Any, kind: int, max_message_bytes: int) -> Any:
     made: Any = context.socket(kind)
     made.linger = 0  # a stream waits for its own end to be answered
     made.sndhwm = made.rcvhwm = MAX_QUEUED  # of each connection
-    made.maxmsgsize = max_message_bytes
+    made.maxmsgsize = 2 * max_message_bytes  # ZeroMQ does not tell why it ended a connection
     made.reconnect_ivl = -1  # a connection that breaks ends its stream, and the hub dials again
     made.backlog = BACKLOG
     made.handshake_ivl = round(1000 * HANDSHAKE_WITHIN)

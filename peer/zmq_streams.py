@@ -17,6 +17,7 @@ from typing import Any
 
 import zmq
 
+from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Frame
 from peer.packing import pack, unpack
 from peer.transport import StreamClosedError
@@ -38,7 +39,7 @@ class ZmqStream:
     Args:
         remote: the other side's address.
         peer_id: of whom its key has proved to be; None: there are no keys.
-        max_message_bytes: longest message that is sent.
+        max_message_bytes: longest message that is sent; a longer one that comes is refused.
         post: hands a message to ZeroMQ, without waiting; raises zmq.ZMQError if it does not take it.
         let_go: ends the connection.
         open_streams: where the stream is to be found until it is closed.
@@ -84,6 +85,8 @@ class ZmqStream:
         if self._read == GRANT and not self._heard_end:
             self._read = 0
             self._post(MORE)
+        if len(data) > self._max:
+            raise RemoteProtocolError("oversized", f"a frame is at most {self._max} bytes, got {len(data)}")
         return unpack(data)
 
     async def close(self) -> None:

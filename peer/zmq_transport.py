@@ -27,7 +27,8 @@ class ZmqTransport:
     """A `Transport` over ZeroMQ; with keys, encrypted by CURVE and open to the group's peers alone.
 
     Args:
-        max_message_bytes: longest message that is sent or received; a longer one ends its stream.
+        max_message_bytes: longest message that is sent or received. A longer one is refused as "oversized"; one of more
+            than twice as long ends its stream, before it has been read.
         keys: folder of keys (see `peer/zmq_keys.py`); None: no encryption, and nobody proves who it is.
 
     Raises:

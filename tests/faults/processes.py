@@ -237,23 +237,25 @@ def status(address: str, *, inside: Sequence[str] = ()) -> dict[str, Any]:
     return only
 
 
-async def _ask(address: str) -> Any:
+async def _ask(address: str, transport: str) -> Any:
     from peer.asking import ask_status
-    from peer.grpc_transport import GrpcTransport
+    from peer.transports import make_transport
 
-    transport = GrpcTransport(64 * 1024)
+    made = make_transport(transport, 64 * 1024)
     try:
-        return await ask_status(transport, address, timeout=3.0)
+        return await ask_status(made, address, timeout=3.0)
     finally:
-        await transport.close()
+        await made.close()
 
 
-def until_status(address: str, holds: Callable[[Any], bool], seconds: float = DEADLINE) -> Any:
+def until_status(
+    address: str, holds: Callable[[Any], bool], seconds: float = DEADLINE, *, transport: str = "grpc"
+) -> Any:
     """Ask the peer at `address` again and again how it is, until `holds(status)`."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            last = asyncio.run(_ask(address))
+            last = asyncio.run(_ask(address, transport))
             if holds(last):
                 return last
         time.sleep(0.05)

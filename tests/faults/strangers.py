@@ -1,15 +1,16 @@
-"""Somebody who speaks the wire format as badly as one likes: raw frames over one gRPC stream."""
+"""Somebody who speaks the wire format as badly as one likes: raw messages over one stream, of either transport."""
 
 import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import grpc
 import torch
+import zmq
 
 from edgekd.codec import encode
 from edgekd.encodings import Packing
@@ -17,8 +18,83 @@ from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
 from peer.convert import from_bytes, to_bytes
 from peer.grpc_transport import SERVICE
+from peer.packing import pack, unpack
+from peer.zmq_streams import END, GRANT, MORE, OPENING, WINDOW
 
 DEADLINE = 30.0  # seconds
+
+
+class GrpcWire:
+    """Raw messages over a gRPC call."""
+
+    pack, unpack = staticmethod(to_bytes), staticmethod(from_bytes)
+    empty = b""  # a frame without content
+
+    def __init__(self, address: str) -> None:
+        self._to_send: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._call = self._channel.stream_stream(f"/{SERVICE}/Exchange")(iter(self._to_send.get, None))
+
+    def send(self, data: bytes) -> None:
+        self._to_send.put(data)
+
+    def received(self) -> Iterator[bytes]:
+        with contextlib.suppress(grpc.RpcError):
+            yield from self._call
+
+    def close(self) -> None:
+        self._to_send.put(None)
+        self._call.cancel()
+        self._channel.close()
+
+
+class ZmqWire:
+    """Raw messages over a DEALER socket, which keeps to what the other side has room for, and to nothing else."""
+
+    pack, unpack = staticmethod(pack), staticmethod(unpack)
+    empty = b"\x80"
+
+    def __init__(self, address: str) -> None:
+        self._to_send: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._address, self._over = address, threading.Event()
+
+    def send(self, data: bytes) -> None:
+        self._to_send.put(data)
+
+    def received(self) -> Iterator[bytes]:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.linger, dealer.reconnect_ivl = 0, -1
+            with dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED) as lost:
+                dealer.connect(f"tcp://{self._address}")
+                dealer.send(OPENING)
+                yield from self._frames(dealer, lost)
+                dealer.disable_monitor()
+
+    def _frames(self, dealer: Any, lost: Any) -> Iterator[bytes]:
+        room, read = WINDOW, 0
+        while not self._over.is_set():
+            while room and not self._to_send.empty():
+                dealer.send(self._to_send.get())
+                room -= 1
+            while dealer.poll(5):
+                data = dealer.recv()
+                if data == END:
+                    return
+                if data == MORE:
+                    room += GRANT
+                elif data != OPENING:
+                    read += 1
+                    if read % GRANT == 0:
+                        dealer.send(MORE)
+                    yield data
+            if lost.poll(0):
+                return
+
+    def close(self) -> None:
+        self._over.set()
+
+
+WIRES = {"grpc": GrpcWire, "zmq": ZmqWire}
 
 
 class Stranger:
@@ -27,36 +103,45 @@ class Stranger:
     Args:
         address: where a real peer listens.
         id: as whom it speaks.
+        transport: "grpc" or "zmq".
         raw: makes the bytes of its Hello out of what it would be; to say something else.
         **changes: of its Hello, which else is one that fits the peer's.
     """
 
-    def __init__(self, address: str, id: int, *, raw: Callable[[Hello], bytes] = to_bytes, **changes: Any) -> None:
+    def __init__(
+        self,
+        address: str,
+        id: int,
+        *,
+        transport: str = "grpc",
+        raw: Callable[[Hello], bytes] | None = None,
+        **changes: Any,
+    ) -> None:
         self.frames: list[Frame] = []
         self.ended = False
         self._news = threading.Condition()
-        self._to_send: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
-        self._call = self._channel.stream_stream(f"/{SERVICE}/Exchange")(iter(self._to_send.get, None))
+        self._wire = WIRES[transport](address)
+        self.empty = self._wire.empty
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         self.theirs = self.until(Hello)
         ours = replace(self.theirs, **{"id": id, "instance": 10_000 + id, "address": "", "newest_round": -1, **changes})
-        self.send_bytes(raw(ours))
+        self.send_bytes((raw or self._wire.pack)(ours))
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._over = threading.Event()
         self._beating.start()
 
+    def packed(self, frame: Frame) -> bytes:
+        """A frame as this transport carries it."""
+        return bytes(self._wire.pack(frame))
+
     def _read(self) -> None:
-        try:
-            for data in self._call:
-                with contextlib.suppress(RemoteProtocolError), self._news:
-                    self.frames.append(from_bytes(data))
-                    if isinstance(self.frames[-1], SoftPredictions):
-                        self.send(Ack(round=self.frames[-1].round))
-                    self._news.notify_all()
-        except grpc.RpcError:
-            pass
+        for data in self._wire.received():
+            with contextlib.suppress(RemoteProtocolError), self._news:
+                self.frames.append(self._wire.unpack(data))
+                if isinstance(self.frames[-1], SoftPredictions):
+                    self.send(Ack(round=self.frames[-1].round))
+                self._news.notify_all()
         with self._news:
             self.ended = True
             self._news.notify_all()
@@ -66,10 +151,10 @@ class Stranger:
             self.send(Heartbeat(step=1, steps=0, round=-1, done=False))
 
     def send(self, frame: Frame) -> None:
-        self.send_bytes(to_bytes(frame))
+        self.send_bytes(self.packed(frame))
 
     def send_bytes(self, data: bytes) -> None:
-        self._to_send.put(data)
+        self._wire.send(data)
 
     def predictions(self, round: int) -> SoftPredictions:
         """Sound ones."""
@@ -111,7 +196,5 @@ class Stranger:
     def close(self) -> None:
         self._over.set()
         self._beating.join()
-        self._to_send.put(None)
-        self._call.cancel()
+        self._wire.close()
         self._thread.join()
-        self._channel.close()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from peer import health
 from peer.convert import to_bytes
 from peer.grpc_transport import SERVICE, GrpcTransport
 from peer.memory_transport import MemoryNetwork, MemoryTransport
+from peer.packing import pack
 from peer.transport import Stream, StreamClosedError, Transport
 from peer.transports import make_transport
 
@@ -116,6 +118,11 @@ def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, tmp_pa
     return lambda scenario: run_on(request.param, scenario, caplog, tmp_path)
 
 
+@pytest.fixture(params=["grpc", "zmq"])
+def run_wire(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Run:
+    return lambda scenario: run_on(request.param, scenario, caplog, tmp_path)
+
+
 @pytest.fixture
 def run_grpc(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Run:
     return lambda scenario: run_on("grpc", scenario, caplog, tmp_path)
@@ -127,13 +134,12 @@ def predictions(size: int) -> SoftPredictions:
     )
 
 
-def of_wire_size(size: int) -> SoftPredictions:
+def of_wire_size(size: int, kind: str) -> SoftPredictions:
     """Predictions that are exactly `size` bytes on the wire."""
-    payload = size - (len(to_bytes(predictions(size))) - size)
-    frame = SoftPredictions(
-        round=1, encoding=Encoding.FLOAT16, heads=1, rows=1, classes=size // 2, payload=bytes(payload)
-    )
-    assert len(to_bytes(frame)) == size
+    packed = pack if kind == "zmq" else to_bytes
+    frame = predictions(size)
+    frame = replace(frame, payload=bytes(size - (len(packed(frame)) - size)))
+    assert len(packed(frame)) == size
     return frame
 
 
@@ -407,27 +413,27 @@ def test_two_hundred_dials_leave_no_task_and_no_file_descriptor_behind(run: Run)
     run(scenario)
 
 
-# -- gRPC alone ------------------------------------------------------------------------------------------
+# -- over a wire --------------------------------------------------------------------------------------
 
 
-def test_a_frame_of_exactly_the_limit_passes(run_grpc: Run) -> None:
+def test_a_frame_of_exactly_the_limit_passes(run_wire: Run) -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.pair() as (dialled, accepted):
-            frame = of_wire_size(LIMIT)
+            frame = of_wire_size(LIMIT, lab.kind)
             for sender, receiver in ((dialled, accepted), (accepted, dialled)):
                 sending = asyncio.ensure_future(sender.send(frame))
                 assert await receiver.receive() == frame
                 await sending
 
-    run_grpc(scenario)
+    run_wire(scenario)
 
 
-def test_a_frame_beyond_the_receivers_limit_is_refused_and_the_stream_goes_on(run_grpc: Run) -> None:
+def test_a_frame_beyond_the_receivers_limit_is_refused_and_the_stream_goes_on(run_wire: Run) -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.listener() as (address, arrivals):
             dialled = await lab.transport(2 * LIMIT).dial(address, timeout=DIAL)
             accepted = await arrivals.get()
-            sending = asyncio.ensure_future(dialled.send(of_wire_size(LIMIT + 1)))
+            sending = asyncio.ensure_future(dialled.send(of_wire_size(LIMIT + 1, lab.kind)))
             with pytest.raises(RemoteProtocolError) as raised:
                 await accepted.receive()
             assert raised.value.reason == "oversized"
@@ -435,10 +441,10 @@ def test_a_frame_beyond_the_receivers_limit_is_refused_and_the_stream_goes_on(ru
             await dialled.send(BYE)
             assert await accepted.receive() == BYE
 
-    run_grpc(scenario)
+    run_wire(scenario)
 
 
-def test_a_frame_far_beyond_the_receivers_limit_ends_its_stream_and_no_other(run_grpc: Run) -> None:
+def test_a_frame_far_beyond_the_receivers_limit_ends_its_stream_and_no_other(run_wire: Run) -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.listener() as (address, arrivals):
             generous = lab.transport(4 * LIMIT)
@@ -448,23 +454,26 @@ def test_a_frame_far_beyond_the_receivers_limit_ends_its_stream_and_no_other(run
             ends.append(await arrivals.get())
             reading = asyncio.ensure_future(received_until_the_end(ends[1]))
             with contextlib.suppress(StreamClosedError):
-                await guilty.send(of_wire_size(3 * LIMIT))
+                await guilty.send(of_wire_size(3 * LIMIT, lab.kind))
             with pytest.raises(StreamClosedError):
                 await guilty.receive()
             await innocent.send(BYE)
             assert await ends[0].receive() == BYE
             assert await reading == []
 
-    run_grpc(scenario)
+    run_wire(scenario)
 
 
-def test_a_frame_beyond_ones_own_limit_ends_the_stream(run_grpc: Run) -> None:
+def test_a_frame_beyond_ones_own_limit_ends_the_stream(run_wire: Run) -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.pair() as (dialled, _):
             with pytest.raises(StreamClosedError):
-                await dialled.send(of_wire_size(LIMIT + 1))
+                await dialled.send(of_wire_size(LIMIT + 1, lab.kind))
 
-    run_grpc(scenario)
+    run_wire(scenario)
+
+
+# -- gRPC alone ------------------------------------------------------------------------------------------
 
 
 def test_bytes_that_are_no_frame_are_refused_and_the_stream_goes_on(run_grpc: Run) -> None:

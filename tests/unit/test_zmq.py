@@ -95,46 +95,7 @@ def predictions(size: int) -> SoftPredictions:
     return SoftPredictions(round=1, encoding=Encoding.FLOAT16, heads=1, rows=1, classes=2, payload=bytes(size))
 
 
-def of_wire_size(size: int) -> SoftPredictions:
-    """Predictions that are exactly `size` bytes on the wire."""
-    frame = predictions(size - (len(pack(predictions(size))) - size))
-    assert len(pack(frame)) == size
-    return frame
-
-
 # -- frames and streams --------------------------------------------------------------------------------------------
-
-
-def test_a_frame_of_exactly_the_limit_passes_and_a_longer_one_ends_its_stream() -> None:
-    async def scenario(lab: Lab) -> None:
-        async with lab.listener() as (address, arrivals):
-            dialled = await lab.transport().dial(address, timeout=DIAL)
-            accepted = await arrivals.get()
-            for sender, receiver in ((dialled, accepted), (accepted, dialled)):
-                await sender.send(of_wire_size(LIMIT))
-                assert await receiver.receive() == of_wire_size(LIMIT)
-            with pytest.raises(StreamClosedError):
-                await dialled.send(of_wire_size(LIMIT + 1))
-            with pytest.raises(StreamClosedError):
-                await accepted.receive()
-
-    run(scenario)
-
-
-def test_a_frame_beyond_the_receivers_limit_ends_its_stream_and_no_other() -> None:
-    async def scenario(lab: Lab) -> None:
-        async with lab.listener() as (address, arrivals):
-            generous = lab.transport(limit=2 * LIMIT)
-            innocent, guilty = [await generous.dial(address, timeout=DIAL) for _ in range(2)]
-            ends = [await arrivals.get() for _ in range(2)]
-            await guilty.send(of_wire_size(LIMIT + 1))
-            for end in (guilty, ends[1]):
-                with pytest.raises(StreamClosedError):
-                    await end.receive()
-            await innocent.send(BYE)
-            assert await ends[0].receive() == BYE
-
-    run(scenario)
 
 
 def test_who_does_not_read_holds_up_no_other_stream_of_the_listener() -> None:
