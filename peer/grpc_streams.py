@@ -18,6 +18,7 @@ from peer.convert import from_bytes, to_bytes
 from peer.transport import StreamClosedError
 
 CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent
+DRAINED = 4  # messages of the longest kind that may still come in once a stream is closed
 LAST_WORD = 0.25  # seconds that the dialling side has to answer the last frame by closing too
 
 # What gRPC raises once a call has ended, or is cancelled.
@@ -124,13 +125,14 @@ class GrpcStream:
         self._call = None  # gRPC keeps a connection for as long as anybody holds its call, and somebody may hold this
 
     async def _drain(self) -> None:
-        """Drop what still comes, up to the end."""
-        while True:
+        """Drop what still comes, up to the end; who sends more than could have been on its way is not waited for."""
+        left = DRAINED * self._longest
+        while left > 0:
             self._reading = self._reading or start(self._read())
             await asyncio.wait({self._reading})
-            if self._reading.result() is None:
+            if (data := self._reading.result()) is None:
                 return
-            self._reading = None
+            self._reading, left = None, left - len(data)
 
     async def _finish(self) -> None:
         """Have what was sent delivered, and the other side know that it is the end."""
