@@ -3,9 +3,10 @@
     python benchmarks/junk.py [--megabytes 1000] [--seconds 30] [--share 0.9]
 
 Linux, as root. Two peers teach one another, the first with so much of a core, the other with a tenth; then somebody
-throws so much at the port of the first within so many seconds, between two calm stretches of the same length. "bytes" are noise over TCP, a new
-connection whenever the last was closed; "messages" are noise in streams that began as they should, each message as long
-as the transport takes. Targets: resident memory grows by less than 50 MB, a step takes at most 1.2 times as long.
+throws so much at the port of the first within so many seconds, between two calm stretches of the same length. "bytes"
+are noise over TCP, a new connection whenever the last was closed; "messages" are noise in streams that began as they
+should, each message as long as the transport takes. Targets: resident memory grows by less than 50 MB, a step takes at
+most 1.2 times as long.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """The dialling side of ZeroMQ: one DEALER socket, with one connection, a stream."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import zmq
@@ -69,20 +70,22 @@ async def _dial(
         raise ConnectionError(f"cannot reach {address}: {error.strerror}") from error
     failure: OSError | None = None
     for candidate in candidates:
-        line = _Line(context, max_message_bytes)
+        line = None
         try:
+            line = _Line(context, max_message_bytes)
             if keys is not None and id is not None:
                 line.use(keys, id)
             await line.connect(candidate, keys, id)
-        except OSError as error:
-            line.hang_up()
+            return line.stream(address, id if keys is not None else None, max_message_bytes, open_streams)
+        except (OSError, zmq.ZMQError) as error:  # ZeroMQ's own: no more sockets are to be had
             kind = ConnectionRefusedError if isinstance(error, ConnectionRefusedError) else ConnectionError
             failure = failure or kind(f"cannot reach {address}: {error}")
+            if line is not None:
+                line.hang_up()
         except BaseException:
-            line.hang_up()
+            if line is not None:
+                line.hang_up()
             raise
-        else:
-            return line.stream(address, id if keys is not None else None, max_message_bytes, open_streams)
     assert failure is not None
     raise failure
 
@@ -116,12 +119,15 @@ class _Line:
             if happened[0] == zmq.EVENT_CLOSED:
                 raise ConnectionError(await why_unreachable(where))
             raise ConnectionRefusedError(_why_refused(*happened, keys, id))
-        self._messages.post([OPENING])
+        with contextlib.suppress(zmq.ZMQError):  # it has broken again, which the next event says
+            self._messages.post([OPENING])
         lost = start(self._happened.get())
-        await asyncio.wait({self._answer, lost}, return_when=asyncio.FIRST_COMPLETED)
-        if lost.done():
-            self._happened.put_nowait(lost.result())  # for `stream`
-        lost.cancel()
+        try:
+            await asyncio.wait({self._answer, lost}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if lost.done():
+                self._happened.put_nowait(lost.result())  # for `stream`
+            lost.cancel()
         if not self._answer.done() or self._answer.result() != OPENING:
             raise ConnectionError("what listens there is no edgekd peer, or one that is about to end")
 

@@ -268,4 +268,5 @@ class Listener:
                 except zmq.ZMQError:  # ZeroMQ has not let go of it yet
                     await asyncio.sleep(REBIND_PAUSE)
         self._rebinding = None
+        self._messages.look()
         self._news.say("own keys", logging.INFO, "listening with this peer's new keys", time.monotonic())

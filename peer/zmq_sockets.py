@@ -50,7 +50,7 @@ def make_socket(context: Any, kind: int, max_message_bytes: int) -> Any:
 class Inlet:
     """Has whatever arrives at a socket taken, on the loop.
 
-    zmq.asyncio does so too, with a future for each message, which costs more than it (benchmarks/transports.py).
+    zmq.asyncio does so too, but polls with several futures a message, which cost more than the message itself.
 
     Args:
         source: the socket, which is sent to with `post` alone.
@@ -62,23 +62,23 @@ class Inlet:
         self._descriptor = source.getsockopt(zmq.FD)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, take)
-        self._loop.call_soon(self._look)
+        self._loop.call_soon(self.look)
 
     def post(self, parts: list[bytes]) -> None:
         """Hand a message over without waiting; raises zmq.ZMQError if ZeroMQ does not take it."""
+        self._loop.call_soon(self.look)
         self._source.send_multipart(parts, zmq.NOBLOCK)
-        self._loop.call_soon(self._look)
+
+    def look(self) -> None:
+        """To be called after any use of the socket: the descriptor tells of news once, and that use took note of it."""
+        if not self._source.closed and self._source.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._take()
 
     def close(self) -> None:
-        """Look no longer, and close the socket. Idempotent."""
+        """Close the socket. Idempotent."""
         if not self._source.closed:
             self._loop.remove_reader(self._descriptor)
             self._source.close(linger=0)
-
-    def _look(self) -> None:
-        """The descriptor tells of news once, and whoever uses the socket takes note of it: look what it was."""
-        if not self._source.closed and self._source.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self._take()
 
 
 def drained(source: Any) -> Iterator[list[Any]]:
