@@ -81,7 +81,7 @@ def test_keys_of_another_peer_are_refused_and_so_is_a_run_with_any(spawn: Any, t
     line = fails(spawn("peer", "--id", 0, "--certs", "certs/peer-1"))
     assert "the keys in certs/peer-1 are those of peer 1, and this is peer 0" in line
     (tmp_path / "peers.toml").write_text('[exchange]\ncerts = "certs/peer-0"\n')
-    assert "certs is for `edgekd peer`" in fails(spawn("run", "--config", "peers.toml"))
+    assert "without keys: take certs out of the file" in fails(spawn("run", "--config", "peers.toml"))
 
 
 def test_own_measure_is_tried_before_anything_is_trained(spawn: Any, tmp_path: Path) -> None:

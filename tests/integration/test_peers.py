@@ -71,8 +71,9 @@ def test_synchronous_processes_equal_the_simulation_bit_for_bit(
     assert all(p["bytes_sent"] >= 2 * -(-lessons // 2) * frame and p["bytes_sent"] % frame == 0 for p in got)
 
 
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_synchronous_processes_with_keys_equal_the_simulation_bit_for_bit(
-    spawn: Any, ports: Any, tmp_path: Path
+    spawn: Any, ports: Any, tmp_path: Path, transport: str
 ) -> None:
     assert spawn("certs", "--ids", "0,1,2").wait() == 0
     settings = ["--steps", 6, "--seed", 3, "--broadcast-every", 2, "--sync"]
@@ -81,7 +82,7 @@ def test_synchronous_processes_with_keys_equal_the_simulation_bit_for_bit(
     named = ",".join(f"{id}@127.0.0.1:{port}" for id, port in enumerate(numbers))
 
     def start(id: int) -> Any:
-        who = ["--certs", f"certs/peer-{id}", "--peers", named, "--allow", "0,1,2"]
+        who = ["--certs", f"certs/peer-{id}", "--peers", named, "--allow", "0,1,2", "--transport", transport]
         return spawn(*peer(numbers, id, *settings, *who, out=tmp_path))
 
     peers = [start(id) for id in (1, 2, 0)]
