@@ -1,7 +1,7 @@
 """How measures and combinations hold out against neighbours that lie, as tables: a row each, a column a lie.
 
-Compared are the same honest clients, with and without liars among their neighbours, so a shard that a liar keeps to
-itself counts as lost.
+Compared are the same honest clients, with and without liars among their neighbours. What a liar's shard would have
+taught them is part of the difference.
 """
 
 import dataclasses

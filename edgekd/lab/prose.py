@@ -84,10 +84,10 @@ GAP = _paragraph("""
 
 POISON = _paragraph("""
     Accuracy of the honest clients: mean ± standard error over the seeds; in brackets the change against the same
-    clients, paired by seed, in the same group without liars. A liar's shard is then lost to them, so even who shuts it
-    out cannot come to 0. Liars learn as all do, but send: `random`, a class drawn for each image; `flip`, the mirrored
-    class of what they believe; `constant`, always the first class, all of these with probability 0.999; `swap`, what
-    they believe with the two likeliest classes swapped. Below alone a neighbour does harm.
+    clients, paired by seed, in the same group without liars. A liar's shard is then lost to them, so who shuts it out
+    may lose something too. Liars learn as all do, but send: `random`, a class drawn for each image; `flip`, the
+    mirrored class of what they believe; `constant`, always the first class, all of these with probability 0.999;
+    `swap`, what they believe with the two likeliest classes swapped. Below alone a neighbour does harm.
 """)
 
 COST = _paragraph("""
