@@ -32,7 +32,7 @@ from peer.grpc_transport import SERVICE
 from peer.zmq_streams import OPENING
 
 NOISE = os.urandom(2**16)  # as long as a message of these peers may be
-THROWERS = 4  # side by side
+THROWERS = 16  # side by side
 Throw = Callable[["Pace", str], None]  # one connection, until it ends or all is thrown
 
 
@@ -41,12 +41,14 @@ class Pace:
 
     def __init__(self, total: int, seconds: float) -> None:
         self._total, self._rate, self._began = total, total / seconds, time.monotonic()
+        self._deadline = self._began + 2 * seconds
         self._lock = threading.Lock()
         self.thrown = self.connections = 0
+        self.seconds = 0.0  # that all of it took
 
     @property
     def over(self) -> bool:
-        return self.thrown >= self._total
+        return self.thrown >= self._total or time.monotonic() > self._deadline
 
     def count(self, thrown: int) -> None:
         """So much has been thrown; waits where that was too fast."""
@@ -90,7 +92,7 @@ def throw_zmq(pace: Pace, address: str) -> None:
 
 def throw(how: Throw, address: str, total: int, seconds: float) -> Pace:
     """Throw all of it; returns what was thrown, over how many connections."""
-    pace = Pace(total, seconds)
+    pace, began = Pace(total, seconds), time.monotonic()
 
     def keep_throwing() -> None:
         while not pace.over:
@@ -102,6 +104,7 @@ def throw(how: Throw, address: str, total: int, seconds: float) -> Pace:
         thrower.start()
     for thrower in throwers:
         thrower.join()
+    pace.seconds = time.monotonic() - began
     return pace
 
 
@@ -134,7 +137,8 @@ def under_junk(process: Process, address: str, how: Throw, given: argparse.Names
     under = rate(process, lambda: paces.append(throw(how, address, total, given.seconds)))
     over.set()
     after = rate(process, lambda: time.sleep(given.seconds))
-    thrown = f"{paces[0].thrown / 1e6:.0f} MB over {paces[0].connections} connections"
+    (pace,) = paces
+    thrown = f"{pace.thrown / 1e6:.0f} MB in {pace.seconds:.0f} s over {pace.connections} connections"
     return f"{thrown} | {(memory[-1] - memory[0]) / 1e6:+.1f} MB | {(before + after) / 2 / under:.2f}"
 
 

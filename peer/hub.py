@@ -57,7 +57,8 @@ from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
 CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
-MAX_GREETING = 64  # streams dialled to this peer that have not said Hello yet
+MAX_STRANGERS = 64  # streams dialled to this peer that are no neighbour's, or not yet
+PENANCE = 1.0  # seconds that who is refused at the door is kept there
 MAX_ASKING = 8  # newcomers that are sent the public file at once
 CUT_OFF_BECAUSE = f"cut off for {CUT_OFF:.0f} s, since too much of what it sent had to be refused"
 
@@ -113,7 +114,7 @@ class Hub:
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
         self._closing = False
         self._news, self._guard = News(), Guard()
-        self._greeting = 0  # streams of which nothing is known yet
+        self._strangers = 0  # streams of which nothing is known yet, or nothing good
         self.members: dict[int, Member] = {}
         self.rounds = Rounds()
         self.refused: Counter[str] = Counter()  # by reason
@@ -219,7 +220,7 @@ class Hub:
     async def _accept(self, stream: Stream) -> None:
         if self._closing:  # a neighbour that redials on our goodbye would find us up for another moment
             return
-        if self._greeting >= MAX_GREETING:
+        if self._strangers >= MAX_STRANGERS:
             self.refused["busy"] += 1
             return
         await self._converse_in_task(stream, None)
@@ -239,23 +240,34 @@ class Hub:
         """
         hello = None
         try:
-            self._greeting += dialled is None
-            try:
-                hello = await self._greet(stream, dialled)
-            finally:
-                self._greeting -= dialled is None
-            if hello is None or self._is_self(hello, dialled):
-                return None
-            goodbye = await self._objection(stream, hello, dialled)
-            if goodbye is None:
+            hello, welcome = await self._meet(stream, dialled)
+            if hello is not None and welcome:
                 await self._serve(self._connect(stream, hello, dialled))
-            else:
-                await stream.send(goodbye)
         except StreamClosedError:
             pass
         finally:
             await stream.close()
         return hello.id if hello else None
+
+    async def _meet(self, stream: Stream, dialled: str | None) -> tuple[Hello | None, bool]:
+        """The Hello of the other side, if that is one, and whether it may become a neighbour."""
+        self._strangers += dialled is None
+        try:
+            hello = await self._greet(stream, dialled)
+            if hello is None or self._is_self(hello, dialled):
+                return None, False
+            goodbye = await self._objection(stream, hello, dialled)
+            if goodbye is not None:
+                await self._send_away(stream, goodbye)
+            return hello, goodbye is None
+        finally:
+            self._strangers -= dialled is None
+
+    async def _send_away(self, stream: Stream, goodbye: Goodbye) -> None:
+        """End a stream before it has begun; who is refused waits a little, or it could keep this peer busy refusing."""
+        await stream.send(goodbye)
+        if goodbye.parting is Parting.REFUSED:
+            await asyncio.sleep(PENANCE)
 
     async def _greet(self, stream: Stream, dialled: str | None) -> Hello | None:
         """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here."""
@@ -271,7 +283,7 @@ class Hub:
             pass
         except RemoteProtocolError as error:
             self._refuse(f"somebody at {_host(stream)}", error)
-            await stream.send(Goodbye(parting=Parting.REFUSED, detail=str(error)))
+            await self._send_away(stream, Goodbye(parting=Parting.REFUSED, detail=str(error)))
         return None
 
     async def _answer(self, stream: Stream, ask: Ask) -> None:

@@ -91,12 +91,14 @@ def _read(file: Path) -> tuple[bytes, bytes | None]:
     return public, secret
 
 
-def admission(request: list[bytes], keys: Keys, news: News) -> list[bytes]:
-    """The answer to libzmq's question whether somebody may come in: whose key is in the folder may.
+def admission(request: list[bytes], keys: Keys | None, news: News) -> list[bytes]:
+    """The answer to libzmq's question whether somebody may come in: whose key is in the folder; without keys, anybody.
 
-    The messages of the connection then carry the id as their "User-Id".
+    With keys the messages of the connection then carry the id as their "User-Id".
     """
     version, number, _, host, _, mechanism, *credentials = request
+    if keys is None:
+        return [VERSION, number, b"200", b"OK", b"", b""]
     id = keys.holder(z85.encode(credentials[0])) if mechanism == b"CURVE" and version == VERSION else None
     if id is None:
         where = host.decode(errors="replace").removeprefix("::ffff:")

@@ -94,10 +94,10 @@ class Listener:
         """
         host, port = parse(address)
         self._router.ipv6 = ":" in host
+        self._requests.bind(REQUESTS)
+        self._router.zap_domain = b"edgekd"  # without one, versions of ZMTP that need no handshake would get in
         if self._keys is not None:
-            self._requests.bind(REQUESTS)
             self._router.curve_server = 1
-            self._router.zap_domain = b"edgekd"
             self._use(self._keys.own())
         where = await resolve(host, port)
         families = where if self._router.ipv6 else [each for each in where if ":" not in each[0]] or where
@@ -141,7 +141,6 @@ class Listener:
             self._rebinding = start(self._rebind(pair))
 
     def _admit(self) -> None:
-        assert self._keys is not None
         for request in drained(self._requests):
             self._admissions.post(admission([part.bytes for part in request], self._keys, self._news))
 

@@ -21,7 +21,7 @@ from edgekd.messages import (
     Parting,
 )
 from peer.asking import ask_status, fetch_public
-from peer.hub import MAX_GREETING, Arrival, Hub
+from peer.hub import MAX_STRANGERS, Arrival, Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.transport import Stream, StreamClosedError, Transport
 from peer.transports import make_transport
@@ -535,8 +535,8 @@ def test_no_more_are_listened_to_at_once_than_a_peer_has_room_for_before_they_ha
     async def scenario(group: Group) -> None:
         a, where = await group.start(hello(0))
         stranger = group.transport()
-        waiting = [await stranger.dial(where, timeout=2.0) for _ in range(MAX_GREETING)]
-        await group.until(lambda: a._greeting == MAX_GREETING)
+        waiting = [await stranger.dial(where, timeout=2.0) for _ in range(MAX_STRANGERS)]
+        await group.until(lambda: a._strangers == MAX_STRANGERS)
         one_more = await stranger.dial(where, timeout=2.0)
         with pytest.raises(StreamClosedError):
             await one_more.receive()
