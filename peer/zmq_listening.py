@@ -36,6 +36,7 @@ from peer.zmq_sockets import (
 from peer.zmq_streams import CLOSE_DEADLINE, OPENING, ZmqStream, start
 
 MAX_STRANGERS = 64  # connections that have not said anything yet; one more breaks the oldest
+NEWS_PAUSE = 0.02  # seconds between two looks at which connections have come and gone
 REBIND_PAUSE = 0.02  # seconds between two tries to listen again
 
 
@@ -74,7 +75,7 @@ class Listener:
         self._monitor = self._router.get_monitor_socket(EVENTS)
         self._requests = context.socket(zmq.REP)  # of libzmq, whether somebody may come in
         self._messages = Inlet(self._router, self._take_messages)
-        self._events = Inlet(self._monitor, self._take_news)
+        self._events = Inlet(self._monitor, self._take_news, NEWS_PAUSE)
         self._admissions = Inlet(self._requests, self._admit)
         self._bound: list[str] = []  # ZeroMQ's endpoints
         self._pair: Pair | None = None  # that the socket uses

@@ -55,14 +55,14 @@ class Inlet:
     Args:
         source: the socket, which is sent to with `post` alone.
         take: called when something may have arrived; takes all of it.
+        pause: seconds between two such calls, for what others cause at any rate they like and is in no hurry.
     """
 
-    def __init__(self, source: Any, take: Callable[[], None]) -> None:
-        self._source, self._take = source, take
+    def __init__(self, source: Any, take: Callable[[], None], pause: float = 0.0) -> None:
+        self._source, self._take, self._pause = source, take, pause
         self._descriptor = source.getsockopt(zmq.FD)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._descriptor, take)
-        self._loop.call_soon(self.look)
+        self._resume()
 
     def post(self, parts: list[bytes]) -> None:
         """Hand a message over without waiting; raises zmq.ZMQError if ZeroMQ does not take it."""
@@ -73,6 +73,17 @@ class Inlet:
         """To be called after any use of the socket: the descriptor tells of news once, and that use took note of it."""
         if not self._source.closed and self._source.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._take()
+
+    def _resume(self) -> None:
+        if not self._source.closed:
+            self._loop.add_reader(self._descriptor, self._arrived)
+            self._loop.call_soon(self.look)
+
+    def _arrived(self) -> None:
+        self._take()
+        if self._pause and not self._source.closed:
+            self._loop.remove_reader(self._descriptor)
+            self._loop.call_later(self._pause, self._resume)
 
     def close(self) -> None:
         """Close the socket. Idempotent."""

@@ -281,7 +281,7 @@ def test_who_does_not_read_holds_the_sender_up_and_closing_lets_it_go(run: Run) 
                 async def flood(stream: Stream) -> None:
                     nonlocal sent
                     while True:
-                        await stream.send(predictions(500_000))
+                        await stream.send(predictions(20_000))
                         sent += 1
 
                 flooding = asyncio.ensure_future(flood(ends[1 - closer]))
