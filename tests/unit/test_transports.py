@@ -281,13 +281,13 @@ def test_who_does_not_read_holds_the_sender_up_and_closing_lets_it_go(run: Run) 
                 async def flood(stream: Stream) -> None:
                     nonlocal sent
                     while True:
-                        await stream.send(predictions(20_000))
+                        await stream.send(predictions(50_000))
                         sent += 1
 
                 flooding = asyncio.ensure_future(flood(ends[1 - closer]))
                 done, _ = await asyncio.wait({flooding}, timeout=0.5)
                 assert not done
-                assert 0 < sent < 200
+                assert 0 < sent < 500
                 await ends[closer].close()
                 with pytest.raises(StreamClosedError):
                     await flooding
