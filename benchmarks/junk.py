@@ -1,8 +1,8 @@
 """What junk thrown at a listening port costs a peer: memory, and steps/s as a ratio within one run.
 
-    python benchmarks/junk.py [--megabytes 1000] [--seconds 30] [--share 0.9]
+    python benchmarks/junk.py [--megabytes 1000] [--seconds 30] [--share 1.2]
 
-Linux, as root. Two peers teach one another, the first with so much of a core, the other with a tenth; then somebody
+Linux, as root. Two peers teach one another, the first with so many cores, the other with a tenth of one; then somebody
 throws so much at the port of the first within so many seconds, between two calm stretches of the same length. "bytes"
 are noise over TCP, a new connection whenever the last was closed; "messages" are noise in streams that began as they
 should, each message as long as the transport takes. Targets: resident memory grows by less than 50 MB, a step takes at
@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=1000.0)
     parser.add_argument("--seconds", type=float, default=30.0, help="of each stretch")
-    parser.add_argument("--share", type=float, default=0.9, help="of a core, for the peer that is thrown at")
+    parser.add_argument("--share", type=float, default=1.2, help="cores for the peer that is thrown at: training fills one")
     given = parser.parse_args()
     if why := why_no_quota():
         sys.exit(why)
