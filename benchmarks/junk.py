@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=1000.0)
     parser.add_argument("--seconds", type=float, default=30.0, help="of each stretch")
-    parser.add_argument("--share", type=float, default=1.2, help="cores for the peer that is thrown at: training fills one")
+    parser.add_argument("--share", type=float, default=1.2, help="cores for the peer; training fills one")
     given = parser.parse_args()
     if why := why_no_quota():
         sys.exit(why)
