@@ -104,18 +104,6 @@ def is_silent(member: Member, now: float) -> bool:
     return now - member.last_heard >= DOWN_AFTER
 
 
-def differences(ours: Hello, theirs: Hello) -> list[str]:
-    """Why two peers cannot work together, one line a field; empty if they can."""
-    if ours.major != theirs.major:
-        return [f"protocol major version: {ours.major} here, {theirs.major} there"]
-    differing = ours.contract.differences(theirs.contract)
-    if not set(ours.encodings) & set(theirs.encodings):
-        differing.append(
-            f"encodings: {', '.join(ours.encodings)} here, {', '.join(theirs.encodings) or 'none known here'} there"
-        )
-    return differing
-
-
 def first_stays(*, first_dialled_by: int, second_dialled_by: int) -> bool:
     """Of two streams between the same two instances, whether the first stays.
 

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from edgekd.addresses import place, seen_from
+from edgekd.admission import CUT_OFF_BECAUSE, Caller, Refusal, objection
 from edgekd.codec import decode, encode
 from edgekd.encodings import Packing
 from edgekd.errors import RemoteProtocolError
-from edgekd.guard import CUT_OFF, Guard
+from edgekd.guard import Guard
 from edgekd.members import (
     DOWN_AFTER,
     HEARTBEAT_EVERY,
@@ -27,7 +28,6 @@ from edgekd.members import (
     PROBE_FOR,
     Member,
     beaten,
-    differences,
     first_stays,
     is_plausible,
     is_silent,
@@ -60,7 +60,6 @@ CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
 MAX_STRANGERS = 64  # streams dialled to this peer that are no neighbour's, or not yet
 PENANCE = 1.0  # seconds that who is refused at the door is kept there
 MAX_ASKING = 8  # newcomers that are sent the public file at once
-CUT_OFF_BECAUSE = f"cut off for {CUT_OFF:.0f} s, since too much of what it sent had to be refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,28 +308,22 @@ class Hub:
     async def _objection(self, stream: Stream, hello: Hello, dialled: str | None) -> Goodbye | None:
         """The goodbye to somebody who cannot stay; None: welcome. An older stream of the same peer may have to go."""
         where = seen_from(hello.address, stream.remote) if hello.address else _host(stream)  # the port: no news
-        if doubt := _doubt(stream, hello, dialled):
-            return self._turn_away("identity", hello, f"refused {where}: it says it is peer {hello.id}, {doubt}", doubt)
-        if self._allow is not None and hello.id not in self._allow:
-            message = f"refused peer {hello.id} at {where}: it is not among those of --allow"
-            return self._turn_away("allow", hello, message, f"peer {self._hello.id} does not allow peer {hello.id}")
-        if differing := differences(self._hello, hello):
-            theirs = "; ".join(differences(hello, self._hello))
-            message = f"peer {hello.id} at {where} cannot work with this peer: {'; '.join(differing)}"
-            return self._turn_away("contract", hello, message, f"peer {self._hello.id} cannot work with you: {theirs}")
-        if self._guard.cut_off_for(hello.id, time.monotonic()):
-            return self._turn_away("cut-off", hello, f"peer {hello.id} at {where}: {CUT_OFF_BECAUSE}", CUT_OFF_BECAUSE)
-        if hello.id == self._hello.id:
-            own = seen_from(self._hello.address, stream.remote)
-            message = f"{where} uses this peer's own id {hello.id}; start it with another --id"
-            return self._turn_away("id", hello, message, f"peer {hello.id} already runs at {own}; choose another --id")
+        caller = Caller(
+            where=where,
+            ours=seen_from(self._hello.address, stream.remote),
+            proved=stream.peer_id,
+            dialled=place(dialled)[0] if dialled else None,
+            cut_off=self._guard.cut_off_for(hello.id, time.monotonic()) > 0,
+        )
+        if refusal := objection(self._hello, hello, caller, self._allow):
+            return self._turn_away(hello, refusal)
         async with self._admitting:
             old = self._connections.get(hello.id)
             if old is None:
                 if dialled or len(self._connections) < MAX_NEIGHBOURS:
                     return None
                 message = f"peer {hello.id} at {where}: {MAX_NEIGHBOURS} neighbours are connected already"
-                return self._turn_away("full", hello, message, message)
+                return self._turn_away(hello, Refusal("full", message, message))
             if old.hello.instance == hello.instance:
                 dialler = self._hello.id if dialled else hello.id
                 if first_stays(first_dialled_by=old.dialled_by, second_dialled_by=dialler):
@@ -339,16 +332,16 @@ class Hub:
             elif await self._is_alive(old):
                 first = self.members[hello.id].address
                 message = f"peer {hello.id} already runs at {first}; stop it or choose another --id"
-                return self._turn_away("id", hello, f"refused {where}: {message}", message)
+                return self._turn_away(hello, Refusal("id", f"refused {where}: {message}", message))
             else:
                 self._drop(old, None)
         return None
 
-    def _turn_away(self, reason: str, hello: Hello, said_here: str, said_there: str) -> Goodbye:
-        self.refused[reason] += 1
-        self._say(f"peer {hello.id} {reason}", logging.WARNING, said_here)
+    def _turn_away(self, hello: Hello, refusal: Refusal) -> Goodbye:
+        self.refused[refusal.reason] += 1
+        self._say(f"peer {hello.id} {refusal.reason}", logging.WARNING, refusal.here)
         self._changed()
-        return Goodbye(parting=Parting.REFUSED, detail=said_there)
+        return Goodbye(parting=Parting.REFUSED, detail=refusal.there)
 
     async def _is_alive(self, connection: Connection) -> bool:
         """Whether the neighbour at the other end answers within a second."""
@@ -530,11 +523,3 @@ class Hub:
 
 def _host(stream: Stream) -> str:
     return stream.remote.rpartition(":")[0]
-
-
-def _doubt(stream: Stream, hello: Hello, dialled: str | None) -> str:
-    """Why somebody is not who it says it is; "": nothing speaks against it."""
-    if stream.peer_id not in (None, hello.id):
-        return f"with the key of peer {stream.peer_id}"
-    wanted = place(dialled)[0] if dialled else None
-    return f"where peer {wanted} was dialled" if wanted not in (None, hello.id) else ""

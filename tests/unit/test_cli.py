@@ -114,4 +114,4 @@ def test_real_peers_do_not_lie_whatever_flags_or_a_file_say(tmp_path: Path, name
     file.write_text('[exchange]\nliars = 1\nlie = "flip"\n')
     result = CliRunner().invoke(cli, [name, *more, "--config", str(file)])
     assert isinstance(result.exception, ConfigError)
-    assert "take liars and lie out of the file" in str(result.exception)
+    assert "take liars out of the file" in str(result.exception)

@@ -7,7 +7,6 @@ from edgekd.members import (
     DOWN_AFTER,
     MAX_NEIGHBOURS,
     beaten,
-    differences,
     first_stays,
     is_plausible,
     is_silent,
@@ -62,18 +61,6 @@ def test_stream_dialled_by_the_smaller_id_stays_whichever_came_first() -> None:
     assert first_stays(first_dialled_by=0, second_dialled_by=1)
     assert not first_stays(first_dialled_by=1, second_dialled_by=0)
     assert not first_stays(first_dialled_by=1, second_dialled_by=1), "who dials again has lost the old one"
-
-
-def test_refusal_names_each_differing_field_and_both_values() -> None:
-    theirs = replace(HELLO, contract=replace(CONTRACT, temperature=2.0, mode="sync/1"))
-    assert differences(HELLO, theirs) == ["temperature: 1.0 here, 2.0 there", "mode: async here, sync/1 there"]
-    assert differences(HELLO, replace(HELLO, minor=9)) == []
-    assert differences(HELLO, replace(HELLO, major=2)) == ["protocol major version: 1 here, 2 there"]
-
-
-def test_peers_without_an_encoding_in_common_cannot_work_together() -> None:
-    (line,) = differences(HELLO, replace(HELLO, encodings=()))
-    assert line.startswith("encodings: float16 here")
 
 
 def test_round_far_ahead_is_implausible_only_for_one_who_has_published() -> None:
