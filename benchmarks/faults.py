@@ -47,7 +47,11 @@ class Bench:
             stack.callback(quota.close)
         self.where = [self.net.address(id) for id in range(3)]
         self.peers = [self.start(id) for id in range(3)]
-        stack.callback(lambda: [process.close() for process in self.peers])
+        stack.callback(self.close)
+
+    def close(self) -> None:
+        for process in self.peers:
+            process.close()
 
     def start(self, id: int) -> Process:
         arguments = ["peer", "--id", id, "--listen", self.where[id], "--peers", ",".join(self.where), "--resume"]
@@ -86,6 +90,10 @@ def bench(seconds: float, share: float) -> Iterator[Bench]:
 def ratio(before: Stretch, under: Stretch, after: Stretch, *ids: int) -> float:
     """The mean over these peers of their speed under the fault to that around it."""
     return statistics.fmean(under.rates[id] / ((before.rates[id] + after.rates[id]) / 2) for id in ids)
+
+
+def until_up(process: Process, count: int) -> None:
+    process.until(lambda p: p.last["up"] == count)
 
 
 def measure(run: Bench) -> list[tuple[str, str, float, list[tuple[int, Stretch]], str]]:
@@ -138,7 +146,7 @@ def measure(run: Bench) -> list[tuple[str, str, float, list[tuple[int, Stretch]]
     run.net.drop(0, 2)
     run.net.drop(1, 2)
     for id in everybody:
-        run.peers[id].until(lambda p, id=id: p.last["up"] == (0 if id == 2 else 1))
+        until_up(run.peers[id], 0 if id == 2 else 1)
     apart = run.stretch(*everybody)
     run.net.heal()
     healed = time.monotonic()

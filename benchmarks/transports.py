@@ -23,6 +23,7 @@ import torch
 from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
 from edgekd.datasets import load_peer_data
+from edgekd.encodings import Packing
 from edgekd.learner import Learner
 from edgekd.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
 from peer.hub import Arrival, Hub
@@ -65,7 +66,7 @@ def replay(contract: Contract, pipe: Connection) -> None:
             hello(id, contract),
             peers=peers,
             lockstep=False,
-            encoding=Encoding.FLOAT16,
+            packing=Packing(Encoding.FLOAT16),
             deliver=answer,
         )
         return hub
@@ -93,7 +94,9 @@ async def cost(name: str, count: int, rounds: int, contract: Contract, pipe: Con
         news.set()
 
     transport = make_transport(name, LIMIT)
-    hub = Hub(transport, hello(0, contract), peers=(), lockstep=False, encoding=Encoding.FLOAT16, deliver=deliver)
+    hub = Hub(
+        transport, hello(0, contract), peers=(), lockstep=False, packing=Packing(Encoding.FLOAT16), deliver=deliver
+    )
     pipe.send((name, count, await hub.start("127.0.0.1:0")))
     for id, address in enumerate(await asyncio.to_thread(pipe.recv)):
         hub.dial_also(address, 2 * (id + 1))
@@ -130,7 +133,7 @@ def step_seconds(contract: Contract, learner: Learner, steps: int = 12) -> float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

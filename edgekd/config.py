@@ -267,7 +267,7 @@ class ExchangeConfig:
         "how predictions are packed: float32, float16, uint8, top-k:K (a row's K likeliest classes) or one-bit (one)",
     )
     noise_std: float | None = _setting(
-        None, "standard deviation, in nats, of Gaussian noise on the log-probabilities that are sent; default: none"
+        None, "standard deviation, in nats, of Gaussian noise on what is sent, log-probabilities; drawn from --seed"
     )
     topology: str = _setting(
         "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"

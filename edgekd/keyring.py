@@ -87,8 +87,11 @@ def _share(folder: Path, ids: Sequence[int]) -> list[int]:
     """Have every peer's public key in every peer's folder; which others got a new one."""
     public: dict[int, bytes] = {}
     for path in sorted(folder.glob("peer-*/curve.key_secret")):
+        name = path.parent.name.removeprefix("peer-")
+        if not (name.isascii() and name.isdecimal()):  # a copy that somebody keeps
+            continue
         try:
-            public[int(path.parent.name.removeprefix("peer-"))] = curve_public(path.read_bytes())
+            public[int(name)] = curve_public(path.read_bytes())
         except ValueError as error:
             raise ConfigError(f"{path} is no key of a peer: {error}") from error
     told: list[int] = []

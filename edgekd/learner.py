@@ -328,7 +328,7 @@ class Learner:
             return self._forward(model, normalise(images), "public", round)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:
-        """Normal noise, the same whenever this round is spoken of: it cannot be averaged away."""
+        """Normal noise, the same whenever this round is spoken of; no secret to who knows the seed."""
         generator = torch.Generator().manual_seed(self._seed("noise", round))
         return torch.randn(shape, generator=generator)
 

@@ -9,7 +9,7 @@ DOWN_AFTER = 5.0  # seconds without a frame
 HEARTBEAT_EVERY = 1.0  # seconds
 PROBE_FOR = 1.0  # seconds that an old stream has to show that it is alive
 MAX_NEIGHBOURS = 64  # that may dial in
-AHEAD = 2**32  # rounds that a neighbour may be ahead of one who has published already
+AHEAD = 2**32  # rounds that a neighbour may be ahead: more than a group publishes in a century
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,5 +114,8 @@ def first_stays(*, first_dialled_by: int, second_dialled_by: int) -> bool:
 
 
 def is_plausible(round: int, published: int) -> bool:
-    """Whether a neighbour may speak of `round`, this peer having published up to `published` (-1: nothing yet)."""
-    return published < 0 or round <= published + AHEAD
+    """Whether a neighbour may speak of `round`, this peer having published up to `published` (-1: nothing yet).
+
+    Nor may a newcomer be told of more, or one liar could have it publish what everybody else refuses.
+    """
+    return round <= max(published, 0) + AHEAD

@@ -38,9 +38,10 @@ class Outbox:
         self._in_flight += 1
         return self._waiting.popleft()
 
-    def acked(self) -> None:
-        """The neighbour has one more of the frames in flight: it acknowledges each."""
-        self._in_flight = max(0, self._in_flight - 1)
+    def acked(self) -> bool:
+        """The neighbour has one more of the frames in flight: it acknowledges each; whether there were any."""
+        expected, self._in_flight = self._in_flight > 0, max(0, self._in_flight - 1)
+        return expected
 
     @property
     def empty(self) -> bool:

@@ -50,10 +50,10 @@ class Connection:
         self._wake.set()
         return self.outbox.put(frame)
 
-    def acked(self) -> None:
-        """The neighbour has one more of the predictions in flight."""
-        self.outbox.acked()
+    def acked(self) -> bool:
+        """The neighbour has one more of the predictions in flight; whether there were any."""
         self._wake.set()
+        return self.outbox.acked()
 
     async def write(self, heartbeat: Callable[[], Heartbeat], sent: Callable[[SoftPredictions], None]) -> None:
         """Send what there is to send, and a heartbeat each second, until the stream ends or a goodbye is sent.

@@ -49,6 +49,7 @@ _SERVER = [
     *_KEEPALIVE,
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # else the clients' pings end in too_many_pings
     ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server_handshake_timeout_ms", 5_000),  # else who connects and says nothing is kept for two minutes
     ("grpc.http2.bdp_probe", 0),  # else who sends fast is given megabytes of room: this way it is 64 kB a connection
     ("grpc.so_reuseport", 0),  # else two peers on one port would get every other stream each
 ]

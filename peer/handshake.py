@@ -14,6 +14,7 @@ from peer.keys import KeyFiles
 
 ALPN = ["h2"]  # as gRPC's
 
+_SILENT = "it does not speak TLS: start it with --certs DIR, too, and with the same --transport"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED
 
 
@@ -63,7 +64,7 @@ async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
     except ssl.SSLCertVerificationError as error:
         return _unproven(error)
     except ssl.SSLError as error:
-        return refused if "ALERT" in (error.reason or "") else "it does not speak TLS: start it with --certs DIR, too"
+        return refused if "ALERT" in (error.reason or "") else _SILENT
     try:
         certificate = writer.get_extra_info("peercert") or {}
         names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]

@@ -58,6 +58,7 @@ from peer.transport import Stream, StreamClosedError, Transport
 DIAL_TIMEOUT = 2.0  # seconds
 CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
 MAX_STRANGERS = 64  # streams dialled to this peer that are no neighbour's, or not yet
+MAX_SAID = 300  # characters of a stranger's words in the log
 PENANCE = 1.0  # seconds that who is refused at the door is kept there
 MAX_ASKING = 8  # newcomers that are sent the public file at once
 
@@ -253,7 +254,7 @@ class Hub:
         self._strangers += dialled is None
         try:
             hello = await self._greet(stream, dialled)
-            if hello is None or self._is_self(hello, dialled):
+            if hello is None or self._is_self(stream, hello, dialled):
                 return None, False
             goodbye = await self._objection(stream, hello, dialled)
             if goodbye is not None:
@@ -264,14 +265,15 @@ class Hub:
 
     async def _send_away(self, stream: Stream, goodbye: Goodbye) -> None:
         """End a stream before it has begun; who is refused waits a little, or it could keep this peer busy refusing."""
-        await stream.send(goodbye)
+        with contextlib.suppress(asyncio.TimeoutError):  # it does not read
+            await asyncio.wait_for(stream.send(goodbye), CLOSE_TIMEOUT)
         if goodbye.parting is Parting.REFUSED:
             await asyncio.sleep(PENANCE)
 
     async def _greet(self, stream: Stream, dialled: str | None) -> Hello | None:
         """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here."""
-        await stream.send(replace(self._hello, newest_round=self.rounds.newest))
         try:
+            await asyncio.wait_for(stream.send(replace(self._hello, newest_round=self.rounds.newest)), DOWN_AFTER)
             frame = await asyncio.wait_for(stream.receive(), DOWN_AFTER)
             if isinstance(frame, Hello):
                 return frame
@@ -297,8 +299,8 @@ class Hub:
         finally:
             self._asking -= 1
 
-    def _is_self(self, hello: Hello, dialled: str | None) -> bool:
-        if hello.instance != self._hello.instance:
+    def _is_self(self, stream: Stream, hello: Hello, dialled: str | None) -> bool:
+        if hello.instance != self._hello.instance or stream.peer_id not in (None, self._hello.id):
             return False
         if dialled:
             self.self_addresses.add(dialled)
@@ -376,8 +378,12 @@ class Hub:
             del self._connections[connection.id]
         if goodbye is not None:
             connection.send_soon(goodbye)
-        else:
-            self._spawn(connection.stream.close())
+        self._spawn(self._close(connection, 0.0 if goodbye is None else CLOSE_TIMEOUT))
+
+    async def _close(self, connection: Connection, after: float) -> None:
+        """End a stream after some seconds: a goodbye that waits for acknowledgements may wait for ever."""
+        await asyncio.sleep(after)
+        await connection.stream.close()
 
     async def _serve(self, connection: Connection) -> None:
         """Read and write until the stream ends; then its neighbour is down, unless it has another stream."""
@@ -404,8 +410,7 @@ class Hub:
         """Take what comes until the stream ends; why it did."""
         while True:
             try:
-                frame = await connection.stream.receive()
-                self._guard.admit(connection.id, time.monotonic())
+                frame = await self._receive(connection)
                 self._take(connection, frame)
             except StreamClosedError:
                 return "its stream ended"
@@ -421,6 +426,14 @@ class Hub:
                     return "it said goodbye"
             connection.heard.set()
 
+    async def _receive(self, connection: Connection) -> Frame:
+        """The next frame; what cannot be read counts as one, too."""
+        try:
+            return await connection.stream.receive()
+        except RemoteProtocolError:
+            self._guard.admit(connection.id, time.monotonic())
+            raise
+
     def _take(self, connection: Connection, frame: Frame) -> None:
         """One frame from a neighbour; raises RemoteProtocolError if it is to be refused."""
         now = time.monotonic()
@@ -430,10 +443,14 @@ class Hub:
             self._say(f"peer {connection.id}", logging.INFO, f"peer {connection.id} is up at {member.address}")
             self._changed()
         if isinstance(frame, SoftPredictions):
-            self._take_predictions(connection, frame)
-        elif isinstance(frame, Ack):
-            connection.acked()
-        elif isinstance(frame, Heartbeat):
+            self._take_predictions(connection, frame, now)
+            return
+        if isinstance(frame, Ack) and connection.acked():  # bounded by what it was sent
+            return
+        self._guard.admit(connection.id, now)
+        if isinstance(frame, Ack):
+            raise RemoteProtocolError("ack", "an acknowledgement of nothing")
+        if isinstance(frame, Heartbeat):
             self.members[connection.id] = beaten(member, frame, now)
             self._hear(frame.round)
             if frame.probe:
@@ -443,13 +460,14 @@ class Hub:
             if frame.parting is Parting.DONE:
                 self.members[connection.id] = replace(member, done=True)
             elif frame.parting is Parting.REFUSED:
-                message = f"peer {connection.id} refused this peer: {frame.detail}"
+                message = f"peer {connection.id} refused this peer: {frame.detail[:MAX_SAID]}"
                 self._say(f"peer {connection.id} refused", logging.WARNING, message)
         else:
             raise RemoteProtocolError("hello", "a second Hello on one stream")
 
-    def _take_predictions(self, connection: Connection, frame: SoftPredictions) -> None:
+    def _take_predictions(self, connection: Connection, frame: SoftPredictions, now: float) -> None:
         try:
+            self._guard.admit(connection.id, now)
             if not is_plausible(frame.round, self.rounds.published):
                 raise RemoteProtocolError("round", f"round {frame.round} is too far ahead")
             if frame.round <= connection.newest:

@@ -9,6 +9,7 @@ What is not MessagePack of that shape is refused with the reasons of `peer/conve
 nesting are wrong or a key comes twice, "range" where a number does not fit its field.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def unpack(data: bytes) -> Frame:
         RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
     """
     content, message = _content(data), pb.Frame()
-    kinds = [kind for kind in content if kind in message.DESCRIPTOR.fields_by_name]
+    kinds = [kind for kind in content if kind in _fields(message.DESCRIPTOR)]
     if content and not kinds:
         raise RemoteProtocolError("unknown", "a frame of a kind that this version does not know")
     if len(kinds) > 1:
@@ -80,6 +81,12 @@ def _content(data: bytes) -> dict[str, Any]:
     return content
 
 
+@functools.cache
+def _fields(descriptor: Any) -> dict[Any, Any]:
+    """A message's fields by name. protobuf's own mapping also takes bytes, and text with a NUL and more after it."""
+    return {field.name: field for field in descriptor.fields}
+
+
 def _refuse_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"extension {code}")
 
@@ -88,7 +95,7 @@ def _fill(message: Any, content: Any) -> None:
     """Set the fields of a protobuf message to what `content` says."""
     if not isinstance(content, dict):
         raise RemoteProtocolError("garbled", f"{message.DESCRIPTOR.name} is a map, not {type(content).__name__}")
-    fields = message.DESCRIPTOR.fields_by_name
+    fields = _fields(message.DESCRIPTOR)
     for name, value in content.items():
         if name not in fields:
             continue

@@ -11,6 +11,7 @@ from edgekd.addresses import place
 from edgekd.errors import ConfigError
 from peer.zmq_keys import Keys
 from peer.zmq_sockets import (
+    BATCH,
     EVENTS,
     MISMATCH,
     Address,
@@ -158,7 +159,7 @@ class _Line:
     def _take_messages(self) -> None:
         if self._stream is None and self._answer.done():
             return  # what follows is for the stream, which is being made
-        for first, *more in drained(self._dealer):
+        for first, *more in drained(self._dealer, BATCH):
             message = b"" if more else first.bytes  # a peer's messages have one part: several are no frame
             if self._stream is None:
                 self._answer.set_result(message)
@@ -178,9 +179,9 @@ class _Line:
 def _why_refused(event: int, value: int, keys: Keys | None, id: int | None) -> str:
     """What a handshake that failed means."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-        return f"peer {id} does not admit this peer's key; copy this peer's public key to its folder"
+        return f"peer {id} does not admit this peer's key; copy this peer's public key to its folder curve/"
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == MISMATCH:
         return "this peer uses keys and that one does not" if keys else "that peer uses keys and this one does not"
     if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and keys is not None:
-        return f"what listens there does not hold the key of peer {id}, or uses none"
+        return f"what listens there does not hold the key of peer {id}, uses none, or another --transport"
     return "what listens there is no edgekd peer that speaks ZeroMQ, or one that uses keys"

@@ -6,6 +6,7 @@ change files.
 """
 
 import logging
+import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def _read(file: Path) -> tuple[bytes, bytes | None]:
     except OSError as error:
         why = error.strerror or "no such file"
         raise ConfigError(f"cannot read {file}: {why}; `edgekd certs` makes the group's keys") from error
-    except (ValueError, LookupError, ArithmeticError) as error:
+    except (ValueError, LookupError, ArithmeticError, struct.error) as error:
         raise ConfigError(f"{file} holds no CURVE key; `edgekd certs` makes the group's keys") from error
     return public, secret
 

@@ -21,6 +21,7 @@ from peer.news import News
 from peer.transport import Accept, serve
 from peer.zmq_keys import REQUESTS, Keys, Pair, admission
 from peer.zmq_sockets import (
+    BATCH,
     EVENTS,
     MISMATCH,
     UNOPENED,
@@ -47,6 +48,7 @@ class _Caller:
     remote: str
     identity: bytes = b""  # ROUTER's name for the connection; empty: it has said nothing yet
     stream: ZmqStream | None = None
+    is_cut: bool = False
 
 
 class Listener:
@@ -146,7 +148,7 @@ class Listener:
             self._admissions.post(admission([part.bytes for part in request], self._keys, self._news))
 
     def _take_messages(self) -> None:
-        for identity, *parts in drained(self._router):
+        for identity, *parts in drained(self._router, BATCH):
             stream = self._streams.get(identity.bytes)
             if stream is not None and len(parts) == 1:
                 stream.take(parts[0].bytes)
@@ -197,11 +199,11 @@ class Listener:
             event, value = event_of(parts)
             if event == zmq.EVENT_ACCEPTED:
                 self._callers[value] = _Caller(remote_of(value))
-                self._bound_strangers()
             elif event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
                 self._why = self._said_of(event, value)
             elif event == zmq.EVENT_DISCONNECTED:  # after a failed handshake too, and next to it
                 self._disconnected(self._callers.pop(value, None))
+        self._limit_strangers()
 
     def _said_of(self, event: int, value: int) -> str:
         """What a handshake that failed means."""
@@ -224,10 +226,11 @@ class Listener:
             self._streams.pop(caller.identity, None)
             self._gone.append(caller.stream)
 
-    def _bound_strangers(self) -> None:
-        strangers = [fd for fd, caller in self._callers.items() if not caller.identity]
-        if len(strangers) > MAX_STRANGERS:
-            cut(strangers[0], self._callers[strangers[0]].remote)
+    def _limit_strangers(self) -> None:
+        strangers = [(fd, caller) for fd, caller in self._callers.items() if not caller.identity and not caller.is_cut]
+        for descriptor, caller in strangers[:-MAX_STRANGERS]:
+            caller.is_cut = True  # that it has gone is told later
+            cut(descriptor, caller.remote)
 
     def _refuse(self, caller: _Caller, why: str) -> None:
         host = caller.remote.rpartition(":")[0] or "an address unknown"  # it was gone before it could be looked at
@@ -265,7 +268,9 @@ class Listener:
                 try:
                     self._router.bind(where)
                     break
-                except zmq.ZMQError:  # ZeroMQ has not let go of it yet
+                except zmq.ZMQError as error:  # ZeroMQ has not let go of it yet, or somebody else has taken it
+                    why = f"cannot listen on {where} with this peer's new keys yet: {error.strerror}; keep trying"
+                    self._news.say("bind", logging.INFO, why, time.monotonic())
                     await asyncio.sleep(REBIND_PAUSE)
         self._rebinding = None
         self._messages.look()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -15,6 +16,7 @@ from edgekd.addresses import join
 from peer.zmq_streams import WINDOW
 
 HANDSHAKE_WITHIN = 3.0  # seconds that a connection has from its first byte to being one of ZeroMQ's
+BATCH = 64  # messages that are taken at once: the loop has others to look after
 BACKLOG = 128  # connections that the system holds for a listener
 MAX_QUEUED = 4 * WINDOW  # messages one way; twice what a window and its grants are, since ZeroMQ counts in batches
 
@@ -54,7 +56,7 @@ class Inlet:
 
     Args:
         source: the socket, which is sent to with `post` alone.
-        take: called when something may have arrived; takes all of it.
+        take: called when something may have arrived; takes of it what it will, and is called again.
         pause: seconds between two such calls, for what others cause at any rate they like and is in no hurry.
     """
 
@@ -73,6 +75,7 @@ class Inlet:
         """To be called after any use of the socket: the descriptor tells of news once, and that use took note of it."""
         if not self._source.closed and self._source.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._take()
+            self._loop.call_soon(self.look)  # it may not have taken all
 
     def _resume(self) -> None:
         if not self._source.closed:
@@ -81,6 +84,7 @@ class Inlet:
 
     def _arrived(self) -> None:
         self._take()
+        self._loop.call_soon(self.look)
         if self._pause and not self._source.closed:
             self._loop.remove_reader(self._descriptor)
             self._loop.call_later(self._pause, self._resume)
@@ -92,9 +96,9 @@ class Inlet:
             self._source.close(linger=0)
 
 
-def drained(source: Any) -> Iterator[list[Any]]:
-    """Every message that lies at a socket, in its parts (`zmq.Frame`), without waiting."""
-    while True:
+def drained(source: Any, most: int | None = None) -> Iterator[list[Any]]:
+    """Every message that lies at a socket, or so many at most, in its parts (`zmq.Frame`), without waiting."""
+    for _ in itertools.count() if most is None else range(most):
         try:
             yield source.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.ZMQError:  # there is none, or one of them was reason enough to close the socket
@@ -159,16 +163,41 @@ async def why_unreachable(where: Address) -> str:
 
 def remote_of(descriptor: int) -> str:
     """The other end of a connection of ZeroMQ's, "HOST:PORT"; "" if it has gone."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as copy:
-            host, port = copy.getpeername()[:2]
-    except (OSError, ValueError):
-        return ""
-    return join(host.removeprefix("::ffff:") if "." in host else host, port)
+    with _copied(descriptor) as copy:
+        return _peer_of(copy)
 
 
 def cut(descriptor: int, remote: str) -> None:
     """Break a connection of ZeroMQ's, which has no call for that, if it still is the one to `remote`."""
-    if remote and remote_of(descriptor) == remote:
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
+    with _copied(descriptor) as copy:
+        if copy is not None and remote and _peer_of(copy) == remote:
+            with contextlib.suppress(OSError):
+                copy.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def _copied(descriptor: int) -> Iterator[socket.socket | None]:
+    """A descriptor of one's own, which stays the same connection's; None: it has gone, or is no socket."""
+    try:
+        own = os.dup(descriptor)
+    except OSError:
+        yield None
+        return
+    try:
+        copy = socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        yield None
+        return
+    with copy:
+        yield copy
+
+
+def _peer_of(connection: socket.socket | None) -> str:
+    if connection is None:
+        return ""
+    try:
+        host, port = connection.getpeername()[:2]
+    except (OSError, ValueError):
+        return ""
+    return join(host.removeprefix("::ffff:") if "." in host else host, port)

@@ -102,7 +102,9 @@ class ZmqStream:
             self._heard_end = True
             self._say_end()
         elif message == MORE:
-            self._room = min(self._room + GRANT, WINDOW)  # generosity without reading would only fill our memory
+            self._room += GRANT
+            if self._room > WINDOW:  # it grants what it cannot have read
+                self._break_off()
         elif len(self._arrived) + self._read >= WINDOW:
             self._break_off()
         elif not self._closing:

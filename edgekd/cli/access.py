@@ -15,8 +15,17 @@ SOON = timedelta(days=30)  # a certificate that ends within is warned of
 
 
 def key_folder(certs: str | None) -> Path | None:
-    """The folder of ``--certs``."""
-    return Path(certs).expanduser() if certs is not None else None
+    """The folder of ``--certs``.
+
+    Raises:
+        ConfigError: it is the one that holds the folders of all peers.
+    """
+    if certs is None:
+        return None
+    folder = Path(certs).expanduser()
+    if all_peers := sorted(folder.glob("peer-*")):
+        raise ConfigError(f"{folder} holds the keys of a whole group: take one peer's, such as {all_peers[0]}")
+    return folder
 
 
 def check_addresses(addresses: Iterable[str], certs: str | Path | None) -> None:
@@ -39,8 +48,9 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
             neighbour that it dials is none that it allows.
     """
     exposed = listen is not None and not is_loopback(address(listen)[0])
-    if exchange.certs is not None:
-        _check_keys(exchange.certs, id)
+    folder = key_folder(exchange.certs)
+    if folder is not None:
+        _check_keys(exchange, folder, id)
     elif exposed and not exchange.insecure:
         raise ConfigError(
             f"--listen {listen} is open to other boxes: give this peer its keys, --certs DIR (`edgekd certs` makes "
@@ -55,14 +65,27 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
             raise ConfigError(f"--peers names {text}, which --allow {exchange.allow} would refuse: add {wanted} to it")
 
 
-def _check_keys(certs: str, id: int) -> None:
-    folder = key_folder(certs)
-    assert folder is not None
+def _check_keys(exchange: ExchangeConfig, folder: Path, id: int) -> None:
+    owner = _owner_by_curve(folder) if exchange.transport == "zmq" else _owner_by_tls(folder)
+    if owner != id:
+        raise ConfigError(f"the keys in {folder} are those of peer {owner}, and this is peer {id}: take peer-{id}'s")
+
+
+def _owner_by_tls(folder: Path) -> int:
     from peer.keys import KeyFiles
 
     keys = KeyFiles(folder).current()
-    if keys.id != id:
-        raise ConfigError(f"the keys in {folder} are those of peer {keys.id}, and this is peer {id}: take peer-{id}'s")
     if keys.until - datetime.now(timezone.utc) < SOON:
-        renewal = f"`edgekd certs --ids {id} --renew` makes a new one"
+        renewal = f"`edgekd certs --ids {keys.id} --renew` makes a new one"
         log.warning("the certificate in %s ends on %s: %s", folder, f"{keys.until:%Y-%m-%d %H:%M} UTC", renewal)
+    return keys.id
+
+
+def _owner_by_curve(folder: Path) -> int:
+    from peer.zmq_keys import Keys
+
+    keys = Keys(folder)
+    owner = keys.holder(keys.own().public)
+    if owner is None:
+        raise ConfigError(f"no key in {folder / 'curve'} is the public one of {folder / 'curve.key_secret'}")
+    return owner

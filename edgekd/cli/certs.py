@@ -10,7 +10,7 @@ EXAMPLES = """
 Examples:
   edgekd certs --ids 0,1,2                # certs/peer-0 goes to the box of peer 0, and so on
   edgekd certs --ids 3                    # later: one more peer of the same group
-  edgekd certs --ids 1 --renew            # a new key for peer 1: the old one was lost, or expires
+  edgekd certs --ids 1 --renew            # a new key for peer 1, whose old one expires
 """
 
 DAYS = 825
@@ -33,9 +33,13 @@ DAYS = 825
     show_default=True,
     help="How long a peer's certificate is valid; 825 is the longest that every TLS library takes.",
 )
-@click.option("--renew", is_flag=True, help="Make new keys for these peers, in place of those that they have.")
+@click.option(
+    "--renew",
+    is_flag=True,
+    help="Make new keys for these peers, in place of those that they have; old certificates stay valid to their end.",
+)
 def command(listed: str, out: Path, days: int, renew: bool) -> None:
-    """Make the keys by which peers know one another: an authority, and a folder a peer for its box.
+    """Make the keys by which peers know one another: an authority, and for each peer a folder that goes to its box.
 
     Nothing that is there is overwritten, unless --renew is given.
     """
@@ -43,11 +47,14 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
     from edgekd.keyring import make_keys
 
     wanted = ids(listed)
+    if not (out / "ca").exists():
+        click.echo(f"{out / 'ca'}: a new authority, for a new group")
+    had = {id for id in wanted if (out / f"peer-{id}").exists()}
     others = make_keys(out, wanted, datetime.now(timezone.utc), days, renew=renew)
     for id in wanted:
-        click.echo(f"{out / f'peer-{id}'}: all that the box of peer {id} needs, for --certs")
+        done = "made" if id not in had else "renewed" if renew else "kept as it was"
+        click.echo(f"{out / f'peer-{id}'}: {done}; all that the box of peer {id} needs, for --certs")
     if others:
-        new = ", ".join(f"curve/{id}.key" for id in wanted)
-        to = ", ".join(f"peer-{id}" for id in others)
-        click.echo(f"copy {new} to the boxes of {to} too, if they use --transport zmq; grpc needs nothing")
+        to = ", ".join(str(out / f"peer-{id}" / "curve") for id in others)
+        click.echo(f"with --transport zmq copy {to} to those peers' boxes, too: new keys are in it; grpc needs nothing")
     click.echo(f"{out / 'ca' / 'key.pem'} lets anybody in: keep it here, and give it to no box")

@@ -112,8 +112,6 @@ def command(
     stop = _Stop(lines)
     from edgekd.addresses import address
     from edgekd.cli.access import check_access, check_addresses
-    from edgekd.runs import lock_folder, make_run_folder, write_config
-    from peer.recorder import check_unused
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
     check_addresses(neighbours, config.exchange.certs)
@@ -125,6 +123,9 @@ def command(
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
     if discover:
         _check_discovery(listen)
+    from edgekd.runs import lock_folder, make_run_folder, write_config
+    from peer.recorder import check_unused  # loads torch: after what can be wrong without
+
     folder = make_run_folder(out, f"peer-{id}")
     lock = lock_folder(folder)  # until the process ends
     if not resume:

@@ -79,3 +79,24 @@ def test_who_gets_in_is_no_part_of_an_experiment() -> None:
     assert Cell(TOGETHER, secured) == plain
     assert plain.name == Cell(TOGETHER, from_mapping({"exchange": {"insecure": True}})).name
     assert set(COLUMNS).isdisjoint(ACCESS)
+
+
+def test_keys_of_another_peer_are_refused_over_either_transport_and_of_a_whole_group_too(tmp_path: Path) -> None:
+    make_keys(tmp_path / "certs", [0, 1], NOW, DAYS, renew=False)
+    for transport in ("grpc", "zmq"):
+        mine = ExchangeConfig(transport=transport, certs=str(tmp_path / "certs" / "peer-0"))
+        check_access(mine, 0, "0.0.0.0:7000", ["1@box-b:7000"])
+        with pytest.raises(ConfigError, match="are those of peer 0, and this is peer 1"):
+            check_access(mine, 1, "0.0.0.0:7000", [])
+        with pytest.raises(ConfigError, match=r"keys of a whole group: take one peer's, such as .*peer-0"):
+            check_access(ExchangeConfig(transport=transport, certs=str(tmp_path / "certs")), 0, "0.0.0.0:7000", [])
+
+
+def test_each_transport_needs_its_own_keys_alone(tmp_path: Path) -> None:
+    make_keys(tmp_path, [0], NOW - timedelta(days=DAYS), 1, renew=False)  # the certificate has expired
+    check_access(ExchangeConfig(transport="zmq", certs=str(tmp_path / "peer-0")), 0, "0.0.0.0:7000", [])
+    with pytest.raises(ConfigError, match="has expired"):
+        check_access(ExchangeConfig(certs=str(tmp_path / "peer-0")), 0, "0.0.0.0:7000", [])
+    (tmp_path / "peer-0" / "curve.key_secret").unlink()
+    with pytest.raises(ConfigError, match=r"curve\.key_secret"):
+        check_access(ExchangeConfig(transport="zmq", certs=str(tmp_path / "peer-0")), 0, "0.0.0.0:7000", [])

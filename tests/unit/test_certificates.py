@@ -1,5 +1,6 @@
 """Keys and certificates: what they say, who may read them, and that nothing is overwritten."""
 
+import shutil
 import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -212,10 +213,16 @@ def test_command_says_what_goes_where(tmp_path: Path) -> None:
         return result.output.splitlines()
 
     first = certs("--ids", "0,1")
-    assert first[0] == f"{tmp_path}/c/peer-0: all that the box of peer 0 needs, for --certs"
+    assert first[0] == f"{tmp_path}/c/ca: a new authority, for a new group"
+    assert first[1] == f"{tmp_path}/c/peer-0: made; all that the box of peer 0 needs, for --certs"
     assert first[-1] == f"{tmp_path}/c/ca/key.pem lets anybody in: keep it here, and give it to no box"
     assert not any("copy" in line for line in first)
-    assert any(line.startswith("copy curve/4.key to the boxes of peer-0, peer-1 too") for line in certs("--ids", "4"))
+    shutil.copytree(tmp_path / "c" / "peer-1", tmp_path / "c" / "peer-1.bak")  # somebody keeps the old ones
+    second = certs("--ids", "1,4")
+    assert second[0].startswith(f"{tmp_path}/c/peer-1: kept as it was;")
+    assert second[1].startswith(f"{tmp_path}/c/peer-4: made;")
+    assert second[2].startswith(f"with --transport zmq copy {tmp_path}/c/peer-0/curve to those peers' boxes")
+    assert certs("--ids", "4", "--renew")[0].startswith(f"{tmp_path}/c/peer-4: renewed;")
     for wrong in ("", "a", "1,-2", "1,,2", str(2**31)):
         with pytest.raises(ConfigError, match="ids are whole numbers from 0"):
             certs("--ids", wrong)

@@ -11,6 +11,7 @@ from edgekd.codec import encode
 from edgekd.encodings import Packing
 from edgekd.guard import REFUSALS
 from edgekd.messages import (
+    Ack,
     Ask,
     Asked,
     Contract,
@@ -545,5 +546,43 @@ def test_no_more_are_listened_to_at_once_than_a_peer_has_room_for_before_they_ha
             await stream.close()
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
+
+    run(scenario)
+
+
+def test_a_newcomer_is_not_led_to_a_round_that_everybody_else_refuses(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        liar = await group.transport().dial(where, timeout=2.0)
+        await liar.send(hello(5, newest_round=2**62 - 1))
+        await liar.send(Heartbeat(step=1, steps=0, round=2**61, done=False))
+        await group.until(lambda: a.refused["round"] == 2)
+        assert a.rounds.newest == -1
+
+    run(scenario)
+
+
+def test_a_stream_that_another_takes_the_place_of_ends_though_nothing_is_acknowledged_on_it(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        for start in range(3):
+            stream = await group.transport().dial(where, timeout=2.0)
+            await stream.send(hello(5))
+            await group.until(lambda: 5 in a.members)
+            for round in range(3):
+                a.publish(10 * start + round, predictions())
+                await asyncio.sleep(0)
+        await group.until(lambda: len(a._conversations) <= 1)
+
+    run(scenario)
+
+
+def test_acknowledgements_of_nothing_are_refused(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        stream = await group.transport().dial(where, timeout=2.0)
+        await stream.send(hello(5))
+        await stream.send(Ack(round=1))
+        await group.until(lambda: a.refused["ack"] == 1)
 
     run(scenario)

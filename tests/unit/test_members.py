@@ -63,8 +63,9 @@ def test_stream_dialled_by_the_smaller_id_stays_whichever_came_first() -> None:
     assert not first_stays(first_dialled_by=1, second_dialled_by=1), "who dials again has lost the old one"
 
 
-def test_round_far_ahead_is_implausible_only_for_one_who_has_published() -> None:
-    assert is_plausible(AHEAD * 2, published=-1)
+def test_round_far_ahead_is_implausible_for_a_newcomer_too() -> None:
+    assert is_plausible(AHEAD, published=-1)
+    assert not is_plausible(AHEAD + 1, published=-1)
     assert is_plausible(10 + AHEAD, published=10)
     assert not is_plausible(11 + AHEAD, published=10)
 

@@ -59,3 +59,12 @@ def test_what_is_taken_is_always_the_newest_and_in_order(actions: list[str]) -> 
             taken.append(got.round)
     assert taken == sorted(set(taken))
     assert replaced + len(taken) + (not outbox.empty) == newest + 1
+
+
+def test_it_tells_an_acknowledgement_of_nothing() -> None:
+    outbox = Outbox(lockstep=False)
+    assert not outbox.acked()
+    outbox.put(frame(1))
+    outbox.take()
+    assert outbox.acked()
+    assert not outbox.acked()

@@ -196,3 +196,18 @@ def test_a_contract_that_holds_more_than_is_known_here_is_refused() -> None:
 )
 def test_bytes_that_are_no_frame_are_refused_as_garbled(data: bytes) -> None:
     assert refusal(data) == "garbled"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {b"hello": {}},
+        {"hello\0x": {}},
+        {"hello": {b"id": 3}},
+        {"hello": {"id\0": 3}},
+        {"status": {"refused": {b"a": 1}}},
+    ],
+)
+def test_key_that_is_a_fields_name_but_for_its_type_or_a_nul_is_no_field(content: dict[object, object]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        unpack(msgpack.packb(content))

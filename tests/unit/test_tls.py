@@ -284,7 +284,7 @@ def test_peer_without_keys_and_one_with_them_tell_each_other_what_is_missing(run
         _, plain = await lab.hub(1, None, secured)
         await lab.until_logged(f"cannot reach {secured}: it speaks TLS alone: give this peer its keys, --certs DIR")
         _, _ = await lab.hub(2, keys / "peer-2", f"1@{plain}")
-        await lab.until_logged(f"cannot reach {plain}: it does not speak TLS: start it with --certs DIR, too")
+        await lab.until_logged(f"cannot reach {plain}: it does not speak TLS: start it with --certs DIR, too, and")
 
     run(scenario)
 

@@ -20,12 +20,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edgekd.certificates import DAYS
+from edgekd.encodings import Packing
 from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.keyring import make_keys
-from edgekd.messages import Ack, Encoding, Goodbye, Heartbeat, Parting, SoftPredictions
+from edgekd.messages import Ack, Contract, Encoding, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
 from peer import health
 from peer.convert import to_bytes
 from peer.grpc_transport import SERVICE, GrpcTransport
+from peer.hub import MAX_STRANGERS, Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.packing import pack
 from peer.transport import Stream, StreamClosedError, Transport
@@ -143,6 +145,18 @@ def of_wire_size(size: int, kind: str) -> SoftPredictions:
     return frame
 
 
+HELLO = Hello(
+    major=1,
+    minor=2,
+    id=0,
+    instance=1000,
+    contract=Contract(
+        public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="none", mode="async"
+    ),
+    encodings=(Encoding.FLOAT16,),
+    newest_round=-1,
+    address="",
+)
 BYE = Goodbye(parting=Parting.DONE, detail="so long")
 
 
@@ -540,6 +554,41 @@ def test_an_address_that_is_not_this_boxs_is_a_config_error(run_grpc: Run, addre
 
         with pytest.raises(ConfigError, match=address):
             await lab.transport().listen(address, accept)
+
+    run_grpc(scenario)
+
+
+def http2(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def test_who_opens_streams_and_gives_no_room_to_answer_keeps_nobody_out_for_long(run_grpc: Run) -> None:
+    async def scenario(lab: Lab) -> None:
+        hub = Hub(
+            lab.transport(),
+            HELLO,
+            peers=(),
+            lockstep=False,
+            packing=Packing(Encoding.FLOAT16),
+            deliver=lambda arrival: None,
+        )
+        address = await hub.start(ANYWHERE)
+        host, _, port = address.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        named = {":method": "POST", ":scheme": "http", ":path": f"/{SERVICE}/Exchange", ":authority": "x"}
+        named |= {"content-type": "application/grpc", "te": "trailers"}
+        headers = b"".join(
+            b"\0" + bytes([len(k)]) + k.encode() + bytes([len(v)]) + v.encode() for k, v in named.items()
+        )
+        no_window = (4).to_bytes(2, "big") + bytes(4)  # SETTINGS_INITIAL_WINDOW_SIZE: 0
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2(4, 0, 0, no_window))
+        for number in range(MAX_STRANGERS):
+            writer.write(http2(1, 4, 2 * number + 1, headers))
+        await until(lambda: hub._strangers == MAX_STRANGERS)
+        await until(lambda: hub._strangers == 0)
+        writer.close()
+        await hub.stop(BYE)
 
     run_grpc(scenario)
 
