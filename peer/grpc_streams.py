@@ -5,7 +5,6 @@ instead of ending the stream.
 """
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,19 +14,13 @@ import grpc.aio
 from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Frame
 from peer.convert import from_bytes, to_bytes
-from peer.transport import StreamClosedError
+from peer.transport import CLOSE_DEADLINE, StreamClosedError, start
 
-CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent
 DRAINED = 4  # messages of the longest kind that may still come in once a stream is closed
 LAST_WORD = 0.25  # seconds that the dialling side has to answer the last frame by closing too
 
 # What gRPC raises once a call has ended, or is cancelled.
 _BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
-
-
-def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """Run `work` in a task of its own."""
-    return asyncio.get_running_loop().create_task(work)
 
 
 class GrpcStream:

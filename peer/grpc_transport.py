@@ -17,11 +17,11 @@ from edgekd.addresses import join, place
 from edgekd.errors import ConfigError
 from peer import grpc_tls
 from peer.binding import check_bindable
-from peer.grpc_streams import CLOSE_DEADLINE, AcceptedStream, DialledStream, GrpcStream, hang_up, remote, start
+from peer.grpc_streams import AcceptedStream, DialledStream, GrpcStream, hang_up, remote
 from peer.handshake import refusal
 from peer.keys import KeyFiles
 from peer.news import News
-from peer.transport import Accept, Stream, serve
+from peer.transport import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
@@ -78,7 +78,7 @@ class GrpcTransport:
         self._server: Any = None
         self._accept: Accept | None = None
         self._streams: set[GrpcStream] = set()
-        self._accepting: set[asyncio.Task[None]] = set()
+        self._accepting = Accepting()
 
     async def listen(self, address: str, accept: Accept) -> str:
         host, _ = parse(address)
@@ -129,11 +129,7 @@ class GrpcTransport:
         if self._server is not None:
             closing.append(self._server.stop(STOP_GRACE))  # takes no new calls from now on
         await asyncio.gather(*closing)
-        if self._accepting:
-            _, late = await asyncio.wait(self._accepting, timeout=CLOSE_DEADLINE)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._accepting.finish()
 
     def _channel(self, address: str, id: int | None) -> Any:
         options = [*_CLIENT, *self._limits]
@@ -153,9 +149,7 @@ class GrpcTransport:
             return
         stream = AcceptedStream(context, id, self._max_message_bytes, self._streams)
         assert self._accept is not None
-        task = start(serve(self._accept, stream))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        self._accepting.add(self._accept, stream)
         await stream.over.wait()
 
     async def _refuse(self, context: Any) -> None:

@@ -8,10 +8,9 @@ from edgekd.addresses import address as parse
 from edgekd.addresses import join, place
 from edgekd.errors import ConfigError
 from edgekd.messages import Frame
-from peer.transport import Accept, Stream, StreamClosedError, serve
+from peer.transport import Accept, Accepting, Stream, StreamClosedError
 
 IN_FLIGHT = 16  # frames one way that nobody has received yet; one more waits in `send`
-CLOSE_DEADLINE = 1.0  # seconds that `accept` has to return once its stream has been closed
 
 
 class MemoryNetwork:
@@ -82,7 +81,7 @@ class MemoryTransport:
         self._accept: Accept | None = None
         self._addresses: list[str] = []
         self._streams: set[_MemoryStream] = set()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._accepting = Accepting()
 
     async def listen(self, address: str, accept: Accept) -> str:
         host, port = parse(address)
@@ -105,9 +104,7 @@ class MemoryTransport:
 
     def _serve(self, stream: _MemoryStream) -> None:
         assert self._accept is not None
-        task = asyncio.get_running_loop().create_task(serve(self._accept, stream))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._accepting.add(self._accept, stream)
 
     async def close(self) -> None:
         for address in self._addresses:
@@ -115,8 +112,4 @@ class MemoryTransport:
         self._addresses.clear()
         for stream in list(self._streams):
             await stream.close()
-        if self._serving:
-            _, late = await asyncio.wait(self._serving, timeout=CLOSE_DEADLINE)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._accepting.finish()

@@ -4,11 +4,14 @@ A transport knows nothing of Hello, heartbeats or who is up: it moves `Frame`s o
 above it, once (`peer/hub.py`). Everything here is called from one asyncio loop, the peer's network thread.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from edgekd.messages import Frame
+
+CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent, and `accept` to return after that
 
 
 class StreamClosedError(Exception):
@@ -80,3 +83,29 @@ async def serve(accept: Accept, stream: Stream) -> None:
             await accept(stream)
     finally:
         await stream.close()
+
+
+def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    """Run `work` in a task of its own."""
+    return asyncio.get_running_loop().create_task(work)
+
+
+class Accepting:
+    """The streams that were dialled to a listener, each dealt with in a task of its own."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def add(self, accept: Accept, stream: Stream) -> None:
+        """Have `accept` deal with one."""
+        task = start(serve(accept, stream))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self) -> None:
+        """Wait until `accept` has returned for each, once they are closed; what takes longer is cancelled."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_DEADLINE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

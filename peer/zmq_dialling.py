@@ -9,6 +9,7 @@ import zmq
 from edgekd.addresses import address as parse
 from edgekd.addresses import place
 from edgekd.errors import ConfigError
+from peer.transport import start
 from peer.zmq_keys import Keys
 from peer.zmq_sockets import (
     BATCH,
@@ -23,7 +24,7 @@ from peer.zmq_sockets import (
     resolve,
     why_unreachable,
 )
-from peer.zmq_streams import OPENING, ZmqStream, start
+from peer.zmq_streams import OPENING, ZmqStream
 
 
 async def dial(

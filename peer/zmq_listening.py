@@ -18,7 +18,7 @@ from edgekd.addresses import address as parse
 from edgekd.addresses import join
 from edgekd.errors import ConfigError
 from peer.news import News
-from peer.transport import Accept, serve
+from peer.transport import Accept, Accepting, start
 from peer.zmq_keys import REQUESTS, Keys, Pair, admission
 from peer.zmq_sockets import (
     BATCH,
@@ -34,7 +34,7 @@ from peer.zmq_sockets import (
     remote_of,
     resolve,
 )
-from peer.zmq_streams import CLOSE_DEADLINE, OPENING, ZmqStream, start
+from peer.zmq_streams import OPENING, ZmqStream
 
 MAX_STRANGERS = 64  # connections that have not said anything yet; one more breaks the oldest
 NEWS_PAUSE = 0.02  # seconds between two looks at which connections have come and gone
@@ -86,7 +86,7 @@ class Listener:
         self._gone: list[ZmqStream] = []  # whose connection has broken, and whose last messages may still lie there
         self._why = ""  # what went wrong in the handshake of the connection that breaks next
         self._rebinding: asyncio.Task[None] | None = None
-        self._accepting: set[asyncio.Task[None]] = set()
+        self._accepting = Accepting()
         self._stopped = False
 
     async def bind(self, address: str) -> str:
@@ -124,11 +124,7 @@ class Listener:
 
     async def close(self) -> None:
         """Let go of the sockets, once the streams are closed and `accept` has returned. Idempotent."""
-        if self._accepting:
-            _, late = await asyncio.wait(self._accepting, timeout=CLOSE_DEADLINE)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._accepting.finish()
         if self._rebinding is not None:
             self._rebinding.cancel()
             await asyncio.wait({self._rebinding})
@@ -181,9 +177,7 @@ class Listener:
         )
         with contextlib.suppress(zmq.ZMQError):  # it has gone again
             self._post(identity, OPENING)
-        task = start(serve(self._accept, caller.stream))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        self._accepting.add(self._accept, caller.stream)
 
     def _post(self, identity: bytes, message: bytes) -> None:
         self._messages.post([identity, message])

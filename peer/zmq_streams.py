@@ -12,25 +12,17 @@ A connection begins with `OPENING` each way, the dialling side's first. Then eve
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import zmq
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.messages import Frame
 from peer.packing import pack, unpack
-from peer.transport import StreamClosedError
+from peer.transport import CLOSE_DEADLINE, StreamClosedError, start
 
 OPENING, MORE, END = b"edgekd.v1.Peer", b"more", b"end"
 WINDOW, GRANT = 8, 4  # frames
-
-CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent
-
-
-def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """Run `work` in a task of its own."""
-    return asyncio.get_running_loop().create_task(work)
 
 
 class ZmqStream:
