@@ -19,13 +19,14 @@ import time
 from multiprocessing.connection import Connection
 
 import torch
+from overhead import hello, predictions
 
 from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
 from edgekd.datasets import load_peer_data
 from edgekd.encodings import Packing
 from edgekd.learner import Learner
-from edgekd.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
+from edgekd.messages import Contract, Encoding, Goodbye, Lesson, Parting
 from peer.hub import Arrival, Hub
 from peer.transports import make_transport
 
@@ -34,23 +35,6 @@ PAUSE = 0.02  # seconds between two rounds
 WARM = 10  # rounds before it counts
 NEIGHBOURS, TRANSPORTS = (3, 8, 32), ("grpc", "zmq")
 LEAVING = Goodbye(parting=Parting.LEAVING)
-
-
-def hello(id: int, contract: Contract) -> Hello:
-    return Hello(
-        major=1,
-        minor=0,
-        id=id,
-        instance=id + 1,
-        contract=contract,
-        encodings=tuple(Encoding),
-        newest_round=-1,
-        address="",
-    )
-
-
-def predictions(contract: Contract) -> torch.Tensor:
-    return torch.randn(contract.heads, contract.public_batch, contract.classes).log_softmax(-1)
 
 
 def replay(contract: Contract, pipe: Connection) -> None:
