@@ -60,6 +60,11 @@ class Panel:
         """Those with points, and 1 where there is a baseline."""
         return sorted({alpha for _, alpha in self.points} | ({1.0} if self.alone else set()))
 
+    @property
+    def is_line(self) -> bool:
+        """Whether there is more than one alpha with points."""
+        return len({alpha for _, alpha in self.points}) > 1
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -117,11 +122,14 @@ def main_families(found: Sequence[Family]) -> list[Family]:
 
 
 def panels(family: Family, baselines: Baselines) -> list[Panel]:
-    """A panel for each split (iid first) and combination (sum first)."""
+    """A panel for each split (iid first) and combination (sum first).
+
+    Of a whole family, those with one alpha only are left out: they are no part of figure 2, but of another table.
+    """
     groups = _grouped(family.cells, lambda o: (split_label(o.cell.config), o.cell.config.distill.combine))
-    return [
-        _panel(split, combine, groups[split, combine], baselines) for split, combine in sorted(groups, key=_panel_rank)
-    ]
+    ranked = sorted(groups, key=_panel_rank)
+    found = [_panel(split, combine, groups[split, combine], baselines) for split, combine in ranked]
+    return [panel for panel in found if panel.is_line or not family.whole]
 
 
 def references(outcomes: Iterable[Outcome], baselines: Baselines) -> dict[str, Point]:

@@ -52,7 +52,8 @@ def sun_deep_head_overfits(study: Study) -> Finding:
     claim = "SUN scenes, skewed: more layers in the second head make it overfit"
     remark = (
         "The paper has 0.577 for the first head and 0.483 for the deep second one; but the two heads learn from other "
-        "targets too, so what decides is a deep against a linear second head."
+        "targets too, so what decides is a deep against a linear second head. Whether a deeper head overfits, or has "
+        "not had the steps to learn, these cells do not tell apart: accuracy on the training images is not kept."
     )
     spoken = [outcome for outcome in cells if _hidden(outcome) > 1]
     return make_finding("8-sun-deep-head-overfits", claim, [*deeper, *beside], spoken, mean_accuracy, remark=remark)

@@ -180,6 +180,14 @@ def test_page_has_every_panel_and_follows_the_readers_colours(made: Path) -> Non
     assert "currentColor" in text
 
 
+def test_a_combination_with_one_alpha_only_is_no_panel_beside_whole_ones(tmp_path: Path) -> None:
+    sweep(tmp_path / "figure", SKEWED, range(2), gain=0.1)
+    for seed in range(2):
+        write(tmp_path / "gap", TOGETHER, cell(SKEWED, seed, combine="confident"), 0.5)
+    report([tmp_path / "figure", tmp_path / "gap"], tmp_path / "out")
+    assert {row["combine"] for row in table(tmp_path / "out", "figure2")} == {"sum", "average"}
+
+
 def test_markdown_links_only_files_beside_it(made: Path) -> None:
     targets = re.findall(r"\]\(([^)]+)\)", (made / "report.md").read_text(encoding="utf-8"))
     assert sorted(targets) == ["figure2-sun15.png", "figure2.png"]
