@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -24,13 +24,30 @@ from edgekd.augment import normalise, private_augmentation
 from edgekd.config import Config
 from edgekd.datasets import Labelled, PeerData
 from edgekd.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
-from edgekd.errors import ConfigError, LocalProtocolError
+from edgekd.errors import ConfigError, DivergedError, LocalProtocolError
 from edgekd.evaluation import Accuracy, evaluate
 from edgekd.messages import Lesson
 from edgekd.models import make_model
 from edgekd.optimiser import learning_rate, make_optimiser
 from edgekd.public import check_enough
 from edgekd.seeds import derive, seeded
+
+
+def require_numbers(tensors: Iterable[Tensor], step: int) -> None:
+    """Check that a learner has not diverged.
+
+    Args:
+        tensors: what it says, or its state; waits for their device.
+        step: how far it is, for the message.
+
+    Raises:
+        DivergedError: one of them holds NaN or an infinity.
+    """
+    if not all(tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()):
+        raise DivergedError(
+            f"training has diverged by step {step}: predictions or weights are no numbers any more; "
+            "use a smaller --lr, --kd-weight or --momentum"
+        )
 
 
 @dataclass(frozen=True, slots=True)

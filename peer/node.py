@@ -18,7 +18,7 @@ from edgekd.config import Config
 from edgekd.datasets import PeerData
 from edgekd.errors import ConfigError, OutOfMemoryError
 from edgekd.evaluation import Accuracy
-from edgekd.learner import Learner, Losses
+from edgekd.learner import Learner, Losses, require_numbers
 from edgekd.messages import Goodbye, Heartbeat, Lesson, Parting
 from edgekd.schedule import Rounds, is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary
@@ -107,6 +107,7 @@ class Node:
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
+        self._said: tuple[Tensor, Callable[[], None] | None] | None = None  # the last broadcast, in CPU memory
         self._reported = ("", 0.0)  # state and time of the last report
         self.progress: Progress | None = None  # the last report, for other threads
         self._training_seconds = 0.0  # of this process
@@ -154,6 +155,7 @@ class Node:
 
         Raises:
             OutOfMemoryError: the device's memory is full; what was reached before is saved, if it can be.
+            DivergedError: predictions or weights are no numbers any more; nothing is saved over what was.
         """
         try:
             self._tell("waiting")  # that it has an end, so that nobody who is done leaves before it has begun
@@ -324,13 +326,23 @@ class Node:
             self._board.post(arrival.peer, arrival.instance, arrival.round, arrival.probs, self.learner.step)
 
     def _teach(self, round: int | None) -> None:
-        """Broadcast about `round`; None: about the one that the group's counter says."""
+        """Broadcast about `round`; None: about the one that the group's counter says.
+
+        Raises:
+            DivergedError: what it said last were no numbers. Checked now that they are surely off the device.
+        """
+        if self._said is not None:
+            log_probs, ready = self._said
+            if ready is not None:
+                ready()
+            require_numbers([log_probs], self.learner.step)
         self._rounds = self._rounds.hear(self.network.rounds.heard)
         self._rounds = Rounds(round, self._rounds.heard) if round is not None else self._rounds.advance()
         now = self._rounds.published
         # Where this very round will be the lesson, one pass serves for both.
         keep = self._lockstep or (not self._done and self._board.peek(self.learner.step) == now)
-        self.network.publish(now, *to_host(self.learner.teach(now, keep=keep)))
+        self._said = to_host(self.learner.teach(now, keep=keep))
+        self.network.publish(now, *self._said)
 
     def _await_lesson(self, round: int) -> Lesson | None:
         """The synchronous lesson: what every live neighbour says about exactly this round."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgekd import learner
 from edgekd.config import Config, from_mapping
+from edgekd.errors import DivergedError
 from edgekd.simulation import StepReport, lone, simulate, simulate_pooled
 from edgekd.summary import Summary
 
@@ -41,6 +42,13 @@ def test_result_does_not_depend_on_how_many_learners_compute_at_once(model: str)
     ]
     assert len(set(weights(one))) == 4
     assert all(len(peer.head_accuracies) == 2 for peer in one.peers)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_group_that_diverges_is_an_error_and_no_accuracy(alpha: float) -> None:
+    wild = config(train={"lr": 1e30, "schedule": "constant"}, distill={"alpha": alpha})
+    with pytest.raises(DivergedError, match=r"diverged by step \d: .* use a smaller --lr"):
+        simulate(wild)
 
 
 def test_who_is_heard_is_what_the_topology_says() -> None:
