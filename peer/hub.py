@@ -37,8 +37,6 @@ from edgekd.members import (
 )
 from edgekd.messages import (
     Ack,
-    Ask,
-    Asked,
     Frame,
     Goodbye,
     Heartbeat,
@@ -49,18 +47,14 @@ from edgekd.messages import (
 )
 from edgekd.outbox import Outbox
 from edgekd.schedule import Rounds
-from peer.asking import answer
 from peer.connection import Connection
 from peer.dialling import Dialler
+from peer.door import CLOSE_TIMEOUT, Door, host
 from peer.news import News
 from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
-CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
-MAX_STRANGERS = 64  # streams dialled to this peer that are no neighbour's, or not yet
 MAX_SAID = 300  # characters of a stranger's words in the log
-PENANCE = 1.0  # seconds that who is refused at the door is kept there
-MAX_ASKING = 8  # newcomers that are sent the public file at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +97,22 @@ class Hub:
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
         self._lockstep, self._packing, self._deliver, self._changed = lockstep, packing, deliver, changed
-        self._public, self._allow = public, allow
+        self._allow = allow
         self._connections: dict[int, Connection] = {}
         self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
         self._state = "starting"
-        self._asking = 0  # how many are being sent the public file
         self._tasks: set[asyncio.Task[Any]] = set()
         self._conversations: set[asyncio.Task[Any]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
         self._closing = False
         self._news, self._guard = News(), Guard()
-        self._strangers = 0  # streams of which nothing is known yet, or nothing good
         self.members: dict[int, Member] = {}
         self.rounds = Rounds()
         self.refused: Counter[str] = Counter()  # by reason
         self.self_addresses: set[str] = set()  # of those dialled, the ones that turned out to be this peer
         self.failure: BaseException | None = None  # a bug of ours, for the training thread to raise
+        self._door = Door(hello=self._said_of_itself, status=self.status, public=public, refuse=self._refuse)
         self._dialler = Dialler(
             self._dial,
             self._spawn,
@@ -220,7 +213,7 @@ class Hub:
     async def _accept(self, stream: Stream) -> None:
         if self._closing:  # a neighbour that redials on our goodbye would find us up for another moment
             return
-        if self._strangers >= MAX_STRANGERS:
+        if self._door.is_full:
             self.refused["busy"] += 1
             return
         await self._converse_in_task(stream, None)
@@ -251,53 +244,14 @@ class Hub:
 
     async def _meet(self, stream: Stream, dialled: str | None) -> tuple[Hello | None, bool]:
         """The Hello of the other side, if that is one, and whether it may become a neighbour."""
-        self._strangers += dialled is None
-        try:
-            hello = await self._greet(stream, dialled)
+        with self._door.stranger(dialled=dialled is not None):
+            hello = await self._door.greet(stream, dialled=dialled is not None)
             if hello is None or self._is_self(stream, hello, dialled):
                 return None, False
             goodbye = await self._objection(stream, hello, dialled)
             if goodbye is not None:
-                await self._send_away(stream, goodbye)
+                await self._door.send_away(stream, goodbye)
             return hello, goodbye is None
-        finally:
-            self._strangers -= dialled is None
-
-    async def _send_away(self, stream: Stream, goodbye: Goodbye) -> None:
-        """End a stream before it has begun; who is refused waits a little, or it could keep this peer busy refusing."""
-        with contextlib.suppress(asyncio.TimeoutError):  # it does not read
-            await asyncio.wait_for(stream.send(goodbye), CLOSE_TIMEOUT)
-        if goodbye.parting is Parting.REFUSED:
-            await asyncio.sleep(PENANCE)
-
-    async def _greet(self, stream: Stream, dialled: str | None) -> Hello | None:
-        """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here."""
-        try:
-            await asyncio.wait_for(stream.send(replace(self._hello, newest_round=self.rounds.newest)), DOWN_AFTER)
-            frame = await asyncio.wait_for(stream.receive(), DOWN_AFTER)
-            if isinstance(frame, Hello):
-                return frame
-            if not isinstance(frame, Ask) or dialled:
-                raise RemoteProtocolError("hello", f"a stream begins with Hello, not {type(frame).__name__}")
-            await self._answer(stream, frame)
-        except asyncio.TimeoutError:
-            pass
-        except RemoteProtocolError as error:
-            self._refuse(f"somebody at {_host(stream)}", error)
-            await self._send_away(stream, Goodbye(parting=Parting.REFUSED, detail=str(error)))
-        return None
-
-    async def _answer(self, stream: Stream, ask: Ask) -> None:
-        if ask.what is Asked.STATUS:
-            await answer(stream, ask, self.status, ())
-            return
-        if self._asking >= MAX_ASKING:
-            raise RemoteProtocolError("busy", f"{MAX_ASKING} are being answered already; ask again")
-        self._asking += 1
-        try:
-            await answer(stream, ask, self.status, self._public())
-        finally:
-            self._asking -= 1
 
     def _is_self(self, stream: Stream, hello: Hello, dialled: str | None) -> bool:
         if hello.instance != self._hello.instance or stream.peer_id not in (None, self._hello.id):
@@ -309,7 +263,7 @@ class Hub:
 
     async def _objection(self, stream: Stream, hello: Hello, dialled: str | None) -> Goodbye | None:
         """The goodbye to somebody who cannot stay; None: welcome. An older stream of the same peer may have to go."""
-        where = seen_from(hello.address, stream.remote) if hello.address else _host(stream)  # the port: no news
+        where = seen_from(hello.address, stream.remote) if hello.address else host(stream)  # the port: no news
         caller = Caller(
             where=where,
             ours=seen_from(self._hello.address, stream.remote),
@@ -512,6 +466,9 @@ class Hub:
     def _say(self, subject: str, level: int, message: str) -> None:
         self._news.say(subject, level, message, time.monotonic())
 
+    def _said_of_itself(self) -> Hello:
+        return replace(self._hello, newest_round=self.rounds.newest)
+
     def _heartbeat(self) -> Heartbeat:
         return replace(self._beat, round=self.rounds.newest)
 
@@ -537,7 +494,3 @@ class Hub:
         if not task.cancelled() and task.exception() is not None:
             self.failure = task.exception()
             self._changed()
-
-
-def _host(stream: Stream) -> str:
-    return stream.remote.rpartition(":")[0]

@@ -22,7 +22,8 @@ from edgekd.messages import (
     Parting,
 )
 from peer.asking import ask_status, fetch_public
-from peer.hub import MAX_STRANGERS, Arrival, Hub
+from peer.door import MAX_STRANGERS
+from peer.hub import Arrival, Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.transport import Stream, StreamClosedError, Transport
 from peer.transports import make_transport
@@ -537,7 +538,7 @@ def test_no_more_are_listened_to_at_once_than_a_peer_has_room_for_before_they_ha
         a, where = await group.start(hello(0))
         stranger = group.transport()
         waiting = [await stranger.dial(where, timeout=2.0) for _ in range(MAX_STRANGERS)]
-        await group.until(lambda: a._strangers == MAX_STRANGERS)
+        await group.until(lambda: a._door.strangers == MAX_STRANGERS)
         one_more = await stranger.dial(where, timeout=2.0)
         with pytest.raises(StreamClosedError):
             await one_more.receive()

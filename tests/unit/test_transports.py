@@ -26,8 +26,9 @@ from edgekd.keyring import make_keys
 from edgekd.messages import Ack, Contract, Encoding, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
 from peer import health
 from peer.convert import to_bytes
+from peer.door import MAX_STRANGERS
 from peer.grpc_transport import SERVICE, GrpcTransport
-from peer.hub import MAX_STRANGERS, Hub
+from peer.hub import Hub
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.packing import pack
 from peer.transport import Stream, StreamClosedError, Transport
@@ -585,8 +586,8 @@ def test_who_opens_streams_and_gives_no_room_to_answer_keeps_nobody_out_for_long
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2(4, 0, 0, no_window))
         for number in range(MAX_STRANGERS):
             writer.write(http2(1, 4, 2 * number + 1, headers))
-        await until(lambda: hub._strangers == MAX_STRANGERS)
-        await until(lambda: hub._strangers == 0)
+        await until(lambda: hub._door.strangers == MAX_STRANGERS)
+        await until(lambda: hub._door.strangers == 0)
         writer.close()
         await hub.stop(BYE)
 
