@@ -30,7 +30,7 @@ NUMBERS = (
     "refused",
 )
 FRAME = 64 * 1024  # bytes of the longest frame that is wanted
-UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "nobody answers"}
+UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "no answer"}
 NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
 
 
