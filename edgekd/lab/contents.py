@@ -75,9 +75,10 @@ def report_blocks(material: Material) -> list[Block]:
 
 def _opening(material: Material) -> list[Block]:
     results = material.results
-    counts = f"{len(results.together)} cells, {len(results.alone)} lone and {len(results.pooled)} pooled baselines"
-    if results.poisoned:
-        counts = f"{len(results.poisoned)} cells with liars, {counts}"
+    liars = f" and {len(results.poisoned)} with liars" if results.poisoned else ""
+    counts = (
+        f"{len(results.together)} cells{liars}, {len(results.alone)} lone and {len(results.pooled)} pooled baselines"
+    )
     folders = ", ".join(f"`{name}`" for name in results.folders)
     return [Heading(1, prose.TITLE), Text((prose.OPENING.format(counts=counts, folders=folders),))]
 

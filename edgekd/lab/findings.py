@@ -141,7 +141,7 @@ def td_cheapest(ratios: Ratios) -> Finding:
         parts = [Part("others - td", Hypothesis.MORE, compare([]), missing=wanted)]
     parts += [dearer("ce", shape, False) for shape in ratios]
     claim = "TD is the cheapest of KL, JS, TD and SED"
-    remark = "Here n counts blocks of interleaved passes. CE does less still: no divergence."
+    remark = "Here n counts blocks of interleaved passes. CE, which is no divergence, does less of many classes."
     return Finding("6-td-cheapest", claim, judged(parts, TIME), unit=TIME, remark=remark)
 
 

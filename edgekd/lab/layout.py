@@ -144,7 +144,7 @@ def scale_grid(table: Table) -> Grid:
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     title = f"**{table.title}**" + (f", alpha {next(iter(alphas)):g}" if len(alphas) == 1 else "")
     header = ("Measure", "Scale", "alpha", *(f"weight {weight:g}" for weight in weights))
-    caption = f"{title}, n = {n} seeds. {beside_text(table)}"
+    caption = f"{title}, n = {n} seeds. {beside_text(table, clients=False)}"
     return Grid(header, body, caption=caption)
 
 
@@ -190,27 +190,32 @@ def poison_grid(table: Table) -> Grid:
         if row is None:
             return "-"
         text = number_text(row.mean) + (f" ± {number_text(row.std_error)}" if row.std_error is not None else "")
-        return text if row.gain is None else f"{text} ({_signed(row.gain)})"
+        text = text if row.gain is None else f"{text} ({_signed(row.gain)})"
+        return f"{text}, n {row.n}" if len(seeds) > 1 else text
 
-    body = tuple((*name, *(cell(of.get(label)) for label in labels)) for name, of in groups.items())
     seeds = sorted({row.n for row in table.rows})
+    body = tuple((*name, *(cell(of.get(label)) for label in labels)) for name, of in groups.items())
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    caption = f"**{table.title}**, n = {n} seeds. {beside_text(table)}"
+    caption = f"**{table.title}**, n = {n} seeds. {beside_text(table, clients=False)}"
     return Grid(("Measure", "Combination", *labels), body, caption=caption)
 
 
-def beside_text(table: Table) -> str:
-    """The baselines in a sentence."""
-    said = [f"{name} {_accuracy(of.mean, _std(name, of))}, n {of.n}" for name, of in table.beside.items()]
+def beside_text(table: Table, *, clients: bool = True) -> str:
+    """The baselines in a sentence, their numbers as the table has its own: with the deviation over `clients` or not."""
+
+    def numbers(name: str, of: Point) -> str:
+        return _accuracy(of.mean, _std(name, of), of.error) if clients else _accuracy(of.mean, of.error)
+
+    said = [f"{name} {numbers(name, of)}, n {of.n}" for name, of in table.beside.items()]
     return f"Beside it: {'; '.join(said)}." if said else ""
 
 
 def _accuracy(mean: float | None, std: float | None, error: float | None = None) -> str:
     """``0.512 ± 0.034 (0.006)``: over clients and seeds, without what there is not."""
     text = number_text(mean)
-    if std is not None:
+    if std is not None and math.isfinite(std):
         text += f" ± {number_text(std)}"
-    return text if error is None else f"{text} ({number_text(error)})"
+    return text if error is None or not math.isfinite(error) else f"{text} ({number_text(error)})"
 
 
 def _std(name: str, of: Point) -> float | None:

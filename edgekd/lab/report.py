@@ -81,7 +81,7 @@ def gather(folders: Sequence[Path]) -> Material:
         control=ce_like_kl(study),
         figures=figures,
         scale=tuple(scale_tables(results.together, baselines)),
-        gap=tuple(gap_tables(results, baselines)),
+        gap=tuple(gap_tables(results)),
         poison=tuple(poison_tables(results, baselines)),
         noise=tuple(noise_rows(figures)),
         ratios=ratios,

@@ -17,7 +17,7 @@ class Results:
     together: tuple[Outcome, ...]
     alone: tuple[Outcome, ...]
     pooled: tuple[Outcome, ...]
-    folders: Mapping[str, frozenset[str]]  # the names of the cells together, by the folder's name
+    folders: Mapping[str, tuple[Outcome, ...]]  # what each holds itself, by its name
     poisoned: tuple[Outcome, ...] = ()  # cells with liars: in nothing but tables of their own
 
 
@@ -28,7 +28,7 @@ def read_results(folders: Sequence[Path]) -> Results:
         ConfigError: a folder is not there or holds no finished cell, or all are baselines.
     """
     found: dict[str, Outcome] = {}
-    names: dict[str, frozenset[str]] = {}
+    held: dict[str, tuple[Outcome, ...]] = {}
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"there is no folder {folder}; name one that `edgekd sweep --out DIR` has filled")
@@ -37,8 +37,8 @@ def read_results(folders: Sequence[Path]) -> Results:
             raise ConfigError(f"no finished cell is in {folder}; fill it with `edgekd sweep --out {folder}` first")
         for outcome in outcomes:
             found.setdefault(outcome.cell.name, outcome)
-        name = folder.resolve().name if folder.resolve().name not in names else str(folder)
-        names[name] = frozenset(o.cell.name for o in outcomes if o.cell.kind == TOGETHER)
+        name = folder.resolve().name if folder.resolve().name not in held else str(folder)
+        held[name] = tuple(sorted(outcomes, key=lambda outcome: outcome.cell.name))
     ordered = [found[name] for name in sorted(found)]
     kinds = {kind: tuple(o for o in ordered if o.cell.kind == kind) for kind in (TOGETHER, ALONE, POOLED)}
     honest = tuple(o for o in kinds[TOGETHER] if not o.cell.config.exchange.liars)
@@ -47,14 +47,21 @@ def read_results(folders: Sequence[Path]) -> Results:
         raise ConfigError("only cells with liars are in these folders; let `edgekd sweep` run them with --liars 0 too")
     if not honest:
         raise ConfigError("only baselines are in these folders; let `edgekd sweep` run cells with alpha below 1 too")
-    return Results(honest, kinds[ALONE], kinds[POOLED], names, poisoned)
+    return Results(honest, kinds[ALONE], kinds[POOLED], held, poisoned)
 
 
 class Baselines:
-    """Finds the lone and pooled runs that go with a cell: the same data, training, network and seed."""
+    """Finds the lone and pooled runs that go with a cell: the same data, training, network and seed.
 
-    def __init__(self, results: Results) -> None:
+    Args:
+        results: of all folders.
+        folder: the one whose own runs are taken where it has them, since its cells ran beside them.
+    """
+
+    def __init__(self, results: Results, folder: str | None = None) -> None:
         self._found = {outcome.cell: outcome for outcome in (*results.alone, *results.pooled)}
+        if folder is not None:
+            self._found |= {outcome.cell: outcome for outcome in results.folders[folder]}
 
     def alone(self, config: Config, balance: str | None = None) -> Outcome | None:
         """The clients alone; with the cell's own balance unless told."""

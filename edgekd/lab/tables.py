@@ -107,20 +107,21 @@ def scale_tables(together: Iterable[Outcome], baselines: Baselines) -> list[Tabl
     return sorted(tables, key=lambda table: table.title)
 
 
-def gap_tables(results: Results, baselines: Baselines) -> list[Table]:
-    """For each folder the configurations that are part of neither a figure 2 nor a scale grid of that folder's own.
+def gap_tables(results: Results) -> list[Table]:
+    """For each folder, out of what it holds itself, the configurations that no other table of its cells has.
 
-    Nor those that liars are compared with.
+    Those are a figure 2, a scale grid, and what liars are compared with.
     """
     tables = []
-    twins = {honest_twin(outcome.cell).name for outcome in results.poisoned}
-    for folder, names in results.folders.items():
-        own = [outcome for outcome in results.together if outcome.cell.name in names]
+    twins = {key(honest_twin(outcome.cell).config, "seed") for outcome in results.poisoned}
+    for folder, held in results.folders.items():
+        own = [outcome for outcome in held if outcome.cell.kind == TOGETHER and not outcome.cell.config.exchange.liars]
+        baselines = Baselines(results, folder)
         elsewhere = {o.cell.name for family in families(own) if family.whole for o in family.cells}
         elsewhere |= {o.cell.name for group in _scale_groups(own) for o in group}
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
         for outcome in own:
-            if outcome.cell.name not in elsewhere | twins:
+            if outcome.cell.name not in elsewhere and key(outcome.cell.config, "seed") not in twins:
                 groups[data_name(outcome.cell.config), split_label(outcome.cell.config)].append(outcome)
         for (data, split), cells in sorted(groups.items()):
             tables.append(_gap_table(f"{folder}: {data}, {split}", cells, baselines))
