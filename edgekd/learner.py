@@ -33,21 +33,29 @@ from edgekd.public import check_enough
 from edgekd.seeds import derive, seeded
 
 
-def require_numbers(tensors: Iterable[Tensor], step: int) -> None:
+def check_finite(tensors: Iterable[Tensor], id: int, step: int) -> None:
     """Check that a learner has not diverged.
 
     Args:
-        tensors: what it says, or its state; waits for their device.
+        tensors: what it says, or its state; waits for their device, once.
+        id: whose they are, and
         step: how far it is, for the message.
 
     Raises:
         DivergedError: one of them holds NaN or an infinity.
     """
-    if not all(tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()):
-        raise DivergedError(
-            f"training has diverged by step {step}: predictions or weights are no numbers any more; "
-            "use a smaller --lr, --kd-weight or --momentum"
-        )
+    # Extremes, which NaN passes through, take no memory: what would hold a mask of all weights may not be there.
+    extremes = [torch.stack(t.aminmax()).double() for t in tensors if t.is_floating_point() and t.numel()]
+    if extremes and not torch.stack(extremes).isfinite().all():
+        raise diverged(id, step)
+
+
+def diverged(id: int, step: int) -> DivergedError:
+    """The error of a learner that has."""
+    return DivergedError(
+        f"training of learner {id} has diverged by step {step}: its numbers are NaN or infinite; "
+        "use a smaller --lr, --kd-weight or --momentum"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +234,15 @@ class Learner:
             torch.cuda.empty_cache()
 
     def evaluate(self, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False) -> Accuracy | None:
-        """Accuracy on `evaluation`; None if `stop()` became true on the way."""
+        """Accuracy on `evaluation`; None if `stop()` became true on the way.
+
+        Raises:
+            DivergedError: there is none, for the predictions are NaN.
+        """
 
         def predict(images: Tensor) -> Tensor:
             logits: Tensor = self._forward(self.model, normalise(images.to(self.device)), "evaluation", self.step)
+            check_finite([logits], self.id, self.step)
             return logits
 
         self.model.eval()

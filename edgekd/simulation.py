@@ -19,7 +19,7 @@ from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_da
 from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.evaluation import Accuracy
-from edgekd.learner import Learner, Losses, require_numbers
+from edgekd.learner import Learner, Losses, check_finite
 from edgekd.lies import lie
 from edgekd.messages import Lesson
 from edgekd.schedule import is_due, is_evaluated, lockstep_round
@@ -125,19 +125,13 @@ class Lockstep:
     def _say(self, learner: Learner, round: int) -> torch.Tensor:
         """What a learner sends about a round: its predictions; a liar's lie."""
         believed, kind = learner.teach(round, keep=True).cpu(), self.config.exchange.lie
-        require_numbers([believed], learner.step)
+        check_finite([believed], learner.id, learner.step)
         if kind is None or learner.id not in self._liars:
             return believed
         return lie(kind, believed, derive(self.config.train.seed, "peer", learner.id, "lie", round))
 
     def summary(self) -> Summary:
-        """What all have reached.
-
-        Raises:
-            DivergedError: a learner's weights are no numbers any more.
-        """
-        for learner in self.learners:
-            require_numbers(learner.state().values(), learner.step)
+        """What all have reached."""
         return Summary(peers=tuple(map(self._peer, self.learners)))
 
     def _peer(self, learner: Learner) -> PeerSummary:

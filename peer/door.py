@@ -45,13 +45,13 @@ class Door:
         return self.strangers >= MAX_STRANGERS
 
     @contextmanager
-    def stranger(self, *, dialled: bool) -> Iterator[None]:
-        """Count a stream, unless this side has dialled it, until it is a neighbour's or sent away."""
-        self.strangers += not dialled
+    def stranger(self) -> Iterator[None]:
+        """Count a stream that the other side has dialled until it is a neighbour's, or sent away."""
+        self.strangers += 1
         try:
             yield
         finally:
-            self.strangers -= not dialled
+            self.strangers -= 1
 
     async def greet(self, stream: Stream, *, dialled: bool) -> Hello | None:
         """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here.

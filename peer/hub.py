@@ -244,7 +244,7 @@ class Hub:
 
     async def _meet(self, stream: Stream, dialled: str | None) -> tuple[Hello | None, bool]:
         """The Hello of the other side, if that is one, and whether it may become a neighbour."""
-        with self._door.stranger(dialled=dialled is not None):
+        with contextlib.nullcontext() if dialled else self._door.stranger():
             hello = await self._door.greet(stream, dialled=dialled is not None)
             if hello is None or self._is_self(stream, hello, dialled):
                 return None, False

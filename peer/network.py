@@ -55,6 +55,7 @@ class Network:
         self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
         self._allow = allow
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
+        self._copy: concurrent.futures.Future[None] | None = None  # the newest
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
         self._hub: Hub | None = None
@@ -88,7 +89,8 @@ class Network:
         Args:
             round: what they are about.
             log_probs: not to be changed afterwards.
-            ready: returns once `log_probs` are there, for a copy off a device that is still under way.
+            ready: returns once `log_probs` are there, for a copy off a device that is still under way; what it raises,
+                `collect` does, and nothing is sent.
         """
         assert self._hub is not None
         publish = self._hub.publish
@@ -101,7 +103,7 @@ class Network:
         if ready is None:
             send()
         else:
-            self._copies.submit(send)  # neither the training thread nor the network's waits for the device
+            self._copy = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
 
     def tell(self, beat: Heartbeat, state: str) -> None:
         """What the heartbeats and the status say from now on."""
@@ -123,10 +125,12 @@ class Network:
     def collect(self) -> list[Arrival]:
         """What has arrived since the last call, oldest first; never waits for the network.
 
-        A bug that ended a task of the network thread is raised here.
+        A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
         """
         if self._failure is not None:
             raise self._failure
+        if self._copy is not None and self._copy.done():
+            self._copy.result()
         with self._changed:
             arrivals, self._arrivals = self._arrivals, []
         return arrivals

@@ -16,9 +16,9 @@ from torch import Tensor
 from edgekd.board import Board
 from edgekd.config import Config
 from edgekd.datasets import PeerData
-from edgekd.errors import ConfigError, OutOfMemoryError
+from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
 from edgekd.evaluation import Accuracy
-from edgekd.learner import Learner, Losses, require_numbers
+from edgekd.learner import Learner, Losses, check_finite, diverged
 from edgekd.messages import Goodbye, Heartbeat, Lesson, Parting
 from edgekd.schedule import Rounds, is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary
@@ -107,7 +107,6 @@ class Node:
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
-        self._said: tuple[Tensor, Callable[[], None] | None] | None = None  # the last broadcast, in CPU memory
         self._reported = ("", 0.0)  # state and time of the last report
         self.progress: Progress | None = None  # the last report, for other threads
         self._training_seconds = 0.0  # of this process
@@ -155,7 +154,7 @@ class Node:
 
         Raises:
             OutOfMemoryError: the device's memory is full; what was reached before is saved, if it can be.
-            DivergedError: predictions or weights are no numbers any more; nothing is saved over what was.
+            DivergedError: there is NaN among losses, predictions or weights; nothing is saved over what was.
         """
         try:
             self._tell("waiting")  # that it has an end, so that nobody who is done leaves before it has begun
@@ -169,10 +168,12 @@ class Node:
             if finished and not self._lockstep:
                 self._linger()
         except Exception as error:
+            self.network.stop(Goodbye(parting=Parting.LEAVING))
             if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
                 raise self._out_of_memory(error) from None
-            with contextlib.suppress(Exception):  # it is the first error that is to be seen
-                self._save_whole()
+            if not isinstance(error, DivergedError):
+                with contextlib.suppress(Exception):  # it is the first error that is to be seen
+                    self._save_whole()
             raise
         finally:
             parting = Parting.DONE if self._done else Parting.LEAVING
@@ -203,8 +204,7 @@ class Node:
         )
 
     def _out_of_memory(self, error: BaseException) -> OutOfMemoryError:
-        """Say goodbye and save what was reached before the memory was full; the error that tells of it."""
-        self.network.stop(Goodbye(parting=Parting.LEAVING))
+        """Save what was reached before the memory was full; the error that tells of it."""
         traceback.clear_frames(error.__traceback__)  # they hold what the step has computed
         self.learner.abandon()
         try:
@@ -212,6 +212,8 @@ class Node:
         except (RuntimeError, MemoryError) as another:
             if not is_out_of_memory(another):
                 raise
+        except DivergedError:  # that, too; but more memory is wanted first
+            pass
         saved = self._recorder.saved
         kept = "no checkpoint was written yet" if saved is None else f"the checkpoint of step {saved} is kept"
         advice = "start it with a smaller --batch, --public-batch or --size"
@@ -287,6 +289,8 @@ class Node:
             self._counts = replace(self._counts, lessons=lessons, fresh_lessons=fresh)
         evaluated = is_evaluated(self.learner.step, self.config.train) and self._evaluate()
         self._record(self._losses, self._accuracy if evaluated else None)
+        if self._recorder.diverged:
+            raise diverged(self.learner.id, self.learner.step)
         self._tell("training")
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
@@ -326,23 +330,25 @@ class Node:
             self._board.post(arrival.peer, arrival.instance, arrival.round, arrival.probs, self.learner.step)
 
     def _teach(self, round: int | None) -> None:
-        """Broadcast about `round`; None: about the one that the group's counter says.
-
-        Raises:
-            DivergedError: what it said last were no numbers. Checked now that they are surely off the device.
-        """
-        if self._said is not None:
-            log_probs, ready = self._said
-            if ready is not None:
-                ready()
-            require_numbers([log_probs], self.learner.step)
+        """Broadcast about `round`; None: about the one that the group's counter says."""
         self._rounds = self._rounds.hear(self.network.rounds.heard)
         self._rounds = Rounds(round, self._rounds.heard) if round is not None else self._rounds.advance()
         now = self._rounds.published
         # Where this very round will be the lesson, one pass serves for both.
         keep = self._lockstep or (not self._done and self._board.peek(self.learner.step) == now)
-        self._said = to_host(self.learner.teach(now, keep=keep))
-        self.network.publish(now, *self._said)
+        log_probs, copied = to_host(self.learner.teach(now, keep=keep))
+        id, step = self.learner.id, self.learner.step
+
+        def ready() -> None:
+            if copied is not None:
+                copied()
+            check_finite([log_probs], id, step)  # before anybody hears it: of one bit a row nobody could tell
+
+        if copied is None or self._lockstep:  # lockstep waits for the others anyway
+            ready()
+            self.network.publish(now, log_probs)
+        else:
+            self.network.publish(now, log_probs, ready)
 
     def _await_lesson(self, round: int) -> Lesson | None:
         """The synchronous lesson: what every live neighbour says about exactly this round."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgekd.atomic import write_atomically
 from edgekd.errors import ConfigError
-from edgekd.learner import Losses, require_numbers
+from edgekd.learner import Losses, check_finite
 from edgekd.runs import write_summary
 from edgekd.summary import PeerSummary, Summary
 from peer.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint
@@ -43,6 +43,7 @@ class Recorder:
         self._records: list[tuple[dict[str, Any], Losses]] = []
         self._saved = -1  # the step of the last checkpoint
         self._news = News()
+        self.diverged = False  # whether a loss that was written is NaN or infinite
         self.failing: dict[str, str] = {}  # metrics, checkpoint, summary: why it could not be written last time
         for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
             with contextlib.suppress(OSError):
@@ -77,6 +78,7 @@ class Recorder:
         """Write what is noted."""
         records, self._records = self._records, []
         numbers = [losses.numbers() for _, losses in records]
+        self.diverged |= any(each["labels"] is None for each in numbers)
         lines = [json.dumps({**record, **each}) + "\n" for (record, _), each in zip(records, numbers, strict=True)]
         self._try("metrics", lambda: self._append(lines))
 
@@ -84,11 +86,11 @@ class Recorder:
         """Write a checkpoint, unless there is one of this step.
 
         Raises:
-            DivergedError: the weights are no numbers any more; the checkpoints of before are kept.
+            DivergedError: there is NaN among the weights.
         """
         if self._saved == info.step:
             return
-        require_numbers(state.values(), info.step)
+        check_finite(state.values(), info.id, info.step)
         if self._try("checkpoint", lambda: save_checkpoint(self._folder, info, state)):
             self._saved = info.step
 

@@ -61,9 +61,9 @@ class Panel:
         return sorted({alpha for _, alpha in self.points} | ({1.0} if self.alone else set()))
 
     @property
-    def is_line(self) -> bool:
-        """Whether there is more than one alpha with points."""
-        return len({alpha for _, alpha in self.points}) > 1
+    def has_lines(self) -> bool:
+        """Whether a measure has points at more than one alpha."""
+        return len(self.points) > len(self.measures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ def main_families(found: Sequence[Family]) -> list[Family]:
 def panels(family: Family, baselines: Baselines) -> list[Panel]:
     """A panel for each split (iid first) and combination (sum first).
 
-    Of a whole family, those with one alpha only are left out: they are no part of figure 2, but of another table.
+    Where some have lines, those that have none are left out: a point a measure is no figure.
     """
     groups = _grouped(family.cells, lambda o: (split_label(o.cell.config), o.cell.config.distill.combine))
     ranked = sorted(groups, key=_panel_rank)
     found = [_panel(split, combine, groups[split, combine], baselines) for split, combine in ranked]
-    return [panel for panel in found if panel.is_line or not family.whole]
+    return [panel for panel in found if panel.has_lines] or found
 
 
 def references(outcomes: Iterable[Outcome], baselines: Baselines) -> dict[str, Point]:

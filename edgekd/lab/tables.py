@@ -25,7 +25,7 @@ from edgekd.lab.cells import (
     varied_settings,
 )
 from edgekd.lab.claims import Finding
-from edgekd.lab.panels import Panel, Point, families, point, references
+from edgekd.lab.panels import Panel, Point, families, panels, point, references
 from edgekd.lab.records import TOGETHER, Cell, Outcome
 from edgekd.lab.results import Baselines, Results
 from edgekd.lab.stats import Comparison, paired, ratio
@@ -117,7 +117,8 @@ def gap_tables(results: Results) -> list[Table]:
     for folder, held in results.folders.items():
         own = [outcome for outcome in held if outcome.cell.kind == TOGETHER and not outcome.cell.config.exchange.liars]
         baselines = Baselines(results, folder)
-        elsewhere = {o.cell.name for family in families(own) if family.whole for o in family.cells}
+        figures = [panels(family, baselines) for family in families(own) if family.whole]
+        elsewhere = {o.cell.name for figure in figures for panel in figure for o in panel.cells}
         elsewhere |= {o.cell.name for group in _scale_groups(own) for o in group}
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
         for outcome in own:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 
 SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
 SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
@@ -123,19 +122,25 @@ def test_peer_without_keys_gets_nowhere_near_a_group_that_has_them_and_the_group
         process.terminate()
 
 
-@pytest.mark.parametrize("exchange", [["--sync"], []], ids=["lockstep", "asynchronous"])
-def test_peer_that_diverges_says_so_and_goes_and_the_others_train_on(
+@pytest.mark.parametrize(
+    "exchange", [["--sync"], [], ["--encoding", "one-bit"]], ids=["lockstep", "asynchronous", "one-bit"]
+)
+def test_peers_that_diverge_say_so_and_go_and_the_others_train_on(
     spawn: Any, ports: Any, tmp_path: Path, exchange: list[str]
 ) -> None:
-    addresses, settings = ports(3), ["--steps", 12, "--wait-for", 2, "--checkpoint-every", 1, *exchange]
-    peers = [spawn(*peer(addresses, id, *settings, out=tmp_path)) for id in range(2)]
-    wild = spawn(*peer(addresses, 2, *settings, "--lr", 1e30, "--schedule", "constant", out=tmp_path))
-    assert wild.wait() == 5, wild.err
-    assert "edgekd: training has diverged by step" in wild.err[-1]
-    assert [process.wait() for process in peers] == [0, 0]
-    assert [summary(tmp_path, id)["steps"] for id in range(2)] == [12, 12]
-    for path in (tmp_path / "peer-2").glob("**/*.safetensors"):
-        assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
+    addresses, settings = ports(4), ["--clients", 4, "--steps", 12, "--wait-for", 3, *exchange]
+    sound = [spawn(*peer(addresses, id, *settings, out=tmp_path)) for id in range(2)]
+    wild = ["--lr", 1e30, "--schedule", "constant"]
+    diverging = {id: spawn(*peer(addresses, id, *settings, *wild, out=tmp_path)) for id in (2, 3)}
+    for id, process in diverging.items():
+        assert process.wait() == 5, process.err
+        assert f"edgekd: training of learner {id} has diverged by step 1: " in process.err[-1]
+        assert not list((tmp_path / f"peer-{id}").glob("**/*.safetensors")), "what has diverged is not to be resumed"
+    assert [process.wait() for process in sound] == [0, 0]
+    for id, process in enumerate(sound):
+        assert summary(tmp_path, id)["steps"] == 12
+        assert summary(tmp_path, id)["refused"] == {}, "NaN is not even sent"
+        assert not any("is done" in line and ("peer 2" in line or "peer 3" in line) for line in process.err)
 
 
 def test_killed_peer_costs_the_others_nothing(spawn: Any, ports: Any, tmp_path: Path) -> None:

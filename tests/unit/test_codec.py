@@ -117,6 +117,15 @@ def test_probability_zero_survives_though_no_encoding_has_an_infinity(packing: P
     assert torch.equal(decode(encode(certain, 0, packing), CONTRACT), certain.exp())
 
 
+@pytest.mark.parametrize("classes", [1, 2, 256, 257])
+@pytest.mark.parametrize("packing", [TOP_2, ONE_BIT], ids=named)
+def test_named_classes_come_back_whatever_a_class_takes(packing: Packing, classes: int) -> None:
+    log_probs = (torch.eye(classes) * 3)[None].log_softmax(-1)
+    found = decode(encode(log_probs, 0, packing), contract_of(log_probs))
+    assert found.dtype == torch.float32
+    assert torch.equal(found.argmax(-1)[0], torch.arange(classes))
+
+
 def test_one_bit_is_read_as_likely_not_as_certain() -> None:
     found = decode(encode(torch.tensor([0.1, 0.2, 0.3, 0.4]).repeat(2, 3, 1).log(), 0, ONE_BIT), CONTRACT)
     assert torch.equal(found, torch.tensor([0.125, 0.125, 0.125, 0.625]).repeat(2, 3, 1))

@@ -180,11 +180,21 @@ def test_page_has_every_panel_and_follows_the_readers_colours(made: Path) -> Non
     assert "currentColor" in text
 
 
-def test_a_combination_with_one_alpha_only_is_no_panel_beside_whole_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["gap", "figure"])
+def test_a_combination_with_one_alpha_only_is_no_panel_beside_whole_ones(tmp_path: Path, folder: str) -> None:
     sweep(tmp_path / "figure", SKEWED, range(2), gain=0.1)
     for seed in range(2):
-        write(tmp_path / "gap", TOGETHER, cell(SKEWED, seed, combine="confident"), 0.5)
-    report([tmp_path / "figure", tmp_path / "gap"], tmp_path / "out")
+        write(tmp_path / folder, TOGETHER, cell(SKEWED, seed, combine="confident"), 0.777)
+    report([tmp_path / "figure", *([tmp_path / "gap"] if folder == "gap" else [])], tmp_path / "out")
+    assert {row["combine"] for row in table(tmp_path / "out", "figure2")} == {"sum", "average"}
+    assert [(row["combine"], row["mean"]) for row in table(tmp_path / "out", "gap")] == [("confident", "0.777")]
+
+
+def test_an_unfinished_sweep_without_any_line_is_drawn_as_points(tmp_path: Path) -> None:
+    for measure in ("kl", "sed"):
+        write(tmp_path / "figure", TOGETHER, cell(SKEWED, 0, measure=measure, combine="sum", alpha=0.2), 0.5)
+        write(tmp_path / "figure", TOGETHER, cell(SKEWED, 0, measure=measure, combine="average", alpha=0.5), 0.5)
+    report([tmp_path / "figure"], tmp_path / "out")
     assert {row["combine"] for row in table(tmp_path / "out", "figure2")} == {"sum", "average"}
 
 

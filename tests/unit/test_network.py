@@ -1,0 +1,69 @@
+"""The network thread, as the training thread sees it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from edgekd.encodings import Packing
+from edgekd.errors import DivergedError
+from edgekd.messages import Contract, Encoding, Goodbye, Hello, Parting
+from peer.memory_transport import MemoryNetwork, MemoryTransport
+from peer.network import Network
+
+CONTRACT = Contract(
+    public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"
+)
+LOG_PROBS = torch.full((1, 4, 3), 1 / 3).log()
+
+
+def start(memory: MemoryNetwork, id: int, peers: tuple[str, ...] = ()) -> Network:
+    hello = Hello(
+        major=1,
+        minor=0,
+        id=id,
+        instance=1000 + id,
+        contract=CONTRACT,
+        encodings=(Encoding.FLOAT16,),
+        newest_round=-1,
+        address="",
+    )
+    made = Network(
+        lambda: MemoryTransport(memory),
+        hello,
+        listen="127.0.0.1:0",
+        peers=peers,
+        lockstep=False,
+        packing=Packing(Encoding.FLOAT16),
+    )
+    made.start()
+    return made
+
+
+def wait(network: Network, holds: Callable[[], bool]) -> None:
+    assert network.wait_until(holds, timeout=20.0, stop=lambda: False)
+
+
+def test_what_cannot_be_copied_off_the_device_is_raised_to_the_training_thread_and_is_not_sent() -> None:
+    memory = MemoryNetwork()
+    first = start(memory, 0)
+    second = start(memory, 1, (first.address,))
+    try:
+        for network in (first, second):
+            wait(network, lambda network=network: any(member.up for member in network.members))  # type: ignore[misc]
+        first.publish(0, LOG_PROBS, lambda: None)
+        wait(second, lambda: second.rounds.heard == 0)
+        assert [arrival.round for arrival in second.collect()] == [0]
+
+        def fails() -> None:
+            raise DivergedError("NaN")
+
+        first.publish(1, LOG_PROBS, fails)
+        with pytest.raises(DivergedError, match="NaN"):
+            first.wait_until(lambda: bool(first.collect()), timeout=20.0, stop=lambda: False)
+        first.publish(2, LOG_PROBS, lambda: None)
+        wait(second, lambda: second.rounds.heard == 2)
+        assert [arrival.round for arrival in second.collect()] == [2], "what failed was not sent"
+    finally:
+        for network in (first, second):
+            network.stop(Goodbye(parting=Parting.LEAVING))
