@@ -140,11 +140,9 @@ def scale_grid(table: Table) -> Grid:
         (measure.upper(), scale, f"{alpha:g}", *(cell(of.get(weight)) for weight in weights))
         for (alpha, measure, scale), of in groups.items()
     )
-    seeds = sorted({row.n for row in table.rows})
-    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     title = f"**{table.title}**" + (f", alpha {next(iter(alphas)):g}" if len(alphas) == 1 else "")
     header = ("Measure", "Scale", "alpha", *(f"weight {weight:g}" for weight in weights))
-    caption = f"{title}, n = {n} seeds. {beside_text(table, clients=False)}"
+    caption = f"{title}, n = {_n_text(table)} seeds. {beside_text(table, clients=False)}"
     return Grid(header, body, caption=caption)
 
 
@@ -191,13 +189,18 @@ def poison_grid(table: Table) -> Grid:
             return "-"
         text = number_text(row.mean) + (f" ± {number_text(row.std_error)}" if row.std_error is not None else "")
         text = text if row.gain is None else f"{text} ({_signed(row.gain)})"
-        return f"{text}, n {row.n}" if len(seeds) > 1 else text
+        return f"{text}, n {row.n}" if several else text
 
-    seeds = sorted({row.n for row in table.rows})
+    several = len({row.n for row in table.rows}) > 1
     body = tuple((*name, *(cell(of.get(label)) for label in labels)) for name, of in groups.items())
-    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    caption = f"**{table.title}**, n = {n} seeds. {beside_text(table, clients=False)}"
+    caption = f"**{table.title}**, n = {_n_text(table)} seeds. {beside_text(table, clients=False)}"
     return Grid(("Measure", "Combination", *labels), body, caption=caption)
+
+
+def _n_text(table: Table) -> str:
+    """How many seeds its rows have: ``5``, ``2 to 3``."""
+    seeds = sorted({row.n for row in table.rows})
+    return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
 
 def beside_text(table: Table, *, clients: bool = True) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hellos import CONTRACT, hello
 
 from edgekd.codec import encode
 from edgekd.encodings import Packing
@@ -14,7 +15,6 @@ from edgekd.messages import (
     Ack,
     Ask,
     Asked,
-    Contract,
     Encoding,
     Goodbye,
     Heartbeat,
@@ -29,23 +29,6 @@ from peer.transport import Stream, StreamClosedError, Transport
 from peer.transports import make_transport
 
 DEADLINE = 20.0  # seconds: far more than any of this takes
-CONTRACT = Contract(
-    public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"
-)
-
-
-def hello(id: int, instance: int | None = None, **changes: object) -> Hello:
-    base = Hello(
-        major=1,
-        minor=0,
-        id=id,
-        instance=1000 + id if instance is None else instance,
-        contract=CONTRACT,
-        encodings=(Encoding.FLOAT16, Encoding.FLOAT32),
-        newest_round=-1,
-        address="",
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def predictions() -> torch.Tensor:

@@ -4,33 +4,21 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hellos import hello
 
 from edgekd.encodings import Packing
 from edgekd.errors import DivergedError
-from edgekd.messages import Contract, Encoding, Goodbye, Hello, Parting
+from edgekd.messages import Encoding, Goodbye, Parting
 from peer.memory_transport import MemoryNetwork, MemoryTransport
 from peer.network import Network
 
-CONTRACT = Contract(
-    public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"
-)
 LOG_PROBS = torch.full((1, 4, 3), 1 / 3).log()
 
 
 def start(memory: MemoryNetwork, id: int, peers: tuple[str, ...] = ()) -> Network:
-    hello = Hello(
-        major=1,
-        minor=0,
-        id=id,
-        instance=1000 + id,
-        contract=CONTRACT,
-        encodings=(Encoding.FLOAT16,),
-        newest_round=-1,
-        address="",
-    )
     made = Network(
         lambda: MemoryTransport(memory),
-        hello,
+        hello(id),
         listen="127.0.0.1:0",
         peers=peers,
         lockstep=False,

@@ -13,12 +13,13 @@ import grpc.aio
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from hellos import hello
 
 from edgekd.certificates import DAYS, Authority, make_certificate, make_key
 from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
 from edgekd.keyring import make_keys
-from edgekd.messages import Contract, Encoding, Frame, Goodbye, Hello, Parting
+from edgekd.messages import Encoding, Frame, Goodbye, Parting
 from peer import health
 from peer.discovery import Discovery
 from peer.grpc_transport import SERVICE, GrpcTransport
@@ -28,25 +29,9 @@ from peer.transport import Stream, Transport
 
 DEADLINE = 30.0  # seconds: far more than any of this takes
 LIMIT = 1 << 16  # bytes
-CONTRACT = Contract(
-    public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"
-)
 NOW = datetime.now(timezone.utc)
 
 Log = pytest.LogCaptureFixture
-
-
-def hello(id: int) -> Hello:
-    return Hello(
-        major=1,
-        minor=0,
-        id=id,
-        instance=1000 + id,
-        contract=CONTRACT,
-        encodings=(Encoding.FLOAT16,),
-        newest_round=-1,
-        address="",
-    )
 
 
 @pytest.fixture
