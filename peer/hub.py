@@ -369,6 +369,8 @@ class Hub:
             except StreamClosedError:
                 return "its stream ended"
             except RemoteProtocolError as error:
+                if error.reason != "unknown":  # a newer version may say more than this one knows
+                    self.members[connection.id] = replace(self.members[connection.id], unsound=True)
                 self._refuse(f"peer {connection.id}", error)
                 if self._guard.note_refusal(connection.id, error.reason, time.monotonic()):
                     goodbye = Goodbye(parting=Parting.REFUSED, detail=CUT_OFF_BECAUSE)
@@ -434,6 +436,7 @@ class Hub:
                 bytes_received=received,
                 round=max(member.round, frame.round),
                 arrived=self._beat.step,
+                unsound=False,
             )
             connection.newest = frame.round
             self._hear(frame.round)

@@ -358,8 +358,9 @@ class Node:
 
         def complete() -> bool:
             ids = live()  # before what has arrived is collected: a neighbour's last frame comes before its goodbye
+            unsound = {member.id for member in self.network.members if member.unsound}  # what they sent will not come
             self._collect()
-            return all(self._board.last_round(id) >= round for id in ids)
+            return all(id in unsound or self._board.last_round(id) >= round for id in ids)
 
         if not complete():
             self._counts = replace(self._counts, waits=self._counts.waits + 1)

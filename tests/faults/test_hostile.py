@@ -124,3 +124,17 @@ def test_every_bad_frame_is_counted_by_its_reason_and_training_with_others_goes_
     assert heard.refused == wanted
     process.terminate()
     assert summary(tmp_path, 0)["refused"] == wanted
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_lockstep_waits_for_nobody_whose_predictions_are_refused(transport: str, spawn: Any, tmp_path: Path) -> None:
+    (where,) = addresses(1)
+    process = spawn(peer(0, tmp_path, "--steps", 8, "--sync", "--wait-for", 1, "--transport", transport, listen=where))
+    process.until(lambda p: p.last.get("state") == "waiting")
+    bad = Stranger(where, 5, transport=transport)
+    bad.until(SoftPredictions)
+    bad.send_bytes(changed(heads=2)(bad, 0))
+    assert process.wait() == 0, process.err
+    bad.close()
+    reached = summary(tmp_path, 0)
+    assert (reached["steps"], reached["missing"], reached["refused"]) == (8, 8, {"shape": 1})

@@ -354,10 +354,12 @@ def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run
         good = encode(predictions(), 1, Packing(Encoding.FLOAT16))
         b._connections[0].publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
         await group.until(lambda: sum(a.refused.values()) == 1)
+        assert a.members[1].unsound
         b.publish(1, predictions())
         await group.until(lambda: bool(group.arrived[a]))
         assert [x.round for x in group.arrived[a]] == [1]
         assert up(a, 1)
+        assert not a.members[1].unsound
 
     run(scenario)
 
