@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
 
+PTH_SINCE = "2.6"  # the PyTorch of which `weights_only` holds what it promises: CVE-2025-32434
+
 
 class Classifier(nn.Module):
     """A torchvision network without its last layer, and heads of our own: the first linear, the others with layers."""
@@ -115,10 +117,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running code from it.
 
     Raises:
-        ConfigError: there is no such file, or it holds no state_dict.
+        ConfigError: there is no such file, it holds no state_dict, or it is a ``.pth`` and this PyTorch too old for it.
     """
     if not path.is_file():
         raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
+    if path.suffix != ".safetensors" and torch.__version__ < PTH_SINCE:
+        advice = f"install PyTorch {PTH_SINCE} or newer, or give a .safetensors file"
+        raise ConfigError(f"PyTorch {torch.__version__} may run code that is in {path} (CVE-2025-32434): {advice}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -126,7 +131,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has errors of its own, all of them say: not such a file
-        raise ConfigError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}") from error
+        why = next(iter(str(error).splitlines()), "it ends too early")  # an empty .pth file: EOFError without a word
+        raise ConfigError(f"{path} is not a readable weights file: {why}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
     return loaded

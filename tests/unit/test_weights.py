@@ -1,0 +1,64 @@
+"""Files of weights: what is in them is read, and never run."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.torch_version import TorchVersion
+
+from edgekd.errors import ConfigError
+from edgekd.models import read_weights
+
+WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.made,)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_weights_come_back(tmp_path: Path, name: str) -> None:
+    (torch.save if name.endswith(".pth") else save_file)(WEIGHTS, tmp_path / name)
+    read = read_weights(tmp_path / name)
+    assert read.keys() == WEIGHTS.keys()
+    for key, tensor in WEIGHTS.items():
+        torch.testing.assert_close(read[key], tensor, rtol=0, atol=0)
+
+
+def test_code_in_a_pth_file_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    path, made = tmp_path / "w.pth", tmp_path / "made"
+    torch.save({"layer.weight": Hostile(made)}, path)
+    with pytest.raises(ConfigError, match="is not a readable weights file"):
+        read_weights(path)
+    assert not made.exists()
+    torch.load(path, weights_only=False)
+    assert made.exists(), "else this test could not fail"
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", pickle.dumps(["a list"])])
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_what_holds_no_weights_is_an_error_that_names_the_file(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=name):
+        read_weights(tmp_path / name)
+
+
+def test_pth_is_not_read_by_a_pytorch_that_may_run_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(WEIGHTS, tmp_path / "w.pth")
+    save_file(WEIGHTS, tmp_path / "w.safetensors")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.5.1+cu121"))
+    with pytest.raises(ConfigError, match=r"2\.5\.1.*install PyTorch 2\.6"):
+        read_weights(tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.safetensors").keys() == WEIGHTS.keys()
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.10.0"))
+    assert read_weights(tmp_path / "w.pth").keys() == WEIGHTS.keys()
