@@ -31,7 +31,7 @@ class Member:
     bytes_sent: int = 0
     replaced: int = 0  # frames for it that a newer one took the place of
     disagreement: float | None = None  # of its predictions with the rest's, in [0, 1]; None: none was learned from
-    unsound: bool = False  # the newest that it sent was refused, perhaps what somebody in lockstep waits for
+    unsound: bool = False  # its newest predictions were refused: somebody in lockstep waits in vain
 
     @property
     def unfinished(self) -> bool:

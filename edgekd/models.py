@@ -2,13 +2,14 @@
 
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
 
-PTH_SINCE = "2.6"  # the PyTorch of which `weights_only` holds what it promises: CVE-2025-32434
+PTH_SINCE = "2.6.0"  # the PyTorch of which `weights_only` holds what it promises: CVE-2025-32434
 
 
 class Classifier(nn.Module):
@@ -57,10 +58,12 @@ def make_model(
         raise ConfigError(f"unknown model '{name}'; torchvision's classifiers are: {', '.join(known)}")
     if weights == "imagenet":
         try:
-            network = get_model(name, weights=get_model_weights(name).DEFAULT)
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a bad hash a RuntimeError
+            published = get_model_weights(name).DEFAULT
+            published.get_state_dict(check_hash=True, weights_only=True)  # torchvision runs what is in its cached file
+            network = get_model(name, weights=published)
+        except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError; a bad hash a RuntimeError
             raise ConfigError(
-                f"cannot download torchvision's ImageNet weights of {name} ({error}); "
+                f"cannot get torchvision's ImageNet weights of {name} ({_first_line(error)}); "
                 "use --weights FILE with weights of your own, or --weights none to train from scratch"
             ) from error
     else:
@@ -131,8 +134,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has errors of its own, all of them say: not such a file
-        why = next(iter(str(error).splitlines()), "it ends too early")  # an empty .pth file: EOFError without a word
-        raise ConfigError(f"{path} is not a readable weights file: {why}") from error
+        raise ConfigError(f"{path} is not a readable weights file: {_first_line(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
+    for key, tensor in loaded.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+            raise ConfigError(f"{path}: {key} is no plain tensor; save it dense, without quantisation")
     return loaded
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)  # an empty .pth file: EOFError without a word

@@ -8,13 +8,14 @@ from collections import deque
 from edgekd.messages import SoftPredictions
 
 WINDOW = 2  # frames in flight, unacknowledged, at most
+QUEUED = 16  # frames that wait in lockstep, at most: the receiver keeps no more
 
 
 class Outbox:
-    """Latest wins; in lockstep a queue, which lockstep itself bounds to two.
+    """Latest wins; in lockstep a queue, which lockstep itself bounds to two but for a neighbour that is not waited for.
 
     Args:
-        lockstep: nothing is replaced.
+        lockstep: nothing is replaced, as long as no more than `QUEUED` wait.
         again: frames that every new stream starts with, oldest first: what the last stream may have lost.
     """
 
@@ -25,9 +26,9 @@ class Outbox:
 
     def put(self, frame: SoftPredictions) -> int:
         """Have `frame` sent when its turn comes; how many that still waited it takes the place of."""
-        replaced = 0 if self._lockstep else len(self._waiting)
-        if replaced:
-            self._waiting.clear()
+        replaced = max(0, len(self._waiting) + 1 - (QUEUED if self._lockstep else 1))
+        for _ in range(replaced):
+            self._waiting.popleft()
         self._waiting.append(frame)
         return replaced
 

@@ -55,6 +55,8 @@ from peer.transport import Stream, StreamClosedError, Transport
 
 DIAL_TIMEOUT = 2.0  # seconds
 MAX_SAID = 300  # characters of a stranger's words in the log
+# Why a frame is refused that was none of predictions, or of no news; a newer version may say more than this one knows.
+NO_PREDICTIONS = frozenset({"unknown", "old", "ack", "hello", "text", "address"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,11 +367,13 @@ class Hub:
         while True:
             try:
                 frame = await self._receive(connection)
+                if connection.id not in self.members:  # dropped long ago, and forgotten since
+                    return "it was forgotten"
                 self._take(connection, frame)
             except StreamClosedError:
                 return "its stream ended"
             except RemoteProtocolError as error:
-                if error.reason != "unknown":  # a newer version may say more than this one knows
+                if error.reason not in NO_PREDICTIONS and self._connections.get(connection.id) is connection:
                     self.members[connection.id] = replace(self.members[connection.id], unsound=True)
                 self._refuse(f"peer {connection.id}", error)
                 if self._guard.note_refusal(connection.id, error.reason, time.monotonic()):

@@ -8,7 +8,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
@@ -57,7 +57,7 @@ class Network:
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._copy: concurrent.futures.Future[None] | None = None  # the newest
         self._changed = threading.Condition()
-        self._arrivals: list[Arrival] = []
+        self._arrivals: dict[int, deque[Arrival]] = {}  # by neighbour: none takes the place of another's
         self._hub: Hub | None = None
         self.address = ""  # bound, once started
         # Snapshots, replaced whole by the network thread:
@@ -123,7 +123,7 @@ class Network:
         self._soon(lambda hub: hub.forget(address))
 
     def collect(self) -> list[Arrival]:
-        """What has arrived since the last call, oldest first; never waits for the network.
+        """What has arrived since the last call, of each neighbour oldest first; never waits for the network.
 
         A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
         """
@@ -132,8 +132,8 @@ class Network:
         if self._copy is not None and self._copy.done():
             self._copy.result()
         with self._changed:
-            arrivals, self._arrivals = self._arrivals, []
-        return arrivals
+            arrivals, self._arrivals = self._arrivals, {}
+        return [arrival for each in arrivals.values() for arrival in each]
 
     def wait_until(self, holds: Callable[[], bool], *, timeout: float, stop: Callable[[], bool]) -> bool:
         """Wait until `holds()`, asked after every change; False if `timeout` seconds passed or `stop()` came first."""
@@ -174,8 +174,8 @@ class Network:
 
     def _deliver(self, arrival: Arrival) -> None:
         with self._changed:
-            self._arrivals.append(arrival)
-            del self._arrivals[: -FRAMES_KEPT * max(1, len(self.members))]  # a long step must not fill the memory
+            # A long step must not fill the memory.
+            self._arrivals.setdefault(arrival.peer, deque(maxlen=FRAMES_KEPT)).append(arrival)
             self._changed.notify_all()
 
     def _snapshot(self) -> None:

@@ -1,5 +1,8 @@
 """deploy/kubernetes.yaml: what a cluster would take, and what its containers may not do."""
 
+import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +11,29 @@ import pytest
 import yaml
 
 from edgekd.cli.peer import command as peer
+from edgekd.cli.split import command as split
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ITEMS = yaml.safe_load((DEPLOY / "kubernetes.yaml").read_text())["items"]
 PODS = {item["metadata"]["name"]: item["spec"]["template"] for item in ITEMS if item["kind"] == "Job"}
-CONTAINERS = [
-    pytest.param(container, id=f"{name}-{container['name']}")
-    for name, pod in PODS.items()
-    for container in pod["spec"]["initContainers"] + pod["spec"]["containers"]
-]
+NAMES = ["peer-0", "peer-1", "peer-2"]
+
+
+def named(of: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    assert len({each["name"] for each in of}) == len(of)
+    return {each["name"]: {key: value for key, value in each.items() if key != "name"} for each in of}
+
+
+def peer_of(pod: dict[str, Any]) -> dict[str, Any]:
+    (container,) = pod["spec"]["containers"]
+    return dict(container)
+
+
+def flags(pod: dict[str, Any], id: str) -> dict[str, Any]:
+    """The settings that a peer is started with."""
+    verb, config, *rest = (argument.replace("$(ID)", id) for argument in peer_of(pod)["args"])
+    assert (verb, config) == ("peer", "--config=/etc/edgekd/peer.toml")
+    return dict(peer.make_context("peer", [f"--config={DEPLOY / 'peer.toml'}", *rest]).params)
 
 
 @pytest.mark.parametrize("item", ITEMS, ids=lambda item: f"{item['kind']}-{item['metadata']['name']}")
@@ -24,40 +41,99 @@ def test_each_object_is_what_kubernetes_knows(item: dict[str, Any]) -> None:
     kubernetes_validate.validate(item, "1.30", strict=True)
 
 
-@pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
-def test_pods_run_as_a_user_without_rights_and_without_the_cluster_s_token(pod: dict[str, Any]) -> None:
-    allowed = pod["spec"]["securityContext"]
-    assert allowed["runAsNonRoot"]
-    assert allowed["runAsUser"] > 0
-    assert allowed["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["spec"]["automountServiceAccountToken"] is False
+def test_there_are_three_jobs_and_they_are_tried_again() -> None:
+    assert list(PODS) == NAMES
+    assert {pod["spec"]["restartPolicy"] for pod in PODS.values()} == {"OnFailure"}
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_have_no_capabilities_and_write_to_their_volumes_alone(container: dict[str, Any]) -> None:
-    assert container["securityContext"] == {
-        "readOnlyRootFilesystem": True,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
+@pytest.mark.parametrize("name", NAMES)
+def test_pods_run_as_a_user_without_rights_and_share_nothing_with_the_node(name: str) -> None:
+    spec = PODS[name]["spec"]
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "runAsGroup": 1000,
+        "fsGroup": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
-    written = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
-    assert written == {"/tmp", "/shard" if container["name"] == "split" else "/results"}
+    assert spec["automountServiceAccountToken"] is False
+    assert not [key for key in spec if key.startswith("host") and key != "hostname"]
 
 
-@pytest.mark.parametrize("name", PODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_containers_have_no_capabilities_and_write_to_their_volumes_alone(name: str) -> None:
+    (init,) = PODS[name]["spec"]["initContainers"]
+    for container in (init, peer_of(PODS[name])):
+        assert container["securityContext"] == {
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+    assert named(init["volumeMounts"]) == {"tmp": {"mountPath": "/tmp"}, "shard": {"mountPath": "/shard"}}
+    assert named(peer_of(PODS[name])["volumeMounts"]) == {
+        "tmp": {"mountPath": "/tmp"},
+        "shard": {"mountPath": "/shard", "readOnly": True},
+        "keys": {"mountPath": "/keys/own", "readOnly": True},
+        "config": {"mountPath": "/etc/edgekd", "readOnly": True},
+        "results": {"mountPath": "/results"},
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_peers_have_their_own_keys_and_results_alone(name: str) -> None:
     id = name.removeprefix("peer-")
-    pod = PODS[name]
-    assert pod["metadata"]["labels"]["peer"] == id
-    assert pod["spec"]["hostname"] == name
-    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
-    assert volumes["keys"]["secret"]["secretName"] == f"edgekd-keys-{id}"
-    assert volumes["results"]["persistentVolumeClaim"]["claimName"] == f"edgekd-results-{id}"
+    assert named(PODS[name]["spec"]["volumes"]) == {
+        "tmp": {"emptyDir": {}},
+        "shard": {"emptyDir": {}},
+        "config": {"configMap": {"name": "edgekd"}},
+        "keys": {"secret": {"secretName": f"edgekd-keys-{id}", "defaultMode": 0o400}},
+        "results": {"persistentVolumeClaim": {"claimName": f"edgekd-results-{id}"}},
+    }
+    claims = [item["metadata"]["name"] for item in ITEMS if item["kind"] == "PersistentVolumeClaim"]
+    assert claims == [f"edgekd-results-{each}" for each in range(3)]
 
 
-def test_peers_are_started_with_flags_that_there_are_and_the_settings_that_compose_has() -> None:
-    (container,) = PODS["peer-0"]["spec"]["containers"]
-    verb, config, *flags = (argument.replace("$(ID)", "0") for argument in container["args"])
-    assert (verb, config) == ("peer", "--config=/etc/edgekd/peer.toml")
-    given = peer.make_context("peer", [f"--config={DEPLOY / 'peer.toml'}", *flags])
-    assert given.params["id"] == 0
+def test_peers_find_one_another_by_the_names_that_their_service_gives_them() -> None:
+    (service,) = (item for item in ITEMS if item["kind"] == "Service")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"]
+    assert service["spec"]["selector"].items() <= PODS["peer-0"]["metadata"]["labels"].items()
+    where = []
+    for id, (name, pod) in enumerate(PODS.items()):
+        assert pod["metadata"]["labels"] == {"app": "edgekd", "peer": str(id)}
+        assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == (name, service["metadata"]["name"])
+        given = flags(pod, str(id))
+        assert (given["id"], given["listen"], given["resume"]) == (id, "0.0.0.0:7000", True)
+        assert peer_of(pod)["readinessProbe"]["exec"]["command"][-3:] == ["--certs", "/keys/own", "127.0.0.1:7000"]
+        where.append(f"{id}@{name}.{service['metadata']['name']}:7000")
+    assert all(flags(pod, "0")["peers"] == ",".join(where) for pod in PODS.values())
+
+
+def test_each_shard_is_cut_as_compose_cuts_it() -> None:
+    (init,) = PODS["peer-0"]["spec"]["initContainers"]
+    (line,) = (line for line in init["args"][0].splitlines() if line.startswith("edgekd split"))
+    compose = yaml.safe_load((DEPLOY.parent / "compose.yaml").read_text())["services"]["split"]["command"][0]
+    assert line in compose.splitlines()
+    assert split.make_context("split", shlex.split(line)[2:])
+
+
+def test_stopped_peer_does_not_end_its_job_and_one_that_is_done_does(tmp_path: Path) -> None:
+    program = tmp_path / "edgekd"
+    program.write_text('#!/bin/sh\ntrap "exit 0" TERM\necho "$*"\n[ "$1" = endless ] && sleep 60 &\nwait\n')
+    program.chmod(0o755)
+    command = peer_of(PODS["peer-0"])["command"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def started(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+
+    with started("peer", "--out=/a b") as done:
+        assert done.stdout is not None
+        assert done.stdout.read() == "peer --out=/a b\n"
+        assert done.wait(10) == 0
+    with started("endless") as stopped:
+        assert stopped.stdout is not None
+        assert stopped.stdout.readline() == "endless\n"
+        stopped.terminate()
+        assert stopped.wait(10) == 143
+        stopped.stdout.close()

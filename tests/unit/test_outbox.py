@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.messages import Encoding, SoftPredictions
-from edgekd.outbox import WINDOW, Outbox
+from edgekd.outbox import QUEUED, WINDOW, Outbox
 
 
 def frame(round: int) -> SoftPredictions:
@@ -35,6 +35,12 @@ def test_in_lockstep_nothing_is_replaced() -> None:
     assert outbox.put(frame(0)) == 0
     assert outbox.put(frame(1)) == 0
     assert [outbox.take(), outbox.take()] == [frame(0), frame(1)]
+
+
+def test_in_lockstep_who_never_acknowledges_fills_no_memory() -> None:
+    outbox = Outbox(lockstep=True)
+    assert [outbox.put(frame(round)) for round in range(QUEUED + 2)] == [0] * QUEUED + [1, 1]
+    assert outbox.take() == frame(2)
 
 
 def test_new_stream_starts_with_what_the_last_may_have_lost() -> None:

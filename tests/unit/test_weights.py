@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch.torch_version import TorchVersion
+from torchvision.models import ResNet18_Weights, resnet18
 
 from edgekd.errors import ConfigError
-from edgekd.models import read_weights
+from edgekd.models import make_model, read_weights
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
 
@@ -49,6 +50,24 @@ def test_what_holds_no_weights_is_an_error_that_names_the_file(tmp_path: Path, n
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=name):
         read_weights(tmp_path / name)
+
+
+def test_tensors_without_numbers_are_an_error_that_names_them(tmp_path: Path) -> None:
+    torch.save({"layer.weight": torch.empty(2, device="meta")}, tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match=r"layer\.weight is no plain tensor"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_code_in_torchvision_s_cache_of_downloads_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached, made = tmp_path / "hub/checkpoints" / Path(ResNet18_Weights.DEFAULT.url).name, tmp_path / "made"
+    cached.parent.mkdir(parents=True)
+    torch.save({"layer.weight": Hostile(made)}, cached)
+    with pytest.raises(ConfigError, match="cannot get torchvision's ImageNet weights of resnet18"):
+        make_model("resnet18", "imagenet", 10, 64)
+    assert not made.exists()
+    torch.save(resnet18().state_dict(), cached)
+    assert make_model("resnet18", "imagenet", 10, 64).heads[0].out_features == 10
 
 
 def test_pth_is_not_read_by_a_pytorch_that_may_run_what_is_in_it(
