@@ -570,5 +570,6 @@ def test_acknowledgements_of_nothing_are_refused(run: Run) -> None:
         await stream.send(hello(5))
         await stream.send(Ack(round=1))
         await group.until(lambda: a.refused["ack"] == 1)
+        assert not a.members[5].unsound, "no predictions were lost"
 
     run(scenario)

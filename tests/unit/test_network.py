@@ -10,7 +10,7 @@ from edgekd.encodings import Packing
 from edgekd.errors import DivergedError
 from edgekd.messages import Encoding, Goodbye, Parting
 from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.network import Network
+from peer.network import FRAMES_KEPT, Network
 
 LOG_PROBS = torch.full((1, 4, 3), 1 / 3).log()
 
@@ -54,4 +54,24 @@ def test_what_cannot_be_copied_off_the_device_is_raised_to_the_training_thread_a
         assert [arrival.round for arrival in second.collect()] == [2], "what failed was not sent"
     finally:
         for network in (first, second):
+            network.stop(Goodbye(parting=Parting.LEAVING))
+
+
+def test_fast_neighbour_takes_the_place_of_nothing_that_another_has_sent() -> None:
+    memory = MemoryNetwork()
+    slow = start(memory, 0)
+    others = [start(memory, id, (slow.address,)) for id in (1, 2)]
+    try:
+        wait(slow, lambda: sum(member.up for member in slow.members) == 2)
+        for network in others:
+            wait(network, lambda network=network: any(member.up for member in network.members))  # type: ignore[misc]
+        others[0].publish(0, LOG_PROBS)
+        wait(slow, lambda: slow.rounds.heard == 0)
+        for round in range(1, 3 * FRAMES_KEPT):
+            others[1].publish(round, LOG_PROBS)
+            wait(slow, lambda round=round: slow.rounds.heard == round)  # type: ignore[misc]
+        arrived = [(arrival.peer, arrival.round) for arrival in slow.collect()]
+        assert arrived == [(1, 0), *((2, round) for round in range(2 * FRAMES_KEPT, 3 * FRAMES_KEPT))]
+    finally:
+        for network in (slow, *others):
             network.stop(Goodbye(parting=Parting.LEAVING))
