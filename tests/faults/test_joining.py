@@ -8,7 +8,7 @@ from typing import Any
 from processes import addresses, metrics
 
 FIRST = 40  # the step of a newcomer's first evaluation
-TRAINED = 80  # the step at which the group gets company
+TRAINED = 60  # the step at which the group gets company
 
 
 def accuracies(out: Path, id: int) -> dict[int, float]:
