@@ -7,6 +7,8 @@ from torch import Tensor
 
 from edgekd.messages import Lesson
 
+ROUNDS = 16  # of each neighbour that are kept: so no more need be on their way
+
 
 @dataclass(slots=True)
 class _Posted:
@@ -32,7 +34,7 @@ class Board:
         neighbours: how many are kept; of more, those whose last frame came first are forgotten.
     """
 
-    def __init__(self, *, max_age: int, rounds: int = 16, neighbours: int = 128) -> None:
+    def __init__(self, *, max_age: int, rounds: int = ROUNDS, neighbours: int = 128) -> None:
         self._max_age, self._rounds, self._limit = max_age, rounds, neighbours
         self._neighbours: dict[int, _Neighbour] = {}
         self._order = 0

@@ -5,30 +5,27 @@ Pure: bytes and clocks are the caller's.
 
 from collections import deque
 
+from edgekd.board import ROUNDS
 from edgekd.messages import SoftPredictions
 
 WINDOW = 2  # frames in flight, unacknowledged, at most
-QUEUED = 16  # frames that wait in lockstep, at most: the receiver keeps no more
 
 
 class Outbox:
     """Latest wins; in lockstep a queue, which lockstep itself bounds to two but for a neighbour that is not waited for.
 
     Args:
-        lockstep: nothing is replaced, as long as no more than `QUEUED` wait.
+        lockstep: nothing is replaced, as long as no more wait than the receiver keeps.
         again: frames that every new stream starts with, oldest first: what the last stream may have lost.
     """
 
     def __init__(self, *, lockstep: bool, again: tuple[SoftPredictions, ...] = ()) -> None:
-        self._lockstep = lockstep
-        self._waiting: deque[SoftPredictions] = deque(again)
+        self._waiting = deque(again, maxlen=ROUNDS if lockstep else 1)
         self._in_flight = 0
 
     def put(self, frame: SoftPredictions) -> int:
         """Have `frame` sent when its turn comes; how many that still waited it takes the place of."""
-        replaced = max(0, len(self._waiting) + 1 - (QUEUED if self._lockstep else 1))
-        for _ in range(replaced):
-            self._waiting.popleft()
+        replaced = int(len(self._waiting) == self._waiting.maxlen)
         self._waiting.append(frame)
         return replaced
 

@@ -8,11 +8,12 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
+from edgekd.board import ROUNDS
 from edgekd.encodings import Packing
 from edgekd.members import Member
 from edgekd.messages import Goodbye, Heartbeat, Hello
@@ -20,7 +21,6 @@ from edgekd.schedule import Rounds
 from peer.hub import Arrival, Hub
 from peer.transport import Transport
 
-FRAMES_KEPT = 16  # for each neighbour, between two steps: the board holds no more either
 STOP_TIMEOUT = 4.0  # seconds: a peer has to be gone within 5 of a SIGTERM
 SLICE = 0.2  # seconds after which a waiting training thread looks whether it is to stop
 
@@ -57,7 +57,7 @@ class Network:
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._copy: concurrent.futures.Future[None] | None = None  # the newest
         self._changed = threading.Condition()
-        self._arrivals: dict[int, deque[Arrival]] = {}  # by neighbour: none takes the place of another's
+        self._arrivals: list[Arrival] = []
         self._hub: Hub | None = None
         self.address = ""  # bound, once started
         # Snapshots, replaced whole by the network thread:
@@ -123,7 +123,7 @@ class Network:
         self._soon(lambda hub: hub.forget(address))
 
     def collect(self) -> list[Arrival]:
-        """What has arrived since the last call, of each neighbour oldest first; never waits for the network.
+        """What has arrived since the last call, oldest first; never waits for the network.
 
         A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
         """
@@ -132,8 +132,8 @@ class Network:
         if self._copy is not None and self._copy.done():
             self._copy.result()
         with self._changed:
-            arrivals, self._arrivals = self._arrivals, {}
-        return [arrival for each in arrivals.values() for arrival in each]
+            arrivals, self._arrivals = self._arrivals, []
+        return arrivals
 
     def wait_until(self, holds: Callable[[], bool], *, timeout: float, stop: Callable[[], bool]) -> bool:
         """Wait until `holds()`, asked after every change; False if `timeout` seconds passed or `stop()` came first."""
@@ -174,8 +174,10 @@ class Network:
 
     def _deliver(self, arrival: Arrival) -> None:
         with self._changed:
-            # A long step must not fill the memory.
-            self._arrivals.setdefault(arrival.peer, deque(maxlen=FRAMES_KEPT)).append(arrival)
+            self._arrivals.append(arrival)
+            of_it = [index for index, each in enumerate(self._arrivals) if each.peer == arrival.peer]
+            if len(of_it) > ROUNDS:  # a long step must not fill the memory, nor one neighbour push out another's
+                del self._arrivals[of_it[0]]
             self._changed.notify_all()
 
     def _snapshot(self) -> None:

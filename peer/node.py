@@ -19,6 +19,7 @@ from edgekd.datasets import PeerData
 from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
 from edgekd.evaluation import Accuracy
 from edgekd.learner import Learner, Losses, check_finite, diverged
+from edgekd.members import Member
 from edgekd.messages import Goodbye, Heartbeat, Lesson, Parting
 from edgekd.schedule import Rounds, is_due, is_evaluated, lockstep_round
 from edgekd.summary import PeerSummary
@@ -353,21 +354,21 @@ class Node:
     def _await_lesson(self, round: int) -> Lesson | None:
         """The synchronous lesson: what every live neighbour says about exactly this round."""
 
-        def live() -> list[int]:
-            return [member.id for member in self.network.members if member.up and not member.done]
+        def live() -> list[Member]:
+            return [member for member in self.network.members if member.up and not member.done]
 
         def complete() -> bool:
-            ids = live()  # before what has arrived is collected: a neighbour's last frame comes before its goodbye
-            unsound = {member.id for member in self.network.members if member.unsound}  # what they sent will not come
+            # Before what has arrived is collected: a neighbour's last frame comes before its goodbye.
+            awaited = [member.id for member in live() if not member.unsound]
             self._collect()
-            return all(id in unsound or self._board.last_round(id) >= round for id in ids)
+            return all(self._board.last_round(id) >= round for id in awaited)
 
         if not complete():
             self._counts = replace(self._counts, waits=self._counts.waits + 1)
             timeout = self.config.exchange.sync or 0.0
             self.network.wait_until(complete, timeout=timeout, stop=self._stop)
         lesson = self._board.pick_round(round, self.learner.step)
-        missing = set(live()) - set(lesson.teachers if lesson else ())
+        missing = {member.id for member in live()} - set(lesson.teachers if lesson else ())
         self._counts = replace(self._counts, missing=self._counts.missing + len(missing))
         return lesson
 

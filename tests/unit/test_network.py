@@ -6,11 +6,12 @@ import pytest
 import torch
 from hellos import hello
 
+from edgekd.board import ROUNDS
 from edgekd.encodings import Packing
 from edgekd.errors import DivergedError
 from edgekd.messages import Encoding, Goodbye, Parting
 from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.network import FRAMES_KEPT, Network
+from peer.network import Network
 
 LOG_PROBS = torch.full((1, 4, 3), 1 / 3).log()
 
@@ -67,11 +68,14 @@ def test_fast_neighbour_takes_the_place_of_nothing_that_another_has_sent() -> No
             wait(network, lambda network=network: any(member.up for member in network.members))  # type: ignore[misc]
         others[0].publish(0, LOG_PROBS)
         wait(slow, lambda: slow.rounds.heard == 0)
-        for round in range(1, 3 * FRAMES_KEPT):
+        for round in range(1, 3 * ROUNDS):
             others[1].publish(round, LOG_PROBS)
             wait(slow, lambda round=round: slow.rounds.heard == round)  # type: ignore[misc]
+        others[0].publish(3 * ROUNDS, LOG_PROBS)
+        wait(slow, lambda: slow.rounds.heard == 3 * ROUNDS)
         arrived = [(arrival.peer, arrival.round) for arrival in slow.collect()]
-        assert arrived == [(1, 0), *((2, round) for round in range(2 * FRAMES_KEPT, 3 * FRAMES_KEPT))]
+        between = ((2, round) for round in range(2 * ROUNDS, 3 * ROUNDS))
+        assert arrived == [(1, 0), *between, (1, 3 * ROUNDS)], "in the order in which they came"
     finally:
         for network in (slow, *others):
             network.stop(Goodbye(parting=Parting.LEAVING))

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekd.board import ROUNDS
 from edgekd.messages import Encoding, SoftPredictions
-from edgekd.outbox import QUEUED, WINDOW, Outbox
+from edgekd.outbox import WINDOW, Outbox
 
 
 def frame(round: int) -> SoftPredictions:
@@ -39,7 +40,7 @@ def test_in_lockstep_nothing_is_replaced() -> None:
 
 def test_in_lockstep_who_never_acknowledges_fills_no_memory() -> None:
     outbox = Outbox(lockstep=True)
-    assert [outbox.put(frame(round)) for round in range(QUEUED + 2)] == [0] * QUEUED + [1, 1]
+    assert [outbox.put(frame(round)) for round in range(ROUNDS + 2)] == [0] * ROUNDS + [1, 1]
     assert outbox.take() == frame(2)
 
 
