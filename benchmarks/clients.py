@@ -12,7 +12,7 @@ import time
 import torch
 
 from edgekd.config import Config, from_mapping
-from edgekd.simulation import StepReport, simulate
+from edgekd.simulation.lockstep import StepReport, simulate
 
 
 def config(clients: int, steps: int, topology: str) -> Config:

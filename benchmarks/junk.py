@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 from hosts import Quota, why_no_quota
 from processes import Process, addresses, peer
 
-from peer.grpc_transport import SERVICE
-from peer.zmq_streams import OPENING
+from peer.transports.grpc.transport import SERVICE
+from peer.transports.zmq.streams import OPENING
 
 NOISE = os.urandom(2**16)  # as long as a message of these peers may be
 THROWERS = 16  # side by side

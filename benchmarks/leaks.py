@@ -20,13 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from edgekd.codec import decode, encode
-from edgekd.config import Config, from_mapping
-from edgekd.contract import make_contract
-from edgekd.datasets import PeerData, load_group
-from edgekd.encodings import Packing
-from edgekd.lab.leaks import (
+from leak_attacks import (
     Broadcast,
     area_under_curve,
     confidence,
@@ -36,10 +30,16 @@ from edgekd.lab.leaks import (
     named_right,
     total_variation,
 )
-from edgekd.learner import Learner
-from edgekd.public import make_public
-from edgekd.simulation import Lockstep
-from edgekd.sources import Labelled
+
+from edgekd.config import Config, from_mapping
+from edgekd.contract import make_contract
+from edgekd.data.datasets import PeerData, load_group
+from edgekd.data.public import make_public
+from edgekd.data.sources import Labelled
+from edgekd.learning.learner import Learner
+from edgekd.protocol.codec import decode, encode
+from edgekd.protocol.encodings import Packing
+from edgekd.simulation.lockstep import Lockstep
 
 WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},

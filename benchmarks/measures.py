@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekd.lab.cost import Ratios, write_ratios
-from edgekd.measures import MEASURES, dissimilarity
+from edgekd.lab.findings.cost import Ratios, write_ratios
+from edgekd.losses.measures import MEASURES, dissimilarity
 
 SHAPES = ((256, 10), (256, 397))  # [batch, classes]: of CIFAR-10, of SUN397
 BLOCKS, PASSES = 20, 50

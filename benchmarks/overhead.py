@@ -19,18 +19,18 @@ from pathlib import Path
 
 import torch
 
-from edgekd.codec import encode
 from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
-from edgekd.datasets import load_peer_data
-from edgekd.encodings import Packing
-from edgekd.learner import Learner
-from edgekd.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
-from peer.convert import to_wire
-from peer.grpc_transport import GrpcTransport
-from peer.hub import Arrival, Hub
-from peer.network import Network
-from peer.node import Node
+from edgekd.data.datasets import load_peer_data
+from edgekd.learning.learner import Learner
+from edgekd.protocol.codec import encode
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Contract, Encoding, Goodbye, Hello, Lesson, Parting
+from peer.network.hub import Arrival, Hub
+from peer.network.thread import Network
+from peer.node.node import Node
+from peer.transports.grpc.transport import GrpcTransport
+from peer.wire.protobuf import to_wire
 
 LIMIT = 1 << 20
 FRAMING = 5 + 9  # bytes that gRPC and HTTP/2 put before each message

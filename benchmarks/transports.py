@@ -23,12 +23,12 @@ from overhead import hello, predictions
 
 from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
-from edgekd.datasets import load_peer_data
-from edgekd.encodings import Packing
-from edgekd.learner import Learner
-from edgekd.messages import Contract, Encoding, Goodbye, Lesson, Parting
-from peer.hub import Arrival, Hub
-from peer.transports import make_transport
+from edgekd.data.datasets import load_peer_data
+from edgekd.learning.learner import Learner
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Contract, Encoding, Goodbye, Lesson, Parting
+from peer.network.hub import Arrival, Hub
+from peer.transports.by_name import make_transport
 
 LIMIT = 1 << 20  # bytes
 PAUSE = 0.02  # seconds between two rounds

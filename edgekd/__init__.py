@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from edgekd.config import Config
-    from edgekd.measures import dissimilarity
-    from edgekd.simulation import simulate
-    from edgekd.splits import partition
+    from edgekd.data.splits import partition
+    from edgekd.losses.measures import dissimilarity
+    from edgekd.simulation.lockstep import simulate
 
 __all__ = ["Config", "dissimilarity", "partition", "simulate"]
 
-_HOMES = {"Config": "config", "dissimilarity": "measures", "partition": "splits", "simulate": "simulation"}
+_HOMES = {
+    "Config": "config",
+    "dissimilarity": "losses.measures",
+    "partition": "data.splits",
+    "simulate": "simulation.lockstep",
+}
 
 
 def __getattr__(name: str) -> object:

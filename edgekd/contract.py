@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgekd.config import Config
+from edgekd.data.public import PublicSet
 from edgekd.errors import ConfigError
-from edgekd.messages import Contract
-from edgekd.public import PublicSet
+from edgekd.protocol.messages import Contract
 
 
 def make_contract(public: PublicSet, config: Config) -> Contract:

@@ -1,9 +1,9 @@
 """What measures and combinations are called: known without importing torch, so that ``--help`` answers at once."""
 
-MEASURE_NAMES = ("ce", "kl", "js", "td", "sed", "mse")  # the keys of `edgekd.measures.MEASURES`
+MEASURE_NAMES = ("ce", "kl", "js", "td", "sed", "mse")  # the keys of `edgekd.losses.measures.MEASURES`
 NWAY_MEASURES = ("js", "sed")  # those with a form for n predictions that are all alike
 NWAY = "nway"  # the combination that takes that form: one divergence of own and remote predictions together
 AGREEMENT = "agreement"  # the combination that weighs each neighbour by how far it has agreed with the rest so far
-# the keys of `edgekd.combinations.COMBINATIONS`, AGREEMENT and NWAY
+# the keys of `edgekd.losses.combinations.COMBINATIONS`, AGREEMENT and NWAY
 COMBINATION_NAMES = ("sum", "average", "geometric", "confident", "median", "trimmed", AGREEMENT, NWAY)
-LIE_NAMES = ("random", "flip", "constant", "swap")  # the keys of `edgekd.lies.LIES`
+LIE_NAMES = ("random", "flip", "constant", "swap")  # the keys of `edgekd.simulation.lies.LIES`

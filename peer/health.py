@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.addresses import place
 from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import place
 
 TIMEOUT = 3.0  # seconds
 
@@ -45,8 +45,8 @@ def _channel(address: str, id: int | None, keys: Path | None) -> Any:
     options = [("grpc.enable_http_proxy", 0)]
     if keys is None:
         return grpc.insecure_channel(address, options=options)
-    from peer import grpc_tls
-    from peer.keys import KeyFiles
+    from peer.transports.grpc import tls as grpc_tls
+    from peer.transports.grpc.keys import KeyFiles
 
     own = KeyFiles(keys).current()
     named = grpc_tls.only(own.id if id is None else id)

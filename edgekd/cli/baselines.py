@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edgekd.config import Config
-from edgekd.simulation import StepReport, simulate_lone, simulate_pooled
-from edgekd.summary import PeerSummary, Summary
+from edgekd.files.summary import PeerSummary, Summary
+from edgekd.simulation.lockstep import StepReport, simulate_lone, simulate_pooled
 from edgekd.workers import workers
 
 Curve = list[tuple[int, float]]  # (step, accuracy)

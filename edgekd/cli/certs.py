@@ -43,8 +43,8 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
 
     Nothing that is there is overwritten, unless --renew is given.
     """
-    from edgekd.addresses import ids
-    from edgekd.keyring import make_keys
+    from edgekd.keys.keyring import make_keys
+    from edgekd.protocol.addresses import ids
 
     wanted = ids(listed)
     if not (out / "ca").exists():

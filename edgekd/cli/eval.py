@@ -37,13 +37,13 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     import torch
 
     torch.set_num_threads(config.train.threads)
-    from edgekd.augment import normalise
-    from edgekd.datasets import load_evaluation
-    from edgekd.evaluation import evaluate
-    from edgekd.learner import choose_device
-    from edgekd.models import make_model
-    from edgekd.summary import standard_error
-    from peer.checkpoint import load_checkpoint, load_newest
+    from edgekd.data.augment import normalise
+    from edgekd.data.datasets import load_evaluation
+    from edgekd.files.checkpoint import load_checkpoint, load_newest
+    from edgekd.files.summary import standard_error
+    from edgekd.learning.devices import choose_device
+    from edgekd.learning.evaluation import evaluate
+    from edgekd.learning.models import make_model
 
     found = load_newest(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)
     if found is None:

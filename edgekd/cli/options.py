@@ -54,7 +54,7 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
 
     It is passed nested ``tables``.
 
-    In the tables a value may be a list (see `edgekd.lab.grid.configs`); flags win over each ``[[grid]]`` too.
+    In the tables a value may be a list (see `edgekd.lab.sweep.grid.configs`); flags win over each ``[[grid]]`` too.
     """
     fields = [
         (section, f) for section in sections for f in dataclasses.fields(SECTIONS[section]) if f.name not in without
@@ -63,7 +63,7 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None, split: str | None, **given: Any) -> Any:
-            from edgekd.lab.grid import listed
+            from edgekd.lab.sweep.grid import listed
 
             texts = {f.name: given.pop(f.name) for _, f in fields}
             kinds = {f.name: setting_type(f) for _, f in fields}
@@ -106,7 +106,7 @@ def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str
 
 def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
     """What lies under the flags."""
-    from edgekd.presets import find_preset
+    from edgekd.config.presets import find_preset
 
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import click
 
-from edgekd.addresses import MAX_ID
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
@@ -25,6 +24,7 @@ from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import MAX_ID
 
 log = logging.getLogger("edgekd")
 
@@ -110,8 +110,8 @@ def command(
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.addresses import address
-    from edgekd.cli.access import check_access, check_addresses
+    from edgekd.protocol.addresses import address
+    from peer.node.access import check_access, check_addresses
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
     check_addresses(neighbours, config.exchange.certs)
@@ -123,8 +123,8 @@ def command(
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
     if discover:
         _check_discovery(listen)
-    from edgekd.runs import lock_folder, make_run_folder, write_config
-    from peer.recorder import check_unused  # loads torch: after what can be wrong without
+    from edgekd.files.runs import lock_folder, make_run_folder, write_config
+    from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
 
     folder = make_run_folder(out, f"peer-{id}")
     lock = lock_folder(folder)  # until the process ends
@@ -174,11 +174,11 @@ def command(
 
 def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) -> Config:
     """With the group's public file and settings: a neighbour's, or those of the folder that it resumes from."""
-    from edgekd.cli.access import key_folder
     from edgekd.config import from_mapping, read_toml
     from edgekd.contract import adopt, make_contract
-    from edgekd.public import PublicSet
-    from peer.joining import join
+    from edgekd.data.public import PublicSet
+    from peer.network.joining import join
+    from peer.node.access import key_folder
 
     file, written = (folder / "public.safetensors").absolute(), folder / "config.toml"
     before = read_toml(written) if resume and file.is_file() and written.is_file() else {}
@@ -214,16 +214,16 @@ def _make_node(
     import torch
 
     torch.set_num_threads(config.train.threads)
-    from edgekd.cli.access import key_folder
-    from edgekd.codec import payload_bytes
     from edgekd.contract import make_contract
-    from edgekd.datasets import load_peer_data
-    from edgekd.encodings import Packing
-    from edgekd.learner import Learner
-    from edgekd.messages import MAJOR, MINOR, Encoding, Hello
-    from peer.network import Network
-    from peer.node import Node
-    from peer.transports import make_transport
+    from edgekd.data.datasets import load_peer_data
+    from edgekd.learning.learner import Learner
+    from edgekd.protocol.codec import payload_bytes
+    from edgekd.protocol.encodings import Packing
+    from edgekd.protocol.messages import MAJOR, MINOR, Encoding, Hello
+    from peer.network.thread import Network
+    from peer.node.access import key_folder
+    from peer.node.node import Node
+    from peer.transports.by_name import make_transport
 
     data = load_peer_data(config.data, id, seed=config.data_seed)
     contract = make_contract(data.public, config)
@@ -262,7 +262,7 @@ def _resume(node: Any, folder: Path) -> None:
 
 
 def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack) -> None:
-    from peer.metrics import MetricsServer, PeerCollector
+    from peer.node.metrics import MetricsServer, PeerCollector
 
     server = MetricsServer(PeerCollector(lambda: node.progress, node.network), host, port)
     beside.callback(server.stop)
@@ -271,14 +271,14 @@ def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack
 
 def _check_discovery(listen: str | None) -> None:
     try:
-        from peer.discovery import check_discoverable
+        from peer.network.discovery import check_discoverable
     except ImportError:
         raise ConfigError("--discover needs zeroconf: pip install zeroconf") from None
     check_discoverable(listen)
 
 
 def _discover(node: Any, beside: contextlib.ExitStack, *, by_id: bool) -> None:
-    from peer.discovery import Discovery
+    from peer.network.discovery import Discovery
 
     network = node.network
     dial, forget = network.dial_also, network.forget

@@ -41,8 +41,8 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
 
 
 def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Path) -> Any:
-    from edgekd.public import public_from_pictures
-    from edgekd.sources import SIZES
+    from edgekd.data.public import public_from_pictures
+    from edgekd.data.sources import SIZES
 
     if classes is None:
         raise ConfigError("name what the group tells apart, in order: --classes cat,dog,person")
@@ -54,9 +54,9 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
 
 
 def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
-    from edgekd.cli.access import check_addresses, key_folder
-    from edgekd.public import PublicSet
-    from peer.joining import fetch
+    from edgekd.data.public import PublicSet
+    from peer.network.joining import fetch
+    from peer.node.access import check_addresses, key_folder
 
     check_addresses([source], exchange.certs)
     out.parent.mkdir(parents=True, exist_ok=True)

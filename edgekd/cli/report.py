@@ -30,8 +30,8 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     from rich.table import Table
 
     from edgekd.cli.tables import wide_console
-    from edgekd.lab.layout import found_text
-    from edgekd.lab.report import write_report
+    from edgekd.lab.report.layout import found_text
+    from edgekd.lab.report.write import write_report
 
     findings = write_report(folders, out)
     table = Table()

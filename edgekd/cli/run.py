@@ -54,8 +54,8 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
-    from edgekd.runs import data_name, make_run_folder, write_config
-    from edgekd.topology import neighbours
+    from edgekd.files.runs import data_name, make_run_folder, write_config
+    from edgekd.simulation.topology import neighbours
 
     config = _with_defaults(config)
     graph = neighbours(config.exchange.topology, config.data.clients, config.data_seed)
@@ -83,7 +83,7 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
 
 def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
     """What the peers wrote, and the baselines."""
-    from edgekd.summary import merge
+    from edgekd.files.summary import merge
 
     found = [_read_summary(folder / f"peer-{id}" / "summary.json") for id in range(clients)]
     summary = merge([each for each in found if each is not None], seconds)
@@ -107,11 +107,11 @@ def _check_before(config: Config) -> None:
     """
     import torch
 
-    from edgekd.datasets import open_common
-    from edgekd.distillation import check_loss
-    from edgekd.learner import choose_device
-    from edgekd.models import make_model
-    from edgekd.public import check_enough
+    from edgekd.data.datasets import open_common
+    from edgekd.data.public import check_enough
+    from edgekd.learning.devices import choose_device
+    from edgekd.learning.models import make_model
+    from edgekd.losses.distillation import check_loss
 
     choose_device(config.train.device)
     check_loss(config.distill)
@@ -165,7 +165,7 @@ def _why(code: int) -> str:
 
 
 def _read_summary(path: Path) -> Any:
-    from edgekd.summary import Summary
+    from edgekd.files.summary import Summary
 
     if not path.is_file():
         return None
@@ -173,8 +173,8 @@ def _read_summary(path: Path) -> Any:
 
 
 def _write_results(folder: Path, summary: Any, baselines: Any) -> None:
-    from edgekd.plots import plot_accuracy, read_curve
-    from edgekd.runs import write_summary
+    from edgekd.files.plots import plot_accuracy, read_curve
+    from edgekd.files.runs import write_summary
 
     write_summary(folder, summary)
     together = {peer.id: read_curve(folder / f"peer-{peer.id}" / "metrics.jsonl") for peer in summary.peers}

@@ -33,8 +33,8 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     """Run all learners in one process, in lockstep: what synchronous peers do, bit for bit."""
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
-    from edgekd.runs import data_name, make_run_folder, write_config, write_summary
-    from edgekd.simulation import StepReport, simulate
+    from edgekd.files.runs import data_name, make_run_folder, write_config, write_summary
+    from edgekd.simulation.lockstep import StepReport, simulate
 
     folder = make_run_folder(out, data_name(config))
     write_config(folder, config)

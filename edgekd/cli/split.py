@@ -32,8 +32,8 @@ def command(config: Config, out: Path) -> None:
       edgekd peer --id 0 --private folder:shards/client-0/private --public shards/public.safetensors \\
           --eval folder:shards/eval --certs certs/peer-0 --listen 0.0.0.0:7000 --peers 1@box-b:7000,2@box-c:7000
     """
-    from edgekd.public import PublicSet
-    from edgekd.split_files import write_split
+    from edgekd.data.public import PublicSet
+    from edgekd.data.split_files import write_split
 
     written = write_split(config.data, config.data_seed, out)
     images = len(PublicSet.load(out / "public.safetensors"))

@@ -44,7 +44,7 @@ def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json:
 
     Exits with 1 if one does not answer.
     """
-    from edgekd.cli.access import check_addresses
+    from peer.node.access import check_addresses
 
     check_addresses(addresses, config.exchange.certs)
     found = asyncio.run(_ask_all(addresses, timeout, config.exchange))
@@ -61,9 +61,9 @@ async def _ask_all(addresses: tuple[str, ...], timeout: float, exchange: Exchang
 
 
 async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[str, Any]:
-    from edgekd.cli.access import key_folder
-    from peer.asking import ask_status
-    from peer.transports import make_transport
+    from peer.network.asking import ask_status
+    from peer.node.access import key_folder
+    from peer.transports.by_name import make_transport
 
     transport = make_transport(exchange.transport, FRAME, key_folder(exchange.certs))
     try:

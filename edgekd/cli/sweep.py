@@ -44,9 +44,9 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
     What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
     """
     from edgekd.cli.signals import terminable
-    from edgekd.lab.grid import configs, plan
-    from edgekd.lab.sweep import check
-    from edgekd.runs import lock_folder, make_run_folder
+    from edgekd.files.runs import lock_folder, make_run_folder
+    from edgekd.lab.sweep.grid import configs, plan
+    from edgekd.lab.sweep.run import check
 
     cells = plan(list(configs(tables)), baseline=baseline)
     check(cells)
@@ -60,8 +60,8 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
 
 
 def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None, engine: str) -> None:
-    from edgekd.lab.engines import local, ray_cluster
-    from edgekd.lab.sweep import missing, sweep
+    from edgekd.lab.sweep.engines import local, ray_cluster
+    from edgekd.lab.sweep.run import missing, sweep
 
     _write_tables(tables, out)
     threads = max(cell.config.train.threads for cell in cells)
@@ -91,7 +91,7 @@ def _progress(cells: list[Any], left: int) -> Iterator[Callable[[Any], None]]:
         TimeRemainingColumn,
     )
 
-    from edgekd.lab.sweep import Failure, labels
+    from edgekd.lab.sweep.run import Failure, labels
 
     total, label = len(cells), labels(cells)
     told: set[str] = set()  # reasons

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
-from edgekd.summary import PeerSummary, Summary, standard_error
+from edgekd.files.summary import PeerSummary, Summary, standard_error
 
 
 def accuracy_text(peer: PeerSummary | None) -> str:

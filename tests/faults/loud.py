@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from edgekd.encodings import Packing
-from edgekd.messages import MAJOR, MINOR, Contract, Encoding, Goodbye, Hello, Parting
-from peer.grpc_transport import GrpcTransport
-from peer.hub import Arrival, Hub
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import MAJOR, MINOR, Contract, Encoding, Goodbye, Hello, Parting
+from peer.network.hub import Arrival, Hub
+from peer.transports.grpc.transport import GrpcTransport
 
 LIMIT = 1 << 20  # bytes of the longest frame
 

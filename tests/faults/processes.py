@@ -238,8 +238,8 @@ def status(address: str, *, inside: Sequence[str] = ()) -> dict[str, Any]:
 
 
 async def _ask(address: str, transport: str) -> Any:
-    from peer.asking import ask_status
-    from peer.transports import make_transport
+    from peer.network.asking import ask_status
+    from peer.transports.by_name import make_transport
 
     made = make_transport(transport, 64 * 1024)
     try:

@@ -5,7 +5,7 @@ python short_of_memory.py WORDS N ARGUMENTS...
 
 import sys
 
-from edgekd.learner import Learner
+from edgekd.learning.learner import Learner
 
 words, at, *arguments = sys.argv[1:]
 learn = Learner.learn

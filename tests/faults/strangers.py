@@ -12,14 +12,14 @@ import grpc
 import torch
 import zmq
 
-from edgekd.codec import encode
-from edgekd.encodings import Packing
 from edgekd.errors import RemoteProtocolError
-from edgekd.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
-from peer.convert import from_bytes, to_bytes
-from peer.grpc_transport import SERVICE
-from peer.packing import pack, unpack
-from peer.zmq_streams import END, GRANT, MORE, OPENING, WINDOW
+from edgekd.protocol.codec import encode
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
+from peer.transports.grpc.transport import SERVICE
+from peer.transports.zmq.streams import END, GRANT, MORE, OPENING, WINDOW
+from peer.wire.messagepack import pack, unpack
+from peer.wire.protobuf import from_bytes, to_bytes
 
 DEADLINE = 30.0  # seconds
 

@@ -325,7 +325,7 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before_with_a_warning(
 def test_checkpoint_cut_short_anywhere_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> None:
     import torch
 
-    from peer.checkpoint import CheckpointInfo, load_newest, save_checkpoint
+    from edgekd.files.checkpoint import CheckpointInfo, load_newest, save_checkpoint
 
     about = {"id": 1, "round": 7, "model": "m", "classes": ("a", "b"), "size": 32, "heads": 1, "head_layers": "none"}
     state = {"w": torch.arange(6.0).reshape(2, 3)}
@@ -348,7 +348,7 @@ def test_checkpoint_cut_short_anywhere_is_noticed_and_the_one_before_is_used(tmp
 
 
 def test_file_that_is_written_anew_keeps_its_mode(tmp_path: Path) -> None:
-    from edgekd.atomic import write_atomically
+    from edgekd.files.atomic import write_atomically
 
     path = tmp_path / "summary.json"
     write_atomically(path, [b"first"])

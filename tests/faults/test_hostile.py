@@ -12,8 +12,8 @@ import pytest
 from processes import addresses, neighbour, peer, summary, until_status
 from strangers import Stranger
 
-from edgekd.guard import REFUSALS
-from edgekd.messages import Ask, Asked, Encoding, Heartbeat, SoftPredictions
+from edgekd.protocol.guard import REFUSALS
+from edgekd.protocol.messages import Ask, Asked, Encoding, Heartbeat, SoftPredictions
 
 ENDLESS = ["--steps", 0, "--checkpoint-every", 0, "--encoding", "float32"]
 Bad = Callable[[Stranger, int], bytes]

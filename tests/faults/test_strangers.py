@@ -10,9 +10,9 @@ import pytest
 from processes import addresses, metrics, neighbour, peer, summary, until_status
 from strangers import Stranger
 
-from edgekd.guard import REFUSALS
-from edgekd.messages import Heartbeat, SoftPredictions
-from peer.convert import to_wire
+from edgekd.protocol.guard import REFUSALS
+from edgekd.protocol.messages import Heartbeat, SoftPredictions
+from peer.wire.protobuf import to_wire
 
 ENDLESS = ["--steps", 0, "--checkpoint-every", 0]
 NOBODY_IN_PARTICULAR = b"\xa2\x06\x05hello"  # field 100, of a version to come

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgekd.messages import Heartbeat
-from peer.grpc_transport import GrpcTransport
-from peer.transport import StreamClosedError
+from edgekd.protocol.messages import Heartbeat
+from peer.transports.base import StreamClosedError
+from peer.transports.grpc.transport import GrpcTransport
 
 DEADLINE = 60.0  # seconds: far more than any of this takes
 SMALL = ["--data", "digits", "--limit", 300, "--clients", 2, "--model", "mobilenet_v3_small"]

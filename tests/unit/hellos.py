@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from edgekd.messages import Contract, Encoding, Hello
+from edgekd.protocol.messages import Contract, Encoding, Hello
 
 CONTRACT = Contract(
     public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.addresses import ids, is_loopback
-from edgekd.certificates import DAYS
-from edgekd.cli.access import check_access, check_addresses
 from edgekd.config import ACCESS, Config, ExchangeConfig, from_mapping, to_mapping
 from edgekd.errors import ConfigError
-from edgekd.keyring import make_keys
-from edgekd.lab.records import COLUMNS, TOGETHER, Cell
+from edgekd.keys.certificates import DAYS
+from edgekd.keys.keyring import make_keys
+from edgekd.lab.sweep.records import COLUMNS, TOGETHER, Cell
+from edgekd.protocol.addresses import ids, is_loopback
+from peer.node.access import check_access, check_addresses
 
 NOW = datetime.now(timezone.utc)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.addresses import address, join, place
 from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import address, join, place
 
 hosts = st.one_of(
     st.ip_addresses().map(str),

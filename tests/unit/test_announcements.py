@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.announcements import KEEP_FOR, Announcement, Roster, nearest
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.announcements import KEEP_FOR, Announcement, Roster, nearest
 
 DIGEST = "0a" * 32
 LAN, DOCKER = IPv4Interface("192.168.1.5/24"), IPv4Interface("172.17.0.1/16")

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.augment import GROUP, normalise, private_augmentation
+from edgekd.data.augment import GROUP, normalise, private_augmentation
 from edgekd.errors import ConfigError
 from edgekd.seeds import seeded
 

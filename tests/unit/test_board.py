@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.board import Board
+from edgekd.protocol.board import Board
 
 PROBS = torch.full((1, 2, 3), 1 / 3)
 

@@ -13,9 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edgekd import certificates
-from edgekd.atomic import write_atomically
-from edgekd.certificates import (
+from edgekd.cli.certs import DAYS, command
+from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
+from edgekd.keys import certificates
+from edgekd.keys.certificates import (
     Authority,
     make_authority,
     make_certificate,
@@ -24,9 +26,7 @@ from edgekd.certificates import (
     peer_name,
     prove,
 )
-from edgekd.cli.certs import DAYS, command
-from edgekd.errors import ConfigError
-from edgekd.keyring import make_keys
+from edgekd.keys.keyring import make_keys
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 

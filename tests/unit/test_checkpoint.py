@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from edgekd.errors import ConfigError
-from edgekd.evaluation import Accuracy
-from edgekd.learner import Losses
-from edgekd.summary import PeerSummary
-from peer.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
-from peer.recorder import Recorder, check_unused
+from edgekd.files.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
+from edgekd.files.summary import PeerSummary
+from edgekd.learning.evaluation import Accuracy
+from edgekd.learning.learner import Losses
+from peer.node.recorder import Recorder, check_unused
 
 INFO = CheckpointInfo(
     id=1,

@@ -14,7 +14,7 @@ from edgekd.cli.options import settings
 from edgekd.cli.tables import accuracy_text, bytes_text
 from edgekd.config import Config
 from edgekd.errors import ConfigError
-from edgekd.summary import PeerSummary
+from edgekd.files.summary import PeerSummary
 
 
 def parsed(*arguments: str) -> Config:
@@ -87,7 +87,7 @@ def test_public_names_are_there() -> None:
 
 def test_the_library_never_imports_the_process() -> None:
     root = Path(edgekd.__file__).parent
-    assert (root.parent / "peer" / "node.py").is_file(), "another package of this name hides ours"
+    assert (root.parent / "peer" / "health.py").is_file(), "another package of this name hides ours"
     for file in root.rglob("*.py"):
         if "cli" not in file.parts:
             assert "from peer" not in file.read_text(), file

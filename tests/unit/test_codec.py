@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgekd.codec import decode, encode, payload_bytes
-from edgekd.encodings import Packing
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.messages import Contract, Encoding, SoftPredictions
+from edgekd.protocol.codec import decode, encode, payload_bytes
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Contract, Encoding, SoftPredictions
 
 FLOAT32, FLOAT16, UINT8, TOP_2, ONE_BIT = PACKINGS = [
     Packing.parse(text) for text in ("float32", "float16", "uint8", "top-k:2", "one-bit")
@@ -58,7 +58,7 @@ def reason(message: SoftPredictions, contract: Contract = CONTRACT) -> str:
 
 
 def largest_error(packing: Packing, classes: int) -> float:
-    """Of a probability, as the table in edgekd/encodings.py has it."""
+    """Of a probability, as the table in edgekd/protocol/encodings.py has it."""
     rounding = 1 / math.e + math.log(classes)
     return {
         Encoding.FLOAT32: 2**-21 * rounding,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgekd.combinations import combine, coordinate_middle, median, trimmed_mean, weighted_mean
+from edgekd.losses.combinations import combine, coordinate_middle, median, trimmed_mean, weighted_mean
 
 seeds = st.integers(0, 2**32)
 

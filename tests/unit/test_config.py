@@ -7,8 +7,8 @@ import pytest
 import tomli_w
 
 from edgekd.config import Config, DistillConfig, from_mapping, overlay, read_toml, to_mapping
+from edgekd.config.presets import PRESETS, find_preset
 from edgekd.errors import ConfigError
-from edgekd.presets import PRESETS, find_preset
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd import messages
-from edgekd.addresses import join
 from edgekd.errors import RemoteProtocolError
-from edgekd.messages import (
+from edgekd.protocol import messages
+from edgekd.protocol.addresses import join
+from edgekd.protocol.messages import (
     PIECE,
     Ack,
     Ask,
@@ -30,7 +30,9 @@ from edgekd.messages import (
     SoftPredictions,
     Status,
 )
-from peer.convert import (
+from peer.wire import peer_pb2 as pb
+from peer.wire.messagepack import pack, unpack
+from peer.wire.protobuf import (
     MAX_ADDRESS,
     MAX_DETAIL,
     MAX_ENCODINGS,
@@ -41,8 +43,6 @@ from peer.convert import (
     to_bytes,
     to_wire,
 )
-from peer.packing import pack, unpack
-from peer.wire import peer_pb2 as pb
 
 printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
 counts = st.integers(0, 2**63 - 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from edgekd.config import from_mapping
-from edgekd.simulation import simulate
+from edgekd.simulation.lockstep import simulate
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
 

@@ -18,11 +18,11 @@ from torchvision.datasets import CIFAR10, SUN397
 
 from edgekd.cli import main
 from edgekd.config import DataConfig
-from edgekd.datasets import PeerData, load_group, load_peer_data, load_pooled_data, open_common
+from edgekd.data.datasets import PeerData, load_group, load_peer_data, load_pooled_data, open_common
+from edgekd.data.public import PublicSet
+from edgekd.data.sources import Labelled, folder, open_source
+from edgekd.data.split_files import write_split
 from edgekd.errors import ConfigError
-from edgekd.public import PublicSet
-from edgekd.sources import Labelled, folder, open_source
-from edgekd.split_files import write_split
 
 
 def same(one: Labelled, other: Labelled) -> bool:

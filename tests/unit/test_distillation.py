@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgekd.combinations import combine
 from edgekd.config import DistillConfig
-from edgekd.distillation import distil, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
-from edgekd.measures import MEASURES, dissimilarity
+from edgekd.losses.combinations import combine
+from edgekd.losses.distillation import distil, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
+from edgekd.losses.measures import MEASURES, dissimilarity
 
 COMBINATIONS = ("sum", "average", "geometric", "confident")
 seeds = st.integers(0, 2**32)

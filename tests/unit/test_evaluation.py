@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekd.evaluation import evaluate
-from edgekd.sources import Labelled
+from edgekd.data.sources import Labelled
+from edgekd.learning.evaluation import evaluate
 
 
 def labelled(labels: list[int], shown: list[int]) -> Labelled:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekd.combinations import combine
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
-from edgekd.measures import dissimilarity
+from edgekd.losses.combinations import combine
+from edgekd.losses.measures import dissimilarity
 
 OWN = """
 import torch

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from edgekd.config import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
-from edgekd.lab.claims import Finding, Study, make_study
-from edgekd.lab.findings import (
+from edgekd.files.summary import PeerSummary
+from edgekd.lab.findings.claims import Finding, Study, make_study
+from edgekd.lab.findings.panels import families, main_families
+from edgekd.lab.findings.paper import (
     average_like_sum,
     ce_like_kl,
     iid_no_gain,
@@ -20,12 +22,10 @@ from edgekd.lab.findings import (
     sun_deep_head_overfits,
     td_cheapest,
 )
-from edgekd.lab.panels import families, main_families
-from edgekd.lab.records import ALONE, TOGETHER, Cell, Outcome
-from edgekd.lab.results import Baselines, Results
-from edgekd.lab.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED
-from edgekd.simulation import lone
-from edgekd.summary import PeerSummary
+from edgekd.lab.findings.results import Baselines, Results
+from edgekd.lab.findings.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from edgekd.lab.sweep.records import ALONE, TOGETHER, Cell, Outcome
+from edgekd.simulation.lockstep import lone
 
 Accuracy = Callable[[Config], float]  # mean over the clients
 Spread = Callable[[Config], float]  # of three clients: the population standard deviation

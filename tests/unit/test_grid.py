@@ -6,8 +6,8 @@ import pytest
 
 from edgekd.config import from_mapping, to_mapping
 from edgekd.errors import ConfigError
-from edgekd.lab.grid import configs, listed, plan
-from edgekd.lab.records import ALONE, POOLED, TOGETHER
+from edgekd.lab.sweep.grid import configs, listed, plan
+from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER
 
 
 def test_every_combination_of_lists_is_a_config_seed_by_seed() -> None:

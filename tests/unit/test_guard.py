@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.allowance import Allowance
 from edgekd.errors import RemoteProtocolError
-from edgekd.guard import CUT_OFF, FRAME_EVERY, FRAMES, REFUSAL_EVERY, REFUSALS, Guard
+from edgekd.protocol.allowance import Allowance
+from edgekd.protocol.guard import CUT_OFF, FRAME_EVERY, FRAMES, REFUSAL_EVERY, REFUSALS, Guard
 
 
 @given(

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hellos import CONTRACT, hello
 
-from edgekd.codec import encode
-from edgekd.encodings import Packing
-from edgekd.guard import REFUSALS
-from edgekd.messages import (
+from edgekd.protocol.codec import encode
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.guard import REFUSALS
+from edgekd.protocol.messages import (
     Ack,
     Ask,
     Asked,
@@ -21,12 +21,12 @@ from edgekd.messages import (
     Hello,
     Parting,
 )
-from peer.asking import ask_status, fetch_public
-from peer.door import MAX_STRANGERS
-from peer.hub import Arrival, Hub
-from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.transport import Stream, StreamClosedError, Transport
-from peer.transports import make_transport
+from peer.network.asking import ask_status, fetch_public
+from peer.network.door import MAX_STRANGERS
+from peer.network.hub import Arrival, Hub
+from peer.transports.base import Stream, StreamClosedError, Transport
+from peer.transports.by_name import make_transport
+from peer.transports.memory import MemoryNetwork, MemoryTransport
 
 DEADLINE = 20.0  # seconds: far more than any of this takes
 

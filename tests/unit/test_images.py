@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from edgekd import images
+from edgekd.data import images
+from edgekd.data.images import allocate, decode, fit, open_picture, pictures_in
 from edgekd.errors import ConfigError
-from edgekd.images import allocate, decode, fit, open_picture, pictures_in
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp", "bmp", "tif", "ppm"])

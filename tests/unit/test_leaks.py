@@ -6,10 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from edgekd.config import from_mapping
-from edgekd.datasets import PeerData, load_peer_data
-from edgekd.lab.leaks import (
+from leak_attacks import (
     Broadcast,
     area_under_curve,
     confidence,
@@ -19,7 +16,10 @@ from edgekd.lab.leaks import (
     named_right,
     total_variation,
 )
-from edgekd.sources import Labelled
+
+from edgekd.config import from_mapping
+from edgekd.data.datasets import PeerData, load_peer_data
+from edgekd.data.sources import Labelled
 
 torch.set_num_threads(1)
 

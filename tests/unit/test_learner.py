@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from edgekd.config import Config, from_mapping
-from edgekd.datasets import PeerData, load_peer_data
+from edgekd.data.datasets import PeerData, load_peer_data
 from edgekd.errors import ConfigError, LocalProtocolError
-from edgekd.learner import Learner, choose_device
-from edgekd.messages import Lesson
+from edgekd.learning.devices import choose_device
+from edgekd.learning.learner import Learner
+from edgekd.protocol.messages import Lesson
 
 torch.set_num_threads(1)
 SMALL = {

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgekd.lies import LIES, SURE, lie
+from edgekd.simulation.lies import LIES, SURE, lie
 
 seeds = st.integers(0, 2**62)
 

@@ -13,10 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgekd.combinations import COMBINATIONS
 from edgekd.errors import ConfigError
-from edgekd.lies import LIES
-from edgekd.measures import (
+from edgekd.losses.combinations import COMBINATIONS
+from edgekd.losses.measures import (
     MEASURES,
     SECOND_ORDER,
     dissimilarity,
@@ -24,6 +23,7 @@ from edgekd.measures import (
     second_order,
 )
 from edgekd.names import AGREEMENT, COMBINATION_NAMES, LIE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
+from edgekd.simulation.lies import LIES
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "reference_values.json").read_text(encoding="utf-8"))
 RELATIVE = {torch.float32: 1e-4, torch.float64: 1e-10}

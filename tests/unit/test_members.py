@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from edgekd.members import (
+from edgekd.protocol.members import (
     AHEAD,
     DOWN_AFTER,
     MAX_NEIGHBOURS,
@@ -13,7 +13,7 @@ from edgekd.members import (
     joined,
     without_the_long_gone,
 )
-from edgekd.messages import Contract, Encoding, Heartbeat, Hello
+from edgekd.protocol.messages import Contract, Encoding, Heartbeat, Hello
 
 CONTRACT = Contract(
     public_sha256="ab" * 32, public_batch=32, classes=10, heads=1, temperature=1.0, augment="crop", mode="async"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from peer.memory import is_out_of_memory
+from peer.node.out_of_memory import is_out_of_memory
 
 NVML = 'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/opt/pytorch/c10/cuda/CUDACachingAllocator.cpp":838'
 

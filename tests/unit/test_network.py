@@ -6,12 +6,12 @@ import pytest
 import torch
 from hellos import hello
 
-from edgekd.board import ROUNDS
-from edgekd.encodings import Packing
 from edgekd.errors import DivergedError
-from edgekd.messages import Encoding, Goodbye, Parting
-from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.network import Network
+from edgekd.protocol.board import ROUNDS
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Encoding, Goodbye, Parting
+from peer.network.thread import Network
+from peer.transports.memory import MemoryNetwork, MemoryTransport
 
 LOG_PROBS = torch.full((1, 4, 3), 1 / 3).log()
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from peer.news import AGAIN, BURST, BURST_ALL, EVERY, EVERY_ALL, MAX_SUBJECTS, News
+from peer.network.news import AGAIN, BURST, BURST_ALL, EVERY, EVERY_ALL, MAX_SUBJECTS, News
 
 Said = pytest.LogCaptureFixture
 

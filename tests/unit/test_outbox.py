@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.board import ROUNDS
-from edgekd.messages import Encoding, SoftPredictions
-from edgekd.outbox import WINDOW, Outbox
+from edgekd.protocol.board import ROUNDS
+from edgekd.protocol.messages import Encoding, SoftPredictions
+from edgekd.protocol.outbox import WINDOW, Outbox
 
 
 def frame(round: int) -> SoftPredictions:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.messages import (
+from edgekd.protocol.messages import (
     MAJOR,
     MAX_ROUND,
     PIECE,
@@ -30,7 +30,7 @@ from edgekd.messages import (
     SoftPredictions,
     Status,
 )
-from peer.packing import MAX_CONTAINERS, MAX_ITEMS, pack, unpack
+from peer.wire.messagepack import MAX_CONTAINERS, MAX_ITEMS, pack, unpack
 
 HELLO = Hello(
     major=MAJOR,

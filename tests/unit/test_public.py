@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from edgekd.cli import main
+from edgekd.data.public import PublicSet, make_public, public_from_pictures
 from edgekd.errors import ConfigError
-from edgekd.public import PublicSet, make_public, public_from_pictures
 
 
 def numbered(count: int, augment: str = "none", size: int = 8) -> PublicSet:

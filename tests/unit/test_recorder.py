@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from peer import recorder
-from peer.recorder import Recorder
+from peer.node import recorder
+from peer.node.recorder import Recorder
 
 
 def lines(folder: Path) -> list[int]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edgekd.config import Config, from_mapping
 from edgekd.errors import ConfigError
-from edgekd.lab.records import (
+from edgekd.files.summary import PeerSummary
+from edgekd.lab.sweep.records import (
     ALONE,
     COLUMNS,
     POOLED,
@@ -22,7 +23,6 @@ from edgekd.lab.records import (
     split_name,
     tidy,
 )
-from edgekd.summary import PeerSummary
 
 
 def outcome(kind: str = TOGETHER, seed: int = 0, **distill: object) -> Outcome:

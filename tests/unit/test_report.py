@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 from edgekd.cli.report import command
 from edgekd.config import Config, DataConfig, DistillConfig, ExchangeConfig, ModelConfig, TrainConfig, read_toml
 from edgekd.errors import ConfigError
-from edgekd.lab.cost import write_ratios
-from edgekd.lab.document import Grid, Heading, Text, to_html, to_markdown
-from edgekd.lab.grid import configs
-from edgekd.lab.records import ALONE, POOLED, TOGETHER, Cell, Outcome, append_outcome
-from edgekd.lab.report import gather
-from edgekd.simulation import lone
-from edgekd.summary import PeerSummary
+from edgekd.files.summary import PeerSummary
+from edgekd.lab.findings.cost import write_ratios
+from edgekd.lab.report.document import Grid, Heading, Text, to_html, to_markdown
+from edgekd.lab.report.write import gather
+from edgekd.lab.sweep.grid import configs
+from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER, Cell, Outcome, append_outcome
+from edgekd.simulation.lockstep import lone
 
 FILES = {"index.html", "report.md", "figure2.png", "figure2.svg", "tables.csv", "findings.json"}
 CIFAR = "folder:/data/cifar10/train"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.lab.report import write_report
+from edgekd.lab.report.write import write_report
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("cifar10", "scenes", "ingredients", "encodings", "poison")

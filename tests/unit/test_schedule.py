@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.messages import MAX_ROUND
-from edgekd.schedule import Rounds, is_due, lockstep_round
+from edgekd.protocol.messages import MAX_ROUND
+from edgekd.protocol.schedule import Rounds, is_due, lockstep_round
 
 
 def test_first_broadcast_of_a_lone_peer_is_round_zero_and_each_next_one_further() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekd import learner
 from edgekd.config import Config, from_mapping
 from edgekd.errors import DivergedError
-from edgekd.simulation import StepReport, lone, simulate, simulate_pooled
-from edgekd.summary import Summary
+from edgekd.files.summary import Summary
+from edgekd.learning import learner
+from edgekd.simulation.lockstep import StepReport, lone, simulate, simulate_pooled
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from edgekd.config import DataConfig
+from edgekd.data.splits import partition, permutation, split, uniforms
 from edgekd.errors import ConfigError
-from edgekd.splits import partition, permutation, split, uniforms
 
 KINDS = st.one_of(
     st.just({}),

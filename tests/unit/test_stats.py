@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from edgekd.lab.stats import (
+from edgekd.lab.findings.stats import (
     NOT_SUPPORTED,
     SUPPORTED,
     UNDECIDED,

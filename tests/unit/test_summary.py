@@ -3,8 +3,8 @@
 import pytest
 
 from edgekd.config import TrainConfig
-from edgekd.optimiser import learning_rate
-from edgekd.summary import PeerSummary, Summary, merge, standard_error
+from edgekd.files.summary import PeerSummary, Summary, merge, standard_error
+from edgekd.learning.optimiser import learning_rate
 
 
 def peers(*accuracies: float | None) -> Summary:

@@ -15,17 +15,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from hellos import hello
 
-from edgekd.certificates import DAYS, Authority, make_certificate, make_key
-from edgekd.encodings import Packing
 from edgekd.errors import ConfigError
-from edgekd.keyring import make_keys
-from edgekd.messages import Encoding, Frame, Goodbye, Parting
+from edgekd.keys.certificates import DAYS, Authority, make_certificate, make_key
+from edgekd.keys.keyring import make_keys
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Encoding, Frame, Goodbye, Parting
 from peer import health
-from peer.discovery import Discovery
-from peer.grpc_transport import SERVICE, GrpcTransport
-from peer.hub import Hub
-from peer.keys import KeyFiles, Keys
-from peer.transport import Stream, Transport
+from peer.network.discovery import Discovery
+from peer.network.hub import Hub
+from peer.transports.base import Stream, Transport
+from peer.transports.grpc.keys import KeyFiles, Keys
+from peer.transports.grpc.transport import SERVICE, GrpcTransport
 
 DEADLINE = 30.0  # seconds: far more than any of this takes
 LIMIT = 1 << 16  # bytes

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from edgekd.cli import cli
 from edgekd.errors import ConfigError
-from edgekd.topology import neighbours
+from edgekd.simulation.topology import neighbours
 
 Graph = tuple[tuple[int, ...], ...]
 

@@ -19,20 +19,20 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from edgekd.certificates import DAYS
-from edgekd.encodings import Packing
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.keyring import make_keys
-from edgekd.messages import Ack, Contract, Encoding, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
+from edgekd.keys.certificates import DAYS
+from edgekd.keys.keyring import make_keys
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Ack, Contract, Encoding, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
 from peer import health
-from peer.convert import to_bytes
-from peer.door import MAX_STRANGERS
-from peer.grpc_transport import SERVICE, GrpcTransport
-from peer.hub import Hub
-from peer.memory_transport import MemoryNetwork, MemoryTransport
-from peer.packing import pack
-from peer.transport import Stream, StreamClosedError, Transport
-from peer.transports import make_transport
+from peer.network.door import MAX_STRANGERS
+from peer.network.hub import Hub
+from peer.transports.base import Stream, StreamClosedError, Transport
+from peer.transports.by_name import make_transport
+from peer.transports.grpc.transport import SERVICE, GrpcTransport
+from peer.transports.memory import MemoryNetwork, MemoryTransport
+from peer.wire.messagepack import pack
+from peer.wire.protobuf import to_bytes
 
 DEADLINE = 30.0  # seconds: far more than anything here takes
 DIAL = 2.0  # seconds

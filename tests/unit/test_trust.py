@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgekd.trust import MOST, RATE, SCALE, disagreements, updated, weights
+from edgekd.losses.trust import MOST, RATE, SCALE, disagreements, updated, weights
 
 seeds = st.integers(0, 2**32)
 scores = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8)

@@ -19,13 +19,13 @@ import zmq.asyncio
 from zmq.auth import create_certificates
 
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.messages import Ack, Encoding, Goodbye, Parting, SoftPredictions
-from peer.grpc_transport import GrpcTransport
-from peer.packing import pack
-from peer.transport import Stream, StreamClosedError
-from peer.zmq_listening import MAX_STRANGERS
-from peer.zmq_streams import END, MORE, OPENING, WINDOW
-from peer.zmq_transport import ZmqTransport
+from edgekd.protocol.messages import Ack, Encoding, Goodbye, Parting, SoftPredictions
+from peer.transports.base import Stream, StreamClosedError
+from peer.transports.grpc.transport import GrpcTransport
+from peer.transports.zmq.listening import MAX_STRANGERS
+from peer.transports.zmq.streams import END, MORE, OPENING, WINDOW
+from peer.transports.zmq.transport import ZmqTransport
+from peer.wire.messagepack import pack
 
 DEADLINE = 30.0  # seconds: far more than anything here takes
 DIAL = 5.0  # seconds
@@ -550,8 +550,8 @@ def test_zeromq_and_grpc_work_in_one_process_whichever_is_imported_first(order: 
 BOTH = """
 import asyncio
 import {order}
-from edgekd.messages import Ack
-from peer.transports import make_transport
+from edgekd.protocol.messages import Ack
+from peer.transports.by_name import make_transport
 
 async def meet(name):
     listening, dialling = make_transport(name, 4096), make_transport(name, 4096)

@@ -1,0 +1,110 @@
+"""What a neighbour can find out about a peer's private images from what that peer broadcasts: two attacks.
+
+Both see nothing but soft predictions on images that the attacker has too. They are lower bounds: a better attack finds
+more. Sources: Shokri et al. 2017 and Yeom et al. 2018 (membership inference), Papernot et al. 2018 and Jagielski et al.
+2020 (copying a model from its answers).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from edgekd.config import Config
+from edgekd.data.augment import normalise
+from edgekd.data.public import PublicSet
+from edgekd.data.sources import Labelled
+from edgekd.learning.models import make_model
+from edgekd.learning.optimiser import learning_rate, make_optimiser
+from edgekd.seeds import derive, seeded
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """What a peer said in one round, as its neighbours decode it."""
+
+    round: int
+    probs: Tensor  # float32 [rows, classes]: of the head that teaches
+
+
+def mean_prediction(said: Sequence[Broadcast]) -> Tensor:
+    """The mean over all rounds and images, ``[classes]``, sums to 1: what the attack on the labels goes by."""
+    return torch.stack([each.probs.mean(dim=0) for each in said]).mean(dim=0)
+
+
+def total_variation(guess: Tensor, truth: Tensor) -> float:
+    """Half the sum of absolute differences of two distributions ``[classes]``; in [0, 1], no unit."""
+    return float((guess - truth).abs().sum() / 2)
+
+
+def named_right(guess: Tensor, others: Tensor, truth: Tensor, primary: int) -> float:
+    """The share, in [0, 1], of a peer's `primary` most frequent labels that its predictions give away.
+
+    Named are the labels that it predicts more often than its neighbours do, by ratio. By chance: primary / classes.
+
+    Args:
+        guess: the peer's `mean_prediction`, ``[classes]``.
+        others: of its neighbours, ``[neighbours, classes]``.
+        truth: how often each label occurs in its shard, ``[classes]``.
+        primary: how many are asked for, >= 1.
+    """
+    ratio = guess / others.mean(dim=0).clamp_min(torch.finfo(guess.dtype).tiny)
+    named, frequent = (set(v.topk(primary).indices.tolist()) for v in (ratio, truth))
+    return len(named & frequent) / primary
+
+
+def copy_model(said: Sequence[Broadcast], public: PublicSet, config: Config, size: int) -> torch.nn.Module:
+    """A network that was taught by one peer's broadcasts alone, one step a round: what an attacker makes of them.
+
+    Args:
+        said: in the order of the rounds.
+        public: the group's.
+        config: the group's; the copy has its network, initial weights and optimiser.
+        size: of the images, in pixels.
+    """
+    seed = derive(config.train.seed, "copy")
+    with seeded(seed):
+        model = make_model(config.model.for_client(0), config.weights, len(public.classes), size, heads=1, hidden=())
+    optimiser = make_optimiser(model, config.train)
+    for step, each in enumerate(said):
+        images = normalise(public.batch(each.round, config.train.public_batch))
+        log_probs = F.log_softmax(model(images)[0] / config.distill.temperature, dim=-1)
+        F.kl_div(log_probs, each.probs, reduction="batchmean").backward()
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config.train, config.peak_lr, step)
+        optimiser.step()
+        optimiser.zero_grad()
+    return model
+
+
+def confidence(model: torch.nn.Module, images: Labelled) -> Tensor:
+    """ln of the probability that a network gives to the true label of each image, ``[images]``."""
+    model.eval()
+    with torch.no_grad():
+        parts = images.images.split(256)
+        logits = torch.cat([model(normalise(part))[0] for part in parts])
+    return -F.cross_entropy(logits, images.labels, reduction="none")
+
+
+def area_under_curve(members: Tensor, others: Tensor) -> float:
+    """How often a member scores above another image, equal scores counting half; in [0, 1], 0.5 is chance."""
+    truth = [1] * len(members) + [0] * len(others)
+    return float(roc_auc_score(truth, torch.cat([members, others]).numpy()))
+
+
+def matched(members: Labelled, others: Labelled) -> tuple[Labelled, Labelled]:
+    """As many of each label from both, the first of each: what is left to tell them apart is membership alone."""
+    chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for label in range(int(max(members.labels.max(), others.labels.max())) + 1):
+        found = [(each.labels == label).nonzero().flatten() for each in (members, others)]
+        count = min(map(len, found))
+        for indices, where in zip(chosen, found, strict=True):
+            indices.append(where[:count])
+    first, second = (
+        Labelled(images=each.images[torch.cat(indices)], labels=each.labels[torch.cat(indices)])
+        for each, indices in zip((members, others), chosen, strict=True)
+    )
+    return first, second

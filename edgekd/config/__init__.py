@@ -1,0 +1,32 @@
+"""Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
+
+from edgekd.config.sections import (
+    ACCESS,
+    AUGMENTATIONS,
+    LYING,
+    Config,
+    DataConfig,
+    DistillConfig,
+    ExchangeConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, setting_type, to_mapping
+
+__all__ = [
+    "ACCESS",
+    "AUGMENTATIONS",
+    "LYING",
+    "SECTIONS",
+    "Config",
+    "DataConfig",
+    "DistillConfig",
+    "ExchangeConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "from_mapping",
+    "overlay",
+    "read_toml",
+    "setting_type",
+    "to_mapping",
+]

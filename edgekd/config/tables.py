@@ -1,0 +1,112 @@
+"""Settings as nested tables, such as a TOML file's: read, checked, laid over one another, written back."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from edgekd.config.sections import Config, DataConfig, DistillConfig, ExchangeConfig, ModelConfig, TrainConfig
+from edgekd.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SPLITS = frozenset({"iid", "gamma", "dirichlet", "split"})
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "distill": DistillConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "exchange": ExchangeConfig,
+}
+
+
+def from_mapping(tables: Mapping[str, Any]) -> Config:
+    """A Config out of nested tables such as a TOML file's.
+
+    Raises:
+        ConfigError: a section or setting is unknown (the known ones are listed), of the wrong type, or out of range.
+    """
+    for name in tables:
+        if name not in SECTIONS:
+            raise ConfigError(f"unknown section [{name}]; known: {', '.join(SECTIONS)}")
+    return Config(**{name: _section(name, kind, tables.get(name, {})) for name, kind in SECTIONS.items()})
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables in which what `above` sets takes the place of what `below` does, setting by setting.
+
+    The three kinds of split exclude one another, so any of them (and a sweep's ``split``) takes the place of all.
+    """
+    tables = dict(below)
+    for name, table in above.items():
+        under = tables.get(name)
+        if name not in tables or not isinstance(table, Mapping):
+            tables[name] = table
+            continue
+        if not isinstance(under, Mapping):
+            continue  # what is no table is refused when it is read
+        replaced = {*table, *(SPLITS if name == "data" and not SPLITS.isdisjoint(table) else ())}
+        tables[name] = {**{key: value for key, value in under.items() if key not in replaced}, **table}
+    return tables
+
+
+def _section(name: str, kind: type, table: Any) -> Any:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"[{name}] must be a table of settings, got {table!r}")
+    known = {f.name: f for f in fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"unknown setting '{key}' in [{name}]; known: {', '.join(sorted(known))}")
+        _check_type(f"[{name}] {key}", known[key], value)
+    return kind(**{key: _widened(known[key], value) for key, value in table.items()})
+
+
+def _kinds(f: "dataclasses.Field[Any]") -> tuple[type, ...]:
+    """The Python types that a setting takes; ``int | None`` is annotated so."""
+    names = str(f.type).replace("<class '", "").replace("'>", "").split(" | ")
+    return tuple({"int": int, "float": float, "str": str, "bool": bool}[n] for n in names if n != "None")
+
+
+def setting_type(f: "dataclasses.Field[Any]") -> type:
+    """The one type of a setting's value, apart from None."""
+    return _kinds(f)[0]
+
+
+def _widened(f: "dataclasses.Field[Any]", value: Any) -> Any:
+    return float(value) if setting_type(f) is float and isinstance(value, int) else value
+
+
+def _check_type(where: str, f: "dataclasses.Field[Any]", value: Any) -> None:
+    kind = setting_type(f)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not (isinstance(value, kind) and (kind is not int or number)) and not (kind is float and number):
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+
+
+def to_mapping(config: Config) -> dict[str, dict[str, Any]]:
+    """Nested tables of all settings that are not None: what `from_mapping` reads back."""
+    return {
+        name: {key: value for key, value in dataclasses.asdict(getattr(config, name)).items() if value is not None}
+        for name in SECTIONS
+    }
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a TOML file, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be read or is not TOML.
+    """
+    try:
+        tables: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tables
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error

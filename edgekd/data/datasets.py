@@ -1,0 +1,178 @@
+"""What one peer trains on, out of a common data set that is split by number, or out of a box's own files."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgekd.config import DataConfig
+from edgekd.data.public import PublicSet, make_public
+from edgekd.data.sources import Labelled, Source, folder, open_source
+from edgekd.data.splits import Indices, Split, permutation, split
+from edgekd.errors import ConfigError
+from edgekd.seeds import derive
+
+__all__ = ["CommonData", "Labelled", "PeerData", "load_group", "load_peer_data", "load_pooled_data", "open_common"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PeerData:
+    """All that one peer sees."""
+
+    classes: tuple[str, ...]
+    private: Labelled
+    public: PublicSet
+    evaluation: Labelled
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CommonData:
+    """A data set and how it is split; nothing is decoded yet."""
+
+    source: Source
+    split: Split
+    augment: str
+
+    def labelled(self, indices: Indices) -> Labelled:
+        """Decode these images, ordered by label and then index: the order in which their files would be read."""
+        labels = self.source.labels[indices]
+        return self.source.load(indices[np.lexsort((indices, labels))])
+
+    def public(self) -> PublicSet:
+        """Decode the public images."""
+        images = self.source.load(self.split.public).images
+        return make_public(images, self.source.classes, self.augment)
+
+
+def open_common(config: DataConfig, seed: int) -> CommonData:
+    """The data set of ``--data``, split for all clients.
+
+    Args:
+        config: the data set and the kind of split.
+        seed: of the split, unless the config has a `data_seed`.
+
+    Raises:
+        ConfigError: there is no such data set, or it has too few images or classes.
+    """
+    seed = seed if config.data_seed is None else config.data_seed
+    source = open_source(config.data, config.size)
+    if len(source.classes) < 2:
+        raise ConfigError(f"{config.data} has one class, {source.classes[0]}; two or more are needed")
+    chosen = np.arange(len(source.labels))
+    if config.limit is not None:
+        chosen = np.sort(permutation(len(chosen), derive(seed, "limit"))[: config.limit])
+    parts = split(source.labels[chosen], config, seed)
+    whole = Split(
+        evaluation=chosen[parts.evaluation],
+        public=chosen[parts.public],
+        shards=tuple(chosen[shard] for shard in parts.shards),
+    )
+    return CommonData(source=source, split=whole, augment=config.public_augment or "none")
+
+
+def load_peer_data(config: DataConfig, id: int, seed: int) -> PeerData:
+    """What peer `id` sees: its own shard, the public set and the evaluation set; nobody else's images are decoded.
+
+    Args:
+        config: a common data set, or --private and --public.
+        id: of the peer; with a common data set below `config.clients`.
+        seed: of the split (see `open_common`) or, with own files and no --eval, of the images that are held out.
+
+    Raises:
+        ConfigError: the data cannot be had as asked for.
+    """
+    if config.private is not None:
+        return _own_files(config, id, seed)
+    if not 0 <= id < config.clients:
+        raise ConfigError(f"id must be from 0 to clients - 1 = {config.clients - 1}, got {id}; see --clients")
+    common = open_common(config, seed)
+    return _peers(common, [common.split.shards[id]])[0]
+
+
+def load_group(config: DataConfig, seed: int) -> list[PeerData]:
+    """What each client sees, for learners in one process: they share the public and the evaluation set.
+
+    Raises:
+        ConfigError: the data cannot be had as asked for.
+    """
+    common = _common_only(config, seed)
+    return _peers(common, common.split.shards)
+
+
+def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
+    """All shards together: what sharing the data would give one model.
+
+    Raises:
+        ConfigError: the data cannot be had as asked for.
+    """
+    common = _common_only(config, seed)
+    return _peers(common, [np.concatenate(common.split.shards)])[0]
+
+
+def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int) -> Labelled:
+    """The images that peer `id` is evaluated on: --eval folder:PATH if given, else those of its own run.
+
+    Raises:
+        ConfigError: the data cannot be had as asked for, or has other classes.
+    """
+    if config.eval is not None:
+        pictures = folder(_path(config.eval), size, classes)
+        return pictures.load(np.arange(len(pictures.labels)))
+    if config.private is not None:
+        own = _own_files(config, id, seed)
+        known, evaluation = own.classes, own.evaluation
+    else:
+        common = open_common(dataclasses.replace(config, size=size), seed)
+        known, evaluation = common.source.classes, common.labelled(common.split.evaluation)
+    if known != classes:
+        raise ConfigError(f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; use --eval")
+    return evaluation
+
+
+def _common_only(config: DataConfig, seed: int) -> CommonData:
+    if config.private is not None:
+        raise ConfigError("several peers in one command share a data set: use --data instead of --private and --public")
+    return open_common(config, seed)
+
+
+def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
+    public, evaluation = common.public(), common.labelled(common.split.evaluation)
+    return [
+        PeerData(classes=common.source.classes, private=common.labelled(shard), public=public, evaluation=evaluation)
+        for shard in shards
+    ]
+
+
+def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
+    assert config.private is not None  # the caller has seen to it
+    if config.public is None:
+        raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
+    public = PublicSet.load(Path(config.public).expanduser())
+    size = public.images.shape[-1]
+    for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
+        if asked is not None and asked != has:
+            raise ConfigError(
+                f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"
+            )
+    private = folder(_path(config.private), size, public.classes)
+    if config.eval is not None:
+        evaluation = folder(_path(config.eval), size, public.classes)
+        kept, held = np.arange(len(private.labels)), np.arange(len(evaluation.labels))
+    else:
+        evaluation = private
+        kept, held = _hold_out(len(private.labels), derive(seed, "peer", id, "held-out"))
+    return PeerData(classes=public.classes, private=private.load(kept), public=public, evaluation=evaluation.load(held))
+
+
+def _hold_out(count: int, key: int) -> tuple[Indices, Indices]:
+    """Indices of nine tenths and of one tenth, each ascending."""
+    if count < 2:
+        raise ConfigError(f"{count} private image is too few to hold some out for evaluation; use --eval folder:PATH")
+    order, held = permutation(count, key), max(1, count // 10)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _path(setting: str) -> Path:
+    return Path(setting.partition(":")[2]).expanduser()

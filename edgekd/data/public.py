@@ -1,0 +1,202 @@
+"""The public set: unlabelled images that all peers hold, and the one file that a group shares.
+
+The file is safetensors with one tensor, ``images``, and one metadata key, ``edgekd``, that holds JSON. Its bytes are a
+function of its content alone, so that its SHA-256 says whether two peers mean the same images.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from edgekd.data.augment import check_augmentation, padding
+from edgekd.data.images import decode, open_picture, pictures_in
+from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
+
+FORMAT, VERSION = "edgekd-public", 1  # of the file; not the package's version, so that peers of two versions agree
+CHUNK = 2**24  # bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PublicSet:
+    """Unlabelled images, the class names that a group predicts, and how a public batch is augmented."""
+
+    images: Tensor  # uint8 [N, 3, S, S]; never written to
+    classes: tuple[str, ...]  # >= 2, in the order of the predictions' columns
+    augment: str  # "none", "crop" or "crop+flip"
+    sha256: str  # of the file's bytes, 64 hexadecimal digits; the same whether it lies on disk or not
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, round: int, rows: int) -> Tensor:
+        """The public batch of `round` >= 0, uint8 ``[rows, 3, S, S]``, the same on every peer.
+
+        An epoch is ``N // rows`` rounds, no image twice; its order is that of keyed hashes. Crop and flip are one for
+        the whole batch.
+
+        Raises:
+            ConfigError: the set has fewer than `rows` images.
+        """
+        check_enough(len(self), rows)
+        epoch, place = divmod(round, len(self) // rows)
+        order = _order(self.sha256, epoch, len(self))[place * rows : (place + 1) * rows]
+        return _augmented(self.images[order], self.augment, _hash(self.sha256, "augment", round))
+
+    def save(self, path: Path) -> None:
+        """Write the file, atomically.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, self.pieces())
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """The file's bytes, in pieces."""
+        return _file_bytes(self.images, self.classes, self.augment)
+
+    @classmethod
+    def load(cls, path: Path) -> "PublicSet":
+        """Read a file that `save` wrote; the images stay on disk, memory-mapped.
+
+        Raises:
+            ConfigError: there is no such file, or it is not a public file of this version.
+        """
+        try:
+            digest = _sha256_of_file(path)
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {})["edgekd"])
+                images = file.get_tensor("images")
+            return cls(images=images, sha256=digest, **_checked(about, images))
+        except OSError as error:
+            raise ConfigError(f"cannot read the public file {path}: {error.strerror or error}") from error
+        except (SafetensorError, KeyError, TypeError, ValueError, ConfigError) as error:
+            why = "has no key " + str(error) if isinstance(error, KeyError) else str(error)
+            raise ConfigError(
+                f"{path} is not a public file of edgekd ({why}); make one with `edgekd public` or `edgekd split`"
+            ) from error
+
+
+def check_enough(images: int, rows: int) -> None:
+    """See to it that `images` public ones make a batch of `rows`.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if images < rows:
+        raise ConfigError(
+            f"the public set has {images} images, fewer than a public batch of {rows}; "
+            "use a smaller --public-batch or more public images"
+        )
+
+
+def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicSet:
+    """A public set in memory, with the SHA-256 that its file would have.
+
+    Args:
+        images: uint8 ``[N, 3, S, S]``.
+        classes: >= 2 names, no two alike, none empty.
+        augment: "none", "crop" or "crop+flip".
+
+    Raises:
+        ConfigError: an argument is not so.
+    """
+    about = _checked({"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}, images)
+    digest = hashlib.sha256()
+    for piece in _file_bytes(images, about["classes"], augment):
+        digest.update(piece)
+    return PublicSet(images=images, sha256=digest.hexdigest(), **about)
+
+
+def public_from_pictures(paths: Iterable[Path], classes: Sequence[str], size: int, augment: str) -> PublicSet:
+    """The public set out of picture files and flat folders of pictures, in this order.
+
+    Raises:
+        ConfigError: a path is missing, a folder or all of them hold no pictures, or none can be read.
+    """
+    files = [file for path in paths for file in _pictures_at(path)]
+    if not files:
+        raise ConfigError("no public pictures: name picture files, or folders that hold some")
+    images, _ = decode(lambda i: open_picture(files[i], size), range(len(files)), size, "the public set")
+    return make_public(images, classes, augment)
+
+
+def _pictures_at(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ConfigError(f"there is no file or folder {path}")
+    files = pictures_in(path)
+    if not files:
+        raise ConfigError(f"no pictures directly in {path}; name the folders that hold them")
+    return files
+
+
+def _file_bytes(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[bytes | memoryview]:
+    """The file in pieces. Written by hand: the library's writer needs it all in memory and promises no fixed bytes."""
+    about = {"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}
+    tensor = {"dtype": "U8", "shape": list(images.shape), "data_offsets": [0, images.numel()]}
+    header = json.dumps({"__metadata__": {"edgekd": json.dumps(about, sort_keys=True)}, "images": tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    yield struct.pack("<Q", len(header)) + header
+    data = images.contiguous().view(-1).numpy().data
+    for start in range(0, len(data), CHUNK):
+        yield data[start : start + CHUNK]
+
+
+def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:
+    """The fields of a PublicSet out of a file's metadata.
+
+    Raises:
+        ConfigError: they break a rule, or are of another format or version.
+    """
+    if (about["format"], about["version"]) != (FORMAT, VERSION):
+        raise ConfigError(f"format {about['format']} version {about['version']}, not {FORMAT} version {VERSION}")
+    classes = tuple(about["classes"])
+    if len(classes) < 2 or len(set(classes)) < len(classes) or not all(isinstance(c, str) and c for c in classes):
+        raise ConfigError(f"classes must be two names or more, no two alike, got {', '.join(map(str, classes))}")
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] == 0 or shape[1] != 3 or shape[2] != shape[3]:
+        raise ConfigError(f"images must be uint8 [N, 3, S, S], got {images.dtype} {list(shape)}")
+    return {"classes": classes, "augment": check_augmentation(about["augment"])}
+
+
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _hash(sha256: str, *names: int | str) -> bytes:
+    text = "/".join(str(name) for name in names)
+    return hashlib.blake2b(text.encode(), key=bytes.fromhex(sha256), digest_size=8).digest()
+
+
+@lru_cache(maxsize=4)  # a lesson of the epoch before may alternate with this one's
+def _order(sha256: str, epoch: int, count: int) -> Tensor:
+    """The order of the images in an epoch, int64 ``[count]``: that of their hashes."""
+    return torch.tensor(sorted(range(count), key=lambda index: _hash(sha256, epoch, index)))
+
+
+def _augmented(images: Tensor, augment: str, bits: bytes) -> Tensor:
+    """One crop and one flip for the batch, chosen by `bits`; the result is a new tensor."""
+    if augment == "none":
+        return images
+    size = images.shape[-1]
+    pad = padding(size)
+    top, left = (int.from_bytes(part, "big") % (2 * pad + 1) for part in (bits[:3], bits[3:6]))
+    images = F.pad(images, [pad] * 4)[..., top : top + size, left : left + size]
+    return images.flip(-1) if augment == "crop+flip" and bits[6] & 1 else images.contiguous()

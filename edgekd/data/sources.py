@@ -1,0 +1,184 @@
+"""Labelled data sets by name. A source knows its labels before a single picture is decoded."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from edgekd.data.images import decode, logger, open_picture, pictures_in
+from edgekd.data.splits import Indices
+from edgekd.errors import ConfigError
+
+SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # default side of the input images, pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Labelled:
+    """Images and what they show."""
+
+    images: Tensor  # uint8 [N, 3, S, S]
+    labels: Tensor  # int64 [N], in [0, classes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Source:
+    """A labelled data set whose pictures are decoded on demand."""
+
+    classes: tuple[str, ...]
+    labels: Indices  # int64 [N], in [0, classes)
+    size: int  # side of the images that `load` gives, pixels
+    where: str  # what it is, for messages
+    open_at: Callable[[int], Image.Image]  # the picture with this index, or UnreadableError
+
+    def load(self, indices: Sequence[int] | Indices) -> Labelled:
+        """Decode these pictures and no others. Unreadable ones are named in a warning and left out.
+
+        Raises:
+            ConfigError: none of them can be read.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        images, read = decode(self.open_at, chosen.tolist(), self.size, self.where)
+        return Labelled(images=images, labels=torch.from_numpy(self.labels[chosen[read]]))
+
+
+def open_source(data: str, size: int | None = None) -> Source:
+    """The data set of ``--data``: digits, cifar10, sun397 or folder:PATH, at `size` pixels.
+
+    torchvision's data sets are downloaded into $EDGEKD_DATA, default ~/.cache/edgekd, where they are not there yet.
+
+    Raises:
+        ConfigError: there is no such data set or folder, it is empty, or the download failed.
+    """
+    kind, _, path = data.partition(":")
+    size = size or SIZES.get(kind)
+    if kind == "folder" and path and size:
+        return folder(Path(path).expanduser(), size)
+    if data not in _OPENERS or not size:
+        raise ConfigError(f"data must be {', '.join(_OPENERS)} or folder:PATH, got {data}")
+    return _OPENERS[data](size)
+
+
+def folder(path: Path, size: int, classes: tuple[str, ...] | None = None) -> Source:
+    """Pictures in one subfolder a class.
+
+    Args:
+        path: holds the subfolders; pictures further down are not looked for.
+        size: side of the images, pixels.
+        classes: the names that labels count by; subfolders may be any of them. Default: the subfolders, sorted.
+
+    Raises:
+        ConfigError: there is no such folder, it has no pictures, or a subfolder is none of `classes`.
+    """
+    if not path.is_dir():
+        raise ConfigError(f"there is no folder {path}")
+    found = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    unknown = [name for name in found if classes is not None and name not in classes]
+    if classes is not None and unknown:
+        raise ConfigError(
+            f"{path} has a subfolder {', '.join(unknown)}, which the public file does not know; "
+            f"known: {', '.join(classes)}"
+        )
+    files = {name: pictures_in(path / name) for name in found}
+    full = [name for name in found if files[name]]
+    if not full:
+        raise ConfigError(f"no pictures in {path}/CLASS/: give a folder that holds one subfolder of pictures a class")
+    if empty := [name for name in found if not files[name]]:
+        logger.warning("no pictures directly in %s of %s: no class of this data set", ", ".join(empty), path)
+    names = classes or tuple(full)
+    return _from_files(
+        names, [(label, file) for label, name in enumerate(names) for file in files.get(name, [])], size, str(path)
+    )
+
+
+def _digits(size: int) -> Source:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = (digits.images.astype(np.int64) * 255 + 8) // 16  # 0 to 16, made 0 to 255
+    return _from_arrays(tuple("0123456789"), digits.target, pixels.astype(np.uint8), size, "digits")
+
+
+def _cifar10(size: int) -> Source:
+    from torchvision.datasets import CIFAR10
+
+    def load(root: Path) -> list[CIFAR10]:
+        return [CIFAR10(root, train=train, download=True) for train in (True, False)]
+
+    halves = _torchvision("cifar10", load)
+    labels = np.concatenate([half.targets for half in halves])
+    pixels = np.concatenate([half.data for half in halves])
+    return _from_arrays(tuple(halves[0].classes), labels, pixels, size, "cifar10")
+
+
+def _sun397(size: int) -> Source:
+    from torchvision.datasets import SUN397
+
+    scenes = _torchvision("sun397", lambda root: SUN397(root, download=True))
+    # Some names are paths ("apartment_building/outdoor"), and the files come in the order of the disk.
+    classes = tuple(name.replace("/", "-") for name in scenes.classes)
+    files = sorted(zip(scenes._labels, scenes._image_files, strict=True))
+    if not files:
+        raise ConfigError(f"no pictures in {data_root() / 'SUN397'}; put the files of sun397 there, or use folder:PATH")
+    return _from_files(classes, files, size, "sun397")
+
+
+_OPENERS: dict[str, Callable[[int], Source]] = {"digits": _digits, "cifar10": _cifar10, "sun397": _sun397}
+
+
+def data_root() -> Path:
+    """Where torchvision's data sets lie: $EDGEKD_DATA, default ~/.cache/edgekd."""
+    return Path(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd").expanduser()
+
+
+def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
+    root = data_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            return make(root)
+    except (OSError, RuntimeError) as error:  # torchvision's word for a wrong checksum is RuntimeError
+        raise ConfigError(
+            f"cannot get {name}: {error}; put its files into {root} as torchvision lays them out, "
+            "set EDGEKD_DATA to where they are, or use --data folder:PATH"
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time: several peers on one box must not download into the same file."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _from_arrays(classes: tuple[str, ...], labels: Any, pixels: Any, size: int, where: str) -> Source:
+    return Source(
+        classes=classes,
+        labels=np.asarray(labels, dtype=np.int64),
+        size=size,
+        where=where,
+        open_at=lambda index: Image.fromarray(pixels[index]),
+    )
+
+
+def _from_files(classes: tuple[str, ...], files: Sequence[tuple[int, Path]], size: int, where: str) -> Source:
+    return Source(
+        classes=classes,
+        labels=np.array([label for label, _ in files], dtype=np.int64),
+        size=size,
+        where=where,
+        open_at=lambda index: open_picture(files[index][1], size),
+    )

@@ -1,0 +1,48 @@
+"""A split as files, so that each box gets its own shard and nothing else."""
+
+from pathlib import Path
+
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from edgekd.config import DataConfig
+from edgekd.data.datasets import open_common
+from edgekd.data.sources import Labelled
+from edgekd.errors import ConfigError
+
+
+def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str, int]]:
+    """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
+
+    Training on these files is training on the common data set: same pixels, same order.
+
+    Args:
+        config: the data set and the kind of split.
+        seed: of the split, unless the config has a `data_seed`.
+        out: made where it is not there; may hold empty folders, such as mounted volumes, but no file.
+
+    Returns:
+        for each folder of pictures how many of each class it has.
+
+    Raises:
+        ConfigError: `out` holds files, or the data cannot be had as asked for.
+    """
+    if out.exists() and (not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))):
+        raise ConfigError(f"{out} is not empty: choose another --out, or remove it first")
+    common = open_common(config, seed)
+    parts = {out / "eval": common.split.evaluation}
+    parts |= {out / f"client-{id}" / "private": shard for id, shard in enumerate(common.split.shards)}
+    written = {}
+    for folder, indices in parts.items():
+        written[folder] = _write_pictures(common.labelled(indices), common.source.classes, folder)
+    common.public().save(out / "public.safetensors")
+    return written
+
+
+def _write_pictures(part: Labelled, classes: tuple[str, ...], folder: Path) -> dict[str, int]:
+    for number, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+        (folder / classes[label]).mkdir(parents=True, exist_ok=True)
+        # Numbered, so that sorting by name keeps the order; the fastest compression, since PNG is exact at any.
+        F.to_pil_image(image).save(folder / classes[label] / f"{number:07d}.png", compress_level=1)
+    counts = torch.bincount(part.labels, minlength=len(classes)).tolist()
+    return {name: count for name, count in zip(classes, counts, strict=True) if count}

@@ -1,0 +1,1 @@
+"""What edgekd writes to disk: run folders, checkpoints, summaries, plots."""

@@ -1,0 +1,99 @@
+"""The run folder: where a run's settings and results lie."""
+
+import json
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from edgekd.config import Config, to_mapping
+from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
+from edgekd.files.summary import Summary
+
+
+def make_run_folder(out: Path | None, name: str) -> Path:
+    """The folder `out`, else a new ``runs/TIME-NAME``; it exists afterwards.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+    return folder
+
+
+def lock_folder(folder: Path) -> AbstractContextManager[object]:
+    """Have `folder` for this process alone, until the block or the process ends.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    try:
+        return FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
+    except (OSError, NotImplementedError):  # nobody can write there, or the file system knows no locks
+        return nullcontext()
+
+
+def write_config(folder: Path, config: Config) -> Path:
+    """Write ``config.toml``: all that is needed to repeat the run with ``--config``.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    path = folder / "config.toml"
+    write_atomically(path, [tomli_w.dumps(to_mapping(_absolute(config))).encode()])
+    return path
+
+
+def _absolute(config: Config) -> Config:
+    """The same settings for whoever starts in another folder."""
+
+    def folder(setting: str | None) -> str | None:
+        kind, _, path = (setting or "").partition(":")
+        return f"folder:{Path(path).expanduser().absolute()}" if kind == "folder" else setting
+
+    def file(setting: str | None) -> str | None:
+        return setting if setting in (None, "none", "imagenet") else str(Path(str(setting)).expanduser().absolute())
+
+    data = config.data
+    data = replace(
+        data,
+        data=folder(data.data) or data.data,
+        private=folder(data.private),
+        eval=folder(data.eval),
+        public=file(data.public),
+    )
+    topology = config.exchange.topology
+    if topology not in ("full", "ring") and not topology.startswith("regular:"):
+        topology = str(Path(topology).expanduser().absolute())
+    return replace(
+        config,
+        data=data,
+        model=replace(config.model, weights=file(config.model.weights)),
+        exchange=replace(config.exchange, topology=topology, certs=file(config.exchange.certs)),
+    )
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write ``summary.json``.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = json.dumps(summary.to_mapping(), indent=2) + "\n"
+    write_atomically(folder / "summary.json", [content.encode()])
+
+
+def data_name(config: Config) -> str:
+    """A short name of what is trained on, for folders and titles."""
+    kind, _, path = (config.data.private or config.data.data).partition(":")
+    return Path(path).name if path else kind

@@ -1,0 +1,202 @@
+"""Keys and certificates of a group: pure, bytes in and bytes out, with `now` an argument. All files are PEM.
+
+One certificate authority a group; each peer's certificate binds its key to its id by the one name in it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import MAX_ID
+
+EARLY = timedelta(hours=24)  # certificates are valid from so long ago: the clocks of edge boxes are off
+CA_DAYS = 3650  # a new authority means a visit to every box; a new certificate to one
+DAYS = 825  # of a peer's certificate: the longest that every common TLS library takes
+
+_NAME = re.compile(r"peer-(0|[1-9][0-9]{0,9})\.edgekd")
+_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who signs the certificates of a group."""
+
+    certificate: bytes
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a certificate says, once it is known to be sound."""
+
+    id: int  # of the peer
+    until: datetime  # it is valid
+
+
+def peer_name(id: int) -> str:
+    """The name that binds a certificate to peer `id`."""
+    return f"peer-{id}.edgekd"
+
+
+def named_peer(names: list[str]) -> int | None:
+    """The id of the one peer that the names of a certificate speak of; None: of none, or of several."""
+    found = {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
+    return found.pop() if len(found) == 1 and max(found) <= MAX_ID else None
+
+
+def make_key() -> bytes:
+    """A private key: EC P-256, not encrypted, since a peer starts without anybody there."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def make_authority(now: datetime, days: int = CA_DAYS) -> Authority:
+    """A new authority, valid from `EARLY` before `now` until `days` after."""
+    pem = make_key()
+    key, serial = _private(pem), x509.random_serial_number()
+    name = _name(f"edgekd {serial:x}"[:23])  # its own, so that a peer of another group is told apart by it
+    builder = _builder(name, name, key, serial, now, now + timedelta(days=days))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+    return Authority(_pem(builder.sign(key, hashes.SHA256())), pem)
+
+
+def make_certificate(authority: Authority, id: int, key: bytes, now: datetime, days: int = DAYS) -> bytes:
+    """A certificate for peer `id`, to dial with and to listen with.
+
+    Args:
+        authority: of the group; the certificate does not outlive its own.
+        id: of the peer.
+        key: the peer's private key.
+        now: with a time zone; it is valid from `EARLY` before.
+        days: until which it is valid.
+
+    Raises:
+        ValueError: a key or a certificate is none, or the authority's do not belong together.
+    """
+    issuer, signer, owner = _certificates(authority.certificate)[0], _private(authority.key), _private(key)
+    if issuer.public_key() != signer.public_key():
+        raise ValueError("the authority's certificate and key do not belong together")
+    until = min(now + timedelta(days=days), issuer.not_valid_after_utc)
+    name = peer_name(id)
+    builder = _builder(_name(name), issuer.subject, owner, x509.random_serial_number(), now, until)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage("digital_signature"), critical=True)
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    builder = builder.add_extension(authority_key, critical=False)
+    return _pem(builder.sign(signer, hashes.SHA256()))
+
+
+def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
+    """See whether a peer's three files are sound and belong together.
+
+    Args:
+        ca: one certificate of an authority or several.
+        certificate: the peer's.
+        key: its private key.
+        now: with a time zone.
+
+    Raises:
+        ConfigError: they are not; the message says which file, as ``ca.pem``, ``cert.pem`` and ``key.pem``, and why.
+    """
+    own = _read("cert.pem", "certificate", lambda: _certificates(certificate))[0]
+    authorities = _read("ca.pem", "certificate", lambda: _certificates(ca))
+    private = _read("key.pem", "private key", lambda: serialization.load_pem_private_key(key, password=None))
+    if own.public_key() != private.public_key():
+        raise ConfigError("cert.pem and key.pem do not belong together")
+    if not any(_signed(own, authority) for authority in authorities):
+        raise ConfigError("cert.pem is not signed by the authority in ca.pem")
+    if now > own.not_valid_after_utc:
+        raise ConfigError(f"cert.pem has expired on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+    if now < own.not_valid_before_utc:
+        begins = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        raise ConfigError(f"cert.pem is valid from {begins} on, and this box's clock says {now:%Y-%m-%d %H:%M}")
+    names = _names(own)
+    id = named_peer(names)
+    if id is None:
+        raise ConfigError(f"cert.pem names no peer: it needs the DNS name peer-ID.edgekd, and has {names}")
+    return Proof(id, own.not_valid_after_utc)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    owner: ec.EllipticCurvePrivateKey,
+    serial: int,
+    now: datetime,
+    until: datetime,
+) -> x509.CertificateBuilder:
+    identifier = x509.SubjectKeyIdentifier.from_public_key(owner.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(owner.public_key())
+        .serial_number(serial)
+        .not_valid_before(now - EARLY)
+        .not_valid_after(until)
+        .add_extension(identifier, critical=False)
+    )
+
+
+def _usage(*allowed: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{use: use in allowed for use in _USES})
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return found.value.get_values_for_type(x509.DNSName)
+
+
+def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _read(file: str, kind: str, parse: Callable[[], Any]) -> Any:
+    try:
+        return parse()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{file} holds no {kind}") from error
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(pem)
+
+
+def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("no key of an elliptic curve")
+    return key
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

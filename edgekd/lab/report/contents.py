@@ -1,0 +1,161 @@
+"""What a report says, section by section."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.lab.findings.cells import AXES, seed_of, settings
+from edgekd.lab.findings.claims import Finding
+from edgekd.lab.findings.cost import Ratios
+from edgekd.lab.findings.panels import Family, Panel
+from edgekd.lab.findings.results import Results
+from edgekd.lab.report import prose
+from edgekd.lab.report.document import Block, Grid, Heading, Picture, Text
+from edgekd.lab.report.figures import inline_svg, limits, measures_of, style
+from edgekd.lab.report.layout import (
+    cost_grid,
+    finding_blocks,
+    findings_grid,
+    gap_grid,
+    number_text,
+    panel_grid,
+    poison_grid,
+    scale_grid,
+)
+from edgekd.lab.report.tables import Row, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure 2, with its tables."""
+
+    file: str  # its name without suffix
+    title: str
+    family: Family
+    panels: tuple[Panel, ...]
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that a report tells."""
+
+    results: Results
+    findings: tuple[Finding, ...]
+    control: Finding
+    figures: tuple[Figure, ...]
+    scale: tuple[Table, ...]
+    gap: tuple[Table, ...]
+    poison: tuple[Table, ...]
+    noise: tuple[Row, ...]
+    ratios: Ratios
+
+
+def report_blocks(material: Material) -> list[Block]:
+    """The whole report."""
+    return [
+        *_opening(material),
+        Heading(2, "Findings"),
+        findings_grid([*material.findings, material.control]),
+        Text(prose.HOW_TO_READ),
+        Heading(2, "Accuracy against alpha"),
+        *(block for figure in material.figures for block in _figure(figure)),
+        *_noise(material),
+        *_scale(material.scale),
+        *_gap(material.gap),
+        *_poison(material.poison),
+        *_cost(material.ratios),
+        Heading(2, "Each finding"),
+        *(block for finding in material.findings for block in _finding(finding)),
+        *_what_was_run(material),
+    ]
+
+
+def _opening(material: Material) -> list[Block]:
+    results = material.results
+    liars = f" and {len(results.poisoned)} with liars" if results.poisoned else ""
+    counts = (
+        f"{len(results.together)} cells{liars}, {len(results.alone)} lone and {len(results.pooled)} pooled baselines"
+    )
+    folders = ", ".join(f"`{name}`" for name in results.folders)
+    return [Heading(1, prose.TITLE), Text((prose.OPENING.format(counts=counts, folders=folders),))]
+
+
+def _figure(figure: Figure) -> list[Block]:
+    measures = measures_of(figure.panels)
+    ranges = {p.split: limits([each for each in figure.panels if each.split == p.split]) for p in figure.panels}
+    picture = Picture(
+        file=figure.file,
+        alt=f"Accuracy against alpha on {figure.title}",
+        caption=prose.FIGURE.format(title=figure.title),
+        panels=tuple(inline_svg(panel, measures, ranges[panel.split]) for panel in figure.panels),
+        legend=(*((measure.upper(), style(measure, measures)[0]) for measure in measures), ("alone", "currentColor")),
+    )
+    return [Heading(3, figure.title), picture, Text((prose.PANEL_TABLES,)), *map(panel_grid, figure.tables)]
+
+
+def _noise(material: Material) -> list[Block]:
+    header = ("Cells", "Scatter of one cell over seeds", "n", "Error of a difference of n seeds", "Error by the images")
+    body = tuple(
+        (row.panel, number_text(row.sigma), str(row.n), number_text(row.difference_error), number_text(row.image_error))
+        for row in material.noise
+    )
+    control = [Text((prose.CONTROL,)), *finding_blocks(material.control)]
+    return [Heading(2, "Noise and controls"), Text((prose.NOISE,)), Grid(header, body), *control]
+
+
+def _scale(tables: Sequence[Table]) -> list[Block]:
+    return [Heading(2, "Scale and weight"), Text((prose.SCALE,)), *map(scale_grid, tables)] if tables else []
+
+
+def _gap(tables: Sequence[Table]) -> list[Block]:
+    return [Heading(2, "What closes the gap"), Text((prose.GAP,)), *map(gap_grid, tables)] if tables else []
+
+
+def _poison(tables: Sequence[Table]) -> list[Block]:
+    return [Heading(2, "Neighbours that lie"), Text((prose.POISON,)), *map(poison_grid, tables)] if tables else []
+
+
+def _cost(ratios: Ratios) -> list[Block]:
+    return [Heading(2, "What each measure costs"), Text((prose.COST,)), cost_grid(ratios)] if ratios else []
+
+
+def _finding(finding: Finding) -> list[Block]:
+    return [Heading(3, f"{finding.id.partition('-')[0]}. {finding.claim}"), *finding_blocks(finding)]
+
+
+def _what_was_run(material: Material) -> list[Block]:
+    results = material.results
+    outcomes = (*results.together, *results.poisoned, *results.alone, *results.pooled)
+    hours = sum(outcome.seconds for outcome in outcomes) / 3600
+    cells = Counter(outcome.processor or "a processor that was not noted" for outcome in outcomes)
+    processors = "; ".join(f"{name} ({number} cells)" for name, number in cells.most_common())
+    return [
+        Heading(2, "What was run"),
+        Text((prose.RUN.format(hours=hours, processors=processors),)),
+        _settings(material.figures),
+    ]
+
+
+def _settings(figures: Sequence[Figure]) -> Grid:
+    shared = [settings(figure.family.config) for figure in figures]
+    seeds = [sorted({seed_of(outcome) for outcome in figure.family.cells}) for figure in figures]
+    names = [name for name in shared[0] if name not in AXES and any(each[name] is not None for each in shared)]
+    rows = (
+        ("cells", *(str(len(figure.family.cells)) for figure in figures)),
+        ("seeds", *(", ".join(map(str, each)) for each in seeds)),
+        *((f"`{name}`", *(_setting_text(each[name]) for each in shared)) for name in names),
+    )
+    return Grid(
+        ("Setting", *(figure.title for figure in figures)), rows, folded="The settings that each figure's cells share"
+    )
+
+
+def _setting_text(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    kind, colon, path = text.partition(":")
+    if kind == "folder" and colon:
+        return f"folder:…/{'/'.join(Path(path).parts[-2:])}" if Path(path).is_absolute() else text
+    return Path(text).name if text.startswith("/") else text

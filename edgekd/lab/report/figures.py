@@ -1,0 +1,133 @@
+"""Figure 2: mean accuracy against alpha, a line a measure, a panel for each split and combination."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgekd.lab.findings.cells import measure_order
+from edgekd.lab.findings.panels import Panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1f2933"  # of text and axes; in a page it takes the page's colour
+STYLES = {  # colour that is readable on white and on black, marker, line
+    "ce": ("#7c8794", "s", "--"),
+    "kl": ("#2f7fd6", "o", "-"),
+    "js": ("#d97f1e", "^", "-"),
+    "td": ("#1f9d74", "D", "-"),
+    "sed": ("#c0418a", "v", "-"),
+    "mse": ("#8d6e4f", "P", "-"),
+}
+_MORE = ("#6a5acd", "#b0413e", "#4f8f8f", "#99852b")  # of measures of one's own
+_DODGE = 0.011  # of alpha, between the lines' bars, so that none hides another
+_RC: dict[Any, Any] = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "edgekd",
+}
+
+
+def style(measure: str, measures: Sequence[str]) -> tuple[str, str, str]:
+    """Colour, marker and line of a measure among others."""
+    own = [each for each in measures if each not in STYLES]
+    return STYLES.get(measure) or (_MORE[own.index(measure) % len(_MORE)], "X", "-")
+
+
+def measures_of(panels: Sequence[Panel]) -> list[str]:
+    """Of all panels together."""
+    return sorted({measure for panel in panels for measure in panel.measures}, key=measure_order)
+
+
+def render(panels: Sequence[Panel], title: str) -> dict[str, bytes]:
+    """The whole figure as files' contents, by the suffix ``png`` and ``svg``; rows are splits, columns combinations."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = list(dict.fromkeys(panel.split for panel in panels))
+    columns = list(dict.fromkeys(panel.combine for panel in panels))
+    with matplotlib.rc_context(_RC):
+        figure = Figure(figsize=(1.2 + 4.4 * len(columns), 1.3 + 3.0 * len(rows)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(len(rows), len(columns), squeeze=False, sharey="row")
+        for each in axes.flat:
+            each.set_visible(False)
+        for panel in panels:
+            place = axes[rows.index(panel.split)][columns.index(panel.combine)]
+            place.set_visible(True)
+            _draw(place, panel, measures_of(panels))
+        figure.suptitle(title, fontsize="medium")
+        handles: dict[str, Any] = {}
+        for each in axes.flat:
+            handles |= {name: handle for handle, name in zip(*each.get_legend_handles_labels(), strict=True)}
+        names = sorted(handles, key=lambda name: measure_order(name.lower()))
+        figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=8, frameon=False)
+        return {suffix: _saved(figure, suffix) for suffix in ("png", "svg")}
+
+
+def inline_svg(panel: Panel, measures: Sequence[str], limits: tuple[float, float]) -> str:
+    """One panel to be put into a page: text as text, the page's colour for ink, no background, no outside address."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_RC, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(4.8, 3.3), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        _draw(axes, panel, measures)
+        axes.set_ylim(limits)
+        text = _saved(figure, "svg", transparent=True).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # a page has several panels, and an id once
+    text = (
+        re.sub(r' (?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", text.split(">", 1)[0])
+        + ">"
+        + text.split(">", 1)[1]
+    )
+    label = f"{panel.title}: mean accuracy against alpha, a line a measure; the numbers are in the table"
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
+
+
+def limits(panels: Sequence[Panel]) -> tuple[float, float]:
+    """A range of accuracies that all points and their bars fit in."""
+    points = [p for panel in panels for p in (*panel.points.values(), *([panel.alone] if panel.alone else []))]
+    low, high = min(p.mean - p.std for p in points), max(p.mean + p.std for p in points)
+    room = max(0.01, 0.06 * (high - low))
+    return low - room, high + room
+
+
+def _draw(axes: "Axes", panel: Panel, measures: Sequence[str]) -> None:
+    for i, measure in enumerate(measures):
+        found = sorted((alpha, p) for (name, alpha), p in panel.points.items() if name == measure)
+        if not found:
+            continue
+        colour, marker, line = style(measure, measures)
+        shift = (i - (len(measures) - 1) / 2) * _DODGE
+        x, y = [alpha + shift for alpha, _ in found], [p.mean for _, p in found]
+        end = ([1.0], [panel.alone.mean]) if panel.alone and found[-1][0] < 1 else ([], [])
+        axes.plot(x + end[0], y + end[1], line, color=colour, linewidth=1.4)
+        bars = {"elinewidth": 1, "capsize": 2.5, "markersize": 5, "color": colour}
+        axes.errorbar(x, y, [p.std for _, p in found], fmt=marker, label=measure.upper(), **bars)  # type: ignore[arg-type]
+    if panel.alone:
+        axes.errorbar([1], [panel.alone.mean], [panel.alone.std], fmt="o", color=INK, capsize=2.5, label="alone")
+        axes.axhline(panel.alone.mean, color=INK, linewidth=0.8, linestyle=":")
+    seeds = sorted({p.n for p in panel.points.values()})
+    n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    axes.set_title(f"{panel.title} (seeds: {n})", fontsize="medium")
+    axes.set(xlabel="alpha, the weight of the labels", ylabel="mean accuracy")
+    axes.set_xticks(panel.alphas, [f"{alpha:g}" for alpha in panel.alphas])
+    axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.8)
+
+
+def _saved(figure: "Figure", suffix: str, *, transparent: bool = False) -> bytes:
+    file = io.BytesIO()
+    metadata = {"Date": None} if suffix == "svg" else None
+    figure.savefig(file, format=suffix, dpi=150, transparent=transparent, metadata=metadata)
+    return file.getvalue()

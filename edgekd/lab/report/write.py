@@ -1,0 +1,203 @@
+"""A report out of sweeps' results: findings, figures and tables, as a page, Markdown, CSV and JSON."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekd.files.atomic import write_atomically
+from edgekd.files.summary import standard_error
+from edgekd.lab.findings.cells import AXES, data_name, mean_accuracy, seed_of
+from edgekd.lab.findings.claims import Finding, make_study
+from edgekd.lab.findings.contrasts import scatter_of
+from edgekd.lab.findings.cost import Ratios, read_ratios
+from edgekd.lab.findings.panels import Family, families, main_families, panels
+from edgekd.lab.findings.paper import all_findings, ce_like_kl
+from edgekd.lab.findings.results import Baselines, read_results
+from edgekd.lab.report.contents import Figure, Material, report_blocks
+from edgekd.lab.report.document import to_html, to_markdown
+from edgekd.lab.report.figures import render
+from edgekd.lab.report.layout import remarks
+from edgekd.lab.report.poison import poison_tables
+from edgekd.lab.report.tables import (
+    COLUMNS,
+    Row,
+    baseline_rows,
+    finding_rows,
+    finite,
+    gap_tables,
+    panel_table,
+    scale_tables,
+    told_apart,
+)
+from edgekd.lab.sweep.records import Outcome
+
+
+def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
+    """Write the report of the sweeps in `folders` into `out`; the findings, the control last.
+
+    Raises:
+        ConfigError: a folder is not there, or holds no results.
+        OSError: `out` cannot be written.
+    """
+    material = gather(folders)
+    findings = [*material.findings, material.control]
+    blocks = report_blocks(material)
+    files = {
+        "report.md": to_markdown(blocks).encode(),
+        "index.html": to_html(blocks).encode(),
+        "tables.csv": csv_text(all_rows(material)).encode(),
+        "findings.json": (json.dumps([finding_mapping(f) for f in findings], indent=2) + "\n").encode(),
+    }
+    for figure in material.figures:
+        for suffix, content in render(figure.panels, figure.title).items():
+            files[f"{figure.file}.{suffix}"] = content
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomically(out / name, [content])
+    return findings
+
+
+def gather(folders: Sequence[Path]) -> Material:
+    """All that the report tells.
+
+    Raises:
+        ConfigError: a folder is not there, or holds no results.
+    """
+    results = read_results(folders)
+    baselines = Baselines(results)
+    found = families(results.together)
+    study = make_study(main_families(found), results.together, baselines)
+    figures = tuple(make_figures(found, baselines))
+    ratios = read_ratios(folders)
+    return Material(
+        results=results,
+        findings=tuple(all_findings(study, ratios)),
+        control=ce_like_kl(study),
+        figures=figures,
+        scale=tuple(scale_tables(results.together, baselines)),
+        gap=tuple(gap_tables(results)),
+        poison=tuple(poison_tables(results, baselines)),
+        noise=tuple(noise_rows(figures)),
+        ratios=ratios,
+    )
+
+
+def make_figures(found: Sequence[Family], baselines: Baselines) -> list[Figure]:
+    """A figure for each family with several measures and alphas; if there is none, of the largest."""
+    chosen = [family for family in found if family.whole] or list(found[:1])
+    titles = told_apart([family.config for family in chosen], data_name, *AXES)
+    drawn: list[Figure] = []
+    for family, title in zip(chosen, titles, strict=True):
+        before = sum(figure.family.data == family.data for figure in drawn)
+        first = not drawn or family.data == drawn[0].family.data
+        file = "figure2" + ("" if first else "-" + re.sub(r"\W+", "-", family.data)) + (f"-{before + 1}" * bool(before))
+        made = tuple(panels(family, baselines))
+        tables = tuple(panel_table(panel, title, baselines) for panel in made)
+        drawn.append(Figure(file, title, family, made, tables))
+    return drawn
+
+
+def noise_rows(figures: Iterable[Figure]) -> list[Row]:
+    """How a cell's accuracy scatters over the seeds, by figure and split."""
+    rows = []
+    for figure in figures:
+        for split in dict.fromkeys(panel.split for panel in figure.panels):
+            cells = [outcome for panel in figure.panels if panel.split == split for outcome in panel.cells]
+            found, n = scatter_of(cells, mean_accuracy), len({seed_of(outcome) for outcome in cells})
+            mean = statistics.fmean(map(mean_accuracy, cells))
+            rows.append(
+                Row(
+                    table="noise",
+                    panel=f"{figure.title}, {split}",
+                    data=figure.family.data,
+                    split=split,
+                    n=n,
+                    mean=mean,
+                    sigma=finite(found.sigma),
+                    difference_error=finite(found.error(n)),
+                    image_error=standard_error(mean, _images(cells)),
+                )
+            )
+    return rows
+
+
+def _images(cells: Iterable[Outcome]) -> int:
+    return min(peer.evaluation_samples for outcome in cells for peer in outcome.peers)
+
+
+def all_rows(material: Material) -> list[Row]:
+    """Of all tables."""
+    tables = [
+        *(table for figure in material.figures for table in figure.tables),
+        *material.scale,
+        *material.gap,
+        *material.poison,
+    ]
+    rows = [row for table in tables for row in table.rows]
+    return [
+        *rows,
+        *baseline_rows(tables),
+        *material.noise,
+        *finding_rows([*material.findings, material.control]),
+        *_cost_rows(material.ratios),
+    ]
+
+
+def _cost_rows(ratios: Ratios) -> list[Row]:
+    return [
+        Row(table="cost", panel=shape, measure=measure, n=len(values), time=statistics.fmean(values))
+        for shape, of in ratios.items()
+        for measure, values in of.items()
+    ]
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """Rows as CSV with a header; what is not there is empty, numbers have six digits."""
+
+    def text(value: Any) -> Any:
+        return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([text(value) for value in dataclasses.astuple(row)] for row in rows)
+    return file.getvalue()
+
+
+def finding_mapping(finding: Finding) -> dict[str, Any]:
+    """A finding as ``findings.json`` has it; what is not known is null."""
+    deciding = finding.deciding
+    return {
+        "id": finding.id,
+        "claim": finding.claim,
+        "verdict": finding.verdict,
+        **_numbers(deciding.found.effect, deciding.found.low, deciding.found.high),
+        "n": deciding.found.n,
+        "effect_of": deciding.name,
+        "unit": finding.unit.name,
+        "margin": finding.unit.margin,
+        "noise": finite(finding.noise),
+        "details": " ".join(remarks(finding)),
+        "parts": [
+            {
+                "comparison": part.name,
+                "hypothesis": part.hypothesis.value,
+                "decides": part.decides,
+                "verdict": part.verdict,
+                **_numbers(part.found.effect, part.found.low, part.found.high),
+                "n": part.found.n,
+                "cells": part.kinds,
+            }
+            for part in finding.parts
+        ],
+    }
+
+
+def _numbers(effect: float, low: float, high: float) -> dict[str, float | None]:
+    return {"effect": finite(effect), "low": finite(low), "high": finite(high)}

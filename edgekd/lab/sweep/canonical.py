@@ -1,0 +1,43 @@
+"""One way to write down what a simulation depends on, so that two cells that are the same are known to be."""
+
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from edgekd.config import ACCESS, Config, DataConfig, ExchangeConfig, ModelConfig, TrainConfig
+from edgekd.data.splits import skew
+
+Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
+
+# Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
+IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "wait_for", "max_age", "linger", "transport", *ACCESS)
+UNHEARD = ("public_augment",)  # nor on this, where nobody is heard
+
+
+def canonical(config: Config, *, alone: bool) -> Config:
+    """The same simulation: defaults written out, and what has no part in it at its default.
+
+    Args:
+        config: of a simulation.
+        alone: its learners hear nobody, or there is one.
+    """
+    idle = (*IDLE, *UNHEARD) if alone else IDLE
+    found = replace(
+        config,
+        data=_reset(config.data, DataConfig(), idle),
+        train=_reset(config.train, TrainConfig(), idle),
+        exchange=_reset(config.exchange, ExchangeConfig(), idle),
+    )
+    exchange = found.exchange if found.exchange.liars else replace(found.exchange, liars=None, lie=None)
+    seed = None if found.data.data_seed == found.train.seed else found.data.data_seed
+    data = replace(
+        found.data, gamma=skew(found.data), public_augment=found.data.public_augment or "none", data_seed=seed
+    )
+    model = replace(found.model, weights=config.weights)
+    if model.heads == 1:
+        model = replace(model, head_layers=ModelConfig().head_layers)
+    train = replace(found.train, lr=config.peak_lr, augment=config.augment, eval_every=0)
+    return replace(found, data=data, model=model, train=train, exchange=exchange)
+
+
+def _reset(section: Section, default: Section, names: tuple[str, ...]) -> Section:
+    return replace(section, **{f.name: getattr(default, f.name) for f in fields(section) if f.name in names})

@@ -1,0 +1,89 @@
+"""Where a sweep's cells run: in processes of this machine, or on a Ray cluster."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from edgekd.errors import ConfigError
+from edgekd.lab.sweep.records import Cell
+from edgekd.lab.sweep.run import Engine, Failure, Result, run_cell
+from edgekd.workers import workers
+
+
+def local(jobs: int) -> Engine:
+    """So many processes of this machine."""
+
+    def engine(cells: Sequence[Cell]) -> Generator[Result, None, None]:
+        left = deque(cells)
+        while left:
+            for suspect in (yield from _run(left, jobs)):
+                # One of them has killed its process: each gets a second chance, with nobody beside it.
+                if (yield from _run(deque([suspect]), 1)):
+                    yield Failure(suspect, "its process was killed; out of memory?")
+
+    return engine
+
+
+def _run(left: deque[Cell], jobs: int) -> Generator[Result, None, list[Cell]]:
+    """Run cells off `left` until it is empty or a process dies; returns those that were under way then."""
+    under_way: dict[Future[Result], Cell] = {}
+    with workers(jobs) as pool:
+        while left or under_way:
+            try:
+                # No more than run at once: what has not been given out cannot be suspected.
+                while left and len(under_way) < jobs:
+                    future = pool.submit(run_cell, left[0])
+                    under_way[future] = left.popleft()
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    del under_way[future]
+                    yield result
+            except BrokenProcessPool:
+                return list(under_way.values())
+    return []
+
+
+def ray_cluster() -> Engine:
+    """The Ray cluster that RAY_ADDRESS names or this machine belongs to; where there is none, one of its own cores.
+
+    Each cell takes as many CPUs as its learners have threads; its data must lie under the same path on every node.
+
+    Raises:
+        ConfigError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--engine ray needs Ray: pip install 'edgekd[ray]'") from None
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster can be reached: {error}; start one with `ray start --head`") from error
+
+    def engine(cells: Sequence[Cell]) -> Generator[Result, None, None]:
+        task: Any = ray.remote(_run_in)
+        try:
+            cpus = {cell: cell.config.train.threads for cell in cells}
+            cell_of = {task.options(num_cpus=cpus[cell]).remote(os.getcwd(), cell): cell for cell in cells}
+            while cell_of:
+                ready = ray.wait(list(cell_of))[0][0]
+                cell = cell_of.pop(ready)
+                try:
+                    yield ray.get(ready)
+                except ray.exceptions.RayError as error:
+                    yield Failure(cell, str(error).strip().splitlines()[-1])
+        finally:
+            ray.shutdown()
+
+    return engine
+
+
+def _run_in(folder: str, cell: Cell) -> Result:
+    """Run a cell where the sweep was started, so that relative paths hold."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+    return run_cell(cell)

@@ -1,0 +1,212 @@
+"""A sweep's results on disk: ``results.csv`` and ``baselines.csv``, a row a (cell, client), all settings in each row.
+
+A row says all that is needed to repeat it, so these files are also what an interrupted sweep goes on from.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.config import ACCESS, SECTIONS, Config, from_mapping, setting_type, to_mapping
+from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
+from edgekd.files.summary import PeerSummary
+from edgekd.lab.sweep.canonical import canonical
+
+TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # of cells: the last two are the baselines
+
+_FIRST = (
+    *("cell", "kind", "data", "split", "gamma", "clients", "measure", "combine", "alpha", "temperature", "sharpen"),
+    *("heads", "head_layers", "two_phase", "kd_scale", "kd_weight", "balance", "seed"),
+    *("client", "liar", "accuracy", "own_accuracy", "head_accuracies", "evaluation_samples", "private_samples"),
+    *("bytes_sent", "seconds", "processor", "weights_sha256"),
+)
+_SETTINGS = {
+    f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind) if f.name not in ACCESS
+}
+COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One simulation of a sweep; cells that would give the same are equal."""
+
+    kind: str  # TOGETHER, ALONE or POOLED
+    config: Config  # made canonical
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", canonical(self.config, alone=self.kind != TOGETHER))
+
+    @property
+    def name(self) -> str:
+        """A hash of the kind and all settings: 12 hexadecimal digits."""
+        content = json.dumps([self.kind, to_mapping(self.config)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it fills: one a client; pooled is one model."""
+        return 1 if self.kind == POOLED else self.config.data.clients
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished cell."""
+
+    cell: Cell
+    peers: tuple[PeerSummary, ...]  # by id; of POOLED one
+    seconds: float
+    processor: str = ""  # what it ran on; empty in files of before this was kept
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Of the honest peers, in the order of their ids."""
+        return [peer.accuracy or 0.0 for peer in self.peers if not peer.liar]
+
+
+def split_name(config: Config) -> str:
+    """iid, gamma or dirichlet."""
+    data = config.data
+    return "iid" if data.iid else "gamma" if data.dirichlet is None else "dirichlet"
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """All finished cells in `folder`, in the order in which they finished; a cell with rows missing is left out.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not such a file.
+    """
+    return [outcome for name in ("results.csv", "baselines.csv") for outcome in _read(folder / name)]
+
+
+def append_outcome(folder: Path, outcome: Outcome) -> None:
+    """Add a cell's rows to the file of its kind, all or none; they are on the disk when this returns.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    path = folder / ("results.csv" if outcome.cell.kind == TOGETHER else "baselines.csv")
+    if not path.exists():
+        write_atomically(path, [_text([list(COLUMNS)]).encode()])
+    rows, size = _text(_rows(outcome)).encode(), path.stat().st_size
+    with path.open("ab") as file:
+        try:
+            file.write(rows)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)  # what comes later must not be glued to half a row
+            raise
+
+
+def tidy(folder: Path) -> None:
+    """Write the files anew without what a killed sweep has left half written, with this version's columns.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not such a file.
+        OSError: the disk is full or cannot be written.
+    """
+    for name in ("results.csv", "baselines.csv"):
+        path = folder / name
+        if path.exists():
+            rows = [row for outcome in _read(path) for row in _rows(outcome)]
+            write_atomically(path, [_text([list(COLUMNS), *rows]).encode()])
+
+
+def _read(path: Path) -> list[Outcome]:
+    if not path.exists():
+        return []
+    try:
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
+        reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
+        rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not {"cell", "kind", "client"}.issubset(reader.fieldnames or ()):  # the head is never torn
+        raise ConfigError(f"{path} is not a sweep's results: its first line names no cell, kind and client")
+    if unknown := sorted(set(reader.fieldnames or ()) - set(COLUMNS)):
+        raise ConfigError(
+            f"{path} holds settings that this version does not know: {', '.join(unknown)}; upgrade edgekd"
+        )
+    cells: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        cells.setdefault(row.get("cell") or "", []).append(row)
+    try:
+        outcomes = [_outcome(group) for group in cells.values()]
+    except (KeyError, ValueError, TypeError, ConfigError) as error:
+        raise ConfigError(f"{path} is not a sweep's results: {error}; choose another --out") from error
+    return [outcome for outcome in outcomes if len(outcome.peers) == outcome.cell.rows]
+
+
+def _outcome(rows: list[dict[str, str]]) -> Outcome:
+    first = rows[0]
+    tables: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, (section, f) in _SETTINGS.items():
+        text = first.get(name)
+        if text:
+            tables[section][name] = _parsed(setting_type(f), text)
+    peers = {peer.id: peer for peer in map(_peer, rows)}
+    if first["kind"] not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {first['kind']}")
+    return Outcome(
+        cell=Cell(first["kind"], from_mapping(tables)),
+        peers=tuple(peer for _, peer in sorted(peers.items())),
+        seconds=float(first["seconds"]),
+        processor=first.get("processor") or "",
+    )
+
+
+def _parsed(kind: type, text: str) -> Any:
+    return text == "True" if kind is bool else kind(text)
+
+
+def _peer(row: dict[str, str]) -> PeerSummary:
+    return PeerSummary(
+        id=int(row["client"]),
+        accuracy=float(row["accuracy"]),
+        own_accuracy=float(row["own_accuracy"]),
+        steps=int(row["steps"]),
+        head_accuracies=tuple(float(each) for each in row["head_accuracies"].split()),
+        evaluation_samples=int(row["evaluation_samples"]),
+        private_samples=int(row["private_samples"]),
+        bytes_sent=int(row["bytes_sent"]),
+        weights_sha256=row["weights_sha256"],
+        liar=row.get("liar") == "True",  # not there in files of before there were liars
+    )
+
+
+def _rows(outcome: Outcome) -> Iterable[list[str]]:
+    config = outcome.cell.config
+    settings = {name: value for table in to_mapping(config).values() for name, value in table.items()}
+    shared = {**settings, "cell": outcome.cell.name, "kind": outcome.cell.kind, "split": split_name(config)}
+    for peer in outcome.peers:
+        own = {
+            "client": peer.id,
+            "liar": peer.liar,
+            "accuracy": peer.accuracy,
+            "own_accuracy": peer.own_accuracy,
+            "head_accuracies": " ".join(str(each) for each in peer.head_accuracies),
+            "evaluation_samples": peer.evaluation_samples,
+            "private_samples": peer.private_samples,
+            "bytes_sent": peer.bytes_sent,
+            "seconds": round(outcome.seconds, 1),
+            "processor": outcome.processor,
+            "weights_sha256": peer.weights_sha256,
+        }
+        yield [str({**shared, **own}.get(name, "")) for name in COLUMNS]
+
+
+def _text(rows: Iterable[list[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,115 @@
+"""Running a sweep's cells: those not finished yet, each written down as it finishes."""
+
+import functools
+import platform
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from edgekd.config import DataConfig
+from edgekd.data.datasets import PeerData, load_group
+from edgekd.errors import ConfigError, EdgeKDError
+from edgekd.files.summary import PeerSummary
+from edgekd.lab.findings.cells import settings, varied_settings
+from edgekd.lab.sweep.records import KINDS, POOLED, Cell, Outcome, append_outcome, read_outcomes, tidy
+from edgekd.learning.devices import choose_device
+from edgekd.simulation.lockstep import simulate_group, simulate_pooled
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A cell that ended with an error; the next start of the sweep tries it again."""
+
+    cell: Cell
+    reason: str  # one line
+
+
+Result = Outcome | Failure
+# Runs cells side by side, somewhere; gives each one's result as soon as it is there, in any order.
+Engine = Callable[[Sequence[Cell]], Generator[Result, None, None]]
+
+
+def run_cell(cell: Cell) -> Result:
+    """Simulate one cell in this process; its learners one after another, for the cells are what runs side by side."""
+    began = time.monotonic()
+    try:
+        torch.set_num_threads(cell.config.train.threads)
+        if cell.kind == POOLED:
+            peers: tuple[PeerSummary, ...] = (simulate_pooled(cell.config),)
+        else:
+            peers = simulate_group(_group(cell.config.data, cell.config.data_seed), cell.config).peers
+    except EdgeKDError as error:
+        return Failure(cell, str(error))
+    except Exception as error:  # a bug, or out of memory: the other cells go on all the same
+        return Failure(cell, f"{type(error).__name__}: {error}")
+    return Outcome(cell, peers, time.monotonic() - began, _processor(cell.config.train.device))
+
+
+def _processor(device: str) -> str:
+    found = choose_device(device)
+    return torch.cuda.get_device_name(found) if found.type == "cuda" else f"{found.type}, {platform.machine()}"
+
+
+def sweep(
+    cells: Iterable[Cell], folder: Path, engine: Engine, report: Callable[[Result], None] = lambda result: None
+) -> list[Failure]:
+    """Run the cells that `folder` does not hold yet, and write each down when it is there; the failed ones.
+
+    Raises:
+        ConfigError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    failures = []
+    with closing(engine(missing(cells, folder))) as results:  # an interrupt ends what is under way
+        for result in results:
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                append_outcome(folder, result)
+            report(result)
+    return failures
+
+
+def missing(cells: Iterable[Cell], folder: Path) -> list[Cell]:
+    """Those that `folder` does not hold yet; what a killed sweep has left half written is cleared away.
+
+    Raises:
+        ConfigError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    tidy(folder)
+    done = {outcome.cell for outcome in read_outcomes(folder)}
+    return [cell for cell in cells if cell not in done]
+
+
+@functools.lru_cache(maxsize=2)  # the cells of one seed come one after another, and share their data
+def _group(config: DataConfig, seed: int) -> dict[int, PeerData]:
+    return dict(enumerate(load_group(config, seed)))
+
+
+def labels(cells: Sequence[Cell]) -> dict[Cell, str]:
+    """A line for each cell: its kind, name, and the settings in which those of its kind differ."""
+    found = {}
+    for kind in KINDS:
+        group = [cell for cell in cells if cell.kind == kind]
+        varied = varied_settings([cell.config for cell in group], seed=True)
+        for cell in group:
+            said = ", ".join(f"{name} {settings(cell.config)[name]}" for name in varied)
+            found[cell] = f"{kind} {cell.name}" + (f": {said}" if said else "")
+    return found
+
+
+def check(cells: Sequence[Cell]) -> None:
+    """See to it that there is something to run.
+
+    Raises:
+        ConfigError: a cell trains without end, or there is none.
+    """
+    if not cells:
+        raise ConfigError("there is no cell to run; at alpha 1 nobody teaches anybody: add other alphas, or --baseline")
+    if any(cell.config.train.steps == 0 for cell in cells):
+        raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")

@@ -1,0 +1,1 @@
+"""One learner: its network, optimiser, training step and evaluation."""

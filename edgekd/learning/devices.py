@@ -1,0 +1,36 @@
+"""The device that a learner computes on."""
+
+import torch
+from torch import Tensor
+
+from edgekd.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of ``--device``; "auto" is CUDA where there is one, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name}") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name}")
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= present:
+        raise ConfigError(f"device {name} is not there ({present} of its kind); use --device auto or cpu")
+    return device
+
+
+def compute_reproducibly(device: torch.device) -> None:
+    """Let the same seed give the same weights on a GPU too; the CPU's kernels do so by themselves."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+
+
+def generator_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

@@ -1,0 +1,335 @@
+"""A learner: one network, its private shard and the public set. A state machine without I/O, clocks or threads.
+
+Each step is `teach` (where a broadcast is due), `study`, `learn`; the caller carries the predictions. The simulation,
+the peer's process and the tests all drive it so.
+
+With one head both losses are on it. With more, head 0 learns from labels and head i from the neighbours' head i - 1;
+alpha mixes on those. In two phases the learner is alone for the first half of its steps; then a frozen copy teaches.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgekd.config import Config
+from edgekd.data.augment import normalise, private_augmentation
+from edgekd.data.datasets import Labelled, PeerData
+from edgekd.data.public import check_enough
+from edgekd.errors import ConfigError, LocalProtocolError
+from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
+from edgekd.learning.divergence import check_finite
+from edgekd.learning.evaluation import Accuracy, evaluate
+from edgekd.learning.models import frozen_statistics, make_model
+from edgekd.learning.optimiser import learning_rate, make_optimiser
+from edgekd.losses import trust
+from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
+from edgekd.protocol.messages import Lesson
+from edgekd.seeds import derive, seeded
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What one step lost; scalars on the learner's device, so that reading them is the caller's choice."""
+
+    labels: Tensor
+    distil: Tensor | None  # None: the step had no lesson
+
+    def numbers(self) -> dict[str, float | None]:
+        """By name; None also where training has diverged: JSON knows no NaN. Waits for the device."""
+        return {"labels": _finite(self.labels), "distil": None if self.distil is None else _finite(self.distil)}
+
+
+def _finite(loss: Tensor) -> float | None:
+    return float(loss) if loss.isfinite() else None
+
+
+class Learner:
+    """One peer's learning.
+
+    Args:
+        data: what it trains and is evaluated on.
+        config: alpha, measure, steps and the rest.
+        id: of the peer, >= 0; mixed into every seed.
+
+    Raises:
+        ConfigError: the network, its weights or the device cannot be had, there are too few public images, or a measure
+            or combination of one's own fails on its trial.
+    """
+
+    def __init__(self, data: PeerData, config: Config, id: int) -> None:
+        self.config, self.id, self.step = config, id, 0
+        self.device = choose_device(config.train.device)
+        compute_reproducibly(self.device)
+        self._private, self._public = data.private, data.public
+        size = data.private.images.shape[-1]
+        check_enough(len(data.public), config.train.public_batch)
+        check_loss(config.distill)
+        with seeded(self._seed("init")):
+            model = make_model(
+                config.model.for_client(id),
+                config.weights,
+                len(data.classes),
+                size,
+                heads=config.model.heads,
+                hidden=config.model.hidden_layers(),
+            )
+        self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = make_optimiser(self.model, config.train)
+        self._augment = private_augmentation(config.augment, size)
+        self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
+        self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+        self._kept: tuple[int, Tensor] | None = None  # round and logits of a public pass, with its graph
+        self._label_losses: list[Tensor] | None = None  # of every head
+        self._scores: trust.Scores = {}  # how far each neighbour has disagreed so far
+        self._frozen: nn.Module | None = None  # what teaches in the second of two phases
+        self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
+        self._draws = self._uses_random_numbers(size)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is in the first of two phases: it neither teaches nor learns from others."""
+        return self.step < self.alone_until
+
+    @property
+    def balanced(self) -> bool:
+        return self.config.distill.balance == "on"
+
+    @property
+    def disagreements(self) -> dict[int, float]:
+        """How far each neighbour heard so far has disagreed with the rest, in [0, 1]. Waits for the device."""
+        if not self._scores:
+            return {}
+        values = torch.stack(list(self._scores.values())).tolist()
+        found = sorted(zip(self._scores, values, strict=True))
+        return {id: value for id, value in found if math.isfinite(value)}  # not so where training has diverged
+
+    def teach(self, round: int, *, keep: bool = False) -> Tensor:
+        """Predictions on the public batch of `round`.
+
+        Args:
+            round: which public batch.
+            keep: this round will be the step's lesson (always so in lockstep): keep the pass for `learn`.
+
+        Returns:
+            log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device; with ``noise_std``,
+            Gaussian noise of that standard deviation is added to logits / T first.
+        """
+        keep = keep and self._frozen is None
+        with torch.set_grad_enabled(keep):
+            logits = self._public_logits(round, self._frozen or self.model)
+        self._kept = (round, logits) if keep else None
+        said = logits.detach() / self.config.distill.temperature
+        if noise_std := self.config.exchange.noise_std:
+            said = said + noise_std * self._noise(round, said.shape).to(self.device)
+        return F.log_softmax(said, dim=-1)
+
+    def study(self) -> None:
+        """The forward pass on this step's private batch."""
+        images, labels = self._private_batch()
+        with seeded(self._seed("study", self.step), self.device):
+            images = self._augment(images)
+        logits = self._forward(self.model, normalise(images), "private", self.step)
+        prior = self._prior if self.balanced else None
+        self._label_losses = [label_loss(head, labels, prior) for head in logits]
+
+    def learn(self, lesson: Lesson | None) -> Losses:
+        """Finish the step: both backward passes and the optimiser's.
+
+        Without a lesson, or at alpha 1 with one head, the step is what a lone peer's would be.
+
+        Raises:
+            LocalProtocolError: `study` was not called in this step.
+        """
+        if self._label_losses is None:
+            raise LocalProtocolError("learn() needs study() first")
+        label_losses, self._label_losses = self._label_losses, None
+        kept, self._kept = self._kept, None
+        distill = self.config.distill
+        if self.is_alone or distill.alpha == 1:
+            lesson = None
+        taught = (lesson is not None or distill.alpha == 1) and not self.is_alone
+        labels = weigh_labels(label_losses, distill.alpha, taught=taught, two_phase=distill.two_phase)
+        if labels is not None:
+            labels.backward()
+        loss: Tensor | None = None
+        if lesson is not None:
+            logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round, self.model)
+            teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
+            weights = self._judge(list(lesson.teachers), torch.stack(teachers), logits.detach())
+            loss = distil_heads(teachers, logits, distill, weights)
+            ((1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * loss).backward()
+        shown = label_losses[self._answering].detach()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)  # now: of many learners in one process few hold gradients at once
+        self.step += 1
+        if self.step == self.alone_until:
+            self._begin_second_phase()
+        return Losses(shown, None if loss is None else loss.detach())
+
+    def abandon(self) -> None:
+        """Give back the memory of a step that was not finished; the weights are those before it."""
+        self._label_losses = self._kept = None
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def evaluate(self, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False) -> Accuracy | None:
+        """Accuracy on `evaluation`; None if `stop()` became true on the way.
+
+        Raises:
+            DivergedError: there is none, for the predictions are NaN.
+        """
+
+        def predict(images: Tensor) -> Tensor:
+            logits: Tensor = self._forward(self.model, normalise(images.to(self.device)), "evaluation", self.step)
+            check_finite([logits], self.id, self.step)
+            return logits
+
+        self.model.eval()
+        try:
+            prior = self._prior if self.balanced else None
+            head = self._answering
+            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
+        finally:
+            self.model.train()
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the state_dict in the order of its names: equal if and only if every weight is."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes as it learns, apart from `step`: ``model.*``, ``momentum.*``, ``frozen.*`` and ``score.*``.
+
+        No random state: every draw is a function of the seed, the id and the step.
+        """
+        state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            buffer = self.optimiser.state[parameter].get("momentum_buffer")
+            if buffer is not None:
+                state[f"momentum.{name}"] = buffer
+        if self._frozen is not None:
+            state |= {f"frozen.{name}": tensor for name, tensor in self._frozen.state_dict().items()}
+        return state | {f"score.{id}": score for id, score in self._scores.items()}
+
+    def restore(self, state: dict[str, Tensor], step: int) -> None:
+        """Go on from `state()` as it was at `step`.
+
+        Raises:
+            ConfigError: it is the state of another network, or of the other phase.
+        """
+        parts = {part: _part(state, part) for part in ("model", "frozen")}
+        if bool(parts["frozen"]) != (0 < self.alone_until <= step):
+            phase = "with a frozen teacher" if parts["frozen"] else "without a frozen teacher"
+            raise ConfigError(
+                f"the checkpoint of step {step} is {phase}, which does not go with these --steps and --two-phase: "
+                "resume with those that it was made with"
+            )
+        try:
+            self.model.load_state_dict(parts["model"])
+            if parts["frozen"]:
+                self._frozen = self._copy()
+                self._frozen.load_state_dict(parts["frozen"])
+        except RuntimeError as error:
+            raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
+        for name, parameter in self.model.named_parameters():
+            if f"momentum.{name}" in state:
+                buffer = state[f"momentum.{name}"].to(self.device)
+                self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
+        self.step = step
+
+    def _judge(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
+        """Hear what a lesson's teachers ``[teachers, heads, rows, classes]`` say; what each weighs from now on.
+
+        Compared are the heads that teach, one's own too: all but the last, of one head that one. Nothing here waits for
+        the device.
+        """
+        heads = max(1, len(logits) - 1)
+        own = F.softmax(logits[:heads] / self.config.distill.temperature, dim=-1)
+        found = trust.disagreements(teachers[:, :heads].flatten(1, 2), own.flatten(0, 1))
+        self._scores = trust.updated(self._scores, ids, found)
+        return trust.weights([self._scores[id] for id in ids])
+
+    def _seed(self, *names: int | str) -> int:
+        return derive(self.config.train.seed, "peer", self.id, *names)
+
+    @property
+    def _answering(self) -> int:
+        """The head whose accuracy is the learner's: the last, but in two phases only once it has begun to learn."""
+        return 0 if self.step <= self.alone_until and self.alone_until else -1
+
+    def _learning_rate(self) -> float:
+        """Each of two phases has the whole schedule to itself."""
+        train, start = self.config.train, 0 if self.is_alone else self.alone_until
+        if self.alone_until:
+            train = dataclasses.replace(train, steps=self.alone_until if self.is_alone else train.steps - start)
+        return learning_rate(train, self.config.peak_lr, self.step - start)
+
+    def _begin_second_phase(self) -> None:
+        self._frozen = self._copy()
+        self.optimiser = make_optimiser(self.model, self.config.train)
+
+    def _copy(self) -> nn.Module:
+        return copy.deepcopy(self.model).requires_grad_(False)
+
+    def _uses_random_numbers(self, size: int) -> bool:
+        """Whether a forward pass in training draws any, as dropout does."""
+        with seeded(0, self.device), torch.no_grad(), frozen_statistics(self.model):
+            before = generator_state(self.device)
+            self.model(torch.zeros(2, 3, size, size, device=self.device))
+            return not torch.equal(before, generator_state(self.device))
+
+    def _forward(self, model: nn.Module, images: Tensor, *names: int | str) -> Tensor:
+        """Logits ``[heads, batch, classes]``; what is drawn on the way comes from the seed of `names`."""
+        bfloat16 = self.config.train.precision == "bfloat16"
+        draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()
+        with draws, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    def _public_logits(self, round: int, model: nn.Module) -> Tensor:
+        """Logits of a public batch, with the batch's own statistics; the running ones stay as they are."""
+        images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
+        with frozen_statistics(model):
+            return self._forward(model, normalise(images), "public", round)
+
+    def _noise(self, round: int, shape: torch.Size) -> Tensor:
+        """Normal noise, the same whenever this round is spoken of; no secret to who knows the seed."""
+        generator = torch.Generator().manual_seed(self._seed("noise", round))
+        return torch.randn(shape, generator=generator)
+
+    def _private_batch(self) -> tuple[Tensor, Tensor]:
+        """This step's images and labels: consecutive cuts of one epoch's order after another's."""
+        size, count = self.config.train.batch, len(self._private.labels)
+        wanted = torch.arange(self.step * size, (self.step + 1) * size)
+        parts = [
+            self._epoch(epoch)[wanted[wanted // count == epoch] % count]
+            for epoch in (wanted // count).unique().tolist()
+        ]
+        chosen = torch.cat(parts)
+        return self._private.images[chosen].to(self.device), self._private.labels[chosen].to(self.device)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(self._seed("order", epoch))
+            self._order = (epoch, torch.randperm(len(self._private.labels), generator=generator))
+        return self._order[1]
+
+
+def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key[len(name) + 1 :]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}

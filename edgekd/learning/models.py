@@ -1,0 +1,162 @@
+"""Any torchvision classifier as a backbone with heads of our own, and its pretrained weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import ConfigError
+
+PTH_SINCE = "2.6.0"  # the PyTorch of which `weights_only` holds what it promises: CVE-2025-32434
+
+
+class Classifier(nn.Module):
+    """A torchvision network without its last layer, and heads of our own: the first linear, the others with layers."""
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int, heads: int, hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        first = nn.Linear(features, classes)
+        self.heads = nn.ModuleList([first, *(_head(features, hidden, classes) for _ in range(heads - 1))])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
+        features = self.backbone(images)
+        return torch.stack([head(features) for head in self.heads])
+
+
+def _head(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Linear layers with ReLUs between them."""
+    widths = (features, *hidden, classes)
+    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def make_model(
+    name: str, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
+) -> Classifier:
+    """A classifier with freshly drawn heads; draws from torch's global generator.
+
+    Args:
+        name: of a torchvision classifier, e.g. ``resnet18``.
+        weights: ``none``, ``imagenet`` (torchvision's own, downloaded), or a ``.safetensors`` or ``.pth`` file that
+            holds the network's state_dict; its last layer is not used.
+        classes: how many.
+        size: side of the input images, in pixels.
+        heads: how many, >= 1.
+        hidden: widths of the hidden layers of the heads after the first.
+
+    Raises:
+        ConfigError: no such network, it cannot take such images, or the weights cannot be had or do not fit.
+    """
+    from torchvision.models import get_model, get_model_weights, list_models
+
+    known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
+    if name not in known:
+        raise ConfigError(f"unknown model '{name}'; torchvision's classifiers are: {', '.join(known)}")
+    if weights == "imagenet":
+        try:
+            published = get_model_weights(name).DEFAULT
+            published.get_state_dict(check_hash=True, weights_only=True)  # torchvision runs what is in its cached file
+            network = get_model(name, weights=published)
+        except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError; a bad hash a RuntimeError
+            raise ConfigError(
+                f"cannot get torchvision's ImageNet weights of {name} ({_first_line(error)}); "
+                "use --weights FILE with weights of your own, or --weights none to train from scratch"
+            ) from error
+    else:
+        network = get_model(name, weights=None)
+    features = _cut_last_layer(network, name)
+    if weights not in ("imagenet", "none"):
+        _load_backbone(network, Path(weights), name)
+    model = Classifier(network, features, classes, heads, hidden)
+    _check_size(model, name, size)
+    return model
+
+
+def _check_size(model: Classifier, name: str, size: int) -> None:
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"model {name} cannot take images of {size} pixels: {error}; choose another --size"
+        ) from error
+    model.train()
+
+
+def _cut_last_layer(network: nn.Module, name: str) -> int:
+    """Put an identity in the place of the last linear layer, and say how many features went into it."""
+    path = next((p for p, m in reversed(list(network.named_modules())) if isinstance(m, nn.Linear)), None)
+    if path is None or getattr(network, "aux_logits", False):
+        raise ConfigError(
+            f"model {name} does not end in one linear layer, so it cannot be given our heads; try resnet18"
+        )
+    parent, _, leaf = path.rpartition(".")
+    layer = network.get_submodule(path)
+    assert isinstance(layer, nn.Linear)
+    setattr(network.get_submodule(parent), leaf, nn.Identity())
+    return layer.in_features
+
+
+def _load_backbone(network: nn.Module, path: Path, name: str) -> None:
+    loaded = read_weights(path)
+    own = network.state_dict()
+    missing = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ConfigError(f"{path} holds no weights of {name}: '{missing[0]}' is missing ({len(missing)} in all)")
+    for key, tensor in own.items():
+        if key in loaded and loaded[key].shape != tensor.shape:
+            raise ConfigError(
+                f"{path} does not fit {name}: '{key}' is {list(loaded[key].shape)} there, {list(tensor.shape)} needed"
+            )
+    network.load_state_dict({key: loaded.get(key, tensor).to(tensor.dtype) for key, tensor in own.items()})
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running code from it.
+
+    Raises:
+        ConfigError: there is no such file, it holds no state_dict, or it is a ``.pth`` and this PyTorch too old for it.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
+    if path.suffix != ".safetensors" and torch.__version__ < PTH_SINCE:
+        advice = f"install PyTorch {PTH_SINCE} or newer, or give a .safetensors file"
+        raise ConfigError(f"PyTorch {torch.__version__} may run code that is in {path} (CVE-2025-32434): {advice}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has errors of its own, all of them say: not such a file
+        raise ConfigError(f"{path} is not a readable weights file: {_first_line(error)}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
+    for key, tensor in loaded.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+            raise ConfigError(f"{path}: {key} is no plain tensor; save it dense, without quantisation")
+    return loaded
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)  # an empty .pth file: EOFError without a word
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """In this block batch norm in training mode does not add the batch's statistics to the running ones."""
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

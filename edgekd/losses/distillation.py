@@ -1,0 +1,139 @@
+"""The two losses of a step: several teachers made one, and the labels', with or without balance."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgekd.config import DistillConfig
+from edgekd.losses.combinations import combine
+from edgekd.losses.measures import dissimilarity, nway_dissimilarity, second_order
+from edgekd.names import NWAY
+
+
+def distil(
+    teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
+) -> Tensor:
+    """The distillation loss against all teachers; `kd_weight` is left to the caller.
+
+    Args:
+        teachers: one or more, each probabilities ``[batch, classes]``, rows sum to 1; constants.
+        student_logits: ``[batch, classes]``; gradients flow through these.
+        config: measure, combine, sharpen, temperature, temperature_scaling, kd_scale and kd_reduction are used.
+        weights: of the teachers, ``[teachers]``, >= 0, sum to 1; combine "agreement" alone uses them. None: all alike.
+
+    Returns:
+        A scalar, >= 0, reduced over the batch. With combine "sum" it grows with the number of teachers.
+
+    Raises:
+        ValueError: there is no teacher, or a teacher's shape is not the student's.
+    """
+    if not teachers or any(q.shape != student_logits.shape for q in teachers):
+        raise ValueError(
+            f"teachers must be one or more of {list(student_logits.shape)}, got {[list(q.shape) for q in teachers]}"
+        )
+    stacked = torch.stack(list(teachers))
+    if config.combine == NWAY:
+        loss = nway_dissimilarity(config.measure, stacked, student_logits, config.temperature)  # [batch]
+    else:
+        targets = combine(config.combine, stacked, config.sharpen, weights)
+        losses = [dissimilarity(config.measure, q, student_logits, config.temperature) for q in targets]
+        loss = torch.stack(losses).sum(dim=0)
+    scale = config.temperature**2 if config.temperature_scaling else 1.0
+    if config.kd_scale == "matched":
+        scale *= second_order(config.measure, len(teachers) + 1 if config.combine == NWAY else None)
+    return scale * (loss.mean() if config.kd_reduction == "mean" else loss.sum())
+
+
+def check_loss(config: DistillConfig) -> None:
+    """Find the measure and the combination, and try one's own, before anything is trained.
+
+    Raises:
+        ConfigError: one cannot be loaded, or fails on its trial.
+    """
+    if config.alpha < 1:
+        teacher = torch.full((1, 1, 2), 0.5)
+        distil(list(teacher), torch.zeros(1, 2), config)
+
+
+def distil_heads(
+    teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
+) -> Tensor:
+    """The distillation loss of all heads: of one head against the teachers' one; of more, head i against their i - 1.
+
+    Args:
+        teachers: one or more, each probabilities ``[heads, batch, classes]``.
+        student_logits: ``[heads, batch, classes]``; gradients flow through these.
+        config, weights: as in `distil`.
+
+    Returns:
+        A scalar, >= 0: the sum over the heads.
+
+    Source: Zhmoginov et al. 2023 (multi-headed distillation).
+    """
+    heads = len(student_logits)
+    pairs = [(0, 0)] if heads == 1 else [(head, head - 1) for head in range(1, heads)]
+    losses = [
+        distil([probs[theirs] for probs in teachers], student_logits[own], config, weights) for own, theirs in pairs
+    ]
+    return torch.stack(losses).sum()
+
+
+def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_phase: bool) -> Tensor | None:
+    """The labels' part of a step's loss.
+
+    Args:
+        losses: a scalar a head, from `label_loss`.
+        alpha: weight of the labels on each head that is taught by others.
+        taught: others teach in this step; if not, head 0 learns from the labels, and nothing else does.
+        two_phase: head 0 has learned in a first phase; of several heads only the others go on.
+
+    Returns:
+        A scalar; None where labels have no part.
+    """
+    first, others = losses[0], losses[1:]
+    if not taught:
+        return first
+    mixed = [alpha * loss for loss in others or [first]] if alpha > 0 else []
+    terms = mixed if two_phase or not others else [first, *mixed]
+    return torch.stack(terms).sum() if terms else None
+
+
+def kd_weight(config: DistillConfig, step: int) -> float:
+    """What the distillation loss is multiplied by at `step` (>= 0): rises from 0 over the first ``kd_warmup`` steps."""
+    return config.kd_weight * min(1.0, step / config.kd_warmup) if config.kd_warmup else config.kd_weight
+
+
+def log_prior(labels: Tensor, classes: int) -> Tensor:
+    """ln of a shard's class frequencies, each class counted once more than it occurs: a class never seen has one too.
+
+    Args:
+        labels: int64 ``[samples]``, each in [0, classes).
+        classes: how many there are.
+
+    Returns:
+        float32 ``[classes]``, <= 0; exp of it sums to 1.
+
+    Raises:
+        ValueError: a label is outside [0, classes).
+    """
+    counts = torch.bincount(labels, minlength=classes)  # raises on negative labels itself
+    if len(counts) > classes:
+        raise ValueError(f"labels must be in [0, {classes}), got {int(labels.max())}")
+    return ((counts + 1) / (len(labels) + classes)).log()
+
+
+def label_loss(logits: Tensor, labels: Tensor, log_prior: Tensor | None) -> Tensor:
+    """The mean cross-entropy against the labels, in nats; with a prior it is balanced softmax: CE(z + ln prior, y).
+
+    The prior takes the shard's class frequencies out of what the logits learn.
+
+    Args:
+        logits: ``[batch, classes]``; gradients flow through these.
+        labels: int64 ``[batch]``.
+        log_prior: ``[classes]`` from `log_prior`, or None: the plain cross-entropy.
+
+    Source: Ren et al. 2020 (balanced meta-softmax), Menon et al. 2021 (logit adjustment).
+    """
+    return F.cross_entropy(logits if log_prior is None else logits + log_prior, labels)

@@ -1,0 +1,57 @@
+"""Predictions to a message and back, with the checks that need the contract; how rows are packed is `encodings`'."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.encodings import SUM_TOLERANCE, Packing, pack, unpack
+from edgekd.protocol.messages import Contract, SoftPredictions
+
+
+def payload_bytes(contract: Contract, packing: Packing) -> int:
+    """Bytes of a payload under `contract`."""
+    return contract.heads * contract.public_batch * packing.row_bytes(contract.classes)
+
+
+def encode(log_probs: Tensor, round: int, packing: Packing) -> SoftPredictions:
+    """Pack predictions.
+
+    Args:
+        log_probs: natural log-probabilities, any float type ``[heads, rows, classes]``, in CPU memory; -inf is fine.
+            NaN (a learner that has diverged) is packed so that whoever gets it refuses it.
+        round: in [0, 2^62).
+        packing: how; values are clamped to what it holds.
+    """
+    heads, rows, classes = log_probs.shape
+    flat = log_probs.detach().float().clamp(max=0.0).reshape(heads * rows, classes).numpy()
+    return SoftPredictions(
+        round=round,
+        encoding=packing.encoding,
+        heads=heads,
+        rows=rows,
+        classes=classes,
+        payload=pack(flat, packing),
+    )
+
+
+def decode(message: SoftPredictions, contract: Contract) -> Tensor:
+    """Unpack what a peer sent, after checking it.
+
+    Returns:
+        probabilities, float32 ``[heads, rows, classes]``; every value is finite, every row sums to 1.
+
+    Raises:
+        RemoteProtocolError: with the reason "shape" (not the contract's), "sum" (a row does not sum to 1 within the
+            encoding's tolerance), or one of those of `encodings.unpack`.
+    """
+    got = (message.heads, message.rows, message.classes)
+    agreed = (contract.heads, contract.public_batch, contract.classes)
+    if got != agreed:
+        raise RemoteProtocolError("shape", f"[heads, rows, classes] must be {list(agreed)}, got {list(got)}")
+    probs = unpack(message.payload, message.encoding, message.heads * message.rows, message.classes)
+    sums = probs.sum(axis=-1, keepdims=True)
+    worst, tolerance = float(np.abs(sums - 1).max()), SUM_TOLERANCE[message.encoding]
+    if worst > tolerance:
+        raise RemoteProtocolError("sum", f"rows must sum to 1 within {tolerance:g}, one is off by {worst:.6g}")
+    return torch.from_numpy(probs / sums).view(got)

@@ -1,0 +1,176 @@
+"""How rows of log-probabilities are packed; the layouts are in proto/edgekd/v1/peer.proto.
+
+What is sent are log-probabilities, since a softmax's small values are what a student learns from and float16 would lose
+them: there, a relative error of 2^-11 of ln p is one of at most 2^-11 |ln p| of p.
+
+| encoding | bytes a row of C classes | largest error of a probability |
+| --- | --- | --- |
+| float32 | 4 C | 2^-21 (1/e + ln C) |
+| float16 | 2 C | 2^-11 (1/e + ln C) |
+| uint8 | C | 0.016, and what is below e^-15.9 becomes 0 |
+| top-k | 4 k | of the k: as float16; of the others: 1 / (k + 1) |
+| one-bit | 1, or 2 where C > 256 | (1 - 1 / C) / 2 |
+
+A one-bit row is read as (1 + 1 / C) / 2 for its class, the middle of what a largest probability can be, and the rest in
+equal parts. Read as certainties, such rows made balanced peers of CIFAR-10 agree on one class within a few steps: all
+then said so to one another, and none learned anything else.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.errors import ConfigError, RemoteProtocolError
+from edgekd.protocol.messages import Encoding
+
+Rows: TypeAlias = npt.NDArray[np.float32]  # [rows, classes]
+
+UNIT = 1 / 16  # nats that a step of uint8 stands for
+ZERO = 255  # its code for probability 0
+MAX_SPARSE_CLASSES = 2**16  # top-k and one-bit name a class by a uint16
+
+# By how much the probabilities of a row may miss 1. Rounding moves a row's sum by at most 2^-11 (float16) of its
+# entropy, hence 0.007 for a million classes; by e^(1/32) - 1 where ln p is rounded to sixteenths.
+SUM_TOLERANCE = {
+    Encoding.FLOAT32: 1e-4,
+    Encoding.FLOAT16: 1e-2,
+    Encoding.UINT8: 4e-2,
+    Encoding.TOP_K: 1e-2,
+    Encoding.ONE_BIT: 1e-4,
+}
+_DTYPE: dict[Encoding, np.dtype[Any]] = {
+    Encoding.FLOAT32: np.dtype("<f4"),
+    Encoding.FLOAT16: np.dtype("<f2"),
+}
+_ENTRY = np.dtype([("class", "<u2"), ("log_prob", "<f2")])  # of top-k
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """An encoding, and of top-k how many entries a row keeps."""
+
+    encoding: Encoding
+    kept: int = MAX_SPARSE_CLASSES
+
+    @classmethod
+    def parse(cls, text: str) -> "Packing":
+        """What ``--encoding`` says: float32, float16, uint8, top-k:K or one-bit.
+
+        Raises:
+            ConfigError: it says something else.
+        """
+        name, colon, kept = text.partition(":")
+        if name == Encoding.TOP_K.value and kept.isascii() and kept.isdecimal() and 1 <= int(kept) <= 2**16:
+            return cls(Encoding.TOP_K, int(kept))
+        if not colon and name in {each.value for each in Encoding if each is not Encoding.TOP_K}:
+            return cls(Encoding(name))
+        raise ConfigError(f"encoding must be float32, float16, uint8, top-k:K (K >= 1) or one-bit, got {text}")
+
+    def row_bytes(self, classes: int) -> int:
+        """Bytes of a row.
+
+        Raises:
+            ConfigError: there are more classes than the encoding can name.
+        """
+        if self.encoding in _DTYPE:
+            return classes * _DTYPE[self.encoding].itemsize
+        if self.encoding is Encoding.UINT8:
+            return classes
+        if classes > MAX_SPARSE_CLASSES:
+            raise ConfigError(f"{self.encoding.value} names at most {MAX_SPARSE_CLASSES} classes, got {classes}")
+        return (
+            min(self.kept, classes) * _ENTRY.itemsize if self.encoding is Encoding.TOP_K else _index(classes).itemsize
+        )
+
+
+def pack(log_probs: Rows, packing: Packing) -> bytes:
+    """Rows of natural log-probabilities, <= 0, -inf or NaN; clamped to what the encoding holds.
+
+    NaN (a learner that has diverged) is packed so that whoever gets it refuses it; one-bit alone cannot say so.
+    """
+    return bytes(_packed(log_probs, packing).tobytes())
+
+
+def _packed(log_probs: Rows, packing: Packing) -> Any:
+    encoding = packing.encoding
+    if encoding in _DTYPE:
+        dtype = _DTYPE[encoding]
+        return np.maximum(log_probs, np.finfo(dtype).min).astype(dtype)
+    if encoding is Encoding.UINT8:
+        steps = np.rint(np.nan_to_num(log_probs, nan=0.0, neginf=-ZERO) / -UNIT)  # a row of NaN: all of probability 1
+        return np.minimum(steps, ZERO).astype(np.uint8)
+    if encoding is Encoding.ONE_BIT:
+        return log_probs.argmax(axis=-1).astype(_index(log_probs.shape[-1]))
+    kept = min(packing.kept, log_probs.shape[-1])
+    classes = np.argpartition(log_probs, -kept, axis=-1)[:, -kept:]
+    entries = np.empty(classes.shape, _ENTRY)
+    entries["class"] = classes
+    entries["log_prob"] = np.maximum(np.take_along_axis(log_probs, classes, axis=-1), np.finfo(np.float16).min)
+    return entries
+
+
+def unpack(payload: bytes, encoding: Encoding, rows: int, classes: int) -> Rows:
+    """Probabilities ``[rows, classes]``, >= 0 and finite; their sums are left to the caller.
+
+    Raises:
+        RemoteProtocolError: with the reason "length" (of the payload), "nan" (or infinite), "positive" (a
+            log-probability above 0) or "class" (one that there is not, or that a row names twice).
+    """
+    if encoding in _DTYPE:
+        packed = _read(payload, _DTYPE[encoding], rows, classes)
+        return _probabilities(packed.astype(np.float32), SUM_TOLERANCE[encoding])
+    if encoding is Encoding.UINT8:
+        found: Rows = _UINT8_PROBABILITIES[_read(payload, np.dtype(np.uint8), rows, classes)]
+        return found
+    if encoding is Encoding.ONE_BIT:
+        named = _read(payload, _index(classes), rows, 1).astype(np.intp)
+        return _placed(named, np.full(named.shape, (1 + 1 / classes) / 2, np.float32), classes)
+    kept, odd = divmod(len(payload), rows * _ENTRY.itemsize)
+    if odd or not 1 <= kept <= classes:
+        raise RemoteProtocolError("length", f"{len(payload)} bytes are not {rows} rows of 1 to {classes} entries")
+    entries = _read(payload, _ENTRY, rows, kept)
+    probs = _probabilities(entries["log_prob"].astype(np.float32), SUM_TOLERANCE[encoding])
+    return _placed(entries["class"].astype(np.intp), probs, classes)
+
+
+_UINT8_PROBABILITIES: Rows = np.exp(-UNIT * np.arange(256, dtype=np.float32))
+_UINT8_PROBABILITIES[ZERO] = 0.0
+
+
+def _index(classes: int) -> "np.dtype[Any]":
+    """What one-bit names a class with."""
+    return np.dtype(np.uint8) if classes <= 256 else np.dtype("<u2")
+
+
+def _read(payload: bytes, dtype: "np.dtype[Any]", rows: int, columns: int) -> npt.NDArray[Any]:
+    expected = rows * columns * dtype.itemsize
+    if len(payload) != expected:
+        raise RemoteProtocolError("length", f"a payload must be {expected} bytes, got {len(payload)}")
+    return np.frombuffer(payload, dtype).reshape(rows, columns)
+
+
+def _probabilities(log_probs: Rows, slack: float) -> Rows:
+    low, high = float(log_probs.min()), float(log_probs.max())  # NaN if a value is
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RemoteProtocolError("nan", f"log-probabilities must be finite, got values from {low} to {high}")
+    if high > slack:
+        raise RemoteProtocolError("positive", f"log-probabilities must be <= 0, got {high:.6g}")
+    probs: Rows = np.exp(log_probs)
+    return probs
+
+
+def _placed(named: npt.NDArray[np.intp], probs: Rows, classes: int) -> Rows:
+    """Each row's probabilities at the classes that it names; the others share what is left to 1."""
+    if int(named.max()) >= classes:
+        raise RemoteProtocolError("class", f"a class must be below {classes}, got {int(named.max())}")
+    rows, kept = named.shape
+    absent = np.ones((rows, classes), bool)
+    np.put_along_axis(absent, named, False, axis=-1)
+    if int(absent.sum(dtype=np.int64)) != rows * (classes - kept):
+        raise RemoteProtocolError("class", "a row names a class twice")
+    rest = np.maximum(1 - probs.sum(axis=-1, keepdims=True), 0) / max(classes - kept, 1)
+    full: Rows = absent * rest
+    np.put_along_axis(full, named, probs, axis=-1)
+    return full

@@ -1,0 +1,156 @@
+"""Who hears whom: for each client of a group its neighbours.
+
+Undirected: neighbours teach each other. A pure function of its arguments, the same on every platform: a random one is
+drawn as splits are, from raw bits of Philox, since a graph library's stream may change with its version.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgekd.data.splits import permutation, uniforms
+from edgekd.errors import ConfigError
+from edgekd.seeds import derive
+
+MOST_CLIENTS = 512  # so that any answer takes a second or two at most
+LARGEST_FILE = 2**22  # bytes; all edges of so many clients, each said both ways, take less
+SWAPS = 10  # proposed for each edge of a random graph
+
+Edge = tuple[int, int]  # (i, j), i < j
+
+
+def neighbours(topology: str, clients: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """For each client the ids of its neighbours, ascending.
+
+    Args:
+        topology: ``full``, ``ring``, ``regular:D`` (random and connected, D neighbours each), or a text file with an
+            edge, ``I J``, a line; there ``#`` begins a comment, an edge may come twice, and several groups are fine.
+        clients: K from 1 to 512; their ids are those below.
+        seed: of what the group shares.
+
+    Raises:
+        ConfigError: there is no such topology for so many clients, or the file is wrong.
+    """
+    if not 1 <= clients <= MOST_CLIENTS:
+        raise ConfigError(f"a topology is for 1 to {MOST_CLIENTS} clients, got {clients}")
+    kind, _, degree = topology.partition(":")
+    if topology == "full":
+        edges = _all_edges(clients)
+    elif topology == "ring":
+        edges = _ring(range(clients))
+    elif kind == "regular":
+        edges = _connected(_checked_degree(degree, clients), clients, seed)
+    else:
+        edges = _read(topology, clients)
+    return _adjacent(edges, clients)
+
+
+def _adjacent(edges: Iterable[Edge], clients: int) -> tuple[tuple[int, ...], ...]:
+    found: list[list[int]] = [[] for _ in range(clients)]
+    for i, j in edges:
+        found[i].append(j)
+        found[j].append(i)
+    return tuple(tuple(sorted(each)) for each in found)
+
+
+def _edge(i: int, j: int) -> Edge:
+    return (i, j) if i < j else (j, i)
+
+
+def _all_edges(clients: int) -> set[Edge]:
+    return {(i, j) for j in range(clients) for i in range(j)}
+
+
+def _ring(ids: Sequence[int]) -> set[Edge]:
+    """Each one and the next: of two there is one edge, of one none."""
+    return {_edge(ids[k - 1], ids[k]) for k in range(len(ids)) if ids[k - 1] != ids[k]}
+
+
+def _checked_degree(text: str, clients: int) -> int:
+    degree, name = _number(text), f"topology regular:{text}"
+    if degree is None or degree < 1:
+        raise ConfigError(f"topology regular:D takes a whole number D >= 1, got {text!r}")
+    if degree >= clients:
+        raise ConfigError(f"{name} needs more than {degree} clients, got {clients}: choose a smaller D or more clients")
+    if degree * clients % 2:
+        raise ConfigError(f"{name} needs an even number of clients, got {clients}: choose an even D or another number")
+    if degree == 1 and clients > 2:
+        raise ConfigError(f"{name} would part {clients} clients into pairs that hear of nobody else: choose D >= 2")
+    return degree
+
+
+def _connected(degree: int, clients: int, seed: int) -> set[Edge]:
+    if degree == 2:  # one that is connected is a ring, and with many clients few are
+        return _ring(permutation(clients, derive(seed, "topology")).tolist())
+    attempt = 0
+    while not _is_connected(edges := _regular(degree, clients, derive(seed, "topology", attempt)), clients):
+        attempt += 1
+    return edges
+
+
+def _regular(degree: int, clients: int, key: int) -> set[Edge]:
+    """A random graph, connected or not, in which everybody has `degree` neighbours.
+
+    A lattice in which pairs of edges, drawn at random, swap ends where no loop or double edge comes of it: in the long
+    run each such graph is as likely as any other.
+
+    Source: Cooper, Dyer and Greenhill 2007, Sampling regular graphs and a peer-to-peer network.
+    """
+    if 2 * degree >= clients:  # quicker the other way round: who are no neighbours
+        return _all_edges(clients) - _regular(clients - 1 - degree, clients, key)
+    offsets = [*range(1, degree // 2 + 1), *([clients // 2] if degree % 2 else [])]
+    known = {_edge(i, (i + offset) % clients) for i in range(clients) for offset in offsets}
+    edges = sorted(known)
+    draws = uniforms(2 * SWAPS * len(edges), key) * (2 * len(edges))  # of an edge and of which way round it is
+    picks = [divmod(pick, 2) for pick in draws.astype(int).tolist()]
+    for (first, _), (second, turned) in zip(picks[::2], picks[1::2], strict=True):
+        (a, b), (c, d) = edges[first], edges[second]
+        if turned:
+            c, d = d, c
+        one, other = _edge(a, d), _edge(c, b)
+        if a != d and c != b and one not in known and other not in known:
+            known.difference_update((edges[first], edges[second]))
+            known.update((one, other))
+            edges[first], edges[second] = one, other
+    ids = permutation(clients, derive(key, "ids")).tolist()
+    return {_edge(ids[i], ids[j]) for i, j in edges}
+
+
+def _is_connected(edges: set[Edge], clients: int) -> bool:
+    adjacent, seen, todo = _adjacent(edges, clients), {0}, [0]
+    while todo:
+        new = set(adjacent[todo.pop()]) - seen
+        seen |= new
+        todo += new
+    return len(seen) == clients
+
+
+def _read(name: str, clients: int) -> set[Edge]:
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        allowed = "full, ring, regular:D or a file with an edge, I J, a line"
+        raise ConfigError(f"topology must be {allowed}, got {name!r}: {getattr(error, 'strerror', error)}") from error
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(f"topology {name!r} has more than {LARGEST_FILE} bytes: that is no list of edges")
+    edges = set()
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), start=1):
+        ids = [_number(word) for word in line.partition("#")[0].split()]
+        match ids:
+            case []:
+                pass
+            case [int(i), int(j)] if i != j and max(i, j) < clients:
+                edges.add(_edge(i, j))
+            case _:
+                rule = f"an edge is I J, the ids of two clients from 0 to {clients - 1}"
+                raise ConfigError(f"topology {name!r}, line {number}: {rule}, got {line.strip()[:40]!r}")
+    alone = [str(id) for id, others in enumerate(_adjacent(edges, clients)) if not others]
+    if alone and clients > 1:
+        shown = ", ".join(alone[:5]) + (" and more" if alone[5:] else "")
+        raise ConfigError(f"topology {name!r} gives client {shown} of {clients} no neighbour: add an edge for each")
+    return edges
+
+
+def _number(text: str) -> int | None:
+    """A whole number of at most 9 digits."""
+    return int(text) if text.isdecimal() and len(text) <= 9 else None

@@ -1,0 +1,1 @@
+"""The network side of a peer: an asyncio loop in a thread of its own."""

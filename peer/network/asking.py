@@ -1,0 +1,124 @@
+"""Questions that need no peer: how is it, and what does a newcomer have to know. Both sides of them.
+
+Who asks dials as a peer would, reads the other's Hello, sends an `Ask` in the place of its own, and reads the answer.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
+from peer.transports.base import Stream, StreamClosedError, Transport
+
+READS_WITHIN = 10.0  # seconds in which who asked has to take a piece of the answer
+LARGEST_FILE = 2**32  # bytes: more is no public set
+
+
+async def answer(stream: Stream, ask: Ask, status: Callable[[], Status], public: Iterable[bytes | memoryview]) -> None:
+    """Answer one question.
+
+    Args:
+        stream: on which it came.
+        ask: the question.
+        status: this peer's, made when it is wanted.
+        public: the bytes of the public file, in pieces of any length.
+
+    Raises:
+        StreamClosedError: who asked has gone.
+        asyncio.TimeoutError: who asked has read nothing for `READS_WITHIN` seconds.
+    """
+    frames: Iterable[Frame] = [status()] if ask.what is Asked.STATUS else _pieces(public)
+    for frame in frames:
+        await asyncio.wait_for(stream.send(frame), READS_WITHIN)
+
+
+def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), PIECE):
+            yield Piece(data=bytes(chunk[start : start + PIECE]), last=False)
+    yield Piece(data=b"", last=True)
+
+
+async def ask_status(transport: Transport, address: str, *, timeout: float) -> Status:
+    """The status of the peer at "HOST:PORT", within `timeout` seconds.
+
+    Raises:
+        OSError: nobody answers there in time, or no peer that knows the question.
+    """
+    stream = await transport.dial(address, timeout=timeout)
+    try:
+        return await asyncio.wait_for(_status(stream, address), timeout)
+    except asyncio.TimeoutError:
+        raise TimeoutError(f"{address} does not say how it is within {timeout:g} s") from None
+    finally:
+        await stream.close()
+
+
+async def fetch_public(
+    transport: Transport, address: str, write: Callable[[bytes], object], *, timeout: float
+) -> Hello:
+    """Fetch the public file of the group that the peer at "HOST:PORT" belongs to.
+
+    Args:
+        transport: makes the stream.
+        address: of any peer of the group.
+        write: called with each part of the file, in order.
+        timeout: seconds that may pass between two frames.
+
+    Returns:
+        The peer's Hello: its contract says what else the group has agreed on, and the SHA-256 that the file must have.
+
+    Raises:
+        OSError: nobody answers there in time, no peer that knows the question, or it stops midway.
+    """
+    stream = await transport.dial(address, timeout=timeout)
+    try:
+        hello = await _begin(stream, address, Ask(what=Asked.PUBLIC), timeout)
+        size = 0
+        while True:
+            frame = await _next(stream, address, timeout)
+            if not isinstance(frame, Piece):
+                raise _unexpected(address, frame)
+            write(frame.data)
+            size += len(frame.data)
+            if frame.last:
+                return hello
+            if size > LARGEST_FILE:
+                raise ConnectionError(f"{address} sends more than {LARGEST_FILE} bytes: that is no public file")
+    finally:
+        await stream.close()
+
+
+async def _status(stream: Stream, address: str) -> Status:
+    await _begin(stream, address, Ask(what=Asked.STATUS), None)
+    frame = await _next(stream, address, None)
+    if not isinstance(frame, Status):
+        raise _unexpected(address, frame)
+    return frame
+
+
+async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) -> Hello:
+    """Read the peer's Hello and ask."""
+    hello = await _next(stream, address, timeout)
+    if not isinstance(hello, Hello):
+        raise _unexpected(address, hello)
+    if hello.major != MAJOR:
+        raise ConnectionError(f"{address} speaks version {hello.major} of the protocol, this is version {MAJOR}")
+    await stream.send(ask)
+    return hello
+
+
+async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
+    try:
+        return await asyncio.wait_for(stream.receive(), timeout)
+    except asyncio.TimeoutError:
+        raise TimeoutError(f"{address} has said nothing for {timeout:g} s") from None
+    except StreamClosedError:
+        raise ConnectionError(f"{address} ended the stream before it had answered") from None
+    except RemoteProtocolError as error:
+        raise ConnectionError(f"{address} answered with something else: {error}") from error
+
+
+def _unexpected(address: str, frame: Frame) -> OSError:
+    why = frame.detail if isinstance(frame, Goodbye) else f"with {type(frame).__name__}"
+    return ConnectionError(f"{address} does not answer: {why}")

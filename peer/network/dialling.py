@@ -1,0 +1,91 @@
+"""Whom a peer dials: each address for as long as it takes, whenever the peer that lives there is not connected."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Container, Coroutine
+from typing import Any
+
+from peer.network.news import News
+
+BACKOFF_FIRST, BACKOFF_MAX = 0.2, 3.0  # seconds between two tries to dial
+
+
+class Dialler:
+    """Keeps dialling. All of it runs on one asyncio loop.
+
+    Args:
+        converse: dials an address; returns, once the stream has ended, the id of the peer there (None: it became no
+            neighbour). Raises OSError if nobody answers.
+        spawn: runs a coroutine as a task.
+        connected: the ids of the peers that are.
+        own: addresses that turned out to be this peer itself: they are not dialled again.
+        expected: whether somebody should answer where peer `id` lives, so that silence there is news.
+        news: says so.
+    """
+
+    def __init__(
+        self,
+        converse: Callable[[str], Awaitable[int | None]],
+        spawn: Callable[[Coroutine[Any, Any, None]], Any],
+        *,
+        connected: Container[int | None],
+        own: Container[str],
+        expected: Callable[[int | None], bool],
+        news: News,
+    ) -> None:
+        self._converse, self._spawn = converse, spawn
+        self._connected, self._own, self._expected, self._news = connected, own, expected, news
+        self._dialled: set[str] = set()
+        self._forgotten: set[str] = set()
+        self._lost = asyncio.Event()
+        self._stopped = False
+
+    def dial(self, address: str, id: int | None = None) -> None:
+        """Dial `address` from now on, if that is not done already; `id`: of the peer that is said to live there."""
+        self._forgotten.discard(address)
+        if not self.dials(address) and not self._stopped:
+            self._dialled.add(address)
+            self._spawn(self._keep_dialling(address, id))
+
+    def forget(self, address: str) -> None:
+        """Dial `address` no longer once nobody has answered there."""
+        if self.dials(address):
+            self._forgotten.add(address)
+
+    def dials(self, address: str) -> bool:
+        """Whether `address` is one of those that it dials, or has found to be this peer's own."""
+        return address in self._dialled
+
+    def lost(self) -> None:
+        """A connection has gone: whoever lives there is dialled again."""
+        self._lost.set()
+
+    def stop(self) -> None:
+        """Begin no further try."""
+        self._stopped = True
+
+    async def _keep_dialling(self, address: str, id: int | None) -> None:
+        pause = BACKOFF_FIRST
+        while not self._stopped and address not in self._own:
+            if id in self._connected:
+                self._lost.clear()
+                await self._lost.wait()
+                continue
+            began = time.monotonic()
+            try:
+                id = await self._converse(address)
+            except OSError as error:
+                if address in self._forgotten:
+                    break
+                if self._expected(id):
+                    self._news.say(address, logging.INFO, f"{error}; keep dialling", time.monotonic())
+            else:
+                if time.monotonic() - began > BACKOFF_MAX:
+                    pause = BACKOFF_FIRST
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on
+            pause = min(pause * 1.6, BACKOFF_MAX)
+        if address in self._forgotten:  # else it is this peer's own, and stays known
+            self._forgotten.discard(address)
+            self._dialled.discard(address)

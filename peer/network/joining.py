@@ -1,0 +1,76 @@
+"""How a newcomer gets what a group has agreed on: the public file and the settings, from any of its peers."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekd.files.atomic import atomic_file
+from edgekd.protocol.messages import PIECE, Contract
+from peer.network.asking import fetch_public
+from peer.network.news import News
+from peer.transports.by_name import make_transport
+
+FRAME = PIECE + 32 * 1024  # bytes of the longest frame that is wanted
+TIMEOUT = 10.0  # seconds that may pass between two frames
+PAUSE = 1.0  # seconds between two rounds through the addresses
+
+
+def join(addresses: Sequence[str], path: Path, transport: str, keys: Path | None = None) -> Contract:
+    """Fetch the public file from whoever answers first, trying for as long as it takes.
+
+    Args:
+        addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
+        path: where to write the file, atomically.
+        transport: the group's, by name.
+        keys: the newcomer's folder of keys, if the group has any.
+
+    Returns:
+        The group's contract.
+
+    Raises:
+        ConfigError: the keys are none.
+        OSError: the file cannot be written.
+    """
+    news = News()
+    while True:
+        for address in addresses:
+            try:
+                return fetch(address, path, transport, keys)
+            except (ConnectionError, TimeoutError) as error:
+                news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
+        time.sleep(PAUSE)
+
+
+def fetch(address: str, path: Path, transport: str, keys: Path | None = None) -> Contract:
+    """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
+
+    Returns:
+        The contract of the peer's group.
+
+    Raises:
+        ConfigError: the keys are none.
+        ConnectionError, TimeoutError: nobody answers there, or stops midway, or what came is not the group's file.
+        OSError: the file cannot be written.
+    """
+    return asyncio.run(_fetch(address, path, transport, keys))
+
+
+async def _fetch(address: str, path: Path, name: str, keys: Path | None) -> Contract:
+    transport, digest = make_transport(name, FRAME, keys), hashlib.sha256()
+    try:
+        with atomic_file(path) as file:
+
+            def take(data: bytes) -> None:
+                digest.update(data)
+                file.write(data)
+
+            contract = (await fetch_public(transport, address, take, timeout=TIMEOUT)).contract
+            if digest.hexdigest() != contract.public_sha256:
+                found, due = digest.hexdigest()[:8], contract.public_sha256[:8]
+                raise ConnectionError(f"{address} sent a public file with SHA-256 {found}..., its group's is {due}...")
+    finally:
+        await transport.close()
+    return contract

@@ -1,0 +1,202 @@
+"""The network thread: a hub on an asyncio loop of its own, so that heartbeats go on while torch computes.
+
+The training thread talks to it through this class only; in asynchronous mode nothing here makes it wait.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor
+
+from edgekd.protocol.board import ROUNDS
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.members import Member
+from edgekd.protocol.messages import Goodbye, Heartbeat, Hello
+from edgekd.protocol.schedule import Rounds
+from peer.network.hub import Arrival, Hub
+from peer.transports.base import Transport
+
+STOP_TIMEOUT = 4.0  # seconds: a peer has to be gone within 5 of a SIGTERM
+SLICE = 0.2  # seconds after which a waiting training thread looks whether it is to stop
+
+
+class Network:
+    """All of a peer's exchange with others.
+
+    Args:
+        make_transport: called on the network thread, since transports belong to its loop.
+        hello: what the peer says of itself.
+        listen: "HOST:PORT", or None to only dial out.
+        peers: "HOST:PORT" of the neighbours to dial.
+        lockstep: synchronous mode.
+        packing: of the predictions it sends.
+        public: the bytes of the group's public file, for a newcomer.
+        allow: the ids that may be neighbours; None: any.
+    """
+
+    def __init__(
+        self,
+        make_transport: Callable[[], Transport],
+        hello: Hello,
+        *,
+        listen: str | None,
+        peers: tuple[str, ...],
+        lockstep: bool,
+        packing: Packing,
+        public: Callable[[], Iterable[bytes | memoryview]] = tuple,
+        allow: frozenset[int] | None = None,
+    ) -> None:
+        self._make_transport, self.hello, self._listen = make_transport, hello, listen
+        self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
+        self._allow = allow
+        self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
+        self._copy: concurrent.futures.Future[None] | None = None  # the newest
+        self._changed = threading.Condition()
+        self._arrivals: list[Arrival] = []
+        self._hub: Hub | None = None
+        self.address = ""  # bound, once started
+        # Snapshots, replaced whole by the network thread:
+        self.members: tuple[Member, ...] = ()
+        self.rounds = Rounds()
+        self.refused: Counter[str] = Counter()
+        self._failure: BaseException | None = None
+        self.self_dialled = 0  # of `peers`, how many are this peer itself
+
+    def start(self) -> str:
+        """Listen and begin to dial; returns the bound address.
+
+        Raises:
+            ConfigError: the address cannot be bound.
+        """
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._thread.start()
+        try:
+            self.address = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        except BaseException:
+            self._end_loop()
+            raise
+        return self.address
+
+    def publish(self, round: int, log_probs: Tensor, ready: Callable[[], None] | None = None) -> None:
+        """Broadcast predictions ``[heads, rows, classes]`` in CPU memory; never blocks.
+
+        Args:
+            round: what they are about.
+            log_probs: not to be changed afterwards.
+            ready: returns once `log_probs` are there, for a copy off a device that is still under way; what it raises,
+                `collect` does, and nothing is sent.
+        """
+        assert self._hub is not None
+        publish = self._hub.publish
+
+        def send() -> None:
+            if ready is not None:
+                ready()
+            self._loop.call_soon_threadsafe(publish, round, log_probs)
+
+        if ready is None:
+            send()
+        else:
+            self._copy = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
+
+    def tell(self, beat: Heartbeat, state: str) -> None:
+        """What the heartbeats and the status say from now on."""
+        assert self._hub is not None
+        self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
+
+    def judge(self, disagreements: Mapping[int, float]) -> None:
+        """What status and metrics say from now on of how far each neighbour disagrees with the rest, by its id."""
+        self._soon(lambda hub: hub.judge(disagreements))
+
+    def dial_also(self, address: str, id: int) -> None:
+        """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""
+        self._soon(lambda hub: hub.dial_also(address, id))
+
+    def forget(self, address: str) -> None:
+        """Take back `dial_also`, once nobody answers there."""
+        self._soon(lambda hub: hub.forget(address))
+
+    def collect(self) -> list[Arrival]:
+        """What has arrived since the last call, oldest first; never waits for the network.
+
+        A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._copy is not None and self._copy.done():
+            self._copy.result()
+        with self._changed:
+            arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    def wait_until(self, holds: Callable[[], bool], *, timeout: float, stop: Callable[[], bool]) -> bool:
+        """Wait until `holds()`, asked after every change; False if `timeout` seconds passed or `stop()` came first."""
+        deadline = time.monotonic() + timeout
+        while not stop():
+            with self._changed:
+                if holds():
+                    return True
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, SLICE))
+        return False
+
+    def stop(self, goodbye: Goodbye) -> None:
+        """Say goodbye, free the port and end the thread, within some 4 seconds; idempotent."""
+        if self._hub is None or not self._thread.is_alive():
+            return
+        stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
+        with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
+            stopping.result(STOP_TIMEOUT)
+        self._copies.shutdown(wait=False)
+        self._end_loop()
+
+    async def _open(self) -> str:
+        self._hub = Hub(
+            self._make_transport(),
+            self.hello,
+            peers=self._peers,
+            lockstep=self._lockstep,
+            packing=self._packing,
+            deliver=self._deliver,
+            public=self._public,
+            allow=self._allow,
+            changed=self._snapshot,
+        )
+        return await self._hub.start(self._listen)
+
+    def _deliver(self, arrival: Arrival) -> None:
+        with self._changed:
+            self._arrivals.append(arrival)
+            of_it = [index for index, each in enumerate(self._arrivals) if each.peer == arrival.peer]
+            if len(of_it) > ROUNDS:  # a long step must not fill the memory, nor one neighbour push out another's
+                del self._arrivals[of_it[0]]
+            self._changed.notify_all()
+
+    def _snapshot(self) -> None:
+        assert self._hub is not None
+        with self._changed:
+            self.members = tuple(member for _, member in sorted(self._hub.members.items()))
+            self.rounds = self._hub.rounds
+            self.refused = self._hub.refused.copy()
+            self.self_dialled = len(self._hub.self_addresses.intersection(self._peers))
+            self._failure = self._hub.failure
+            self._changed.notify_all()
+
+    def _soon(self, do: Callable[[Hub], None]) -> None:
+        assert self._hub is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the network has stopped
+            self._loop.call_soon_threadsafe(do, self._hub)
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(1.0)
+        if not self._thread.is_alive():
+            self._loop.close()

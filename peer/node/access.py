@@ -1,0 +1,91 @@
+"""Who gets in: what is refused before a peer starts, since it would leave a door open or never work."""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from edgekd.config import ExchangeConfig
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import address, is_loopback, place
+
+log = logging.getLogger("edgekd")
+
+SOON = timedelta(days=30)  # a certificate that ends within is warned of
+
+
+def key_folder(certs: str | None) -> Path | None:
+    """The folder of ``--certs``.
+
+    Raises:
+        ConfigError: it is the one that holds the folders of all peers.
+    """
+    if certs is None:
+        return None
+    folder = Path(certs).expanduser()
+    if all_peers := sorted(folder.glob("peer-*")):
+        raise ConfigError(f"{folder} holds the keys of a whole group: take one peer's, such as {all_peers[0]}")
+    return folder
+
+
+def check_addresses(addresses: Iterable[str], certs: str | Path | None) -> None:
+    """See whether these can be dialled: "HOST:PORT", or with keys "ID@HOST:PORT".
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    for text in addresses:
+        id, _ = place(text)
+        if certs is not None and id is None:
+            raise ConfigError(f"with --certs say which peer is to be there: ID@{text}, got {text}")
+
+
+def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: Iterable[str]) -> None:
+    """See whether peer `id` may listen where it is to, with the keys that it has; warn of what is allowed and unwise.
+
+    Raises:
+        ConfigError: it would be open to other boxes without --insecure; the keys will not do, or are another peer's; a
+            neighbour that it dials is none that it allows.
+    """
+    exposed = listen is not None and not is_loopback(address(listen)[0])
+    folder = key_folder(exchange.certs)
+    if folder is not None:
+        _check_keys(exchange, folder, id)
+    elif exposed and not exchange.insecure:
+        raise ConfigError(
+            f"--listen {listen} is open to other boxes: give this peer its keys, --certs DIR (`edgekd certs` makes "
+            "them), or say --insecure where everybody on the network is trusted"
+        )
+    elif exposed:
+        log.warning("listening on %s without keys: whoever reaches it can read along and teach this peer", listen)
+    allowed = exchange.allowed()
+    for text in peers:
+        wanted, _ = place(text)
+        if allowed is not None and wanted not in (None, id, *allowed):
+            raise ConfigError(f"--peers names {text}, which --allow {exchange.allow} would refuse: add {wanted} to it")
+
+
+def _check_keys(exchange: ExchangeConfig, folder: Path, id: int) -> None:
+    owner = _owner_by_curve(folder) if exchange.transport == "zmq" else _owner_by_tls(folder)
+    if owner != id:
+        raise ConfigError(f"the keys in {folder} are those of peer {owner}, and this is peer {id}: take peer-{id}'s")
+
+
+def _owner_by_tls(folder: Path) -> int:
+    from peer.transports.grpc.keys import KeyFiles
+
+    keys = KeyFiles(folder).current()
+    if keys.until - datetime.now(timezone.utc) < SOON:
+        renewal = f"`edgekd certs --ids {keys.id} --renew` makes a new one"
+        log.warning("the certificate in %s ends on %s: %s", folder, f"{keys.until:%Y-%m-%d %H:%M} UTC", renewal)
+    return keys.id
+
+
+def _owner_by_curve(folder: Path) -> int:
+    from peer.transports.zmq.keys import Keys
+
+    keys = Keys(folder)
+    owner = keys.holder(keys.own().public)
+    if owner is None:
+        raise ConfigError(f"no key in {folder / 'curve'} is the public one of {folder / 'curve.key_secret'}")
+    return owner

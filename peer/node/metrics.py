@@ -1,0 +1,178 @@
+"""A peer's metrics for Prometheus, over HTTP: what it last reported and what its network has seen.
+
+Everything is read from snapshots that are replaced whole, in a thread of its own: no scrape makes the training wait.
+"""
+
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import join
+from edgekd.protocol.members import seen_by
+
+if TYPE_CHECKING:
+    from peer.network.thread import Network
+    from peer.node.node import Progress
+
+STATES = ("waiting", "training", "lingering", "done", "stopped")
+FILES = ("metrics", "checkpoint", "summary")
+POLL = 0.1  # seconds until the server sees that it is to stop
+TIMEOUT = 5.0  # seconds that who asks may take to say what
+
+
+class PeerCollector(Collector):
+    """What Prometheus is told of one peer.
+
+    Args:
+        progress: the peer's last report; None: there is none yet.
+        network: the peer's.
+    """
+
+    def __init__(self, progress: "Callable[[], Progress | None]", network: "Network") -> None:
+        self._progress, self._network = progress, network
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, each with those values that there are by now."""
+        progress, members, refused = self._progress(), self._network.members, self._network.refused
+        if progress is not None:
+            yield from _of_the_peer(progress)
+        yield _gauge("round", "Newest round published or heard of, -1: none.", self._network.rounds.newest)
+        yield _gauge("neighbours_up", "Neighbours that are up.", sum(member.up for member in members))
+        yield _counter("refused", "Frames and neighbours refused.", refused.items(), "reason")
+        step = progress.step if progress else 0
+        seen = [(str(member.id), seen_by(member, step)) for member in members]
+        each = [(id, n.up) for id, n in seen]
+        yield _gauge("neighbour_up", "Whether a neighbour is up.", each, "id")
+        ages = [(id, n.age) for id, n in seen]
+        yield _gauge("neighbour_age_steps", "Steps since a neighbour's last predictions arrived.", ages, "id")
+        disagreements = [(id, n.disagreement) for id, n in seen]
+        yield _gauge(
+            "neighbour_disagreement_ratio", "How far one's predictions disagree with the rest's.", disagreements, "id"
+        )
+        sent = [(id, n.bytes_sent) for id, n in seen]
+        yield _counter("neighbour_sent_bytes", "Payload of predictions sent to a neighbour.", sent, "id")
+        received = [(id, n.bytes_received) for id, n in seen]
+        yield _counter("neighbour_received_bytes", "Payload of predictions received from one.", received, "id")
+        replaced = [(id, n.replaced) for id, n in seen]
+        yield _counter(
+            "neighbour_replaced_predictions", "Predictions for one that newer ones took the place of.", replaced, "id"
+        )
+
+
+def _of_the_peer(peer: "Progress") -> Iterator[Metric]:
+    yield _gauge("peer_info", "1, labelled with the peer's own id.", [(str(peer.id), 1)], "peer")
+    yield _gauge("state", "1 for the state that the peer is in.", [(s, s == peer.state) for s in STATES], "state")
+    yield _counter("steps", "Training steps done, those before a restart included.", peer.step)
+    yield _gauge("steps_wanted", "Training steps to do, 0: without end.", peer.steps)
+    yield _gauge("accuracy_ratio", "Accuracy of the last evaluation.", peer.accuracy)
+    losses = [("labels", peer.labels), ("distil", peer.distil)]
+    yield _gauge("loss", "Losses of the last reported step, as far as it had them.", losses, "part")
+    yield _gauge("lesson_age_steps", "Steps since the youngest of what it learns from arrived.", peer.age)
+    yield _counter("lessons", "Steps that learned from neighbours.", peer.lessons)
+    yield _counter("fresh_lessons", "Of these, those with something not learned from before.", peer.fresh_lessons)
+    yield _counter("steps_without_lesson", "Steps that learned from labels alone.", peer.step - peer.lessons)
+    yield _counter("waits", "Synchronous steps that waited for the network.", peer.waits)
+    yield _counter("missing_predictions", "Predictions that synchronous lessons did without.", peer.missing)
+    yield _counter("training_seconds", "Time spent training, since the process started.", peer.seconds)
+    failing = [(name, name in peer.failing) for name in FILES]
+    yield _gauge("write_failed", "Whether the last try to write to the peer's folder failed.", failing, "file")
+
+
+Values = Iterable[tuple[str, float | None]]
+
+
+def _gauge(name: str, help: str, values: Values | float | None, label: str = "") -> Metric:
+    return _filled(GaugeMetricFamily(f"edgekd_{name}", help, labels=[label] if label else []), values)
+
+
+def _counter(name: str, help: str, values: Values | float, label: str = "") -> Metric:
+    """`name` without the ``_total`` that it is served with."""
+    return _filled(CounterMetricFamily(f"edgekd_{name}", help, labels=[label] if label else []), values)
+
+
+def _filled(family: Any, values: Values | float | None) -> Metric:
+    for label, value in values if isinstance(values, Iterable) else [(None, values)]:
+        if value is not None:
+            family.add_metric([] if label is None else [label], float(value))
+    result: Metric = family
+    return result
+
+
+class MetricsServer:
+    """Serves a collector, and the process's own memory, time and files, at ``http://HOST:PORT/metrics``.
+
+    Args:
+        collector: what is served.
+        host: name or number; "0.0.0.0" and "::" are all addresses of this box.
+        port: 0: any free one.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+
+    def __init__(self, collector: Collector, host: str, port: int) -> None:
+        registry = CollectorRegistry()
+        registry.register(collector)
+        ProcessCollector(registry=registry)
+        try:
+            self._server = _Server(host, port, lambda: generate_latest(registry))
+        except OSError as error:
+            why = error.strerror or error
+            raise ConfigError(
+                f"cannot serve metrics on {join(host, port)}: {why}; try another --metrics-port"
+            ) from error
+        self.address = join(host, self._server.server_address[1])  # bound
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL,), name="metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """The port is free afterwards."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """Not the standard library's HTTPServer: that asks the DNS for its own name, and a box may have none."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, text: Callable[[], bytes]) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, where = found[0]
+        self.text = text
+        super().__init__(where, _Handler)  # type: ignore[arg-type]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # else who asked has gone
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = TIMEOUT
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] not in ("/", "/metrics"):
+            self.send_error(404)
+            return
+        text = self.server.text()
+        self.send_response(200)
+        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nobody wants a line a scrape."""

@@ -1,0 +1,149 @@
+"""A peer's folder: ``metrics.jsonl``, checkpoints and ``summary.json``. A full disk ends no training."""
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
+from edgekd.files.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint
+from edgekd.files.runs import write_summary
+from edgekd.files.summary import PeerSummary, Summary
+from edgekd.learning.divergence import check_finite
+from edgekd.learning.learner import Losses
+from peer.network.news import News
+
+log = logging.getLogger("edgekd")
+
+FLUSH_EVERY = 10  # records between writes of metrics.jsonl
+
+
+def check_unused(folder: Path) -> None:
+    """See to it that no earlier run's results are mixed with a new one's.
+
+    Raises:
+        ConfigError: the folder holds some.
+    """
+    if checkpoints(folder) or any((folder / name).exists() for name in ("summary.json", "metrics.jsonl")):
+        raise ConfigError(f"{folder} holds an earlier run: go on from it with --resume, or choose another --out")
+
+
+class Recorder:
+    """Writes into `folder`, which exists."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._metrics = folder / "metrics.jsonl"
+        self._records: list[tuple[dict[str, Any], Losses]] = []
+        self._saved = -1  # the step of the last checkpoint
+        self._news = News()
+        self.diverged = False  # whether a loss that was written is NaN or infinite
+        self.failing: dict[str, str] = {}  # metrics, checkpoint, summary: why it could not be written last time
+        for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+
+    @property
+    def saved(self) -> int | None:
+        """The step of the newest checkpoint; None: there is none."""
+        return self._saved if self._saved >= 0 else None
+
+    @property
+    def unwritten(self) -> str:
+        """Why the last checkpoint or summary could not be written; "" if it was."""
+        return self.failing.get("checkpoint") or self.failing.get("summary") or ""
+
+    def resume(self) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
+        """The newest sound checkpoint, if any; metrics of later steps are dropped, since they come again."""
+        found = load_newest(self._folder)
+        step = found[0].step if found else 0
+        self._saved = step if found else -1
+        if self._metrics.is_file():
+            self._try("metrics", lambda: _keep_up_to(step, self._metrics))
+        return found
+
+    def record(self, record: dict[str, Any], losses: Losses) -> None:
+        """Note one step; written some steps later, since reading a loss waits for the device."""
+        self._records.append((record, losses))
+        if len(self._records) >= FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is noted."""
+        records, self._records = self._records, []
+        numbers = [losses.numbers() for _, losses in records]
+        self.diverged |= any(each["labels"] is None for each in numbers)
+        lines = [json.dumps({**record, **each}) + "\n" for (record, _), each in zip(records, numbers, strict=True)]
+        self._try("metrics", lambda: self._append(lines))
+
+    def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
+        """Write a checkpoint, unless there is one of this step.
+
+        Raises:
+            DivergedError: there is NaN among the weights.
+        """
+        if self._saved == info.step:
+            return
+        check_finite(state.values(), info.id, info.step)
+        if self._try("checkpoint", lambda: save_checkpoint(self._folder, info, state)):
+            self._saved = info.step
+
+    def summarise(self, peer: PeerSummary, seconds: float) -> None:
+        """Write ``summary.json``."""
+        self._try("summary", lambda: write_summary(self._folder, Summary(peers=(peer,), seconds=seconds)))
+
+    def _append(self, lines: list[str]) -> None:
+        """All of the lines, or none: what comes later must not be glued to half a line."""
+        size = self._metrics.stat().st_size if self._metrics.exists() else 0
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(self._metrics, size)
+            raise
+
+    def _try(self, what: str, write: Callable[[], object]) -> bool:
+        """Whether `write` could; if not, a warning says why, and says it again rarely."""
+        try:
+            write()
+        except OSError as error:
+            why = error.strerror or str(error)
+            self.failing[what] = why
+            message = f"cannot write to {self._folder}: {why}; training goes on"
+            self._news.say("folder", logging.WARNING, message, time.monotonic())
+            return False
+        self.failing.pop(what, None)
+        return True
+
+
+def _keep_up_to(step: int, path: Path) -> None:
+    """Drop lines of later steps, which come again, and those that a power cut has garbled; a file may be long."""
+    position = end = 0
+    garbled = False
+    with path.open("rb") as file:
+        for line in file:
+            if _is_of_step_up_to(step, line):
+                garbled |= position > end
+                end = position + len(line)
+            position += len(line)
+    if garbled:
+        with path.open("rb") as file:
+            write_atomically(path, (line for line in file if _is_of_step_up_to(step, line)))
+    elif position > end:
+        os.truncate(path, end)
+
+
+def _is_of_step_up_to(step: int, line: bytes) -> bool:
+    """Whether a line of metrics is whole (a power cut leaves others) and not of a step that comes again."""
+    try:
+        return line.endswith(b"\n") and int(json.loads(line)["step"]) <= step
+    except (ValueError, KeyError, TypeError):
+        return False

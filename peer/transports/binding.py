@@ -1,0 +1,40 @@
+"""Whether an address can be listened on, and why not: gRPC keeps the reason to itself."""
+
+import errno
+import os
+import socket
+from typing import Any
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import address as parse
+
+
+def check_bindable(address: str) -> None:
+    """Bind "HOST:PORT" for a moment.
+
+    Raises:
+        ConfigError: it is held by another, or not an address of this box.
+    """
+    host, port = parse(address)
+    here = "--listen takes an address of this box, or 0.0.0.0 for all"
+    try:
+        candidates = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}; {here}") from error
+    errors = [_bind_error(family, where) for family, _, _, _, where in candidates]
+    failures = [failure for failure in errors if failure is not None]
+    if any(failure.errno == errno.EADDRINUSE for failure in failures):
+        raise ConfigError(f"cannot listen on {address}: address in use; stop the other or choose another --listen port")
+    if len(failures) == len(candidates):  # "localhost" may also name an IPv6 address that the box does not have
+        raise ConfigError(f"cannot listen on {address}: {failures[0].strerror}; {here}")
+
+
+def _bind_error(family: int, where: Any) -> OSError | None:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name == "posix":  # as gRPC does: connections that have ended do not hold the port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        return error
+    return None

@@ -1,0 +1,85 @@
+"""A peer's own folder of keys, as ``edgekd certs`` makes it: read at the start, and again whenever its files change."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edgekd.errors import ConfigError
+from edgekd.keys.certificates import prove
+
+log = logging.getLogger("edgekd")
+
+FILES = ("ca.pem", "cert.pem", "key.pem")
+REMEDY = "`edgekd certs` makes this folder, and with --renew anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who a peer is and whom it believes; PEM."""
+
+    id: int  # of the peer
+    ca: bytes
+    certificate: bytes
+    key: bytes
+    until: datetime  # the certificate is valid
+
+
+class KeyFiles:
+    """The keys in a folder, from any thread.
+
+    What is found there later and is not sound (half written, expired, of another peer) is warned of once, and what was
+    read before goes on being used: a rotation that goes wrong cuts nobody off.
+
+    Args:
+        folder: the peer's own.
+
+    Raises:
+        ConfigError: a file is missing, unreadable or expired, or they do not belong together.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._seen = self._read()
+        self._keys = self._prove(self._seen)
+        self._warned = ""
+
+    def current(self) -> Keys:
+        """What is to be used for a connection that begins now."""
+        with self._lock:
+            try:
+                found = self._read()
+                if found != self._seen:
+                    self._keys, self._seen, self._warned = self._successor(found), found, ""
+            except ConfigError as error:
+                if str(error) != self._warned:
+                    log.warning("%s; going on with the keys from before", error)
+                    self._warned = str(error)
+            return self._keys
+
+    def _successor(self, found: tuple[bytes, ...]) -> Keys:
+        keys = self._prove(found)
+        if keys.id != self._keys.id:
+            raise ConfigError(f"{self.folder} holds the keys of peer {keys.id} now, not of peer {self._keys.id}")
+        log.info("new keys in %s, valid until %s", self.folder, f"{keys.until:%Y-%m-%d}")
+        return keys
+
+    def _read(self) -> tuple[bytes, ...]:
+        return tuple(_bytes(self.folder / name) for name in FILES)
+
+    def _prove(self, found: tuple[bytes, ...]) -> Keys:
+        ca, certificate, key = found
+        try:
+            proof = prove(ca, certificate, key, datetime.now(timezone.utc))
+        except ConfigError as error:
+            raise ConfigError(f"the keys in {self.folder} will not do: {error}; {REMEDY}") from error
+        return Keys(proof.id, ca, certificate, key, proof.until)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; it must be there for this user: {REMEDY}") from error

@@ -1,0 +1,201 @@
+"""The two ends of one gRPC call, as `peer.transports.base.Stream`s.
+
+Messages pass gRPC as raw bytes and are parsed in `receive`, so that one that is not a frame is refused and counted
+instead of ending the stream.
+"""
+
+import asyncio
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+
+from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.messages import Frame
+from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
+from peer.wire.protobuf import from_bytes, to_bytes
+
+DRAINED = 4  # messages of the longest kind that may still come in once a stream is closed
+LAST_WORD = 0.25  # seconds that the dialling side has to answer the last frame by closing too
+
+# What gRPC raises once a call has ended, or is cancelled.
+_BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
+
+
+class GrpcStream:
+    """What both ends share. gRPC cancels a call whose reader or writer is cancelled, so these have their own tasks.
+
+    Args:
+        remote: the other side's address.
+        peer_id: of whom its key has proved to be, if keys are asked for.
+        call: gRPC's call or servicer context.
+        longest: bytes of a message; what is longer is refused.
+        open_streams: where the stream is to be found until it is closed.
+    """
+
+    def __init__(
+        self, remote: str, peer_id: int | None, call: Any, longest: int, open_streams: "set[GrpcStream]"
+    ) -> None:
+        self.remote, self.peer_id = remote, peer_id
+        self._call, self._longest, self._open_streams = call, longest, open_streams
+        self._ended = asyncio.get_running_loop().create_future()
+        self._reading: asyncio.Task[bytes | None] | None = None
+        self._writing: asyncio.Task[bool] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # gRPC takes one message at a time
+        open_streams.add(self)
+
+    async def send(self, frame: Frame) -> None:
+        data = to_bytes(frame)
+        async with self._turn:
+            if self._writing is not None:  # its sender may have been cancelled
+                await self._outcome(self._writing)
+            if self._ended.done():
+                raise self._closed()
+            self._writing = start(self._write(data))
+            if not await self._outcome(self._writing):
+                raise self._closed()
+
+    async def receive(self) -> Frame:
+        if self._ended.done():
+            raise self._closed()
+        if self._reading is None:
+            self._reading = start(self._read())
+        data = await self._outcome(self._reading)
+        if data is None:
+            self._begin_close()
+            raise self._closed()
+        self._reading = None
+        if len(data) > self._longest:
+            raise RemoteProtocolError("oversized", f"a frame is at most {self._longest} bytes, got {len(data)}")
+        return from_bytes(data)
+
+    async def close(self) -> None:
+        await asyncio.shield(self._begin_close())
+
+    async def _outcome(self, work: "asyncio.Task[Any]") -> Any:
+        """What `work` returns, unless the stream ends first."""
+        if not self._ended.done():
+            await asyncio.wait({work, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            raise self._closed()
+        return work.result()
+
+    async def _read(self) -> bytes | None:
+        """The next message; None: there is none any more."""
+        try:
+            data = await self._call.read()
+        except _BROKEN:
+            return None
+        return None if data is grpc.aio.EOF else data
+
+    async def _write(self, data: bytes) -> bool:
+        try:
+            await self._call.write(data)
+        except _BROKEN:
+            return False
+        return True
+
+    def _begin_close(self) -> "asyncio.Task[None]":
+        if self._closing is None:
+            self._ended.set_result(None)
+            self._closing = start(self._close())
+        return self._closing
+
+    def _closed(self) -> StreamClosedError:
+        return StreamClosedError(f"the stream to {self.remote} has ended")
+
+    async def _close(self) -> None:
+        finishing = start(self._finish())
+        await asyncio.wait({finishing}, timeout=CLOSE_DEADLINE)
+        await self._abandon()
+        for task in (finishing, self._reading, self._writing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        self._open_streams.discard(self)
+        self._call = None  # gRPC keeps a connection for as long as anybody holds its call, and somebody may hold this
+
+    async def _drain(self) -> None:
+        """Drop what still comes, up to the end; who sends more than could have been on its way is not waited for."""
+        left = DRAINED * self._longest
+        while left > 0:
+            self._reading = self._reading or start(self._read())
+            await asyncio.wait({self._reading})
+            if (data := self._reading.result()) is None:
+                return
+            self._reading, left = None, left - len(data)
+
+    async def _finish(self) -> None:
+        """Have what was sent delivered, and the other side know that it is the end."""
+        raise NotImplementedError
+
+    async def _abandon(self) -> None:
+        """Let go of the call, finished or not."""
+        raise NotImplementedError
+
+
+class DialledStream(GrpcStream):
+    """The dialling side's end; the channel is this stream's alone."""
+
+    def __init__(
+        self,
+        address: str,
+        peer_id: int | None,
+        channel: Any,
+        call: Any,
+        longest: int,
+        open_streams: set[GrpcStream],
+    ) -> None:
+        super().__init__(address, peer_id, call, longest, open_streams)
+        self._channel = channel
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        try:
+            await self._call.done_writing()
+        except _BROKEN:
+            return
+        await self._drain()  # the other side's status comes after its last message
+
+    async def _abandon(self) -> None:
+        await hang_up(self._channel, self._call)
+        self._channel = None
+
+
+class AcceptedStream(GrpcStream):
+    """The listening side's end; the call's handler returns once `over` is set."""
+
+    def __init__(self, context: Any, peer_id: int | None, longest: int, open_streams: set[GrpcStream]) -> None:
+        super().__init__(remote(context), peer_id, context, longest, open_streams)
+        self.over = asyncio.Event()  # then gRPC sends the status, after what was written
+        self._status_sent = asyncio.Event()
+        context.add_done_callback(lambda _: self._status_sent.set())
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        # A status that crosses a message of the other side makes gRPC drop, over there, what has not been read yet: the
+        # Goodbye. So the other side, which closes once it has read that, goes first.
+        draining = start(self._drain())
+        await asyncio.wait({draining}, timeout=LAST_WORD)
+        self.over.set()
+        await self._status_sent.wait()
+        await asyncio.wait({draining})
+
+    async def _abandon(self) -> None:
+        self.over.set()  # where the other side reads no more, gRPC keeps the call until the connection goes
+
+
+def remote(context: Any) -> str:
+    """The address that a call comes from."""
+    return unquote(context.peer()).partition(":")[2]
+
+
+async def hang_up(channel: Any, call: Any) -> None:
+    """Cancel `call`, unless it is done, and close its channel."""
+    call.cancel()
+    await call.code()
+    await channel.close()

@@ -1,0 +1,195 @@
+"""Frames over gRPC: one bidirectional stream a pair of peers, and the standard health service beside it."""
+
+import asyncio
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import address as parse
+from edgekd.protocol.addresses import join, place
+from peer.network.news import News
+from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
+from peer.transports.binding import check_bindable
+from peer.transports.grpc import tls as grpc_tls
+from peer.transports.grpc.handshake import refusal
+from peer.transports.grpc.keys import KeyFiles
+from peer.transports.grpc.streams import AcceptedStream, DialledStream, GrpcStream, hang_up, remote
+from peer.wire import peer_pb2
+
+SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
+IDENTITY = ("edgekd-service", SERVICE)  # in the headers with which a peer answers; peer.proto tells of it
+STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds after which calls that are still there are cancelled
+
+_TRIED = re.compile(r"ipv[46]:(\S+): ")  # in what gRPC says of a connection that came to nothing
+
+_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+_CLIENT = [
+    *_KEEPALIVE,
+    ("grpc.use_local_subchannel_pool", 1),  # else a dial shares the connection, and the backoff, of the one before
+    ("grpc.initial_reconnect_backoff_ms", 200),  # as `peer/network/hub.py` redials
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    ("grpc.enable_retries", 0),  # frames are never sent twice
+    ("grpc.enable_http_proxy", 0),  # peers are on one's own network
+    ("grpc.service_config_disable_resolution", 1),  # spares a DNS query
+]
+_SERVER = [
+    *_KEEPALIVE,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # else the clients' pings end in too_many_pings
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server_handshake_timeout_ms", 5_000),  # else who connects and says nothing is kept for two minutes
+    ("grpc.http2.bdp_probe", 0),  # else who sends fast is given megabytes of room: this way it is 64 kB a connection
+    ("grpc.so_reuseport", 0),  # else two peers on one port would get every other stream each
+]
+
+
+class GrpcTransport:
+    """A `Transport` over gRPC: with keys over mutual TLS, without them in the clear.
+
+    Args:
+        max_message_bytes: longest message that is sent or received. A longer one is refused as "oversized"; one of more
+            than twice as long ends its stream, before it has been read.
+        keys: this peer's folder of keys (see `edgekd.keys.keyring`); read again for each connection, if they have
+            changed.
+
+    Raises:
+        ConfigError: a key is missing, unreadable or expired, or they do not belong together.
+    """
+
+    def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
+        self._keys = KeyFiles(keys) if keys else None
+        self._news = News()
+        self._max_message_bytes = max_message_bytes
+        self._limits = [
+            ("grpc.max_receive_message_length", 2 * max_message_bytes),  # gRPC does not tell why it ended a stream
+            ("grpc.max_send_message_length", max_message_bytes),
+        ]
+        self._server: Any = None
+        self._accept: Accept | None = None
+        self._streams: set[GrpcStream] = set()
+        self._accepting = Accepting()
+
+    async def listen(self, address: str, accept: Accept) -> str:
+        host, _ = parse(address)
+        check_bindable(address)
+        server = grpc.aio.server(options=[*_SERVER, *self._limits])
+        handler = grpc.stream_stream_rpc_method_handler(self._exchange)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),))
+        servicer = health.aio.HealthServicer()  # serves "" from the start
+        await servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        try:
+            if self._keys is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, grpc_tls.listening(self._keys))
+        except RuntimeError as error:  # taken since the check
+            raise ConfigError(f"cannot listen on {address}: {error}") from error
+        self._accept, self._server = accept, server
+        await server.start()
+        return join(host, port)
+
+    async def dial(self, address: str, *, timeout: float) -> Stream:
+        id, address = place(address)
+        if self._keys is not None and id is None:
+            raise ConnectionError(f"cannot reach {address}: with keys say which peer is there, ID@{address}")
+        channel, deadline = self._channel(address, id), time.monotonic() + timeout
+        call = channel.stream_stream(f"/{SERVICE}/Exchange")()
+        try:
+            error = await asyncio.wait_for(_no_answer(call, address), timeout)
+        except asyncio.TimeoutError:
+            error = TimeoutError(f"cannot reach {address}: no answer within {timeout:g} s")
+        except BaseException:
+            await hang_up(channel, call)
+            raise
+        if error is None:
+            peer_id = id if self._keys else None
+            return DialledStream(address, peer_id, channel, call, self._max_message_bytes, self._streams)
+        await hang_up(channel, call)
+        del channel, call  # else the error's traceback holds them, and gRPC goes on connecting for as long as it does
+        if isinstance(error, _NoConnectionError) and error.tried:
+            why = await refusal(error.tried, id, self._keys, timeout=deadline - time.monotonic())
+            if why is not None:
+                error = ConnectionError(f"cannot reach {address}: {why}")
+        raise error
+
+    async def close(self) -> None:
+        closing = [stream.close() for stream in self._streams]
+        if self._server is not None:
+            closing.append(self._server.stop(STOP_GRACE))  # takes no new calls from now on
+        await asyncio.gather(*closing)
+        await self._accepting.finish()
+
+    def _channel(self, address: str, id: int | None) -> Any:
+        options = [*_CLIENT, *self._limits]
+        if self._keys is None:
+            return grpc.aio.insecure_channel(_target(address), options=options)
+        assert id is not None
+        credentials = grpc_tls.dialling(self._keys.current())
+        return grpc.aio.secure_channel(_target(address), credentials, options=[*options, grpc_tls.only(id)])
+
+    async def _exchange(self, _: Any, context: Any) -> None:
+        id = None
+        if self._keys is not None and (id := grpc_tls.proven(context.auth_context())) is None:
+            await self._refuse(context)
+        try:
+            await context.send_initial_metadata((IDENTITY,))
+        except grpc.aio.BaseError:  # it has gone again
+            return
+        stream = AcceptedStream(context, id, self._max_message_bytes, self._streams)
+        assert self._accept is not None
+        self._accepting.add(self._accept, stream)
+        await stream.over.wait()
+
+    async def _refuse(self, context: Any) -> None:
+        """End the call of somebody whose certificate is of the right authority and no peer's."""
+        host = remote(context).rpartition(":")[0]
+        message = f"refused somebody at {host}: its certificate names no peer, as peer-ID.edgekd"
+        self._news.say(host, logging.WARNING, message, time.monotonic())
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this certificate names no peer, as peer-ID.edgekd")
+
+
+class _NoConnectionError(ConnectionError):
+    """There is no connection at all: it may be the keys.
+
+    Args:
+        message: of the error.
+        tried: where gRPC tried, as numbers: a look there needs no name server; "": it did not come so far.
+    """
+
+    def __init__(self, message: str, tried: str) -> None:
+        super().__init__(message)
+        self.tried = tried
+
+
+def _target(address: str) -> str:
+    """An address as gRPC reads it: a host may be called ``unix``, which else is a scheme."""
+    host, _ = parse(address)
+    return address if ":" in host else f"dns:///{address}"
+
+
+async def _no_answer(call: Any, address: str) -> OSError | None:
+    """Wait for the headers that a peer sends at once; the error if the call ends instead."""
+    if IDENTITY in tuple(await call.initial_metadata() or ()):
+        return None
+    code = await call.code()
+    if code in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED):
+        return ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
+    details = await call.details() or code.name
+    message = f"cannot reach {address}: {details.rpartition('last error: ')[2].rpartition('remote host: ')[2]}"
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return ConnectionError(message)
+    tried = _TRIED.search(details)
+    return _NoConnectionError(message, unquote(tried[1]) if tried else "")

@@ -1,0 +1,115 @@
+"""Frames within one process and one asyncio loop: for tests, and for networks that are simulated."""
+
+import asyncio
+import itertools
+from collections import deque
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import address as parse
+from edgekd.protocol.addresses import join, place
+from edgekd.protocol.messages import Frame
+from peer.transports.base import Accept, Accepting, Stream, StreamClosedError
+
+IN_FLIGHT = 16  # frames one way that nobody has received yet; one more waits in `send`
+
+
+class MemoryNetwork:
+    """Who listens where; transports that share one can reach one another."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[str, MemoryTransport] = {}
+        self.free_ports = itertools.count(49152)
+
+
+class _Pipe:
+    """One direction of a stream."""
+
+    def __init__(self) -> None:
+        self._frames: deque[Frame] = deque()
+        self._ended = False
+        self._changed = asyncio.Condition()
+
+    async def put(self, frame: Frame) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ended or len(self._frames) < IN_FLIGHT)
+            if self._ended:
+                raise StreamClosedError("the stream has ended")
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    async def get(self) -> Frame:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ended or bool(self._frames))
+            if not self._frames:
+                raise StreamClosedError("the stream has ended")
+            self._changed.notify_all()
+            return self._frames.popleft()
+
+    async def end(self, *, drop: bool) -> None:
+        """No more frames; those in flight are still received unless `drop`."""
+        async with self._changed:
+            self._ended = True
+            if drop:
+                self._frames.clear()
+            self._changed.notify_all()
+
+
+class _MemoryStream:
+    def __init__(self, remote: str, incoming: _Pipe, outgoing: _Pipe, open_streams: "set[_MemoryStream]") -> None:
+        self.remote = remote
+        self.peer_id: int | None = None
+        self._incoming, self._outgoing, self._open_streams = incoming, outgoing, open_streams
+        open_streams.add(self)
+
+    async def send(self, frame: Frame) -> None:
+        await self._outgoing.put(frame)
+
+    async def receive(self) -> Frame:
+        return await self._incoming.get()
+
+    async def close(self) -> None:
+        await self._outgoing.end(drop=False)
+        await self._incoming.end(drop=True)
+        self._open_streams.discard(self)
+
+
+class MemoryTransport:
+    """A `Transport` over a `MemoryNetwork`; frames pass as objects, in order, at most `IN_FLIGHT` one way."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network = network
+        self._accept: Accept | None = None
+        self._addresses: list[str] = []
+        self._streams: set[_MemoryStream] = set()
+        self._accepting = Accepting()
+
+    async def listen(self, address: str, accept: Accept) -> str:
+        host, port = parse(address)
+        bound = join(host, port or next(self._network.free_ports))
+        if bound in self._network.listeners:
+            raise ConfigError(f"cannot listen on {bound}: address in use; stop the other or change the --listen port")
+        self._network.listeners[bound] = self
+        self._addresses.append(bound)
+        self._accept = accept
+        return bound
+
+    async def dial(self, address: str, *, timeout: float) -> Stream:
+        _, address = place(address)
+        listener = self._network.listeners.get(address)
+        if listener is None:
+            raise ConnectionRefusedError(f"cannot reach {address}: nobody listens there")
+        there, back = _Pipe(), _Pipe()
+        listener._serve(_MemoryStream("memory", there, back, listener._streams))
+        return _MemoryStream(address, back, there, self._streams)
+
+    def _serve(self, stream: _MemoryStream) -> None:
+        assert self._accept is not None
+        self._accepting.add(self._accept, stream)
+
+    async def close(self) -> None:
+        for address in self._addresses:
+            self._network.listeners.pop(address, None)
+        self._addresses.clear()
+        for stream in list(self._streams):
+            await stream.close()
+        await self._accepting.finish()

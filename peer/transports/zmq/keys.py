@@ -1,0 +1,109 @@
+"""CURVE keys: whose is whose, read from a folder, and who is let in.
+
+The folder holds this peer's own pair, `curve.key_secret`, and the public keys of the group's peers by id,
+`curve/ID.key`, in the format of zmq.auth. They are read anew for each connection: to admit, expel or change keys is to
+change files.
+"""
+
+import logging
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+from zmq.auth import load_certificate
+from zmq.utils import z85
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import MAX_ID
+from peer.network.news import News
+
+REQUESTS = "inproc://zeromq.zap.01"  # where libzmq asks who may come in (ZeroMQ RFC 27)
+VERSION = b"1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A peer's own keys, as 40 characters of Z85 each."""
+
+    public: bytes
+    secret: bytes
+
+
+class Keys:
+    """The keys in a folder.
+
+    Raises:
+        ConfigError: it has no pair, or one that is none, or no folder of public keys.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._own, self._others = folder / "curve.key_secret", folder / "curve"
+        self.own()
+        if not self._others.is_dir():
+            raise ConfigError(f"no folder {self._others} with the public keys of the group; `edgekd certs` makes them")
+
+    def own(self) -> Pair:
+        """This peer's pair.
+
+        Raises:
+            ConfigError: the file is missing, or holds none.
+        """
+        public, secret = _read(self._own)
+        if secret is None or zmq.curve_public(secret) != public:
+            raise ConfigError(f"{self._own} holds no secret key to its public one; `edgekd certs` makes both")
+        return Pair(public, secret)
+
+    def of(self, id: int) -> bytes:
+        """The public key of peer `id`.
+
+        Raises:
+            ConfigError: the file is missing, or holds none.
+        """
+        public, _ = _read(self._others / f"{id}.key")
+        return public
+
+    def holder(self, public: bytes) -> int | None:
+        """Whose key this is; None: nobody's. A file that cannot be read admits nobody."""
+        for file in sorted(self._others.glob("*.key")):
+            if not (file.stem.isascii() and file.stem.isdecimal() and int(file.stem) <= MAX_ID):
+                continue
+            try:
+                if _read(file)[0] == public:
+                    return int(file.stem)
+            except ConfigError:
+                continue
+        return None
+
+
+def _read(file: Path) -> tuple[bytes, bytes | None]:
+    """The public and, if there is one, the secret key in a file."""
+    try:
+        public, secret = load_certificate(file)
+        for key in (public, secret):
+            if key is not None and len(z85.decode(key)) != 32:
+                raise ValueError("a key is 40 characters long")
+    except OSError as error:
+        why = error.strerror or "no such file"
+        raise ConfigError(f"cannot read {file}: {why}; `edgekd certs` makes the group's keys") from error
+    except (ValueError, LookupError, ArithmeticError, struct.error) as error:
+        raise ConfigError(f"{file} holds no CURVE key; `edgekd certs` makes the group's keys") from error
+    return public, secret
+
+
+def admission(request: list[bytes], keys: Keys | None, news: News) -> list[bytes]:
+    """The answer to libzmq's question whether somebody may come in: whose key is in the folder; without keys, anybody.
+
+    With keys the messages of the connection then carry the id as their "User-Id".
+    """
+    version, number, _, host, _, mechanism, *credentials = request
+    if keys is None:
+        return [VERSION, number, b"200", b"OK", b"", b""]
+    id = keys.holder(z85.encode(credentials[0])) if mechanism == b"CURVE" and version == VERSION else None
+    if id is None:
+        where = host.decode(errors="replace").removeprefix("::ffff:")
+        message = f"refused somebody at {where}: its key is none of the group's; see `edgekd certs`"
+        news.say(f"{where} key", logging.WARNING, message, time.monotonic())
+        return [VERSION, number, b"400", b"not admitted", b"", b""]
+    return [VERSION, number, b"200", b"OK", str(id).encode(), b""]

@@ -1,0 +1,141 @@
+"""Frames to MessagePack and back: the messages of peer.proto as maps from field name to value.
+
+`peer/wire/protobuf.py` stays the only place that knows what a frame may hold: bytes become peer.proto's message, field by
+field as its descriptor says, and that message becomes a frame there. So the fields, their types, what is optional, what
+a newer minor version may add and every check are protobuf's own. Fields that hold their default may be left out, enums
+are their numbers, and keys that are not known are skipped.
+
+What is not MessagePack of that shape is refused with the reasons of `peer/wire/protobuf.py`: "garbled" where bytes, types or
+nesting are wrong or a key comes twice, "range" where a number does not fit its field.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgpack
+from google.protobuf.message import Message
+
+from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.messages import Frame
+from peer.wire.protobuf import MAX_NEIGHBOURS, from_wire, to_wire
+from peer.wire import peer_pb2 as pb
+
+MAX_ITEMS = MAX_NEIGHBOURS  # of one list or map: more than any that peer.proto allows is not even built
+MAX_CONTAINERS = 4 * MAX_NEIGHBOURS  # lists and maps in one message: an empty one is a byte there and 60 here
+
+
+def pack(frame: Frame) -> bytes:
+    """`frame` as it goes over ZeroMQ."""
+    packed: bytes = msgpack.packb(_plain(to_wire(frame)))
+    return packed
+
+
+def unpack(data: bytes) -> Frame:
+    """The frame that `data` holds.
+
+    Raises:
+        RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
+    """
+    content, message = _content(data), pb.Frame()
+    kinds = [kind for kind in content if kind in _fields(message.DESCRIPTOR)]
+    if content and not kinds:
+        raise RemoteProtocolError("unknown", "a frame of a kind that this version does not know")
+    if len(kinds) > 1:
+        raise RemoteProtocolError("garbled", f"a frame of {len(kinds)} kinds")
+    _fill(message, content)
+    return from_wire(message)
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    containers = 0
+
+    def counted(container: Any) -> Any:
+        nonlocal containers
+        containers += 1
+        if containers > MAX_CONTAINERS:
+            raise ValueError(f"more than {MAX_CONTAINERS} lists and maps")
+        return container
+
+    def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+        pairs = list(pairs)
+        content = dict(pairs)
+        if len(content) != len(pairs):
+            raise ValueError("a key comes twice")
+        return counted(content)  # type: ignore[no-any-return]
+
+    try:
+        content = msgpack.unpackb(
+            data,
+            object_pairs_hook=unique,
+            list_hook=counted,
+            ext_hook=_refuse_extension,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            max_ext_len=0,
+        )
+    except ValueError as error:  # every error of msgpack is one, too deep a nesting too
+        raise RemoteProtocolError("garbled", f"{len(data)} bytes are not a frame: {error}") from None
+    if not isinstance(content, dict):
+        raise RemoteProtocolError("garbled", f"a frame is a map, not {type(content).__name__}")
+    return content
+
+
+@functools.cache
+def _fields(descriptor: Any) -> dict[Any, Any]:
+    """A message's fields by name. protobuf's own mapping also takes bytes, and text with a NUL and more after it."""
+    return {field.name: field for field in descriptor.fields}
+
+
+def _refuse_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"extension {code}")
+
+
+def _fill(message: Any, content: Any) -> None:
+    """Set the fields of a protobuf message to what `content` says."""
+    if not isinstance(content, dict):
+        raise RemoteProtocolError("garbled", f"{message.DESCRIPTOR.name} is a map, not {type(content).__name__}")
+    fields = _fields(message.DESCRIPTOR)
+    for name, value in content.items():
+        if name not in fields:
+            continue
+        field = fields[name]
+        default = field.default_value  # [] of a list or map, None of a message
+        try:
+            if default is None:
+                getattr(message, name).SetInParent()
+                _fill(getattr(message, name), value)
+            elif not isinstance(default, list):
+                setattr(message, name, _of_type(type(default), name, value))
+            elif field.message_type is None:
+                getattr(message, name).extend(_of_type(int, name, each) for each in _of_type(list, name, value))
+            elif field.message_type.GetOptions().map_entry:
+                for key, count in _of_type(dict, name, value).items():
+                    getattr(message, name)[_of_type(str, name, key)] = _of_type(int, name, count)
+            else:
+                for each in _of_type(list, name, value):
+                    _fill(getattr(message, name).add(), each)
+        except ValueError as error:
+            raise RemoteProtocolError("range", f"{name}: {error}") from None
+
+
+def _of_type(kind: type, name: str, value: Any) -> Any:
+    """`value`, which must be exactly of its field's type; but a whole number will do for a fraction."""
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise RemoteProtocolError("garbled", f"{name} must be {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """The fields of a protobuf message that do not hold their default."""
+    return {field.name: _plain_value(value) for field, value in message.ListFields()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, (int, float, str, bytes)):
+        return value
+    if isinstance(value, Message):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_plain_value(each) for each in value]
