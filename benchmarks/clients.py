@@ -12,7 +12,8 @@ import time
 import torch
 
 from edgekd.config import Config, from_mapping
-from edgekd.simulation.lockstep import StepReport, simulate
+from edgekd.simulation.box import StepReport
+from edgekd.simulation.groups import simulate
 
 
 def config(clients: int, steps: int, topology: str) -> Config:

@@ -71,13 +71,13 @@ def train(group: dict[int, PeerData], config: Config) -> tuple[Lockstep, dict[in
     for step in range(config.train.steps):
         for _ in lockstep.step(step):
             pass
-        for id, probs in lockstep.said.items():
+        for id, probs in lockstep.probs.items():
             said[id].append(Broadcast(step, probs[0]))
     return lockstep, said
 
 
 def attack(id: int, group: dict[int, PeerData], lockstep: Lockstep, said: dict[int, list[Broadcast]]) -> list[float]:
-    config, data = lockstep.config, group[id]
+    config, data = lockstep.learners[id].config, group[id]
     counts = torch.bincount(data.private.labels, minlength=len(data.classes)).float()
     truth, guess = counts / counts.sum(), mean_prediction(said[id])
     others = torch.stack([mean_prediction(told) for other, told in said.items() if other != id])

@@ -121,7 +121,8 @@ def main() -> None:
         packing=Packing(Encoding.FLOAT16),
     )
     network.start()
-    network.wait_until(lambda: sum(m.up for m in network.members) == 2, timeout=30, stop=lambda: False)
+    while sum(m.up for m in network.look()[0]) < 2:
+        network.wait_for_news(30.0, lambda: False)
     bare = Learner(data, config, 0)
     lesson = Lesson(0, {1: predictions(contract).exp(), 2: predictions(contract).exp()})
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from edgekd.cli.fleet import free_ports
 from edgekd.config import from_mapping, to_mapping
 from edgekd.files.runs import write_config
 from edgekd.files.summary import standard_error
-from edgekd.simulation.lockstep import simulate_lone
+from edgekd.simulation.groups import simulate_lone
 
 PERIOD = 0.1  # seconds
 SHARES = (0.96, 0.64, 0.32)  # of a core; on two cores a little is left for whoever watches

@@ -9,7 +9,7 @@ if _TYPE_CHECKING:
     from edgekd.config import Config
     from edgekd.data.splits import partition
     from edgekd.losses.measures import dissimilarity
-    from edgekd.simulation.lockstep import simulate
+    from edgekd.simulation.groups import simulate
 
 __all__ = ["Config", "dissimilarity", "partition", "simulate"]
 
@@ -17,7 +17,7 @@ _HOMES = {
     "Config": "config",
     "dissimilarity": "losses.measures",
     "partition": "data.splits",
-    "simulate": "simulation.lockstep",
+    "simulate": "simulation.groups",
 }
 
 

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
-from edgekd.simulation.lockstep import StepReport, simulate_lone, simulate_pooled
+from edgekd.simulation.box import StepReport
+from edgekd.simulation.groups import simulate_lone, simulate_pooled
 from edgekd.workers import workers
 
 Curve = list[tuple[int, float]]  # (step, accuracy)

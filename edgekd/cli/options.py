@@ -77,7 +77,9 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
-            wrapped = click.option(_flag(f), f.name, metavar="LIST", help=_help(f))(wrapped)
+            # --async may stand without its list.
+            bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if f.name == "asynchronous" else {}
+            wrapped = click.option(_flag(f), f.name, metavar="LIST", help=_help(f), **bare)(wrapped)
         wrapped = click.option("--split", metavar="LIST", help="Of iid, gamma:G and dirichlet:B.")(wrapped)
         return _file_options(wrapped, presets=True)
 
@@ -127,7 +129,8 @@ def _file_options(command: Command, *, presets: bool) -> Command:
 
 
 def _flag(f: Field) -> str:
-    return "--" + f.name.replace("_", "-")
+    name = "async" if f.name == "asynchronous" else f.name  # async is a word of Python's own
+    return "--" + name.replace("_", "-")
 
 
 def _option(f: Field) -> Callable[[Command], Command]:
@@ -138,7 +141,7 @@ def _option(f: Field) -> Callable[[Command], Command]:
             _flag(f), type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help
         )
     if kind is bool:
-        return click.option(_flag(f), is_flag=True, default=None, help=help)
+        return click.option(_flag(f), f.name, is_flag=True, default=None, help=help)
     metavar = "|".join(choices) if choices else LETTERS.get(f.name) or {int: "N", float: "X", str: "TEXT"}[kind]
     return click.option(_flag(f), type=kind, metavar=metavar, default=None, help=_help(f))
 

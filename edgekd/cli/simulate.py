@@ -1,4 +1,4 @@
-"""``edgekd simulate``: all learners in one process, in lockstep."""
+"""``edgekd simulate``: all learners in one process, in lockstep or under a virtual clock."""
 
 import json
 import os
@@ -19,22 +19,29 @@ Examples:
   edgekd simulate --measure sed --combine sum --json
   edgekd simulate --clients 4 --liars 1 --lie flip --combine agreement
   edgekd simulate --clients 64 --topology ring --model mobilenet_v3_small
+  edgekd simulate --async --step-times 1:1.5:3 --delay 2 --down 1:40-80:checkpoint
+  edgekd simulate --async --clients 1000 --topology regular:8 --model none    # the exchange alone, no learning
 """
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", without=ACCESS)
+@settings("data", "distill", "model", "train", "exchange", "simulation", without=ACCESS)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
 )
 @click.option("--jobs", type=click.IntRange(1), help="Learners that compute at once.  [default: as cores allow]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
 def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -> None:
-    """Run all learners in one process, in lockstep: what synchronous peers do, bit for bit."""
+    """Run all learners in one process.
+
+    In lockstep they do what synchronous peers do, bit for bit. With --async each goes at a speed of its own under a
+    virtual clock, with delays, losses and boxes that are off for a while.
+    """
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
     from edgekd.files.runs import data_name, make_run_folder, write_config, write_summary
-    from edgekd.simulation.lockstep import StepReport, simulate
+    from edgekd.simulation.box import StepReport
+    from edgekd.simulation.groups import simulate
 
     folder = make_run_folder(out, data_name(config))
     write_config(folder, config)

@@ -29,7 +29,7 @@ class CellsFailedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@grid_settings("data", "distill", "model", "train", "exchange", without=ACCESS)
+@grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=ACCESS)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of results, old and new."
 )

@@ -9,6 +9,8 @@ from edgekd.config.sections import (
     DistillConfig,
     ExchangeConfig,
     ModelConfig,
+    Outage,
+    SimulationConfig,
     TrainConfig,
 )
 from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, setting_type, to_mapping
@@ -23,6 +25,8 @@ __all__ = [
     "DistillConfig",
     "ExchangeConfig",
     "ModelConfig",
+    "Outage",
+    "SimulationConfig",
     "TrainConfig",
     "from_mapping",
     "overlay",

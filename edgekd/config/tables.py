@@ -7,7 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from edgekd.config.sections import Config, DataConfig, DistillConfig, ExchangeConfig, ModelConfig, TrainConfig
+from edgekd.config.sections import (
+    Config,
+    DataConfig,
+    DistillConfig,
+    ExchangeConfig,
+    ModelConfig,
+    SimulationConfig,
+    TrainConfig,
+)
 from edgekd.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -23,6 +31,7 @@ SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "train": TrainConfig,
     "exchange": ExchangeConfig,
+    "simulation": SimulationConfig,
 }
 
 
@@ -90,11 +99,12 @@ def _check_type(where: str, f: "dataclasses.Field[Any]", value: Any) -> None:
 
 
 def to_mapping(config: Config) -> dict[str, dict[str, Any]]:
-    """Nested tables of all settings that are not None: what `from_mapping` reads back."""
-    return {
+    """Nested tables of all settings that are not None: what `from_mapping` reads back. Empty sections are left out."""
+    tables = {
         name: {key: value for key, value in dataclasses.asdict(getattr(config, name)).items() if value is not None}
         for name in SECTIONS
     }
+    return {name: table for name, table in tables.items() if table}
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,8 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+_SIMULATED = ("ages", "teachers")  # fields that only an asynchronous simulation fills in
+
 
 def standard_error(accuracy: float, samples: int) -> float:
     """Of an accuracy measured on `samples` images: the binomial's."""
@@ -32,6 +34,10 @@ class PeerSummary:
     refused: dict[str, int] = field(default_factory=dict)  # frames and neighbours, by reason
     weights_sha256: str = ""
     liar: bool = False  # simulated only: it sent lies, so its own accuracy counts in no mean
+    ages: tuple[int, ...] | None = (
+        None  # of each lesson, ascending, in steps; only where it was simulated asynchronously
+    )
+    teachers: float | None = None  # a lesson, on average; the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +79,7 @@ class Summary:
             "mean_accuracy": self.mean_accuracy,
             "std_accuracy": self.std_accuracy,
             "seconds": round(self.seconds, 3),
-            "peers": [asdict(peer) for peer in self.peers],
+            "peers": [_peer_mapping(peer) for peer in self.peers],
         }
         if self.baseline:
             mapping["baseline"] = self.baseline.to_mapping()
@@ -99,8 +105,14 @@ class Summary:
         )
 
 
+def _peer_mapping(peer: PeerSummary) -> dict[str, Any]:
+    return {name: value for name, value in asdict(peer).items() if name not in _SIMULATED or value is not None}
+
+
 def _peer(mapping: dict[str, Any]) -> PeerSummary:
-    return PeerSummary(**{**mapping, "head_accuracies": tuple(mapping.get("head_accuracies", ()))})
+    ages = mapping.get("ages")
+    heads = tuple(mapping.get("head_accuracies", ()))
+    return PeerSummary(**{**mapping, "head_accuracies": heads, "ages": None if ages is None else tuple(ages)})
 
 
 def merge(summaries: list[Summary], seconds: float) -> Summary:

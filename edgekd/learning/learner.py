@@ -166,7 +166,8 @@ class Learner:
             teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
             weights = self._judge(list(lesson.teachers), torch.stack(teachers), logits.detach())
             loss = distil_heads(teachers, logits, distill, weights)
-            ((1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * loss).backward()
+            weight = (1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * lesson.trust
+            (weight * loss).backward()
         shown = label_losses[self._answering].detach()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()

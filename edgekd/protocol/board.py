@@ -1,6 +1,6 @@
 """What has arrived from the neighbours, and which lesson a step learns from. Pure: the caller counts the steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -8,6 +8,10 @@ from torch import Tensor
 from edgekd.protocol.messages import Lesson
 
 ROUNDS = 16  # of each neighbour that are kept: so no more need be on their way
+TRUSTED = 0.1  # trust from which a neighbour's predictions count as news
+NEVER = -1  # the step in which a neighbour was learned from last, if it never was
+
+Trust = Mapping[int, float]  # by the neighbour's id, in [0, 1]; who is missing is trusted fully: 1
 
 
 @dataclass(slots=True)
@@ -22,16 +26,17 @@ class _Posted:
 class _Neighbour:
     instance: int
     last_round: int = -1
+    learned: int = NEVER  # the receiver's step in which it was learned from last
     frames: dict[int, _Posted] = field(default_factory=dict)  # by round, oldest first
 
 
 class Board:
-    """Each neighbour's frames of its last few rounds.
+    """Each neighbour's predictions of its last few rounds.
 
     Args:
-        max_age: steps (the receiver's own) for which a frame serves.
+        max_age: steps (the receiver's own) for which predictions serve.
         rounds: how many rounds are kept for each neighbour.
-        neighbours: how many are kept; of more, those whose last frame came first are forgotten.
+        neighbours: how many are kept; of more, those whose last predictions came first are forgotten.
     """
 
     def __init__(self, *, max_age: int, rounds: int = ROUNDS, neighbours: int = 128) -> None:
@@ -43,9 +48,9 @@ class Board:
         """Put up what `peer` sent; False if it was ignored: not above the last round from the same instance."""
         neighbour = self._neighbours.get(peer)
         if neighbour is None or neighbour.instance != instance:
-            # A new instance starts over; what the old one said still serves until it is too old.
-            old = neighbour.frames if neighbour else {}
-            neighbour = _Neighbour(instance, frames=old)
+            # A new instance starts over; what the old one sent still serves until it is too old.
+            old = neighbour or _Neighbour(instance)
+            neighbour = _Neighbour(instance, learned=old.learned, frames=old.frames)
         if round <= neighbour.last_round:
             return False
         neighbour.last_round = round
@@ -55,29 +60,41 @@ class Board:
         while len(neighbour.frames) > self._rounds:
             neighbour.frames.pop(next(iter(neighbour.frames)))
         self._neighbours.pop(peer, None)
-        self._neighbours[peer] = neighbour  # the last to speak is last
+        self._neighbours[peer] = neighbour  # the last to send is last
         while len(self._neighbours) > self._limit:
             self._neighbours.pop(next(iter(self._neighbours)))
         return True
 
-    def pick(self, step: int) -> Lesson | None:
-        """The lesson of an asynchronous step.
+    def heard(self, step: int) -> dict[int, int]:
+        """Who has predictions here that still serve: the step in which each was learned from last, or `NEVER`."""
+        return {
+            peer: neighbour.learned
+            for peer, neighbour in self._neighbours.items()
+            if any(step - posted.arrived <= self._max_age for posted in neighbour.frames.values())
+        }
 
-        Among rounds that hold a frame not yet learned from, the one with most teachers, the latest arrived first;
-        nothing new: the latest again; nothing within `max_age`: None.
+    def pick(self, step: int, trust: Trust) -> Lesson | None:
+        """The lesson of an asynchronous step; None: nothing has arrived within `max_age`.
+
+        Rounds that hold a trusted neighbour's predictions which were not learned from yet come first, and of those the
+        round whose teachers are trusted most in sum. If two are equal, the round comes first whose teachers have waited
+        longest to be learned from, then the one that arrived last. If nothing is new, it is the round that arrived
+        last. A neighbour trusted less than `TRUSTED` makes nothing new, and no lesson of its own.
         """
         rounds = self._by_round(step)
-        chosen = _choose(rounds)
-        return None if chosen is None else _lesson(chosen, rounds[chosen], step)
+        chosen = self._choose(rounds, trust)
+        if chosen is None:
+            return None
+        return self._lesson(chosen, rounds[chosen], step, max(trust.get(peer, 1.0) for peer in rounds[chosen]))
 
-    def peek(self, step: int) -> int | None:
+    def peek(self, step: int, trust: Trust) -> int | None:
         """The round that `pick` would choose now."""
-        return _choose(self._by_round(step))
+        return self._choose(self._by_round(step), trust)
 
     def pick_round(self, round: int, step: int) -> Lesson | None:
         """The lesson of a synchronous step: everything that lies here of exactly this round."""
         frames = {p: n.frames[round] for p, n in sorted(self._neighbours.items()) if round in n.frames}
-        return _lesson(round, frames, step) if frames else None
+        return self._lesson(round, frames, step, 1.0) if frames else None
 
     def last_round(self, peer: int) -> int:
         """The newest round that has arrived from `peer`; -1: none."""
@@ -91,21 +108,30 @@ class Board:
                     rounds.setdefault(round, {})[peer] = posted
         return rounds
 
+    def _choose(self, rounds: Mapping[int, Mapping[int, _Posted]], trust: Trust) -> int | None:
+        trusted = {peer for frames in rounds.values() for peer in frames if trust.get(peer, 1.0) >= TRUSTED}
+        best: tuple[float, int, int] | None = None
+        chosen = None
+        for round, frames in rounds.items():
+            new = [peer for peer, posted in frames.items() if not posted.used and peer in trusted]
+            if new:
+                waiting_since = min(self._neighbours[peer].learned for peer in new)
+                rank = (sum(trust.get(peer, 1.0) for peer in frames), -waiting_since, _latest(frames.values()))
+                if best is None or rank > best:
+                    best, chosen = rank, round
+        if chosen is not None:
+            return chosen
+        again = {round: frames for round, frames in rounds.items() if not trusted.isdisjoint(frames)}
+        return max(again, key=lambda round: _latest(again[round].values()), default=None)
 
-def _choose(rounds: dict[int, dict[int, _Posted]]) -> int | None:
-    fresh = {r: frames for r, frames in rounds.items() if not all(f.used for f in frames.values())}
-    if fresh:
-        return max(fresh, key=lambda r: (len(fresh[r]), _latest(fresh[r].values())))
-    return max(rounds, key=lambda r: _latest(rounds[r].values()), default=None)
+    def _lesson(self, round: int, frames: Mapping[int, _Posted], step: int, trust: float) -> Lesson:
+        fresh = not all(posted.used for posted in frames.values())
+        age = step - max(posted.arrived for posted in frames.values())
+        for peer, posted in frames.items():
+            posted.used = True
+            self._neighbours[peer].learned = step
+        return Lesson(round, {peer: posted.probs for peer, posted in frames.items()}, fresh, age, trust)
 
 
 def _latest(frames: Iterable[_Posted]) -> int:
     return max(posted.order for posted in frames)
-
-
-def _lesson(round: int, frames: dict[int, _Posted], step: int) -> Lesson:
-    fresh = not all(posted.used for posted in frames.values())
-    age = step - max(posted.arrived for posted in frames.values())
-    for posted in frames.values():
-        posted.used = True
-    return Lesson(round, {peer: posted.probs for peer, posted in frames.items()}, fresh, age)

@@ -9,7 +9,6 @@ DOWN_AFTER = 5.0  # seconds without a frame
 HEARTBEAT_EVERY = 1.0  # seconds
 PROBE_FOR = 1.0  # seconds that an old stream has to show that it is alive
 MAX_NEIGHBOURS = 64  # that may dial in
-AHEAD = 2**32  # rounds that a neighbour may be ahead: more than a group publishes in a century
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +22,7 @@ class Member:
     last_heard: float  # seconds, of the monotonic clock
     step: int = 0
     steps: int = 0  # 0: without end
-    round: int = -1
+    round: int = -1  # the newest that it has published, as far as it has said over its present stream
     arrived: int | None = None  # this peer's own step when its newest predictions came; None: none did
     done: bool = False
     accuracy: float | None = None
@@ -112,11 +111,3 @@ def first_stays(*, first_dialled_by: int, second_dialled_by: int) -> bool:
     if it still had the old one.
     """
     return first_dialled_by < second_dialled_by
-
-
-def is_plausible(round: int, published: int) -> bool:
-    """Whether a neighbour may speak of `round`, this peer having published up to `published` (-1: nothing yet).
-
-    Nor may a newcomer be told of more, or one liar could have it publish what everybody else refuses.
-    """
-    return round <= max(published, 0) + AHEAD

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAJOR, MINOR = 1, 2  # of the protocol: another major is refused, another minor is not
+MAJOR, MINOR = 1, 3  # of the protocol: another major is refused, another minor is not
 MAX_ROUND = 2**62  # rounds are below this
 PIECE = 32 * 1024  # bytes: with the rest of a frame less than what every transport carries
 
@@ -62,7 +62,7 @@ class Hello:
     instance: int  # one start of the process: random, in [1, 2^63)
     contract: Contract
     encodings: tuple[Encoding, ...]  # that the sender can read, best first
-    newest_round: int  # that the sender has published or heard of; -1: none
+    newest_round: int  # that the sender itself has published; -1: none. Up to 1.2: or had heard of
     address: str  # where the sender listens, "" if nowhere
 
 
@@ -91,7 +91,7 @@ class Heartbeat:
 
     step: int  # the sender's own count of training steps
     steps: int  # that it will do; 0: without end
-    round: int  # the newest it has published or heard of; -1: none
+    round: int  # the newest that the sender itself has published; -1: none. Up to 1.2: or had heard of
     done: bool  # it has done its steps and lingers
     accuracy: float | None = None  # of its last evaluation, in [0, 1]
     probe: bool = False  # the receiver answers this one at once
@@ -151,7 +151,7 @@ class Status:
     state: str  # "waiting", "training", "lingering"
     step: int
     steps: int  # 0: without end
-    round: int  # the newest it has published or heard of; -1: none
+    round: int  # the newest it has published; -1: none
     accuracy: float | None  # of its last evaluation, in [0, 1]
     bytes_sent: int  # payload of predictions
     bytes_received: int
@@ -176,5 +176,6 @@ class Lesson:
 
     round: int
     teachers: "dict[int, Tensor]"  # peer id -> probabilities [heads, rows, classes]; ids ascending
-    fresh: bool = True  # holds a frame that was not learned from before
-    age: int = 0  # steps since the youngest of its frames arrived
+    fresh: bool = True  # holds predictions that were not learned from before
+    age: int = 0  # steps since the youngest of them arrived
+    trust: float = 1.0  # in (0, 1]: that of its most trusted teacher; multiplies the distillation loss

@@ -4,14 +4,16 @@ Pure: bytes and clocks are the caller's.
 """
 
 from collections import deque
+from typing import Generic, TypeVar
 
 from edgekd.protocol.board import ROUNDS
-from edgekd.protocol.messages import SoftPredictions
+
+Predictions = TypeVar("Predictions")  # a frame; a simulation has more to say of it
 
 WINDOW = 2  # frames in flight, unacknowledged, at most
 
 
-class Outbox:
+class Outbox(Generic[Predictions]):
     """Latest wins; in lockstep a queue, which lockstep itself bounds to two but for a neighbour that is not waited for.
 
     Args:
@@ -19,17 +21,17 @@ class Outbox:
         again: frames that every new stream starts with, oldest first: what the last stream may have lost.
     """
 
-    def __init__(self, *, lockstep: bool, again: tuple[SoftPredictions, ...] = ()) -> None:
-        self._waiting = deque(again, maxlen=ROUNDS if lockstep else 1)
+    def __init__(self, *, lockstep: bool, again: tuple[Predictions, ...] = ()) -> None:
+        self._waiting: deque[Predictions] = deque(again, maxlen=ROUNDS if lockstep else 1)
         self._in_flight = 0
 
-    def put(self, frame: SoftPredictions) -> int:
+    def put(self, frame: Predictions) -> int:
         """Have `frame` sent when its turn comes; how many that still waited it takes the place of."""
         replaced = int(len(self._waiting) == self._waiting.maxlen)
         self._waiting.append(frame)
         return replaced
 
-    def take(self) -> SoftPredictions | None:
+    def take(self) -> Predictions | None:
         """The next frame that may be sent now, if any; it counts as in flight until `acked`."""
         if not self._waiting or self._in_flight >= WINDOW:
             return None

@@ -1,28 +1,15 @@
-"""When a peer broadcasts, about which round (the group's counter is a Lamport clock)."""
+"""When a peer broadcasts, and about which round.
 
-from dataclasses import dataclass, replace
+A round names a public batch, nothing more. So a peer follows its neighbours' rounds, but no single neighbour can carry
+it off: see `next_round`.
+"""
 
+from collections.abc import Iterable
+
+from edgekd.protocol.members import Member
 from edgekd.protocol.messages import MAX_ROUND
 
-
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """A peer's view of the group's round."""
-
-    published: int = -1  # the newest round that this peer has published; -1: none
-    heard: int = -1  # the newest that it has heard of; -1: none
-
-    @property
-    def newest(self) -> int:
-        return max(self.published, self.heard)
-
-    def hear(self, round: int) -> "Rounds":
-        """A neighbour spoke of `round`."""
-        return self if round <= self.heard else replace(self, heard=round)
-
-    def advance(self) -> "Rounds":
-        """This peer broadcasts: one further than it was itself, or at the newest that it has heard of."""
-        return replace(self, published=min(max(self.published + 1, self.heard), MAX_ROUND - 1))
+REACH = 2**20  # rounds ahead of its own up to which a peer follows a single neighbour
 
 
 def is_due(step: int, broadcast_every: int) -> bool:
@@ -33,3 +20,26 @@ def is_due(step: int, broadcast_every: int) -> bool:
 def lockstep_round(step: int, broadcast_every: int) -> int:
     """The round of a step in synchronous mode."""
     return step // broadcast_every
+
+
+def heard_round(published: int, group: Iterable[Member]) -> int:
+    """The round to which the neighbours call a peer; -1: to none.
+
+    It is the larger of two. The first is the largest round of a neighbour that is at most `REACH` ahead: peers of
+    different speed follow the fastest of them. The second is the lower median of the neighbours' rounds, if two or more
+    have published: a newcomer to a group that is far ahead joins it at once, and one liar among three neighbours cannot
+    move the median out of the others' range. A single neighbour that claims a round farther ahead is ignored.
+
+    Args:
+        published: the newest round that this peer has published; -1: none.
+        group: its neighbours; those that are down, or have published nothing, do not count.
+    """
+    rounds = sorted(member.round for member in group if member.up and member.round >= 0)
+    near = max((round for round in rounds if round <= published + REACH), default=-1)
+    median = rounds[(len(rounds) - 1) // 2] if len(rounds) >= 2 else -1
+    return max(near, median)
+
+
+def next_round(published: int, group: Iterable[Member]) -> int:
+    """The round of a peer's next broadcast in asynchronous mode: its own next one, or where its neighbours are."""
+    return min(max(published + 1, heard_round(published, group)), MAX_ROUND - 1)

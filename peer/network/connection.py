@@ -23,7 +23,9 @@ class Connection:
         outbox: predictions for it.
     """
 
-    def __init__(self, stream: Stream, hello: Hello, dialled_by: int, packing: Packing, outbox: Outbox) -> None:
+    def __init__(
+        self, stream: Stream, hello: Hello, dialled_by: int, packing: Packing, outbox: Outbox[SoftPredictions]
+    ) -> None:
         self.stream, self.hello, self.dialled_by = stream, hello, dialled_by
         self.packing, self.outbox = packing, outbox
         self.newest = -1  # the newest round that has arrived over it

@@ -29,7 +29,6 @@ from edgekd.protocol.members import (
     Member,
     beaten,
     first_stays,
-    is_plausible,
     is_silent,
     joined,
     seen_by,
@@ -46,7 +45,6 @@ from edgekd.protocol.messages import (
     Status,
 )
 from edgekd.protocol.outbox import Outbox
-from edgekd.protocol.schedule import Rounds
 from peer.network.connection import Connection
 from peer.network.dialling import Dialler
 from peer.network.door import CLOSE_TIMEOUT, Door, host
@@ -81,7 +79,7 @@ class Hub:
         deliver: called on the loop with each `Arrival`.
         public: the bytes of the group's public file, for a newcomer.
         allow: the ids that may be neighbours; None: any.
-        changed: called on the loop whenever `members`, `rounds`, `refused` or `failure` have changed.
+        changed: called on the loop whenever `members`, `refused` or `failure` have changed.
     """
 
     def __init__(
@@ -110,7 +108,7 @@ class Hub:
         self._closing = False
         self._news, self._guard = News(), Guard()
         self.members: dict[int, Member] = {}
-        self.rounds = Rounds()
+        self.published = -1  # the newest round that this peer has published; -1: none
         self.refused: Counter[str] = Counter()  # by reason
         self.self_addresses: set[str] = set()  # of those dialled, the ones that turned out to be this peer
         self.failure: BaseException | None = None  # a bug of ours, for the training thread to raise
@@ -152,7 +150,7 @@ class Hub:
 
     def publish(self, round: int, log_probs: torch.Tensor) -> None:
         """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
-        self.rounds = replace(self.rounds, published=max(self.rounds.published, round))
+        self.published = max(self.published, round)
         self._recent = [*self._recent, (round, log_probs)][-2 if self._lockstep else -1 :]
         frames: dict[Packing, SoftPredictions] = {}
         for connection in self._connections.values():
@@ -185,7 +183,7 @@ class Hub:
             state=self._state,
             step=self._beat.step,
             steps=self._beat.steps,
-            round=self.rounds.newest,
+            round=self.published,
             accuracy=self._beat.accuracy,
             bytes_sent=sum(member.bytes_sent for member in members),
             bytes_received=sum(member.bytes_received for member in members),
@@ -323,7 +321,6 @@ class Hub:
         connection = Connection(stream, hello, dialler, packing, outbox)
         self._connections[hello.id] = connection
         self.members = without_the_long_gone({**self.members, hello.id: member}, self._connections)
-        self._hear(hello.newest_round)
         connection.send_soon(self._heartbeat())
         self._changed()
         return connection
@@ -412,7 +409,6 @@ class Hub:
             raise RemoteProtocolError("ack", "an acknowledgement of nothing")
         if isinstance(frame, Heartbeat):
             self.members[connection.id] = beaten(member, frame, now)
-            self._hear(frame.round)
             if frame.probe:
                 connection.send_soon(self._heartbeat())
             self._changed()
@@ -428,8 +424,6 @@ class Hub:
     def _take_predictions(self, connection: Connection, frame: SoftPredictions, now: float) -> None:
         try:
             self._guard.admit(connection.id, now)
-            if not is_plausible(frame.round, self.rounds.published):
-                raise RemoteProtocolError("round", f"round {frame.round} is too far ahead")
             if frame.round <= connection.newest:
                 raise RemoteProtocolError("old", "a round that is not above the newest it has spoken of")
             probs = decode(frame, self._hello.contract)
@@ -443,7 +437,6 @@ class Hub:
                 unsound=False,
             )
             connection.newest = frame.round
-            self._hear(frame.round)
             self._deliver(Arrival(connection.id, connection.hello.instance, frame.round, probs))
             self._changed()
         finally:  # a refused frame is acknowledged too: it is no longer in flight
@@ -474,16 +467,10 @@ class Hub:
         self._news.say(subject, level, message, time.monotonic())
 
     def _said_of_itself(self) -> Hello:
-        return replace(self._hello, newest_round=self.rounds.newest)
+        return replace(self._hello, newest_round=self.published)
 
     def _heartbeat(self) -> Heartbeat:
-        return replace(self._beat, round=self.rounds.newest)
-
-    def _hear(self, round: int) -> None:
-        if is_plausible(round, self.rounds.published):
-            self.rounds = self.rounds.hear(round)
-        else:
-            self.refused["round"] += 1
+        return replace(self._beat, round=self.published)
 
     def _refuse(self, who: str, error: RemoteProtocolError) -> None:
         self.refused[error.reason] += 1

@@ -17,7 +17,6 @@ from edgekd.protocol.board import ROUNDS
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Hello
-from edgekd.protocol.schedule import Rounds
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Transport
 
@@ -58,11 +57,11 @@ class Network:
         self._copy: concurrent.futures.Future[None] | None = None  # the newest
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
+        self._news = False  # something has changed since the last look
         self._hub: Hub | None = None
         self.address = ""  # bound, once started
         # Snapshots, replaced whole by the network thread:
         self.members: tuple[Member, ...] = ()
-        self.rounds = Rounds()
         self.refused: Counter[str] = Counter()
         self._failure: BaseException | None = None
         self.self_dialled = 0  # of `peers`, how many are this peer itself
@@ -122,9 +121,10 @@ class Network:
         """Take back `dial_also`, once nobody answers there."""
         self._soon(lambda hub: hub.forget(address))
 
-    def collect(self) -> list[Arrival]:
-        """What has arrived since the last call, oldest first; never waits for the network.
+    def look(self) -> tuple[tuple[Member, ...], list[Arrival]]:
+        """The neighbours, and what has arrived since the last call, oldest first; never waits for the network.
 
+        What a neighbour sent before it said goodbye is among the arrivals when it is no longer among those that are up.
         A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
         """
         if self._failure is not None:
@@ -132,21 +132,18 @@ class Network:
         if self._copy is not None and self._copy.done():
             self._copy.result()
         with self._changed:
-            arrivals, self._arrivals = self._arrivals, []
-        return arrivals
+            arrivals, self._arrivals, self._news = self._arrivals, [], False
+            return self.members, arrivals
 
-    def wait_until(self, holds: Callable[[], bool], *, timeout: float, stop: Callable[[], bool]) -> bool:
-        """Wait until `holds()`, asked after every change; False if `timeout` seconds passed or `stop()` came first."""
+    def wait_for_news(self, timeout: float, stop: Callable[[], bool]) -> None:
+        """Wait until something has changed since the last `look`, `timeout` seconds have passed, or `stop()`."""
         deadline = time.monotonic() + timeout
-        while not stop():
-            with self._changed:
-                if holds():
-                    return True
+        with self._changed:
+            while not self._news and not stop():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    return False
+                    return
                 self._changed.wait(min(left, SLICE))
-        return False
 
     def stop(self, goodbye: Goodbye) -> None:
         """Say goodbye, free the port and end the thread, within some 4 seconds; idempotent."""
@@ -178,16 +175,17 @@ class Network:
             of_it = [index for index, each in enumerate(self._arrivals) if each.peer == arrival.peer]
             if len(of_it) > ROUNDS:  # a long step must not fill the memory, nor one neighbour push out another's
                 del self._arrivals[of_it[0]]
+            self._news = True
             self._changed.notify_all()
 
     def _snapshot(self) -> None:
         assert self._hub is not None
         with self._changed:
             self.members = tuple(member for _, member in sorted(self._hub.members.items()))
-            self.rounds = self._hub.rounds
             self.refused = self._hub.refused.copy()
             self.self_dialled = len(self._hub.self_addresses.intersection(self._peers))
             self._failure = self._hub.failure
+            self._news = True
             self._changed.notify_all()
 
     def _soon(self, do: Callable[[Hub], None]) -> None:

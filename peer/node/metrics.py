@@ -22,7 +22,7 @@ from edgekd.protocol.members import seen_by
 
 if TYPE_CHECKING:
     from peer.network.thread import Network
-    from peer.node.node import Progress
+    from peer.node.progress import Progress
 
 STATES = ("waiting", "training", "lingering", "done", "stopped")
 FILES = ("metrics", "checkpoint", "summary")
@@ -46,7 +46,6 @@ class PeerCollector(Collector):
         progress, members, refused = self._progress(), self._network.members, self._network.refused
         if progress is not None:
             yield from _of_the_peer(progress)
-        yield _gauge("round", "Newest round published or heard of, -1: none.", self._network.rounds.newest)
         yield _gauge("neighbours_up", "Neighbours that are up.", sum(member.up for member in members))
         yield _counter("refused", "Frames and neighbours refused.", refused.items(), "reason")
         step = progress.step if progress else 0
@@ -74,6 +73,7 @@ def _of_the_peer(peer: "Progress") -> Iterator[Metric]:
     yield _gauge("state", "1 for the state that the peer is in.", [(s, s == peer.state) for s in STATES], "state")
     yield _counter("steps", "Training steps done, those before a restart included.", peer.step)
     yield _gauge("steps_wanted", "Training steps to do, 0: without end.", peer.steps)
+    yield _gauge("round", "Newest round published, -1: none.", peer.round)
     yield _gauge("accuracy_ratio", "Accuracy of the last evaluation.", peer.accuracy)
     losses = [("labels", peer.labels), ("distil", peer.distil)]
     yield _gauge("loss", "Losses of the last reported step, as far as it had them.", losses, "part")

@@ -1,12 +1,15 @@
-"""The running peer: the training loop of docs/how-it-works.md, between a learner and the network."""
+"""The running peer: drives a learner and its exchange, between the network and the folder of results.
+
+It decides nothing of the exchange: which round to teach, what to learn, whom to wait for and when to leave is told by
+`edgekd.protocol.exchange`.
+"""
 
 import contextlib
 import logging
-import math
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +24,18 @@ from edgekd.files.summary import PeerSummary
 from edgekd.learning.divergence import check_finite, diverged
 from edgekd.learning.evaluation import Accuracy, is_evaluated
 from edgekd.learning.learner import Learner, Losses
-from edgekd.protocol.board import Board
+from edgekd.protocol.exchange import Counts, Exchange, Leave, Start, Teach
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting
-from edgekd.protocol.schedule import Rounds, is_due, lockstep_round
 from peer.network.thread import Network
 from peer.node.out_of_memory import is_out_of_memory
+from peer.node.progress import Progress, Watch, step_record
 from peer.node.recorder import Recorder
 
 log = logging.getLogger("edgekd")
 
-START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
 SAY_EVERY = 15.0  # seconds between two lines about waiting
-DEFAULT_LINGER = 60.0  # seconds
 REPORT_EVERY = 0.25  # seconds: reading a loss waits for the device
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """A peer's state for whoever watches it."""
-
-    id: int
-    state: str  # "waiting", "training", "lingering", "done" or "stopped"
-    step: int
-    steps: int  # 0: without end
-    round: int
-    up: int  # neighbours
-    age: int | None  # steps since the youngest of what it learns from arrived; None: no lesson
-    labels: float | None  # losses of the last step
-    distil: float | None
-    accuracy: float | None
-    lessons: int  # these as in `Counts`
-    fresh_lessons: int
-    waits: int
-    missing: int
-    bytes_sent: int
-    bytes_received: int
-    seconds: float  # of training, in this process
-    failing: tuple[str, ...]  # of "metrics", "checkpoint" and "summary" what could not be written when last tried
-
-
-Watch = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """What a peer counts over all its steps, those before a restart included."""
-
-    lessons: int = 0  # steps that had one
-    fresh_lessons: int = 0  # those with a frame not learned from before
-    waits: int = 0  # steps that waited for the network: synchronous mode only
-    missing: int = 0  # predictions that synchronous lessons did without
-    bytes_sent: int = 0  # before this start of the process
-    bytes_received: int = 0
 
 
 class Node:
@@ -103,9 +65,13 @@ class Node:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._stop, self._watch = stop, watch
         self._recorder = Recorder(out)
-        self._board = Board(max_age=config.exchange.max_age)
-        self._rounds = Rounds()
-        self._counts = Counts()
+        self.exchange = Exchange(
+            config.exchange,
+            steps=config.train.steps,
+            learns=config.distill.alpha < 1,
+            alone_until=learner.alone_until,
+        )
+        self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
@@ -116,18 +82,8 @@ class Node:
         self._whole = 0  # the last step that was done to its end
 
     @property
-    def _lockstep(self) -> bool:
-        return self.config.exchange.sync is not None
-
-    @property
-    def _waits_for_all(self) -> bool:
-        """Whether it does not begin without its neighbours; resumed, where lessons have a limit, it does in the end."""
-        sync = self.config.exchange.sync
-        return sync is not None and (self._first_step == 0 or math.isinf(sync))
-
-    @property
     def _done(self) -> bool:
-        return 0 < self.config.train.steps <= self.learner.step
+        return self.exchange.is_done(self.learner.step)
 
     def resume(self) -> bool:
         """Go on from the newest sound checkpoint in the folder; False: there is none.
@@ -145,8 +101,9 @@ class Node:
                 there, here = getattr(info, name), getattr(ours, name)
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
         self.learner.restore(state, info.step)
-        self._rounds = Rounds(published=info.round)
-        self._counts = Counts(**info.counts)
+        counts = dict(info.counts)
+        self._bytes_before = {name: counts.pop(name) for name in self._bytes_before}
+        self.exchange.resume(info.step, Counts(**counts))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
         return True
@@ -167,7 +124,7 @@ class Node:
                 self.network.stop(Goodbye(parting=Parting.LEAVING))
             self._recorder.save(self._info(), self.learner.state())
             self._recorder.summarise(self.summary(), self._training_seconds)
-            if finished and not self._lockstep:
+            if finished:
                 self._linger()
         except Exception as error:
             self.network.stop(Goodbye(parting=Parting.LEAVING))
@@ -202,7 +159,7 @@ class Node:
             refused=dict(self.network.refused),
             replaced=sum(member.replaced for member in self.network.members),
             weights_sha256=self.learner.weights_sha256(),
-            **asdict(self._total()),
+            **self._counts(),
         )
 
     def _out_of_memory(self, error: BaseException) -> OutOfMemoryError:
@@ -230,29 +187,22 @@ class Node:
     # -- the stages --------------------------------------------------------------------------------------------------
 
     def _await_neighbours(self) -> None:
-        wanted = self.config.exchange.wait_for or 0
-        if not wanted or self._done:
-            return
-        self._report("waiting")
-
-        def there() -> int:
-            return sum(member.up for member in self.network.members) + self.network.self_dialled
-
-        def begun() -> bool:
-            # Beyond round 0 without this peer: a group in lockstep that it joins late, and that now waits for it.
-            return self._lockstep and any(member.up and member.round >= 1 for member in self.network.members)
-
-        began, patience = time.monotonic(), float("inf") if self._waits_for_all else START_TIMEOUT
-        while not self._stop() and not there() >= wanted and not begun():
-            left = began + patience - time.monotonic()
-            if left <= 0:
-                log.warning("%d of %d neighbours are there after %.0f s; training begins", there(), wanted, patience)
+        began = said = time.monotonic()
+        while not self._stop():
+            group, own = self._look(), self.network.self_dialled
+            waited = time.monotonic() - began
+            start = self.exchange.start(group, own_addresses=own, waited=waited)
+            if start is Start.NOW:
                 return
-            arrived = self.network.wait_until(
-                lambda: there() >= wanted or begun(), timeout=min(left, SAY_EVERY), stop=self._stop
-            )
-            if not arrived and not self._stop():
-                log.info("waiting: %d of %d neighbours are there", there(), wanted)
+            self._report("waiting")
+            there, wanted = sum(member.up for member in group) + own, self.config.exchange.wait_for
+            if start is Start.SHORT:
+                log.warning("%d of %d neighbours are there after %.0f s; training begins", there, wanted, waited)
+                return
+            if time.monotonic() - said >= SAY_EVERY:
+                said = time.monotonic()
+                log.info("waiting: %d of %d neighbours are there", there, wanted)
+            self.network.wait_for_news(min(self.exchange.start_timeout - waited, SAY_EVERY), self._stop)
 
     def _train(self) -> None:
         began = time.monotonic()
@@ -266,31 +216,23 @@ class Node:
             self._recorder.flush()
 
     def _step(self) -> None:
-        step, every = self.learner.step, self.config.exchange.broadcast_every
-        self._collect()
-        # In lockstep who begins, or restarts, says at once what the others wait for.
-        begins = self._lockstep and step == max(self._first_step, self.learner.alone_until)
-        if not self.learner.is_alone and (is_due(step, every) or begins):
-            self._teach(lockstep_round(step, every) if self._lockstep else None)
+        step = self.learner.step
+        if teach := self.exchange.teach(step, self._look()):
+            self._broadcast(teach)
         self.learner.study()
-        lesson: Lesson | None = None
-        if self.learner.is_alone:
-            pass
-        elif self._lockstep:
-            lesson = self._await_lesson(lockstep_round(step, every))
-            if self._stop():  # perhaps before everybody was heard: this step is left undone
-                return
-        else:
-            self._collect()
-            lesson = self._board.pick(step)
-        self._lesson = lesson if self.config.distill.alpha < 1 else None
+        group = self._await_predictions(step)
+        if self._stop() and self.exchange.lockstep:  # perhaps before everybody was heard: this step is left undone
+            return
+        self._lesson = self.exchange.lesson(step, group)
         self._losses = self.learner.learn(self._lesson)
         self._whole = self.learner.step
-        if self._lesson is not None:
-            lessons, fresh = self._counts.lessons + 1, self._counts.fresh_lessons + self._lesson.fresh
-            self._counts = replace(self._counts, lessons=lessons, fresh_lessons=fresh)
+        if not self.exchange.lockstep and self.learner.device.type == "cpu":  # elsewhere reading waits for the device
+            self.exchange.heed(self.learner.disagreements)
         evaluated = is_evaluated(self.learner.step, self.config.train) and self._evaluate()
-        self._record(self._losses, self._accuracy if evaluated else None)
+        accuracy = self._accuracy if evaluated else None
+        self._recorder.record(
+            step_record(self.learner.step, self.exchange.published, self._lesson, accuracy), self._losses
+        )
         if self._recorder.diverged:
             raise diverged(self.learner.id, self.learner.step)
         self._tell("training")
@@ -300,45 +242,33 @@ class Node:
         self._report("training")
 
     def _linger(self) -> None:
-        """Teach on, a round whenever others speak of a newer one, until no neighbour needs it."""
-        limit = self.config.exchange.linger
-        deadline = time.monotonic() + (DEFAULT_LINGER if limit is None else limit)
+        """Teach on, as long as the exchange says."""
         steps = max(1, self.learner.step - self._first_step)
-        pace = self._training_seconds / steps * self.config.exchange.broadcast_every
+        self.exchange.begin_lingering(time.monotonic(), seconds_a_step=self._training_seconds / steps)
         self._tell("lingering")
         self._report("lingering")
-
-        def alone() -> bool:
-            return not any(member.unfinished for member in self.network.members)
-
-        def spoken_of() -> bool:
-            return self.network.rounds.heard > self._rounds.published
-
-        while not alone() and not self._stop():
-            left = deadline - time.monotonic()
-            if not self.network.wait_until(lambda: alone() or spoken_of(), timeout=left, stop=self._stop):
-                break
-            if not alone():
-                began = time.monotonic()
-                self._teach(None)
+        while not self._stop():
+            now = time.monotonic()
+            do = self.exchange.linger(now, self._look())
+            if isinstance(do, Leave):
+                return
+            if isinstance(do, Teach):
+                self._broadcast(do)
                 self._report("lingering")
-                rest = min(began + pace, deadline) - time.monotonic()
-                self.network.wait_until(alone, timeout=rest, stop=self._stop)
+            else:
+                self.network.wait_for_news(do.until - now, self._stop)
 
     # -- what a step does --------------------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
-        for arrival in self.network.collect():
-            self._board.post(arrival.peer, arrival.instance, arrival.round, arrival.probs, self.learner.step)
+    def _look(self) -> tuple[Member, ...]:
+        """Take what has arrived; the neighbours as they were just before."""
+        group, arrivals = self.network.look()
+        for arrival in arrivals:
+            self.exchange.post(arrival.peer, arrival.instance, arrival.round, arrival.probs, self.learner.step)
+        return group
 
-    def _teach(self, round: int | None) -> None:
-        """Broadcast about `round`; None: about the one that the group's counter says."""
-        self._rounds = self._rounds.hear(self.network.rounds.heard)
-        self._rounds = Rounds(round, self._rounds.heard) if round is not None else self._rounds.advance()
-        now = self._rounds.published
-        # Where this very round will be the lesson, one pass serves for both.
-        keep = self._lockstep or (not self._done and self._board.peek(self.learner.step) == now)
-        log_probs, copied = to_host(self.learner.teach(now, keep=keep))
+    def _broadcast(self, teach: Teach) -> None:
+        log_probs, copied = to_host(self.learner.teach(teach.round, keep=teach.keep))
         id, step = self.learner.id, self.learner.step
 
         def ready() -> None:
@@ -346,32 +276,24 @@ class Node:
                 copied()
             check_finite([log_probs], id, step)  # before anybody hears it: of one bit a row nobody could tell
 
-        if copied is None or self._lockstep:  # lockstep waits for the others anyway
+        if copied is None or self.exchange.lockstep:  # lockstep waits for the others anyway
             ready()
-            self.network.publish(now, log_probs)
+            self.network.publish(teach.round, log_probs)
         else:
-            self.network.publish(now, log_probs, ready)
+            self.network.publish(teach.round, log_probs, ready)
 
-    def _await_lesson(self, round: int) -> Lesson | None:
-        """The synchronous lesson: what every live neighbour says about exactly this round."""
-
-        def live() -> list[Member]:
-            return [member for member in self.network.members if member.up and not member.done]
-
-        def complete() -> bool:
-            # Before what has arrived is collected: a neighbour's last frame comes before its goodbye.
-            awaited = [member.id for member in live() if not member.unsound]
-            self._collect()
-            return all(self._board.last_round(id) >= round for id in awaited)
-
-        if not complete():
-            self._counts = replace(self._counts, waits=self._counts.waits + 1)
-            timeout = self.config.exchange.sync or 0.0
-            self.network.wait_until(complete, timeout=timeout, stop=self._stop)
-        lesson = self._board.pick_round(round, self.learner.step)
-        missing = {member.id for member in live()} - set(lesson.teachers if lesson else ())
-        self._counts = replace(self._counts, missing=self._counts.missing + len(missing))
-        return lesson
+    def _await_predictions(self, step: int) -> tuple[Member, ...]:
+        """Wait as long as the lesson of `step` needs somebody's predictions; the neighbours after that."""
+        began, group = time.monotonic(), self._look()
+        if self.exchange.awaits(step, group):
+            self.exchange.counts.waits += 1
+            while not self._stop():
+                waited = time.monotonic() - began
+                if not self.exchange.awaits(step, group, waited=waited):
+                    break
+                self.network.wait_for_news(self.exchange.lesson_timeout - waited, self._stop)
+                group = self._look()
+        return group
 
     def _evaluate(self) -> bool:
         """Whether it was not cut short by SIGTERM; if it was, the last whole evaluation is the better news."""
@@ -381,48 +303,34 @@ class Node:
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
-    def _total(self) -> Counts:
-        members, before = self.network.members, self._counts
-        return replace(
-            before,
-            bytes_sent=before.bytes_sent + sum(member.bytes_sent for member in members),
-            bytes_received=before.bytes_received + sum(member.bytes_received for member in members),
-        )
+    def _counts(self) -> dict[str, Any]:
+        """All that it counts over its steps and its messages, those before a restart included."""
+        members, before = self.network.members, self._bytes_before
+        return asdict(self.exchange.counts) | {
+            "bytes_sent": before["bytes_sent"] + sum(member.bytes_sent for member in members),
+            "bytes_received": before["bytes_received"] + sum(member.bytes_received for member in members),
+        }
 
     def _info(self) -> CheckpointInfo:
         return CheckpointInfo(
             id=self.learner.id,
             step=self.learner.step,
-            round=self._rounds.published,
+            round=self.exchange.published,
             model=self.config.model.for_client(self.learner.id),
             classes=self.data.classes,
             size=self.data.evaluation.images.shape[-1],
             heads=self.config.model.heads,
             head_layers=self.config.model.head_layers,
-            counts=asdict(self._total()),
+            counts=self._counts(),
             accuracy=self._accuracy,
         )
-
-    def _record(self, losses: Losses, accuracy: Accuracy | None) -> None:
-        lesson = self._lesson
-        record: dict[str, Any] = {
-            "step": self.learner.step,
-            "round": self._rounds.published,
-            "lesson": lesson.round if lesson else None,
-            "teachers": list(lesson.teachers) if lesson else [],
-            "age": lesson.age if lesson else None,
-            "fresh": lesson.fresh if lesson else False,
-        }
-        if accuracy is not None:
-            record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}
-        self._recorder.record(record, losses)
 
     def _tell(self, state: str) -> None:
         self.network.tell(
             Heartbeat(
                 step=self.learner.step,
                 steps=self.config.train.steps,
-                round=self._rounds.published,
+                round=self.exchange.published,
                 done=self._done,
                 accuracy=self._accuracy.overall if self._accuracy else None,
             ),
@@ -437,18 +345,19 @@ class Node:
         self._reported = (state, now)
         if disagreements := self.learner.disagreements:
             self.network.judge(disagreements)
+            self.exchange.heed(disagreements)
         losses = self._losses
         self.progress = Progress(
             id=self.learner.id,
             state=state,
             step=self.learner.step,
             steps=self.config.train.steps,
-            round=self._rounds.published,
+            round=self.exchange.published,
             up=sum(member.up for member in self.network.members),
             age=self._lesson.age if self._lesson else None,
             **({"labels": None, "distil": None} if losses is None else losses.numbers()),
             accuracy=self._accuracy.overall if self._accuracy else None,
-            **asdict(self._total()),
+            **self._counts(),
             seconds=self._training_seconds,
             failing=tuple(sorted(self._recorder.failing)),
         )

@@ -18,6 +18,7 @@ import torch
 
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.messages import MAJOR, MINOR, Contract, Encoding, Goodbye, Hello, Parting
+from edgekd.protocol.schedule import next_round
 from peer.network.hub import Arrival, Hub
 from peer.transports.grpc.transport import GrpcTransport
 
@@ -81,10 +82,9 @@ class Loud:
 
     async def publish(self) -> None:
         while True:
-            rounds = self.hub.rounds
-            self.hub.publish(
-                max(rounds.published + 1, rounds.heard) if self.given.group_rounds else now_ms(), self.predictions
-            )
+            group = self.hub.members.values()
+            round = next_round(self.hub.published, group) if self.given.group_rounds else now_ms()
+            self.hub.publish(round, self.predictions)
             await asyncio.sleep(self.given.every)
 
     async def tell(self) -> None:

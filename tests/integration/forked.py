@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-PRELOADED = ["peer.node.node", "edgekd.simulation.lockstep", "edgekd.cli.run", "torch._dynamo"]
+PRELOADED = ["peer.node.node", "edgekd.simulation.groups", "edgekd.cli.run", "torch._dynamo"]
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(PRELOADED)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from edgekd.config import from_mapping
-from edgekd.simulation.lockstep import simulate
+from edgekd.simulation.groups import simulate
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
 

@@ -25,7 +25,7 @@ from edgekd.lab.findings.paper import (
 from edgekd.lab.findings.results import Baselines, Results
 from edgekd.lab.findings.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from edgekd.lab.sweep.records import ALONE, TOGETHER, Cell, Outcome
-from edgekd.simulation.lockstep import lone
+from edgekd.simulation.groups import lone
 
 Accuracy = Callable[[Config], float]  # mean over the clients
 Spread = Callable[[Config], float]  # of three clients: the population standard deviation

@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 from edgekd.protocol.members import (
-    AHEAD,
     DOWN_AFTER,
     MAX_NEIGHBOURS,
     beaten,
     first_stays,
-    is_plausible,
     is_silent,
     joined,
     without_the_long_gone,
@@ -61,13 +59,6 @@ def test_stream_dialled_by_the_smaller_id_stays_whichever_came_first() -> None:
     assert first_stays(first_dialled_by=0, second_dialled_by=1)
     assert not first_stays(first_dialled_by=1, second_dialled_by=0)
     assert not first_stays(first_dialled_by=1, second_dialled_by=1), "who dials again has lost the old one"
-
-
-def test_round_far_ahead_is_implausible_for_a_newcomer_too() -> None:
-    assert is_plausible(AHEAD, published=-1)
-    assert not is_plausible(AHEAD + 1, published=-1)
-    assert is_plausible(10 + AHEAD, published=10)
-    assert not is_plausible(11 + AHEAD, published=10)
 
 
 def test_only_a_neighbour_that_is_up_and_has_an_end_can_be_unfinished() -> None:

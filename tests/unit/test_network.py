@@ -1,5 +1,6 @@
 """The network thread, as the training thread sees it."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -29,8 +30,19 @@ def start(memory: MemoryNetwork, id: int, peers: tuple[str, ...] = ()) -> Networ
     return made
 
 
-def wait(network: Network, holds: Callable[[], bool]) -> None:
-    assert network.wait_until(holds, timeout=20.0, stop=lambda: False)
+def wait(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_up(network: Network, count: int = 1) -> Callable[[], bool]:
+    return lambda: sum(member.up for member in network.members) == count
+
+
+def has_published(network: Network, round: int) -> Callable[[], bool]:
+    return lambda: any(member.round == round for member in network.members)
 
 
 def test_what_cannot_be_copied_off_the_device_is_raised_to_the_training_thread_and_is_not_sent() -> None:
@@ -39,20 +51,20 @@ def test_what_cannot_be_copied_off_the_device_is_raised_to_the_training_thread_a
     second = start(memory, 1, (first.address,))
     try:
         for network in (first, second):
-            wait(network, lambda network=network: any(member.up for member in network.members))  # type: ignore[misc]
+            wait(is_up(network))
         first.publish(0, LOG_PROBS, lambda: None)
-        wait(second, lambda: second.rounds.heard == 0)
-        assert [arrival.round for arrival in second.collect()] == [0]
+        wait(has_published(second, 0))
+        assert [arrival.round for arrival in second.look()[1]] == [0]
 
         def fails() -> None:
             raise DivergedError("NaN")
 
         first.publish(1, LOG_PROBS, fails)
         with pytest.raises(DivergedError, match="NaN"):
-            first.wait_until(lambda: bool(first.collect()), timeout=20.0, stop=lambda: False)
+            wait(lambda: bool(first.look()[1]))
         first.publish(2, LOG_PROBS, lambda: None)
-        wait(second, lambda: second.rounds.heard == 2)
-        assert [arrival.round for arrival in second.collect()] == [2], "what failed was not sent"
+        wait(has_published(second, 2))
+        assert [arrival.round for arrival in second.look()[1]] == [2], "what failed was not sent"
     finally:
         for network in (first, second):
             network.stop(Goodbye(parting=Parting.LEAVING))
@@ -63,19 +75,40 @@ def test_fast_neighbour_takes_the_place_of_nothing_that_another_has_sent() -> No
     slow = start(memory, 0)
     others = [start(memory, id, (slow.address,)) for id in (1, 2)]
     try:
-        wait(slow, lambda: sum(member.up for member in slow.members) == 2)
+        wait(is_up(slow, 2))
         for network in others:
-            wait(network, lambda network=network: any(member.up for member in network.members))  # type: ignore[misc]
+            wait(is_up(network))
         others[0].publish(0, LOG_PROBS)
-        wait(slow, lambda: slow.rounds.heard == 0)
+        wait(has_published(slow, 0))
         for round in range(1, 3 * ROUNDS):
             others[1].publish(round, LOG_PROBS)
-            wait(slow, lambda round=round: slow.rounds.heard == round)  # type: ignore[misc]
+            wait(has_published(slow, round))
         others[0].publish(3 * ROUNDS, LOG_PROBS)
-        wait(slow, lambda: slow.rounds.heard == 3 * ROUNDS)
-        arrived = [(arrival.peer, arrival.round) for arrival in slow.collect()]
+        wait(has_published(slow, 3 * ROUNDS))
+        arrived = [(arrival.peer, arrival.round) for arrival in slow.look()[1]]
         between = ((2, round) for round in range(2 * ROUNDS, 3 * ROUNDS))
         assert arrived == [(1, 0), *between, (1, 3 * ROUNDS)], "in the order in which they came"
     finally:
         for network in (slow, *others):
+            network.stop(Goodbye(parting=Parting.LEAVING))
+
+
+def test_news_that_came_before_the_wait_ends_it_at_once_and_a_look_takes_it() -> None:
+    memory = MemoryNetwork()
+    first = start(memory, 0)
+    second = start(memory, 1, (first.address,))
+    try:
+        wait(is_up(second))
+        wait(is_up(first))
+        first.publish(0, LOG_PROBS)
+        while not second.look()[1]:
+            began = time.monotonic()
+            second.wait_for_news(20.0, lambda: False)
+            assert time.monotonic() - began < 20.0, "what arrives is news"
+        stopped: list[bool] = []
+        second.look()
+        second.wait_for_news(20.0, lambda: bool(stopped) or stopped.append(True) or False)
+        assert stopped, "it asks whether to stop"
+    finally:
+        for network in (first, second):
             network.stop(Goodbye(parting=Parting.LEAVING))

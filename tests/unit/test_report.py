@@ -23,7 +23,7 @@ from edgekd.lab.report.document import Grid, Heading, Text, to_html, to_markdown
 from edgekd.lab.report.write import gather
 from edgekd.lab.sweep.grid import configs
 from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER, Cell, Outcome, append_outcome
-from edgekd.simulation.lockstep import lone
+from edgekd.simulation.groups import lone
 
 FILES = {"index.html", "report.md", "figure2.png", "figure2.svg", "tables.csv", "findings.json"}
 CIFAR = "folder:/data/cifar10/train"

@@ -1,38 +1,75 @@
-"""Two counters, the peer's step and the group's round."""
+"""The peer's step and the group's round: which round a peer publishes next, whatever its neighbours claim."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekd.protocol.members import Member
 from edgekd.protocol.messages import MAX_ROUND
-from edgekd.protocol.schedule import Rounds, is_due, lockstep_round
+from edgekd.protocol.schedule import REACH, heard_round, is_due, lockstep_round, next_round
+
+FAR = 10**15
+
+
+def group(*rounds: int, up: bool = True) -> list[Member]:
+    """Neighbours that have published these rounds."""
+    return [
+        Member(id=id, instance=1, address="", up=up, last_heard=0.0, round=round) for id, round in enumerate(rounds, 1)
+    ]
 
 
 def test_first_broadcast_of_a_lone_peer_is_round_zero_and_each_next_one_further() -> None:
-    rounds = Rounds().advance()
-    assert rounds.published == 0
-    assert rounds.advance().published == 1
+    assert next_round(-1, []) == 0
+    assert next_round(0, []) == 1
+    assert next_round(0, group(-1, -1)) == 1, "who has published nothing says nothing"
 
 
-def test_late_joiner_talks_about_the_newest_round_that_it_has_heard_of() -> None:
-    rounds = Rounds().hear(500).advance()
-    assert rounds.published == 500
-    assert rounds.advance().published == 501
+def test_peer_follows_the_fastest_of_its_neighbours() -> None:
+    assert next_round(3, group(2, 9)) == 9
+    assert next_round(9, group(2, 9)) == 10
 
 
-def test_hearing_an_older_round_changes_nothing() -> None:
-    rounds = Rounds(published=3, heard=9)
-    assert rounds.hear(4) == rounds
+def test_neighbours_that_are_down_do_not_count() -> None:
+    assert next_round(3, group(50, 60, up=False)) == 4
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(0, MAX_ROUND - 1))))
-def test_published_rounds_only_grow_and_stay_below_the_limit(events: list[int | None]) -> None:
-    rounds = Rounds()
-    for heard in events:
-        before = rounds
-        rounds = rounds.advance() if heard is None else rounds.hear(heard)
-        if heard is None and before.published < MAX_ROUND - 1:
-            assert rounds.published > before.published
-        assert rounds.newest < MAX_ROUND
+@pytest.mark.parametrize("honest", [2, 3, 5])
+def test_newcomer_joins_a_group_of_two_or_more_at_once_however_far_it_is(honest: int) -> None:
+    assert FAR <= next_round(-1, group(*range(FAR, FAR + honest))) < FAR + honest
+
+
+def test_single_neighbour_beyond_reach_is_not_followed_in_part_either() -> None:
+    assert next_round(10, group(10 + REACH)) == 10 + REACH
+    assert next_round(10, group(11 + REACH)) == 11
+
+
+@pytest.mark.parametrize("honest", [1, 2, 3, 5])
+@pytest.mark.parametrize("claim", [FAR, MAX_ROUND - 1])
+def test_far_claim_of_one_liar_changes_nothing(honest: int, claim: int) -> None:
+    rounds = list(range(20, 20 + honest))
+    assert next_round(20, group(*rounds, claim)) == next_round(20, group(*rounds))
+
+
+rounds_of = st.lists(st.integers(0, 2**40), min_size=2, max_size=8)
+
+
+@given(st.integers(-1, 2**40), rounds_of, st.integers(0, MAX_ROUND - 1))
+def test_whatever_one_neighbour_claims_beyond_reach_the_round_stays_where_the_others_are(
+    own: int, honest: list[int], claim: int
+) -> None:
+    found = next_round(own, group(*honest, claim))
+    assert own < found < MAX_ROUND
+    assert found <= max(own + REACH, *honest)
+
+
+@given(st.integers(-1, MAX_ROUND - 2), st.lists(st.integers(-1, MAX_ROUND - 1), max_size=8))
+def test_published_rounds_grow_and_stay_below_the_limit(own: int, rounds: list[int]) -> None:
+    assert own < next_round(own, group(*rounds)) < MAX_ROUND
+
+
+@given(st.permutations(group(5, 7, 7, 30, FAR)))
+def test_order_of_the_neighbours_does_not_matter(members: list[Member]) -> None:
+    assert heard_round(4, members) == 30
 
 
 def test_broadcasts_are_due_every_n_steps_and_lockstep_rounds_follow_them() -> None:

@@ -10,7 +10,8 @@ from edgekd.config import Config, from_mapping
 from edgekd.errors import DivergedError
 from edgekd.files.summary import Summary
 from edgekd.learning import learner
-from edgekd.simulation.lockstep import StepReport, lone, simulate, simulate_pooled
+from edgekd.simulation.box import StepReport
+from edgekd.simulation.groups import lone, simulate, simulate_pooled
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from edgekd.lab.sweep.engines import local
 from edgekd.lab.sweep.grid import configs, plan
 from edgekd.lab.sweep.records import ALONE, POOLED, Cell, Outcome, read_outcomes
 from edgekd.lab.sweep.run import Failure, Result, check, labels, missing, run_cell, sweep
-from edgekd.simulation.lockstep import simulate, simulate_pooled
+from edgekd.simulation.groups import simulate, simulate_pooled
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER, Cell, Outcome, read_outcomes
-from edgekd.simulation.lockstep import lone
+from edgekd.simulation.groups import lone
 
 
 @dataclass(frozen=True, slots=True)

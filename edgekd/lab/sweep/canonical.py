@@ -3,13 +3,15 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from edgekd.config import ACCESS, Config, DataConfig, ExchangeConfig, ModelConfig, TrainConfig
+from edgekd.config import ACCESS, Config, DataConfig, ExchangeConfig, ModelConfig, SimulationConfig, TrainConfig
 from edgekd.data.splits import skew
+from edgekd.simulation.asynchronous import STEP_JITTER
 
 Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
-IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "wait_for", "max_age", "linger", "transport", *ACCESS)
+IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *ACCESS)
+LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
 UNHEARD = ("public_augment",)  # nor on this, where nobody is heard
 
 
@@ -20,7 +22,8 @@ def canonical(config: Config, *, alone: bool) -> Config:
         config: of a simulation.
         alone: its learners hear nobody, or there is one.
     """
-    idle = (*IDLE, *UNHEARD) if alone else IDLE
+    asynchronous = bool(config.simulation.asynchronous) and not alone
+    idle = (*IDLE, *(() if asynchronous else LOCKSTEP), *(UNHEARD if alone else ()))
     found = replace(
         config,
         data=_reset(config.data, DataConfig(), idle),
@@ -36,7 +39,19 @@ def canonical(config: Config, *, alone: bool) -> Config:
     if model.heads == 1:
         model = replace(model, head_layers=ModelConfig().head_layers)
     train = replace(found.train, lr=config.peak_lr, augment=config.augment, eval_every=0)
-    return replace(found, data=data, model=model, train=train, exchange=exchange)
+    simulation = _simulation(found) if asynchronous else SimulationConfig()
+    return replace(found, data=data, model=model, train=train, exchange=exchange, simulation=simulation)
+
+
+def _simulation(config: Config) -> SimulationConfig:
+    """The virtual clock with its defaults left out, however they were given."""
+    given = config.simulation
+    times = ":".join(f"{time / given.times()[0]:g}" for time in given.times())
+    idle = {"step_jitter": STEP_JITTER, "step_seconds": 1.0, "delay": 0.0, "jitter": 0.0, "loss": 0.0}
+    found = replace(given, step_times=None if times == "1" else times, asynchronous=True)
+    if not config.exchange.liars:
+        found = replace(found, liar_frames=None)
+    return replace(found, **{name: None for name, default in idle.items() if getattr(given, name) == default})
 
 
 def _reset(section: Section, default: Section, names: tuple[str, ...]) -> Section:

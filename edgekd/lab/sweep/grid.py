@@ -7,11 +7,11 @@ from typing import Any
 from edgekd.config import Config, from_mapping, overlay
 from edgekd.errors import ConfigError
 from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER, Cell
-from edgekd.simulation.lockstep import lone
+from edgekd.simulation.groups import lone
 
 Tables = Mapping[str, Any]
 
-WITH_COMMAS = ("model", "head_layers")  # settings whose own values hold commas: a flag gives them one value
+WITH_COMMAS = ("model", "head_layers", "down")  # settings whose own values hold commas: a flag gives them one value
 
 
 def listed(name: str, kind: type, text: str) -> list[Any]:

@@ -17,7 +17,7 @@ from edgekd.files.summary import PeerSummary
 from edgekd.lab.findings.cells import settings, varied_settings
 from edgekd.lab.sweep.records import KINDS, POOLED, Cell, Outcome, append_outcome, read_outcomes, tidy
 from edgekd.learning.devices import choose_device
-from edgekd.simulation.lockstep import simulate_group, simulate_pooled
+from edgekd.simulation.groups import simulate_group, simulate_pooled
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,252 @@
+"""The exchange algorithm of one peer: which round to teach, which lesson to learn, whom to wait for, when to leave.
+
+A state machine without I/O. The peer's process, the lockstep simulation and the asynchronous simulation drive it, and
+decide nothing of this themselves. A driver does the following, in this order:
+
+1. `start`, until it says that the first step may begin.
+2. For each step: `post` what has arrived; `teach`, and broadcast if it names a round; `post` again; while `awaits`
+   names neighbours, wait for news and `post`; then `lesson`. After the learner has learned, `heed` its disagreements.
+3. Asynchronous peers that have done their steps: `begin_lingering`, then `linger` again and again, until it says LEAVE.
+
+`group` is always the neighbours as they are now. The driver reads it before it posts what has arrived, since the last
+predictions of a neighbour come before its goodbye. Times are seconds of one monotonic clock; steps are the peer's own.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from edgekd.config import ExchangeConfig
+from edgekd.protocol.board import NEVER, ROUNDS, Board
+from edgekd.protocol.members import Member
+from edgekd.protocol.messages import Lesson
+from edgekd.protocol.schedule import heard_round, is_due, lockstep_round, next_round
+
+SCALE = 0.1  # disagreement beyond the least that makes a neighbour count e times less; as in `edgekd.losses.trust`
+START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
+DEFAULT_LINGER = 60.0  # seconds
+
+
+class Start(Enum):
+    """Whether training may begin."""
+
+    NOW = "now"
+    SHORT = "short"  # it may, although neighbours are missing: the wait was long enough
+    WAIT = "wait"
+
+
+class Leave(Enum):
+    """The end of lingering."""
+
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Teach:
+    """Broadcast predictions about `round` now."""
+
+    round: int
+    keep: bool = False  # this very round will be the step's lesson: one forward pass serves for both
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """There is nothing to do before `until` (in seconds), or before something changes."""
+
+    until: float
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a peer counts over its steps."""
+
+    lessons: int = 0  # steps that had one
+    fresh_lessons: int = 0  # those with predictions not learned from before
+    waits: int = 0  # steps that waited for the network: synchronous mode only
+    missing: int = 0  # predictions that synchronous lessons did without
+
+
+class Exchange:
+    """One peer's exchange with its neighbours.
+
+    Args:
+        config: the settings of the exchange; ``wait_for`` None means 0.
+        steps: that the peer will do; 0: without end.
+        learns: whether it learns from others at all; at alpha 1 it only teaches.
+        alone_until: the step before which it neither teaches nor learns: the first of two phases.
+        neighbours: how many it can have at most; more are forgotten.
+    """
+
+    def __init__(
+        self,
+        config: ExchangeConfig,
+        *,
+        steps: int,
+        learns: bool = True,
+        alone_until: int = 0,
+        neighbours: int = 128,
+    ) -> None:
+        self._config, self._steps, self._learns, self._alone_until = config, steps, learns, alone_until
+        self._board = Board(max_age=config.max_age, rounds=ROUNDS, neighbours=neighbours)
+        self._first_step = 0
+        self._disagreements: Mapping[int, float] = {}
+        self._leave_at, self._pace, self._rest_until = math.inf, 0.0, -math.inf
+        self.published = -1  # the newest round that this peer has published since it was started; -1: none
+        self.counts = Counts()
+        self.ages: Counter[int] = Counter()  # lessons since this start, by their age in steps
+        self.teachers = 0  # of those lessons, added up
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether the group is synchronous."""
+        return self._config.sync is not None
+
+    def resume(self, step: int, counts: Counts) -> None:
+        """Go on at `step`. The round is not restored: the neighbours know where the group is."""
+        self._first_step, self.counts = step, counts
+
+    # -- before the first step ---------------------------------------------------------------------------------------
+
+    def start(self, group: Sequence[Member], *, own_addresses: int = 0, waited: float) -> Start:
+        """Whether the first step may begin.
+
+        Args:
+            group: the neighbours.
+            own_addresses: how many of the addresses that this peer dials are its own: they count as there.
+            waited: seconds since it began to wait.
+        """
+        wanted = self._config.wait_for or 0
+        if self.is_done(self._first_step) or sum(member.up for member in group) + own_addresses >= wanted:
+            return Start.NOW
+        # Beyond round 0 without this peer: it joins a group in lockstep late, and the group now waits for it.
+        if self.lockstep and any(member.up and member.round >= 1 for member in group):
+            return Start.NOW
+        return Start.WAIT if waited < self.start_timeout else Start.SHORT
+
+    @property
+    def start_timeout(self) -> float:
+        """Seconds that a peer waits for its neighbours before its first step.
+
+        Synchronous peers wait without end; resumed, only where a lesson may wait without end too.
+        """
+        sync = self._config.sync
+        waits_for_all = sync is not None and (self._first_step == 0 or math.isinf(sync))
+        return math.inf if waits_for_all else START_TIMEOUT
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+
+    def post(self, peer: int, instance: int, round: int, probs: Tensor, step: int) -> None:
+        """Take predictions ``[heads, rows, classes]`` that arrived from `peer` before or during `step`."""
+        self._board.post(peer, instance, round, probs, step)
+
+    def heed(self, disagreements: Mapping[int, float]) -> None:
+        """Take the newest disagreement of each neighbour with the rest, in [0, 1], by its id."""
+        self._disagreements = disagreements
+
+    def teach(self, step: int, group: Sequence[Member]) -> Teach | None:
+        """What to broadcast at the beginning of `step`; None: nothing is due. The round counts as published."""
+        every, first = self._config.broadcast_every, max(self._first_step, self._alone_until)
+        if step < self._alone_until:
+            return None
+        if self.lockstep:
+            # Who begins, or has been restarted, broadcasts at once what the others wait for.
+            return self._publish(lockstep_round(step, every), True) if is_due(step, every) or step == first else None
+        if not is_due(step, every):
+            return None
+        round = next_round(self.published, group)
+        return self._publish(round, self._learns and self._board.peek(step, self.trust(step)) == round)
+
+    def awaits(self, step: int, group: Sequence[Member], *, waited: float = 0.0) -> frozenset[int]:
+        """The neighbours whose predictions the lesson of `step` must wait for; nobody in asynchronous mode.
+
+        A neighbour is not waited for if it is down or done, if its predictions of this round or a later one are here,
+        or if its newest predictions had to be refused. After ``--sync SECONDS`` nobody is waited for.
+
+        Args:
+            step: of this peer.
+            group: the neighbours.
+            waited: seconds for which this step has waited already.
+        """
+        if not self.lockstep or step < self._alone_until or waited >= self.lesson_timeout:
+            return frozenset()
+        round = lockstep_round(step, self._config.broadcast_every)
+        live = [member.id for member in group if member.up and not member.done and not member.unsound]
+        return frozenset(id for id in live if self._board.last_round(id) < round)
+
+    @property
+    def lesson_timeout(self) -> float:
+        """Seconds that a lesson waits for predictions at most: ``--sync SECONDS``."""
+        return self._config.sync or 0.0
+
+    def lesson(self, step: int, group: Sequence[Member]) -> Lesson | None:
+        """What `step` learns from; None: from labels alone."""
+        if step < self._alone_until:
+            return None
+        if self.lockstep:
+            found = self._board.pick_round(lockstep_round(step, self._config.broadcast_every), step)
+            live = {member.id for member in group if member.up and not member.done}
+            self.counts.missing += len(live.difference(found.teachers if found else ()))
+        else:
+            found = self._board.pick(step, self.trust(step))
+        if found is None or not self._learns:
+            return None
+        self.counts.lessons += 1
+        self.counts.fresh_lessons += found.fresh
+        self.teachers += len(found.teachers)
+        self.ages[found.age] += 1
+        return found
+
+    def trust(self, step: int) -> dict[int, float]:
+        """How far each neighbour is trusted, in (0, 1]: exp(-(its disagreement - the least) / SCALE).
+
+        The least is that of the neighbours heard within ``max_age``. A neighbour that was not learned from for
+        ``max_age`` steps is trusted fully again, until the next lesson with it: nobody is shut out for good.
+        """
+        heard = self._board.heard(step)
+        known = {id: self._disagreements[id] for id in heard if id in self._disagreements}
+        least = min(known.values(), default=0.0)
+        return {
+            id: math.exp((least - value) / SCALE)
+            for id, value in known.items()
+            if heard[id] != NEVER and step - heard[id] <= self._config.max_age
+        }
+
+    def is_done(self, step: int) -> bool:
+        """Whether a peer that has done `step` steps has done all of them."""
+        return 0 < self._steps <= step
+
+    # -- after the last step -----------------------------------------------------------------------------------------
+
+    def begin_lingering(self, now: float, *, seconds_a_step: float) -> None:
+        """All steps are done; from now on the peer only teaches, no faster than it trained.
+
+        Args:
+            now: the time.
+            seconds_a_step: that a step of this peer took.
+        """
+        limit = self._config.linger
+        self._leave_at = now + (DEFAULT_LINGER if limit is None else limit)
+        self._pace = seconds_a_step * self._config.broadcast_every
+
+    def linger(self, now: float, group: Sequence[Member]) -> Teach | Rest | Leave:
+        """What a peer does next that has done its steps.
+
+        It teaches a round whenever it hears of a newer one, never one of its own, until no neighbour that is up and has
+        an end is unfinished.
+        """
+        if self.lockstep or now >= self._leave_at or not any(member.unfinished for member in group):
+            return Leave.LEAVE
+        if now < self._rest_until:
+            return Rest(min(self._rest_until, self._leave_at))
+        if (round := heard_round(self.published, group)) > self.published:
+            self._rest_until = now + self._pace
+            return self._publish(round, False)
+        return Rest(self._leave_at)
+
+    def _publish(self, round: int, keep: bool) -> Teach:
+        self.published = round
+        return Teach(round, keep)

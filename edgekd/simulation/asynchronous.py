@@ -1,0 +1,188 @@
+"""Asynchronous peers in one process, under a virtual clock: a fleet can be tried before it is bought.
+
+The peers are the real learners with the real exchange, board, outbox and codec; only time and the network are made up.
+The result depends on the settings, the seed, the machine and the build alone, not on how many learners compute at once.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from edgekd.config import Config, Outage
+from edgekd.contract import make_contract
+from edgekd.data.datasets import PeerData
+from edgekd.files.summary import PeerSummary, Summary
+from edgekd.learning.learner import Learner
+from edgekd.protocol.exchange import Exchange
+from edgekd.protocol.messages import Contract, Frame
+from edgekd.seeds import derive
+from edgekd.simulation.box import Box, Learning, StepReport, hearing, liars
+from edgekd.simulation.events import TICKS, Kind, Queue
+from edgekd.simulation.links import Conditions, Links, Sent
+from edgekd.simulation.stand_in import StandIn, contract_of
+from edgekd.simulation.station import State, Station, Submit
+
+STEP_JITTER = 0.1  # exact ratios of speeds would lock the phases of the peers
+
+Report = Callable[[StepReport], None]
+
+
+class Asynchronous:
+    """All stations of a group, and what happens to them.
+
+    Args:
+        group: the data, by the peers' ids; None: a stand-in.
+        config: all settings; the same for everybody.
+        submit: has a computation done: returns at once, with a future.
+        report: called after every step of a peer, in the order of the virtual clock.
+
+    Raises:
+        ConfigError: the topology or the network cannot be had.
+    """
+
+    def __init__(self, group: Mapping[int, PeerData | None], config: Config, submit: Submit, report: Report) -> None:
+        self._config, self._group, self._submit, self._report = config, group, submit, report
+        self._ids = sorted(group)
+        self._neighbours, self._liars = hearing(config, self._ids), liars(config, self._ids)
+        data = next(iter(group.values()))
+        self._contract: Contract = make_contract(data.public, config) if data else contract_of(config)
+        self._queue = Queue()
+        seed = config.train.seed
+        self._links = Links(self._queue, self._neighbours, _conditions(config), seed, self._receive)
+        self._stations = {id: self._station(id) for id in self._ids}
+        self._outages = config.simulation.outages()
+        self._taking_part = set(self._ids)
+
+    def run(self) -> None:
+        """Let time pass until every peer has done its steps and left, or is off for good."""
+        for outage in self._outages:
+            self._plan(outage)
+        absent = {outage.id for outage in self._outages if outage.begins == 0}
+        for id in self._ids:
+            if id not in absent:
+                self._stations[id].start()
+        self._greet([id for id in self._ids if id not in absent])
+        self._queue.run(lambda: not self._taking_part)
+
+    def summary(self) -> Summary:
+        """What all have reached."""
+        return Summary(peers=tuple(self._peer(self._stations[id]) for id in self._ids))
+
+    def _peer(self, station: Station) -> PeerSummary:
+        exchange = station.box.exchange
+        ages = tuple(age for age, count in sorted(exchange.ages.items()) for _ in range(count))
+        teachers = exchange.teachers / len(ages) if ages else 0.0
+        station.box.bytes_sent = self._links.bytes_sent[station.id]
+        return station.box.summary(replaced=station.replaced, ages=ages, teachers=teachers)
+
+    # -- peers that come and go --------------------------------------------------------------------------------------
+
+    def _plan(self, outage: Outage) -> None:
+        begins, ends = round(outage.begins * TICKS), outage.ends
+        if begins:
+            self._queue.at(begins, Kind.OUTAGE, outage.id, partial(self._switch_off, outage.id))
+        if ends < math.inf:
+            self._queue.at(round(ends * TICKS), Kind.OUTAGE, outage.id, partial(self._switch_on, outage))
+        else:
+            self._queue.at(begins, Kind.OUTAGE, outage.id, partial(self._left, outage.id))
+
+    def _switch_off(self, id: int) -> None:
+        station = self._stations[id]
+        if not station.is_on:
+            return
+        station.stop()
+        self._links.cut(id)
+        for neighbour in self._neighbours[id]:
+            self._stations[neighbour].miss(id)
+
+    def _switch_on(self, outage: Outage) -> None:
+        station, id = self._stations[outage.id], outage.id
+        if station.state is State.DONE:
+            return
+        if outage.fresh:
+            station.box = self._box(id)
+        else:
+            counts, learner = station.box.exchange.counts, station.box.learner
+            station.box.exchange = self._exchange(id, learner)
+            station.box.exchange.resume(learner.step, counts)
+        station.start()
+        self._greet([id])
+
+    def _greet(self, ids: list[int]) -> None:
+        """Open streams between these peers and their neighbours that are on."""
+        for id in ids:
+            for neighbour in self._neighbours[id]:
+                if self._stations[neighbour].is_on and not (neighbour in ids and neighbour < id):
+                    self._stations[id].greet(neighbour)
+                    self._stations[neighbour].greet(id)
+
+    def _left(self, id: int) -> None:
+        self._taking_part.discard(id)
+
+    def _receive(self, receiver: int, sender: int, what: Sent | Frame) -> None:
+        self._stations[receiver].receive(sender, what)
+
+    # -- how a peer is made ------------------------------------------------------------------------------------------
+
+    def _station(self, id: int) -> Station:
+        settings, seed = self._config.simulation, self._config.train.seed
+        times = settings.times()
+        jitter = STEP_JITTER if settings.step_jitter is None else settings.step_jitter
+        ticks = times[id % len(times)] / times[0] * TICKS
+
+        def step_ticks(step: int) -> int:
+            return max(1, round(ticks * (1 + jitter * (2 * _draw(seed, "step time", id, step) - 1))))
+
+        return Station(
+            self._box(id),
+            self._queue,
+            self._links,
+            self._contract,
+            self._submit,
+            step_ticks=step_ticks,
+            offset=round(ticks * _draw(seed, "start", id)),
+            step_seconds=settings.step_seconds or 1.0,
+            steps=self._config.train.steps,
+            liar_frames=(settings.liar_frames or 0) if id in self._liars else 0,
+            report=self._report,
+            left=self._left,
+        )
+
+    def _box(self, id: int) -> Box:
+        data = self._group[id]
+        learner: Learning = Learner(data, self._config, id) if data else StandIn(self._config)
+        exchange = self._exchange(id, learner)
+        return Box(id, learner, exchange, data, self._config, liar=id in self._liars)
+
+    def _exchange(self, id: int, learner: Learning) -> Exchange:
+        """A peer's exchange: as in `edgekd run` it waits for all its neighbours and lingers without limit."""
+        config, count = self._config.exchange, len(self._neighbours[id])
+        config = dataclasses.replace(
+            config,
+            wait_for=count if config.wait_for is None else config.wait_for,
+            linger=math.inf if config.linger is None else config.linger,
+        )
+        return Exchange(
+            config,
+            steps=self._config.train.steps,
+            learns=self._config.distill.alpha < 1,
+            alone_until=learner.alone_until,
+            neighbours=max(1, count),
+        )
+
+
+def _conditions(config: Config) -> Conditions:
+    settings = config.simulation
+    return Conditions(
+        delay=settings.delay or 0.0,
+        jitter=settings.jitter or 0.0,
+        bandwidth=settings.bandwidth,
+        loss=settings.loss or 0.0,
+        step_seconds=settings.step_seconds or 1.0,
+    )
+
+
+def _draw(*names: int | str) -> float:
+    """A number in [0, 1) that depends on its names alone."""
+    return derive(*names) / 2**63

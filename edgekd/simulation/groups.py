@@ -1,0 +1,85 @@
+"""Simulate a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data in one place."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from edgekd.config import Config, DistillConfig, ExchangeConfig, ModelConfig, SimulationConfig
+from edgekd.data.datasets import PeerData, load_group, load_peer_data, load_pooled_data
+from edgekd.errors import ConfigError
+from edgekd.files.summary import PeerSummary, Summary
+from edgekd.simulation.asynchronous import Asynchronous
+from edgekd.simulation.box import StepReport
+from edgekd.simulation.lockstep import Lockstep
+from edgekd.simulation.stand_in import MODEL
+
+Report = Callable[[StepReport], None]
+
+
+def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> Summary:
+    """Train ``config.data.clients`` learners side by side in this process.
+
+    Args:
+        config: all settings; in lockstep, unless ``config.simulation.asynchronous``.
+        report: called after every step of every learner: in lockstep in the order of their ids, else in the order of
+            the virtual clock.
+        jobs: how many learners compute at once, each with ``config.train.threads``; it does not change the result.
+
+    Raises:
+        ConfigError: the data, the split, the topology or the network cannot be had, or the run has no end.
+    """
+    torch.set_num_threads(config.train.threads)
+    if config.model.model == MODEL:  # stand-ins see no data
+        return simulate_group(dict.fromkeys(range(config.data.clients)), config, report, jobs=jobs)
+    group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
+    return simulate_group(group, config, report, jobs=jobs)
+
+
+def simulate_group(
+    group: Mapping[int, PeerData | None], config: Config, report: Report | None = None, *, jobs: int = 1
+) -> Summary:
+    """`simulate` on data that is loaded already, by the learners' ids; None: a stand-in, which needs none."""
+    if config.train.steps == 0:
+        raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
+    # A new thread has torch's default number of threads of its own.
+    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.train.threads,)) as pool:
+        if config.simulation.asynchronous:
+            asynchronous = Asynchronous(group, config, pool.submit, report or (lambda _: None))
+            asynchronous.run()
+            return asynchronous.summary()
+        data = {id: each for id, each in group.items() if each is not None}
+        if len(data) < len(group):
+            raise ConfigError(f"model {MODEL} stands in for learners of an asynchronous simulation: add --async")
+        lockstep = Lockstep(data, config)
+        for step in range(config.train.steps):
+            for done in lockstep.step(step, pool.map if jobs > 1 else map):
+                if report:
+                    report(done)
+    return lockstep.summary()
+
+
+def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary:
+    """One model on all shards together: the same steps, the batch as many times as large, no balance."""
+    torch.set_num_threads(config.train.threads)
+    data = load_pooled_data(config.data, seed=config.data_seed)
+    train = dataclasses.replace(config.train, batch=config.train.batch * config.data.clients)
+    alone = dataclasses.replace(lone(config, balance="off"), train=train)
+    return simulate_group({0: data}, alone, report).peers[0]
+
+
+def simulate_lone(config: Config, id: int, *, balance: str, report: Report | None = None) -> PeerSummary:
+    """Peer `id` of the group, alone."""
+    torch.set_num_threads(config.train.threads)
+    data = load_peer_data(config.data, id, seed=config.data_seed)
+    return simulate_group({id: data}, lone(config, balance=balance), report).peers[0]
+
+
+def lone(config: Config, *, balance: str) -> Config:
+    """The same peers, each alone: one head, labels only. Settings of distillation have no part in it: the defaults."""
+    distill = DistillConfig(alpha=1.0, balance=balance)
+    model = dataclasses.replace(config.model, heads=1, head_layers=ModelConfig().head_layers)
+    return dataclasses.replace(
+        config, distill=distill, model=model, exchange=ExchangeConfig(), simulation=SimulationConfig()
+    )

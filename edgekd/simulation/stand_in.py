@@ -1,0 +1,66 @@
+"""A stand-in for a learner: a table of predictions, to study the exchange of very many peers alone."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from edgekd.config import Config
+from edgekd.protocol.messages import Contract, Lesson
+
+MODEL = "none"  # `--model` of a group of stand-ins
+CLASSES = 10
+
+
+class StandIn:
+    """Predicts the same for every round and learns nothing.
+
+    Args:
+        config: the size of the public batch and the number of heads.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.step, self.alone_until = 0, 0
+        uniform = torch.full((config.model.heads, config.train.public_batch, CLASSES), 1 / CLASSES)
+        self._log_probs = uniform.log()
+
+    @property
+    def disagreements(self) -> dict[int, float]:
+        """Of nobody: nothing is compared."""
+        return {}
+
+    def teach(self, round: int, *, keep: bool = False) -> Tensor:
+        """Log-probabilities ``[heads, rows, classes]``."""
+        return self._log_probs
+
+    def study(self) -> None:
+        """Look at no private images."""
+
+    def learn(self, lesson: Lesson | None) -> None:
+        """Finish the step."""
+        self.step += 1
+
+    def weights_sha256(self) -> str:
+        """That of no weights."""
+        return hashlib.sha256().hexdigest()
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing changes but the step."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor], step: int) -> None:
+        """Go on at `step`."""
+        self.step = step
+
+
+def contract_of(config: Config) -> Contract:
+    """The contract of a group of stand-ins, which has no public file."""
+    return Contract(
+        public_sha256="0" * 64,
+        public_batch=config.train.public_batch,
+        classes=CLASSES,
+        heads=config.model.heads,
+        temperature=config.distill.temperature,
+        augment="none",
+        mode="async",
+    )

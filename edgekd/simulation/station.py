@@ -1,0 +1,301 @@
+"""One peer of an asynchronous simulation: the process around a learner and its exchange, under a virtual clock.
+
+A step has four marks. At its beginning the peer looks at what has arrived and decides what to teach; the predictions go
+out when the teaching pass is done; the lesson is picked when the pass on the private batch is done; then the step ends.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+from functools import partial
+from typing import Any, Protocol
+
+from edgekd.protocol.codec import decode
+from edgekd.protocol.exchange import Leave, Start, Teach
+from edgekd.protocol.members import DOWN_AFTER, HEARTBEAT_EVERY, Member, beaten, joined
+from edgekd.protocol.messages import (
+    MAJOR,
+    MINOR,
+    Contract,
+    Encoding,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Parting,
+    SoftPredictions,
+)
+from edgekd.simulation.box import Box, StepReport
+from edgekd.simulation.events import TICKS, Kind, Queue
+from edgekd.simulation.links import Links, Sent
+
+TAUGHT, PICKED = 0.115, 0.237  # shares of a step: measured on a real peer, ResNet18, 32 images of 32 pixels a batch
+FAR = 2**40  # rounds of its own that a liar speaks of, if it is to
+
+
+class State(Enum):
+    """What a simulated peer does."""
+
+    OFF = "off"
+    WAITING = "waiting"
+    TRAINING = "training"
+    LINGERING = "lingering"
+    DONE = "done"
+
+
+class Pending(Protocol):
+    """A computation under way."""
+
+    def result(self) -> Any: ...
+
+
+Submit = Callable[..., Pending]
+
+
+class Station:
+    """A simulated peer.
+
+    Args:
+        box: its learner and its exchange.
+        queue: the virtual clock.
+        links: what carries its frames.
+        contract: the group's.
+        submit: has a computation done.
+        step_ticks: how long a step takes, by its number.
+        offset: ticks after which its first step begins, once it may.
+        step_seconds: seconds in a unit.
+        steps: that it will do.
+        liar_frames: how often in a step it speaks of rounds of its own; 0: it speaks of the group's.
+        report: called after each step.
+        left: called when it has left for good.
+    """
+
+    def __init__(
+        self,
+        box: Box,
+        queue: Queue,
+        links: Links,
+        contract: Contract,
+        submit: Submit,
+        *,
+        step_ticks: Callable[[int], int],
+        offset: int,
+        step_seconds: float,
+        steps: int,
+        liar_frames: int = 0,
+        report: Callable[[StepReport], None],
+        left: Callable[[int], None],
+    ) -> None:
+        self.id, self.box, self._queue, self._links, self._contract = box.id, box, queue, links, contract
+        self._submit, self._step_ticks, self._offset, self._steps = submit, step_ticks, offset, steps
+        self._second, self._liar_frames, self._report, self._left = TICKS / step_seconds, liar_frames, report, left
+        self.state = State.OFF
+        self.instance = 0  # how often it has been started
+        self.step = 0  # steps done
+        self.members: dict[int, Member] = {}
+        self.replaced = 0
+        self._arrived: list[tuple[int, Sent]] = []
+        self._newest: Sent | None = None
+        self._started = 0  # tick
+        self._wake_at: int | None = None  # tick at which it looks again what to do
+        self._trained = 0, 0  # steps and ticks since it was started
+        self._learning: Pending | None = None  # the step under way
+        self._own_round = FAR
+
+    # -- on and off --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Be switched on."""
+        self.instance += 1
+        self.state, self.step = State.WAITING, self.box.learner.step
+        self._wake_at, self._trained, self._learning = None, (0, 0), None
+        self.members, self._arrived, self._newest = {}, [], None
+        self._started = self._queue.now
+        self._later(self._second * HEARTBEAT_EVERY, self._beat)
+        self._wake(0)
+
+    def stop(self) -> None:
+        """Be switched off: nothing that it had planned happens any more. A step that is learning is finished."""
+        if self._learning is not None:
+            self._learning.result()
+        self.state = State.OFF
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it takes part."""
+        return self.state not in (State.OFF, State.DONE)
+
+    def greet(self, neighbour: int) -> None:
+        """A stream to `neighbour` has been opened: say Hello, then how far it is, then the newest predictions again."""
+        self._links.open(self.id, neighbour, self._newest)
+        self._links.say_to(self.id, neighbour, self._hello())
+        self._links.say_to(self.id, neighbour, self._heartbeat())
+        self._links.start(self.id)
+
+    def _hello(self) -> Hello:
+        return Hello(
+            major=MAJOR,
+            minor=MINOR,
+            id=self.id,
+            instance=self.instance,
+            contract=self._contract,
+            encodings=tuple(Encoding),
+            newest_round=self.box.exchange.published,
+            address="",
+        )
+
+    # -- what arrives ------------------------------------------------------------------------------------------------
+
+    def receive(self, sender: int, what: Sent | Frame) -> None:
+        """A frame has arrived from a neighbour."""
+        if not self.is_on:
+            return
+        now = self._now
+        if isinstance(what, Hello):
+            self.members[sender] = joined(what, "", now, self.members.get(sender))
+        elif sender not in self.members:
+            return
+        elif isinstance(what, Sent):
+            self._arrived.append((sender, what))
+            member = self.members[sender]
+            self.members[sender] = replace(
+                member, last_heard=now, up=True, round=max(member.round, what.frame.round), arrived=self.step
+            )
+            self.box.bytes_received += len(what.frame.payload)
+        elif isinstance(what, Heartbeat):
+            self.members[sender] = replace(beaten(self.members[sender], what, now), up=True)
+        elif isinstance(what, Goodbye):
+            done = what.parting is Parting.DONE
+            self.members[sender] = replace(self.members[sender], last_heard=now, up=False, done=done)
+        self._wake(0)
+
+    def miss(self, neighbour: int) -> None:
+        """`neighbour` has gone without a word: it is down once nothing has come from it for a while."""
+        member = self.members.get(neighbour)
+        if member is None or not member.up:
+            return
+
+        def is_silent() -> None:
+            now = self.members[neighbour]
+            if now.instance == member.instance:  # else it is back
+                self.members[neighbour] = replace(now, up=False)
+                self._wake(0)
+
+        self._later((member.last_heard + DOWN_AFTER - self._now) * self._second, is_silent)
+
+    def _look(self) -> list[Member]:
+        arrived, self._arrived = self._arrived, []
+        for sender, sent in arrived:
+            self.box.exchange.post(sender, sent.instance, sent.frame.round, sent.probs, self.step)
+        return [member for _, member in sorted(self.members.items())]
+
+    # -- what it does ------------------------------------------------------------------------------------------------
+
+    def _consider(self) -> None:
+        if self.state is State.WAITING:
+            waited = (self._queue.now - self._started) / self._second
+            if self.box.exchange.start(self._look(), waited=waited) is Start.WAIT:
+                self._rest(self.box.exchange.start_timeout - waited)
+            else:
+                self.state = State.TRAINING
+                self._later(self._offset, self._begin)
+        elif self.state is State.LINGERING:
+            do = self.box.exchange.linger(self._now, self._look())
+            if isinstance(do, Leave):
+                self._leave()
+            elif isinstance(do, Teach):
+                self._publish(self._submit(self.box.broadcast, do).result())
+                self._wake(0)
+            else:
+                self._rest(do.until - self._now)
+
+    def _begin(self) -> None:
+        if self.box.exchange.is_done(self.step):
+            self._finish()
+            return
+        self.box.exchange.heed(self.box.learner.disagreements)
+        group, ticks = self._look(), self._step_ticks(self.step)
+        if self._liar_frames:
+            for k in range(self._liar_frames):
+                self._later(k * ticks // self._liar_frames, self._lie)
+        elif teach := self.box.exchange.teach(self.step, group):
+            log_probs = self._submit(self.box.broadcast, teach)
+            self._later(round(TAUGHT * ticks), lambda: self._publish(log_probs.result()))
+        self._later(round(PICKED * ticks), partial(self._pick, self._queue.now + ticks))
+        self._trained = self._trained[0] + 1, self._trained[1] + ticks
+
+    def _lie(self) -> None:
+        self._own_round += 1
+        self._publish(self._submit(self.box.broadcast, Teach(self._own_round)).result())
+
+    def _pick(self, ends: int) -> None:
+        lesson = self.box.exchange.lesson(self.step, self._look())
+        self._learning = self._submit(self.box.step, lesson)
+        self._later(ends - self._queue.now, partial(self._end, self._learning))
+
+    def _end(self, learning: Pending) -> None:
+        report: StepReport = learning.result()
+        self._learning, self.step = None, report.step
+        self._report(report)
+        self._begin()
+
+    def _finish(self) -> None:
+        self.state = State.LINGERING
+        steps, ticks = self._trained
+        self.box.exchange.begin_lingering(self._now, seconds_a_step=ticks / max(1, steps) / self._second)
+        self._links.say(self.id, self._heartbeat())
+        self._consider()
+
+    def _leave(self) -> None:
+        self._links.say(self.id, Goodbye(parting=Parting.DONE))
+        self._links.close(self.id)
+        self.state = State.DONE
+        self._left(self.id)
+
+    def _publish(self, frame: SoftPredictions) -> None:
+        self._newest = Sent(frame, decode(frame, self._contract), self.instance)
+        self.replaced += self._links.publish(self.id, self._newest)
+
+    def _beat(self) -> None:
+        self._links.say(self.id, self._heartbeat())
+        self._later(self._second * HEARTBEAT_EVERY, self._beat)
+
+    def _heartbeat(self) -> Heartbeat:
+        done = self.box.exchange.is_done(self.step)
+        return Heartbeat(step=self.step, steps=self._steps, round=self.box.exchange.published, done=done)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _now(self) -> float:
+        """Seconds of the virtual clock."""
+        return self._queue.now / self._second
+
+    def _rest(self, seconds: float) -> None:
+        """Look again after some seconds: not a tick earlier, or it would not be time yet."""
+        self._wake(max(1, math.ceil(seconds * self._second)) if seconds < math.inf else math.inf)
+
+    def _wake(self, ticks: float) -> None:
+        """Look again what to do after some ticks, unless that is planned for an earlier time."""
+        if self.state not in (State.WAITING, State.LINGERING) or ticks == math.inf:
+            return
+        at = self._queue.now + max(0, round(ticks))
+        if self._wake_at is None or at < self._wake_at or self._wake_at < self._queue.now:
+            self._wake_at = at
+            self._later(ticks, partial(self._woken, at))
+
+    def _woken(self, planned: int) -> None:
+        if self._wake_at == planned:
+            self._wake_at = None
+            self._consider()
+
+    def _later(self, ticks: float, do: Callable[[], None]) -> None:
+        """Do something after some ticks, if this start of the peer lasts until then."""
+        instance = self.instance
+
+        def if_on() -> None:
+            if self.is_on and self.instance == instance:
+                do()
+
+        self._queue.at(self._queue.now + max(0, round(ticks)), Kind.STEP, self.id, if_on)

@@ -1,0 +1,57 @@
+"""A peer's progress, for whoever watches it: what it shows, and what `metrics.jsonl` records of each step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edgekd.learning.evaluation import Accuracy
+from edgekd.protocol.messages import Lesson
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """A peer's state for whoever watches it."""
+
+    id: int
+    state: str  # "waiting", "training", "lingering", "done" or "stopped"
+    step: int
+    steps: int  # 0: without end
+    round: int  # the newest that it has published; -1: none
+    up: int  # neighbours
+    age: int | None  # steps since the youngest of what it learns from arrived; None: no lesson
+    labels: float | None  # losses of the last step
+    distil: float | None
+    accuracy: float | None
+    lessons: int  # these as in `edgekd.protocol.exchange.Counts`
+    fresh_lessons: int
+    waits: int
+    missing: int
+    bytes_sent: int
+    bytes_received: int
+    seconds: float  # of training, in this process
+    failing: tuple[str, ...]  # of "metrics", "checkpoint" and "summary" what could not be written when last tried
+
+
+Watch = Callable[[Progress], None]
+
+
+def step_record(step: int, round: int, lesson: Lesson | None, accuracy: Accuracy | None) -> dict[str, Any]:
+    """What `metrics.jsonl` says of one step, but for its losses.
+
+    Args:
+        step: steps done.
+        round: the newest that was published.
+        lesson: what the step learned from.
+        accuracy: None: the peer was not evaluated in this step.
+    """
+    record: dict[str, Any] = {
+        "step": step,
+        "round": round,
+        "lesson": lesson.round if lesson else None,
+        "teachers": list(lesson.teachers) if lesson else [],
+        "age": lesson.age if lesson else None,
+        "fresh": lesson.fresh if lesson else False,
+    }
+    if accuracy is not None:
+        record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}
+    return record
