@@ -33,11 +33,11 @@ class Guard:
         self._records: dict[int, _Record] = {}  # by id; who was active last is last
         self._limit = limit
 
-    def admit(self, id: int, now: float) -> None:
-        """Note a frame of peer `id`.
+    def note_frame(self, id: int, now: float) -> None:
+        """Count one frame of peer `id`.
 
         Raises:
-            RemoteProtocolError: with the reason "flood": it has sent more than it may.
+            RemoteProtocolError: the peer has sent more frames than the rate limit allows; the reason is "flood".
         """
         frames = self._of(id).frames
         if not frames.has(now):

@@ -43,6 +43,7 @@ from edgekd.protocol.messages import (
     Hello,
     Parting,
     SoftPredictions,
+    State,
     Status,
 )
 from edgekd.protocol.outbox import Outbox
@@ -103,7 +104,7 @@ class Hub:
         self._connections: dict[int, Connection] = {}
         self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
-        self._state = "starting"
+        self._state = State.STARTING
         self._tasks: set[asyncio.Task[Any]] = set()
         self._conversations: set[asyncio.Task[Any]] = set()
         self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
@@ -162,16 +163,21 @@ class Hub:
                 member = self.members[connection.id]
                 self.members[connection.id] = replace(member, replaced=member.replaced + replaced)
 
-    def tell(self, beat: Heartbeat, state: str) -> None:
-        """What heartbeats (their round is the hub's own) and status say from now on; where `done` changes, at once."""
+    def tell(self, beat: Heartbeat, state: State) -> None:
+        """Set what heartbeats and status say from now on. A heartbeat is sent at once if `done` changes.
+
+        Args:
+            beat: the hub puts its own round in.
+            state: of the peer.
+        """
         at_once = beat.done != self._beat.done
         self._beat, self._state = beat, state
         if at_once:
             for connection in self._connections.values():
                 connection.send_soon(self._heartbeat())
 
-    def judge(self, disagreements: Mapping[int, float]) -> None:
-        """What status and metrics say from now on of how far each neighbour disagrees with the rest."""
+    def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
+        """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
         for id, disagreement in disagreements.items():
             if id in self.members:
                 self.members[id] = replace(self.members[id], disagreement=disagreement)
@@ -182,7 +188,7 @@ class Hub:
         members = [member for _, member in sorted(self.members.items())]
         return Status(
             id=self._hello.id,
-            state=self._state,
+            state=self._state.value,
             step=self._beat.step,
             steps=self._beat.steps,
             round=self.rounds.newest,
@@ -391,7 +397,7 @@ class Hub:
         try:
             return await connection.stream.receive()
         except RemoteProtocolError:
-            self._guard.admit(connection.id, time.monotonic())
+            self._guard.note_frame(connection.id, time.monotonic())
             raise
 
     def _take(self, connection: Connection, frame: Frame) -> None:
@@ -407,7 +413,7 @@ class Hub:
             return
         if isinstance(frame, Ack) and connection.acked():  # bounded by what it was sent
             return
-        self._guard.admit(connection.id, now)
+        self._guard.note_frame(connection.id, now)
         if isinstance(frame, Ack):
             raise RemoteProtocolError("ack", "an acknowledgement of nothing")
         if isinstance(frame, Heartbeat):
@@ -427,7 +433,7 @@ class Hub:
 
     def _take_predictions(self, connection: Connection, frame: SoftPredictions, now: float) -> None:
         try:
-            self._guard.admit(connection.id, now)
+            self._guard.note_frame(connection.id, now)
             if not is_plausible(frame.round, self.rounds.published):
                 raise RemoteProtocolError("round", f"round {frame.round} is too far ahead")
             if frame.round <= connection.newest:

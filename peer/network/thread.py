@@ -16,7 +16,7 @@ from torch import Tensor
 from edgekd.protocol.board import ROUNDS
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
-from edgekd.protocol.messages import Goodbye, Heartbeat, Hello
+from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
 from edgekd.protocol.schedule import Rounds
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Transport
@@ -106,13 +106,21 @@ class Network:
             self._copy = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
 
     def tell(self, beat: Heartbeat, state: str) -> None:
-        """What the heartbeats and the status say from now on."""
-        assert self._hub is not None
-        self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
+        """Set what heartbeats and status say from now on.
 
-    def judge(self, disagreements: Mapping[int, float]) -> None:
-        """What status and metrics say from now on of how far each neighbour disagrees with the rest, by its id."""
-        self._soon(lambda hub: hub.judge(disagreements))
+        Args:
+            beat: the hub puts its own round in.
+            state: a `State`, or its value.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        assert self._hub is not None
+        self._loop.call_soon_threadsafe(self._hub.tell, beat, State(state))
+
+    def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
+        """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
+        self._soon(lambda hub: hub.note_disagreements(disagreements))
 
     def dial_also(self, address: str, id: int) -> None:
         """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""

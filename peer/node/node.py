@@ -436,7 +436,7 @@ class Node:
             return
         self._reported = (state, now)
         if disagreements := self.learner.disagreements:
-            self.network.judge(disagreements)
+            self.network.note_disagreements(disagreements)
         losses = self._losses
         self.progress = Progress(
             id=self.learner.id,

@@ -20,6 +20,7 @@ from edgekd.protocol.messages import (
     Heartbeat,
     Hello,
     Parting,
+    State,
 )
 from peer.network.asking import ask_status, fetch_public
 from peer.network.door import MAX_STRANGERS
@@ -337,7 +338,7 @@ def test_goodbye_follows_the_emptied_outbox(run: Run) -> None:
         await group.until(lambda: up(a, 1) and up(b, 0))
         a.publish(0, predictions())
         a.publish(1, predictions())
-        a.tell(Heartbeat(step=2, steps=2, round=1, done=True), "lingering")
+        a.tell(Heartbeat(step=2, steps=2, round=1, done=True), State.LINGERING)
         await a.stop(Goodbye(parting=Parting.DONE))
         await group.until(lambda: not up(b, 0))
         assert [x.round for x in group.arrived[b]] == [0, 1]
@@ -411,11 +412,11 @@ def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
         a, address = await group.start(hello(0))
         b, _ = await group.start(hello(1), peers=(address,))
         await group.until(lambda: up(a, 1) and up(b, 0))
-        a.tell(Heartbeat(step=7, steps=9, round=0, done=False, accuracy=0.5), "training")
+        a.tell(Heartbeat(step=7, steps=9, round=0, done=False, accuracy=0.5), State.TRAINING)
         b.publish(3, predictions())
         await group.until(lambda: bool(group.arrived[a]))
-        a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), "training")
-        a.judge({1: 0.25, 7: 0.5})  # of 7 it has heard before a restart; it is not there now
+        a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), State.TRAINING)
+        a.note_disagreements({1: 0.25, 7: 0.5})  # of 7 it has heard before a restart; it is not there now
         status = await ask_status(group.transport(), address, timeout=DEADLINE)
         assert (status.id, status.state, status.step, status.steps, status.round) == (0, "training", 10, 20, 3)
         assert (status.accuracy, status.bytes_received, status.refused) == (0.5, 4 * 3 * 2, {})
