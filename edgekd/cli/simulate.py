@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.options import settings
-from edgekd.config import ACCESS, Config
+from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
 
 EXAMPLES = """
@@ -23,7 +23,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", without=ACCESS)
+@settings("data", "distill", "model", "train", "exchange", without=LIVE)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
 )

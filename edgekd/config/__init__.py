@@ -3,6 +3,7 @@
 from edgekd.config.sections import (
     ACCESS,
     AUGMENTATIONS,
+    LIVE,
     LYING,
     Config,
     DataConfig,
@@ -16,6 +17,7 @@ from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, set
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "LIVE",
     "LYING",
     "SECTIONS",
     "Config",

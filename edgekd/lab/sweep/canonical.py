@@ -3,13 +3,13 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from edgekd.config import ACCESS, Config, DataConfig, ExchangeConfig, ModelConfig, TrainConfig
+from edgekd.config import LIVE, Config, DataConfig, ExchangeConfig, ModelConfig, TrainConfig
 from edgekd.data.splits import skew
 
 Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
-IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "wait_for", "max_age", "linger", "transport", *ACCESS)
+IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "wait_for", "max_age", "linger", "transport", *LIVE)
 UNHEARD = ("public_augment",)  # nor on this, where nobody is heard
 
 
