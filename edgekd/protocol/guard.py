@@ -12,7 +12,7 @@ from edgekd.protocol.allowance import Allowance
 FRAMES, FRAME_EVERY = 2000, 0.001  # at once; seconds a further one takes: several times what the fastest learner sends
 REFUSALS, REFUSAL_EVERY = 50, 5.0
 CUT_OFF = 60.0  # seconds
-HARMLESS = frozenset({"unknown"})  # reasons that count for nothing: a newer version sends what this one does not know
+HARMLESS = frozenset({"unknown"})  # refusal reasons that do not count: a newer version may send unknown frames
 
 
 @dataclass(slots=True)

@@ -18,10 +18,10 @@ from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
 from edgekd.protocol.schedule import Rounds
+from edgekd.protocol.timing import LAN, Timing
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Transport
 
-STOP_TIMEOUT = 4.0  # seconds: a peer has to be gone within 5 of a SIGTERM
 SLICE = 0.2  # seconds after which a waiting training thread looks whether it is to stop
 
 
@@ -37,6 +37,7 @@ class Network:
         packing: of the predictions it sends.
         public: the bytes of the group's public file, for a newcomer.
         allow: the ids that may be neighbours; None: any.
+        timing: how long it waits for neighbours.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class Network:
         packing: Packing,
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
         allow: frozenset[int] | None = None,
+        timing: Timing = LAN,
     ) -> None:
         self._make_transport, self.hello, self._listen = make_transport, hello, listen
         self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
-        self._allow = allow
+        self._allow, self._timing = allow, timing
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._copy: concurrent.futures.Future[None] | None = None  # the newest
         self._changed = threading.Condition()
@@ -157,12 +159,12 @@ class Network:
         return False
 
     def stop(self, goodbye: Goodbye) -> None:
-        """Say goodbye, free the port and end the thread, within some 4 seconds; idempotent."""
+        """Say goodbye, free the port and end the thread, within some `timing.stop_timeout` seconds; idempotent."""
         if self._hub is None or not self._thread.is_alive():
             return
         stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
         with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
-            stopping.result(STOP_TIMEOUT)
+            stopping.result(self._timing.stop_timeout)
         self._copies.shutdown(wait=False)
         self._end_loop()
 
@@ -176,6 +178,7 @@ class Network:
             deliver=self._deliver,
             public=self._public,
             allow=self._allow,
+            timing=self._timing,
             changed=self._snapshot,
         )
         return await self._hub.start(self._listen)

@@ -182,7 +182,7 @@ def test_pair_that_dials_both_ways_keeps_one_stream(run: Run) -> None:
         b, _ = await group.start(hello(1), peers=(first,), listen=where)
 
         def settled() -> bool:
-            streams = [*a._connections.values(), *b._connections.values()]
+            streams = [*a._neighbours.connections.values(), *b._neighbours.connections.values()]
             return len(streams) == 2 and all(c.dialled_by == 0 for c in streams)
 
         await group.until(settled)
@@ -227,7 +227,7 @@ def test_peer_that_is_connected_is_not_dialled_at_another_address_too(run: Run) 
         c, third = await group.start(hello(2))
         a.dial_also(third, 2)
         await group.until(lambda: up(a, 2) and up(c, 0))
-        assert a._connections[1].dialled_by == 1, "its own stream has stayed"
+        assert a._neighbours.connections[1].dialled_by == 1, "its own stream has stayed"
 
     run(scenario)
 
@@ -353,7 +353,7 @@ def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
         good = encode(predictions(), 1, Packing(Encoding.FLOAT16))
-        b._connections[0].publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
+        b._neighbours.connections[0].publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
         await group.until(lambda: sum(a.refused.values()) == 1)
         assert a.members[1].unsound
         b.publish(1, predictions())
@@ -559,7 +559,7 @@ def test_a_stream_that_another_takes_the_place_of_ends_though_nothing_is_acknowl
             for round in range(3):
                 a.publish(10 * start + round, predictions())
                 await asyncio.sleep(0)
-        await group.until(lambda: len(a._conversations) <= 1)
+        await group.until(lambda: len(a._streams.conversations) <= 1)
 
     run(scenario)
 
