@@ -19,7 +19,7 @@ import torch
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.addresses import seen_from
 from edgekd.protocol.admission import CUT_OFF_BECAUSE, Refusal
-from edgekd.protocol.codec import decode, encode
+from edgekd.protocol.codec import decode
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.guard import Guard
 from edgekd.protocol.members import (
@@ -32,11 +32,9 @@ from edgekd.protocol.members import (
     on_predictions,
     on_refused_frame,
     on_replaced,
-    on_sent,
     seen_by,
 )
 from edgekd.protocol.messages import Ack, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions, State, Status
-from edgekd.protocol.outbox import Outbox
 from edgekd.protocol.schedule import Rounds
 from edgekd.protocol.timing import LAN, Timing
 from peer.network.connection import Connection
@@ -44,6 +42,7 @@ from peer.network.dialling import Dialler
 from peer.network.door import Door
 from peer.network.neighbours import Neighbours
 from peer.network.news import News
+from peer.network.outgoing import Outgoing
 from peer.network.streams import Streams
 from peer.network.tasks import Tasks
 from peer.transports.base import Stream, StreamClosedError, Transport
@@ -95,9 +94,9 @@ class Hub:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
-        self._lockstep, self._packing, self._deliver, self._changed = lockstep, packing, deliver, changed
-        self._allow, self._timing, self._clock = allow, timing, clock
-        self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
+        self._allow, self._deliver, self._changed = allow, deliver, changed
+        self._timing, self._clock = timing, clock
+        self._outgoing = Outgoing(packing, lockstep=lockstep)
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
         self._state = State.STARTING
         self._tasks = Tasks(self._on_bug)
@@ -164,12 +163,9 @@ class Hub:
     def publish(self, round: int, log_probs: torch.Tensor) -> None:
         """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
         self.rounds = replace(self.rounds, published=max(self.rounds.published, round))
-        self._recent = [*self._recent, (round, log_probs)][-2 if self._lockstep else -1 :]
-        frames: dict[Packing, SoftPredictions] = {}
+        self._outgoing.add(round, log_probs)
         for connection in self._neighbours.connections.values():
-            if connection.packing not in frames:
-                frames[connection.packing] = encode(log_probs, round, connection.packing)
-            if replaced := connection.publish(frames[connection.packing]):
+            if replaced := connection.publish(self._outgoing.newest(connection.packing)):
                 self.members[connection.id] = on_replaced(self.members[connection.id], replaced)
 
     def tell(self, beat: Heartbeat, state: State) -> None:
@@ -245,19 +241,13 @@ class Hub:
 
     def connect(self, stream: Stream, hello: Hello, dialled_by: int) -> Connection:
         """Make the stream a neighbour's; `dialled_by` is the id of the side that has dialled it."""
-        packing = self._packing if self._packing.encoding in hello.encodings else Packing(hello.encodings[0])
-        again = tuple(encode(log_probs, round, packing) for round, log_probs in self._recent)
-        outbox = Outbox(lockstep=self._lockstep, again=again)
-        every = self._timing.heartbeat_every
+        packing, every = self._outgoing.packing_for(hello), self._timing.heartbeat_every
+        outbox = self._outgoing.outbox(packing)
         connection = Connection(stream, hello, dialled_by, packing, outbox, heartbeat_every=every, clock=self._clock)
         self._hear(hello.newest_round)
         self._neighbours.connect(connection, seen_from(hello.address, stream.remote), self._clock())
         connection.send_soon(self.heartbeat())
         return connection
-
-    def note_sent(self, connection: Connection, frame: SoftPredictions) -> None:
-        """Predictions were handed to the network."""
-        self.members[connection.id] = on_sent(self.members[connection.id], frame)
 
     def note_refusal(self, id: int, refusal: Refusal) -> None:
         """A caller with this id does not become a neighbour: count and log it."""

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable
 
-from edgekd.protocol.members import Member, joined, on_down, on_frame, without_the_long_gone
-from edgekd.protocol.messages import Frame
+from edgekd.protocol.members import Member, joined, on_down, on_frame, on_sent, without_the_long_gone
+from edgekd.protocol.messages import Frame, SoftPredictions
 from peer.network.connection import Connection
 
 
@@ -49,6 +49,10 @@ class Neighbours:
             self._log(f"peer {id}", logging.INFO, f"peer {id} is up at {member.address}")
             self._changed()
         return member
+
+    def sent(self, connection: Connection, frame: SoftPredictions) -> None:
+        """Note predictions that were handed to the network."""
+        self.members[connection.id] = on_sent(self.members[connection.id], frame)
 
     def down(self, id: int, why: str) -> None:
         """Note that a neighbour is down; `why` is for the log."""

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Container
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from edgekd.protocol.addresses import place, seen_from
 from edgekd.protocol.admission import Caller, Decision, Incumbent, Refusal, Verdict, admit
-from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, SoftPredictions
+from edgekd.protocol.messages import Goodbye, Heartbeat, Hello
 from edgekd.protocol.timing import Timing
 from peer.network.connection import Connection
 from peer.network.door import Door, host
@@ -31,9 +32,6 @@ class Speaker(Protocol):
 
     async def read(self, connection: Connection) -> str:
         """Take frames until the stream ends; returns why it did."""
-
-    def note_sent(self, connection: Connection, frame: SoftPredictions) -> None:
-        """Predictions were handed to the network."""
 
     def note_refusal(self, id: int, refusal: Refusal) -> None:
         """A caller with this id does not become a neighbour."""
@@ -182,10 +180,7 @@ class Streams:
 
     async def _serve(self, connection: Connection) -> None:
         """Read and write until the stream ends; then its neighbour is down, unless it has another stream."""
-
-        def sent(frame: SoftPredictions) -> None:
-            self._speaker.note_sent(connection, frame)
-
+        sent = partial(self._neighbours.sent, connection)
         writing = self._tasks.spawn(connection.write(self._speaker.heartbeat, sent))
         why = ""
         try:

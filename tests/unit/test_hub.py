@@ -1,6 +1,7 @@
 """The protocol over every transport: one behaviour suite (Hello, refusal, heartbeats, latest wins, who stays)."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from edgekd.protocol.messages import (
     Parting,
     State,
 )
+from edgekd.protocol.timing import LAN, WAN, Timing
 from peer.network.asking import ask_status, fetch_public
 from peer.network.door import MAX_STRANGERS
 from peer.network.hub import Arrival, Hub
@@ -58,6 +60,8 @@ class Group:
         lockstep: bool = False,
         listen: str | None = "127.0.0.1:0",
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
+        timing: Timing = LAN,
+        clock: Callable[[], float] = time.monotonic,
     ) -> tuple[Hub, str]:
         arrived: list[Arrival] = []
 
@@ -73,6 +77,8 @@ class Group:
             packing=Packing(Encoding.FLOAT16),
             deliver=deliver,
             public=public,
+            timing=timing,
+            clock=clock,
             changed=lambda: self._news.set(),
         )
         self.hubs.append(hub)
@@ -400,6 +406,71 @@ def test_each_neighbour_is_sent_an_encoding_that_it_can_read(run: Run) -> None:
             sizes = {1: frames * 4 * 3 * 2, 2: frames * 4 * 3 * 4}
             await group.until(lambda sizes=sizes: all(up(a, i) and a.members[i].bytes_sent == sizes[i] for i in sizes))
             a.publish(frames, predictions())
+
+    run(scenario)
+
+
+# -- time limits -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("timing", "limit"), [(LAN, 5.0), (WAN, 15.0)])
+def test_silent_neighbour_is_down_when_the_clock_says_so(run: Run, timing: Timing, limit: float) -> None:
+    async def scenario(group: Group) -> None:
+        now = 1000.0
+        a, where = await group.start(hello(0), timing=timing, clock=lambda: now)
+        stream = await group.transport().dial(where, timeout=2.0)
+        await stream.send(hello(5))
+        await stream.send(Heartbeat(step=1, steps=0, round=-1, done=False))
+        await group.until(lambda: up(a, 5))
+        now += limit - 0.01
+        a._look(now)
+        assert up(a, 5)
+        now += 0.01
+        a._look(now)
+        assert not up(a, 5)
+        await group.until(lambda: not a._streams.conversations)
+
+    run(scenario)
+
+
+def test_incumbent_that_does_not_answer_a_probe_is_replaced_by_the_newcomer(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, probe_for=0.05))
+        half_open = await group.transport().dial(where, timeout=2.0)
+        await half_open.send(hello(5, instance=1))
+        await group.until(lambda: 5 in a.members)
+        newcomer = await group.transport().dial(where, timeout=2.0)
+        await newcomer.send(hello(5, instance=2))
+        await group.until(lambda: a.members[5].instance == 2)
+        await group.until(lambda: len(a._streams.conversations) == 1)
+        assert not a.refused
+
+    run(scenario)
+
+
+def test_caller_that_is_refused_does_not_wait_for_the_probe_on_behalf_of_another(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, probe_for=DEADLINE))
+        incumbent, second, stranger = [await group.transport().dial(where, timeout=2.0) for _ in range(3)]
+        await incumbent.send(hello(5, instance=1))
+        await group.until(lambda: 5 in a.members)
+        await second.send(hello(5, instance=2))
+        await group.until(lambda: a._streams._admitting.locked())
+        await stranger.send(hello(6, contract=replace(CONTRACT, temperature=2.0)))
+        await group.until(lambda: a.refused["contract"] == 1)
+        assert a._streams._admitting.locked(), "the probe goes on"
+
+    run(scenario)
+
+
+def test_stranger_that_says_nothing_is_disconnected(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, hello_within=0.05))
+        stranger = await group.transport().dial(where, timeout=2.0)
+        assert isinstance(await stranger.receive(), Hello)
+        with pytest.raises(StreamClosedError):
+            await asyncio.wait_for(stranger.receive(), DEADLINE)
+        await group.until(lambda: a._door.strangers == 0)
 
     run(scenario)
 
