@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5
+STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5, with --timing wan within 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,7 @@ def _make_node(
         packing=packing,
         public=data.public.pieces,
         allow=config.exchange.allowed(),
+        timing=config.exchange.time_limits(),
     )
     learner = Learner(data, config, id)
     return Node(learner, data, network, config, out, stop=stop, watch=watch)

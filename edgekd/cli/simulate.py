@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.options import settings
-from edgekd.config import ACCESS, Config
+from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
 
 EXAMPLES = """
@@ -25,7 +25,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", "simulation", without=ACCESS)
+@settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
 )

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgekd.cli.options import grid_settings
-from edgekd.config import ACCESS
+from edgekd.config import LIVE
 from edgekd.errors import EdgeKDError
 
 EXAMPLES = """
@@ -29,7 +29,7 @@ class CellsFailedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=ACCESS)
+@grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of results, old and new."
 )

@@ -3,6 +3,7 @@
 from edgekd.config.sections import (
     ACCESS,
     AUGMENTATIONS,
+    LIVE,
     LYING,
     Config,
     DataConfig,
@@ -18,6 +19,7 @@ from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, set
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "LIVE",
     "LYING",
     "SECTIONS",
     "Config",

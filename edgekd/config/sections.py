@@ -14,6 +14,7 @@ from edgekd.extensions import is_extension
 from edgekd.names import COMBINATION_NAMES, LIE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 from edgekd.protocol.addresses import ids
 from edgekd.protocol.encodings import Packing
+from edgekd.protocol.timing import TIMINGS, Timing
 
 LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
 
@@ -21,6 +22,7 @@ AUGMENTATIONS = ("none", "crop", "crop+flip")
 
 LYING = ("liars", "lie")  # of [exchange]: only simulated peers lie
 ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
+LIVE = (*ACCESS, "timing")  # of [exchange]: settings of real peers, which no simulation depends on
 
 
 def _setting(default: Any, help: str, choices: tuple[str, ...] | None = None, *, endless: bool = False) -> Any:
@@ -270,7 +272,12 @@ class ExchangeConfig:
         None, "listen to other boxes without --certs: no encryption, no proof of who is who"
     )
     allow: str | None = _setting(None, "the ids that may be neighbours, such as 0,1,2; default: any")
-    # None, so that a cell without liars is called as it was before there were any:
+    timing: str | None = _setting(
+        None,
+        "patience with neighbours: lan, or wan for links of long delay and short outages; default lan",
+        tuple(TIMINGS),
+    )
+    # None keeps the hashes of older results valid:
     liars: int | None = _setting(None, "the last N clients send lies instead of their predictions; simulated only")
     lie: str | None = _setting(
         None, "what liars send: random or flipped labels, always one, or the likeliest two swapped", LIE_NAMES
@@ -295,6 +302,10 @@ class ExchangeConfig:
     def allowed(self) -> frozenset[int] | None:
         """The ids that may be neighbours; None: any."""
         return None if self.allow is None else frozenset(ids(self.allow))
+
+    def time_limits(self) -> Timing:
+        """The preset that `timing` names; None: `lan`."""
+        return TIMINGS[self.timing or "lan"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from edgekd.protocol.allowance import Allowance
 FRAMES, FRAME_EVERY = 2000, 0.001  # at once; seconds a further one takes: several times what the fastest learner sends
 REFUSALS, REFUSAL_EVERY = 50, 5.0
 CUT_OFF = 60.0  # seconds
-HARMLESS = frozenset({"unknown"})  # reasons that count for nothing: a newer version sends what this one does not know
+HARMLESS = frozenset({"unknown"})  # refusal reasons that do not count: a newer version may send unknown frames
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class Guard:
         self._records: dict[int, _Record] = {}  # by id; who was active last is last
         self._limit = limit
 
-    def admit(self, id: int, now: float) -> None:
-        """Note a frame of peer `id`.
+    def note_frame(self, id: int, now: float) -> None:
+        """Count one frame of peer `id`.
 
         Raises:
-            RemoteProtocolError: with the reason "flood": it has sent more than it may.
+            RemoteProtocolError: the peer has sent more frames than the rate limit allows; the reason is "flood".
         """
         frames = self._of(id).frames
         if not frames.has(now):

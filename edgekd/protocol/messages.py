@@ -114,8 +114,19 @@ class Goodbye:
     detail: str = ""
 
 
+class State(str, Enum):
+    """What a peer is doing."""
+
+    STARTING = "starting"  # the network is up, the training has not begun
+    WAITING = "waiting"  # for neighbours, before the first step
+    TRAINING = "training"
+    LINGERING = "lingering"  # its steps are done, it still teaches others
+    DONE = "done"  # its steps are done, the network is stopped
+    STOPPED = "stopped"  # it ended early, the network is stopped
+
+
 class Asked(str, Enum):
-    """What one wants to know who dials but is no peer."""
+    """What a caller that is not a peer may ask for."""
 
     STATUS = "status"  # how the peer is: a `Status`
     PUBLIC = "public"  # the group's public file, in `Piece`s; the rest of what a newcomer needs is in the Hello
@@ -148,7 +159,7 @@ class Status:
     """A peer as it sees itself; counts are since it was started."""
 
     id: int
-    state: str  # "waiting", "training", "lingering"
+    state: str  # the value of a `State`; of a newer peer perhaps a word that this version does not know
     step: int
     steps: int  # 0: without end
     round: int  # the newest it has published; -1: none

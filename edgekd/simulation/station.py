@@ -6,14 +6,13 @@ out when the teaching pass is done; the lesson is picked when the pass on the pr
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
 from edgekd.protocol.codec import decode
 from edgekd.protocol.exchange import Leave, Start, Teach
-from edgekd.protocol.members import DOWN_AFTER, HEARTBEAT_EVERY, Member, beaten, joined
+from edgekd.protocol.members import Member, joined, on_down, on_frame, on_goodbye, on_heartbeat, on_predictions
 from edgekd.protocol.messages import (
     MAJOR,
     MINOR,
@@ -26,6 +25,7 @@ from edgekd.protocol.messages import (
     Parting,
     SoftPredictions,
 )
+from edgekd.protocol.timing import LAN
 from edgekd.simulation.box import Box, StepReport
 from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Links, Sent
@@ -112,7 +112,7 @@ class Station:
         self._wake_at, self._trained, self._learning = None, (0, 0), None
         self.members, self._arrived, self._newest = {}, [], None
         self._started = self._queue.now
-        self._later(self._second * HEARTBEAT_EVERY, self._beat)
+        self._later(self._second * LAN.heartbeat_every, self._beat)
         self._wake(0)
 
     def stop(self) -> None:
@@ -151,24 +151,23 @@ class Station:
         """A frame has arrived from a neighbour."""
         if not self.is_on:
             return
-        now = self._now
         if isinstance(what, Hello):
-            self.members[sender] = joined(what, "", now, self.members.get(sender))
-        elif sender not in self.members:
-            return
-        elif isinstance(what, Sent):
-            self._arrived.append((sender, what))
-            member = self.members[sender]
-            self.members[sender] = replace(
-                member, last_heard=now, up=True, round=max(member.round, what.frame.round), arrived=self.step
-            )
-            self.box.bytes_received += len(what.frame.payload)
-        elif isinstance(what, Heartbeat):
-            self.members[sender] = replace(beaten(self.members[sender], what, now), up=True)
-        elif isinstance(what, Goodbye):
-            done = what.parting is Parting.DONE
-            self.members[sender] = replace(self.members[sender], last_heard=now, up=False, done=done)
+            self.members[sender] = joined(what, "", self._now, self.members.get(sender))
+        elif sender in self.members:
+            self.members[sender] = self._taken(sender, what)
         self._wake(0)
+
+    def _taken(self, sender: int, what: Sent | Frame) -> Member:
+        """The neighbour's record after a frame."""
+        frame = what.frame if isinstance(what, Sent) else what
+        member = on_frame(self.members[sender], frame, self._now, current=True)
+        if isinstance(what, Sent):
+            self._arrived.append((sender, what))
+            self.box.bytes_received += len(what.frame.payload)
+            return on_predictions(member, what.frame, self.step)
+        if isinstance(frame, Heartbeat):
+            return on_heartbeat(member, frame)
+        return on_down(on_goodbye(member, frame)) if isinstance(frame, Goodbye) else member
 
     def miss(self, neighbour: int) -> None:
         """`neighbour` has gone without a word: it is down once nothing has come from it for a while."""
@@ -179,10 +178,10 @@ class Station:
         def is_silent() -> None:
             now = self.members[neighbour]
             if now.instance == member.instance:  # else it is back
-                self.members[neighbour] = replace(now, up=False)
+                self.members[neighbour] = on_down(now)
                 self._wake(0)
 
-        self._later((member.last_heard + DOWN_AFTER - self._now) * self._second, is_silent)
+        self._later((member.last_heard + LAN.down_after - self._now) * self._second, is_silent)
 
     def _look(self) -> list[Member]:
         arrived, self._arrived = self._arrived, []
@@ -259,7 +258,7 @@ class Station:
 
     def _beat(self) -> None:
         self._links.say(self.id, self._heartbeat())
-        self._later(self._second * HEARTBEAT_EVERY, self._beat)
+        self._later(self._second * LAN.heartbeat_every, self._beat)
 
     def _heartbeat(self) -> Heartbeat:
         done = self.box.exchange.is_done(self.step)

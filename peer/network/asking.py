@@ -10,11 +10,17 @@ from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
 from peer.transports.base import Stream, StreamClosedError, Transport
 
-READS_WITHIN = 10.0  # seconds in which who asked has to take a piece of the answer
 LARGEST_FILE = 2**32  # bytes: more is no public set
 
 
-async def answer(stream: Stream, ask: Ask, status: Callable[[], Status], public: Iterable[bytes | memoryview]) -> None:
+async def answer(
+    stream: Stream,
+    ask: Ask,
+    status: Callable[[], Status],
+    public: Iterable[bytes | memoryview],
+    *,
+    within: float,
+) -> None:
     """Answer one question.
 
     Args:
@@ -22,14 +28,15 @@ async def answer(stream: Stream, ask: Ask, status: Callable[[], Status], public:
         ask: the question.
         status: this peer's, made when it is wanted.
         public: the bytes of the public file, in pieces of any length.
+        within: seconds in which each frame of the answer has to be taken.
 
     Raises:
-        StreamClosedError: who asked has gone.
-        asyncio.TimeoutError: who asked has read nothing for `READS_WITHIN` seconds.
+        StreamClosedError: the other side has gone.
+        asyncio.TimeoutError: the other side has not taken a frame in time.
     """
     frames: Iterable[Frame] = [status()] if ask.what is Asked.STATUS else _pieces(public)
     for frame in frames:
-        await asyncio.wait_for(stream.send(frame), READS_WITHIN)
+        await asyncio.wait_for(stream.send(frame), within)
 
 
 def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from edgekd.protocol.encodings import Packing
-from edgekd.protocol.members import HEARTBEAT_EVERY
 from edgekd.protocol.messages import Frame, Goodbye, Heartbeat, Hello, SoftPredictions
 from edgekd.protocol.outbox import Outbox
 from peer.transports.base import Stream, StreamClosedError
@@ -21,13 +20,24 @@ class Connection:
         dialled_by: the id of the side that dialled.
         packing: of what it is sent: one that it can read.
         outbox: predictions for it.
+        heartbeat_every: seconds between two heartbeats.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
-        self, stream: Stream, hello: Hello, dialled_by: int, packing: Packing, outbox: Outbox[SoftPredictions]
+        self,
+        stream: Stream,
+        hello: Hello,
+        dialled_by: int,
+        packing: Packing,
+        outbox: Outbox[SoftPredictions],
+        *,
+        heartbeat_every: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream, self.hello, self.dialled_by = stream, hello, dialled_by
         self.packing, self.outbox = packing, outbox
+        self._heartbeat_every, self._clock = heartbeat_every, clock
         self.newest = -1  # the newest round that has arrived over it
         self.heard = asyncio.Event()  # something came
         self._control: list[Frame] = []  # sent before predictions; a goodbye is always the last
@@ -58,13 +68,13 @@ class Connection:
         return self.outbox.acked()
 
     async def write(self, heartbeat: Callable[[], Heartbeat], sent: Callable[[SoftPredictions], None]) -> None:
-        """Send what there is to send, and a heartbeat each second, until the stream ends or a goodbye is sent.
+        """Send what there is to send, and a heartbeat at its interval, until the stream ends or a goodbye is sent.
 
         Args:
             heartbeat: makes one.
             sent: called after predictions have been handed to the network.
         """
-        beat_at = time.monotonic() + HEARTBEAT_EVERY
+        beat_at = self._clock() + self._heartbeat_every
         try:
             while True:
                 while (frame := self._next()) is not None:
@@ -75,9 +85,9 @@ class Connection:
                         return
                 self._wake.clear()
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), max(0.0, beat_at - time.monotonic()))
-                if time.monotonic() >= beat_at:
-                    beat_at = time.monotonic() + HEARTBEAT_EVERY
+                    await asyncio.wait_for(self._wake.wait(), max(0.0, beat_at - self._clock()))
+                if (now := self._clock()) >= beat_at:
+                    beat_at = now + self._heartbeat_every
                     self.send_soon(heartbeat())
         except StreamClosedError:
             pass

@@ -7,9 +7,10 @@ import time
 from collections.abc import Awaitable, Callable, Container, Coroutine
 from typing import Any
 
+from edgekd.protocol.timing import Timing
 from peer.network.news import News
 
-BACKOFF_FIRST, BACKOFF_MAX = 0.2, 3.0  # seconds between two tries to dial
+BACKOFF_FACTOR = 1.6  # by which the pause between two tries grows
 
 
 class Dialler:
@@ -23,6 +24,8 @@ class Dialler:
         own: addresses that turned out to be this peer itself: they are not dialled again.
         expected: whether somebody should answer where peer `id` lives, so that silence there is news.
         news: says so.
+        timing: the pauses between two tries.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -34,9 +37,12 @@ class Dialler:
         own: Container[str],
         expected: Callable[[int | None], bool],
         news: News,
+        timing: Timing,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._converse, self._spawn = converse, spawn
         self._connected, self._own, self._expected, self._news = connected, own, expected, news
+        self._timing, self._clock = timing, clock
         self._dialled: set[str] = set()
         self._forgotten: set[str] = set()
         self._lost = asyncio.Event()
@@ -67,25 +73,25 @@ class Dialler:
         self._stopped = True
 
     async def _keep_dialling(self, address: str, id: int | None) -> None:
-        pause = BACKOFF_FIRST
+        pause = self._timing.backoff_first
         while not self._stopped and address not in self._own:
             if id in self._connected:
                 self._lost.clear()
                 await self._lost.wait()
                 continue
-            began = time.monotonic()
+            began = self._clock()
             try:
                 id = await self._converse(address)
             except OSError as error:
                 if address in self._forgotten:
                     break
                 if self._expected(id):
-                    self._news.say(address, logging.INFO, f"{error}; keep dialling", time.monotonic())
+                    self._news.say(address, logging.INFO, f"{error}; keep dialling", self._clock())
             else:
-                if time.monotonic() - began > BACKOFF_MAX:
-                    pause = BACKOFF_FIRST
+                if self._clock() - began > self._timing.backoff_max:
+                    pause = self._timing.backoff_first
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on
-            pause = min(pause * 1.6, BACKOFF_MAX)
+            pause = min(pause * BACKOFF_FACTOR, self._timing.backoff_max)
         if address in self._forgotten:  # else it is this peer's own, and stays known
             self._forgotten.discard(address)
             self._dialled.discard(address)

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.protocol.members import DOWN_AFTER
 from edgekd.protocol.messages import Ask, Asked, Goodbye, Hello, Parting, Status
+from edgekd.protocol.timing import Timing
 from peer.network.asking import answer
 from peer.transports.base import Stream
 
 MAX_STRANGERS = 64  # streams dialled to this peer that are no neighbour's, or not yet
-CLOSE_TIMEOUT = 1.0  # seconds that a goodbye may take
-PENANCE = 1.0  # seconds that who is refused at the door is kept there
 MAX_ASKING = 8  # newcomers that are sent the public file at once
 
 
@@ -25,6 +23,7 @@ class Door:
         status: how it is, now.
         public: the bytes of the group's public file, for a newcomer.
         refuse: called with who it was and what was wrong.
+        timing: how long a stranger may take.
     """
 
     def __init__(
@@ -34,8 +33,10 @@ class Door:
         status: Callable[[], Status],
         public: Callable[[], Iterable[bytes | memoryview]],
         refuse: Callable[[str, RemoteProtocolError], None],
+        timing: Timing,
     ) -> None:
         self._hello, self._status, self._public, self._refuse = hello, status, public, refuse
+        self._timing = timing
         self.strangers = 0  # streams of which nothing is known yet, or nothing good
         self._asking = 0  # how many are being sent the public file
 
@@ -60,8 +61,8 @@ class Door:
             StreamClosedError: the other side has gone.
         """
         try:
-            await asyncio.wait_for(stream.send(self._hello()), DOWN_AFTER)
-            frame = await asyncio.wait_for(stream.receive(), DOWN_AFTER)
+            await asyncio.wait_for(stream.send(self._hello()), self._timing.hello_within)
+            frame = await asyncio.wait_for(stream.receive(), self._timing.hello_within)
             if isinstance(frame, Hello):
                 return frame
             if not isinstance(frame, Ask) or dialled:
@@ -75,21 +76,21 @@ class Door:
         return None
 
     async def send_away(self, stream: Stream, goodbye: Goodbye) -> None:
-        """End a stream before it has begun; who is refused waits a little, or it could keep this peer busy refusing."""
+        """End a stream before it has begun. A refused caller is disconnected after a delay, so that it cannot hurry."""
         with contextlib.suppress(asyncio.TimeoutError):  # it does not read
-            await asyncio.wait_for(stream.send(goodbye), CLOSE_TIMEOUT)
+            await asyncio.wait_for(stream.send(goodbye), self._timing.close_timeout)
         if goodbye.parting is Parting.REFUSED:
-            await asyncio.sleep(PENANCE)
+            await asyncio.sleep(self._timing.refusal_delay)
 
     async def _answer(self, stream: Stream, ask: Ask) -> None:
         if ask.what is Asked.STATUS:
-            await answer(stream, ask, self._status, ())
+            await answer(stream, ask, self._status, (), within=self._timing.answer_within)
             return
         if self._asking >= MAX_ASKING:
             raise RemoteProtocolError("busy", f"{MAX_ASKING} are being answered already; ask again")
         self._asking += 1
         try:
-            await answer(stream, ask, self._status, self._public())
+            await answer(stream, ask, self._status, self._public(), within=self._timing.answer_within)
         finally:
             self._asking -= 1
 

@@ -1,7 +1,9 @@
-"""The protocol between peers, over any transport: who is there, what they say, what they are told. One asyncio loop.
+"""The protocol between peers, over any transport: what a peer says to its neighbours, and what it makes of theirs.
 
-A stream begins with a Hello each way; then predictions, acknowledgements, a heartbeat each second, and at the end a
-Goodbye. All of a hub runs on one loop; `peer/network/thread.py` gives it a thread of its own.
+A stream begins with a Hello each way; then come predictions, acknowledgements, a heartbeat each second, and at the end
+a Goodbye. Pure functions decide: who becomes a neighbour in `edgekd.protocol.admission`, what a frame does to a
+neighbour's record in `edgekd.protocol.members`. The life of a stream is in `peer/network/streams.py`. All of a hub runs
+on one asyncio loop; `peer/network/thread.py` gives it a thread of its own.
 """
 
 import asyncio
@@ -9,52 +11,42 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.protocol.addresses import place, seen_from
-from edgekd.protocol.admission import CUT_OFF_BECAUSE, Caller, Refusal, objection
-from edgekd.protocol.codec import decode, encode
+from edgekd.protocol.addresses import seen_from
+from edgekd.protocol.admission import CUT_OFF_BECAUSE, Refusal
+from edgekd.protocol.codec import decode
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.guard import Guard
 from edgekd.protocol.members import (
-    DOWN_AFTER,
-    HEARTBEAT_EVERY,
-    MAX_NEIGHBOURS,
-    PROBE_FOR,
     Member,
-    beaten,
-    first_stays,
     is_silent,
-    joined,
+    on_disagreement,
+    on_goodbye,
+    on_heartbeat,
+    on_predictions,
+    on_refused_frame,
+    on_replaced,
     seen_by,
-    without_the_long_gone,
 )
-from edgekd.protocol.messages import (
-    Ack,
-    Frame,
-    Goodbye,
-    Heartbeat,
-    Hello,
-    Parting,
-    SoftPredictions,
-    Status,
-)
-from edgekd.protocol.outbox import Outbox
+from edgekd.protocol.messages import Ack, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions, State, Status
+from edgekd.protocol.timing import LAN, Timing
 from peer.network.connection import Connection
 from peer.network.dialling import Dialler
-from peer.network.door import CLOSE_TIMEOUT, Door, host
+from peer.network.door import Door
+from peer.network.neighbours import Neighbours
 from peer.network.news import News
+from peer.network.outgoing import Outgoing
+from peer.network.streams import Streams
+from peer.network.tasks import Tasks
 from peer.transports.base import Stream, StreamClosedError, Transport
 
-DIAL_TIMEOUT = 2.0  # seconds
-MAX_SAID = 300  # characters of a stranger's words in the log
-# Why a frame is refused that was none of predictions, or of no news; a newer version may say more than this one knows.
-NO_PREDICTIONS = frozenset({"unknown", "old", "ack", "hello", "text", "address"})
+MAX_DETAIL = 300  # characters of a stranger's words in the log
+LOOKS = 4  # times per heartbeat interval that the hub looks for silent neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +72,8 @@ class Hub:
         public: the bytes of the group's public file, for a newcomer.
         allow: the ids that may be neighbours; None: any.
         changed: called on the loop whenever `members`, `refused` or `failure` have changed.
+        timing: how long it waits for others.
+        clock: monotonic, in seconds. Time-outs of single frames are the loop's all the same.
     """
 
     def __init__(
@@ -94,33 +88,49 @@ class Hub:
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
         allow: frozenset[int] | None = None,
         changed: Callable[[], None] = lambda: None,
+        timing: Timing = LAN,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport, self._hello, self._peers = transport, hello, peers
-        self._lockstep, self._packing, self._deliver, self._changed = lockstep, packing, deliver, changed
-        self._allow = allow
-        self._connections: dict[int, Connection] = {}
-        self._recent: list[tuple[int, torch.Tensor]] = []  # rounds and predictions that a new stream starts with
+        self._allow, self._deliver, self._changed = allow, deliver, changed
+        self._timing, self._clock = timing, clock
+        self._outgoing = Outgoing(packing, lockstep=lockstep)
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
-        self._state = "starting"
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._conversations: set[asyncio.Task[Any]] = set()
-        self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes a second
-        self._closing = False
+        self._state = State.STARTING
+        self._tasks = Tasks(self._on_bug)
         self._news, self._guard = News(), Guard()
-        self.members: dict[int, Member] = {}
+        self._neighbours = Neighbours(self._log, changed)
         self.published = -1  # the newest round that this peer has published; -1: none
         self.refused: Counter[str] = Counter()  # by reason
         self.self_addresses: set[str] = set()  # of those dialled, the ones that turned out to be this peer
         self.failure: BaseException | None = None  # a bug of ours, for the training thread to raise
-        self._door = Door(hello=self._said_of_itself, status=self.status, public=public, refuse=self._refuse)
+        self._door = Door(
+            hello=self.own_hello, status=self.status, public=public, refuse=self._refuse_frame, timing=timing
+        )
+        self._streams = Streams(
+            self,
+            self._door,
+            self._neighbours,
+            self._tasks,
+            allow=allow,
+            is_cut_off=lambda id: self._guard.cut_off_for(id, clock()) > 0,
+            timing=timing,
+        )
         self._dialler = Dialler(
             self._dial,
-            self._spawn,
-            connected=self._connections,
+            self._tasks.spawn,
+            connected=self._neighbours.connections,
             own=self.self_addresses,
             expected=lambda id: id not in self.members or not self.members[id].done,  # who is done may be gone for good
             news=self._news,
+            timing=timing,
+            clock=clock,
         )
+
+    @property
+    def members(self) -> dict[int, Member]:
+        """The record of each neighbour, by id."""
+        return self._neighbours.members
 
     # -- what the peer does ------------------------------------------------------------------------------------------
 
@@ -135,7 +145,7 @@ class Hub:
             self._hello = replace(self._hello, address=bound)
         for address in self._peers:
             self._dialler.dial(address)
-        self._spawn(self._watch())
+        self._tasks.spawn(self._watch())
         return bound
 
     def dial_also(self, address: str, id: int) -> None:
@@ -151,28 +161,29 @@ class Hub:
     def publish(self, round: int, log_probs: torch.Tensor) -> None:
         """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
         self.published = max(self.published, round)
-        self._recent = [*self._recent, (round, log_probs)][-2 if self._lockstep else -1 :]
-        frames: dict[Packing, SoftPredictions] = {}
-        for connection in self._connections.values():
-            if connection.packing not in frames:
-                frames[connection.packing] = encode(log_probs, round, connection.packing)
-            if replaced := connection.publish(frames[connection.packing]):
-                member = self.members[connection.id]
-                self.members[connection.id] = replace(member, replaced=member.replaced + replaced)
+        self._outgoing.add(round, log_probs)
+        for connection in self._neighbours.connections.values():
+            if replaced := connection.publish(self._outgoing.newest(connection.packing)):
+                self.members[connection.id] = on_replaced(self.members[connection.id], replaced)
 
-    def tell(self, beat: Heartbeat, state: str) -> None:
-        """What heartbeats (their round is the hub's own) and status say from now on; where `done` changes, at once."""
+    def tell(self, beat: Heartbeat, state: State) -> None:
+        """Set what heartbeats and status say from now on. A heartbeat is sent at once if `done` changes.
+
+        Args:
+            beat: the hub puts its own round in.
+            state: of the peer.
+        """
         at_once = beat.done != self._beat.done
         self._beat, self._state = beat, state
         if at_once:
-            for connection in self._connections.values():
-                connection.send_soon(self._heartbeat())
+            for connection in self._neighbours.connections.values():
+                connection.send_soon(self.heartbeat())
 
-    def judge(self, disagreements: Mapping[int, float]) -> None:
-        """What status and metrics say from now on of how far each neighbour disagrees with the rest."""
+    def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
+        """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
         for id, disagreement in disagreements.items():
             if id in self.members:
-                self.members[id] = replace(self.members[id], disagreement=disagreement)
+                self.members[id] = on_disagreement(self.members[id], disagreement)
         self._changed()
 
     def status(self) -> Status:
@@ -180,7 +191,7 @@ class Hub:
         members = [member for _, member in sorted(self.members.items())]
         return Status(
             id=self._hello.id,
-            state=self._state,
+            state=self._state.value,
             step=self._beat.step,
             steps=self._beat.steps,
             round=self.published,
@@ -192,175 +203,68 @@ class Hub:
         )
 
     async def stop(self, goodbye: Goodbye) -> None:
-        """Say goodbye after what is still to be sent, close every stream, free the port; at most some 3.5 s."""
-        self._closing = True
+        """Say goodbye after what is still to be sent, close every stream, free the port.
+
+        It takes at most `timing.close_timeout` and the transport's time to close, some 2.5 s.
+        """
+        self._neighbours.leaving = True
         self._dialler.stop()
-        for connection in list(self._connections.values()):
+        for connection in list(self._neighbours.connections.values()):
             connection.send_soon(goodbye)
-        if self._conversations:
-            await asyncio.wait(self._conversations, timeout=CLOSE_TIMEOUT)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._streams.finish()
+        await self._tasks.cancel()
         await self._transport.close()
 
-    # -- streams -----------------------------------------------------------------------------------------------------
+    # -- what its streams ask of it -----------------------------------------------------------------------------------
 
     async def _dial(self, address: str) -> int | None:
-        stream = await self._transport.dial(address, timeout=DIAL_TIMEOUT)
-        return await self._converse_in_task(stream, address)
+        stream = await self._transport.dial(address, timeout=self._timing.dial_timeout)
+        return await self._streams.converse(stream, address)
 
     async def _accept(self, stream: Stream) -> None:
-        if self._closing:  # a neighbour that redials on our goodbye would find us up for another moment
+        if self._neighbours.leaving:  # a neighbour that redials on our goodbye would find us up for another moment
             return
         if self._door.is_full:
             self.refused["busy"] += 1
             return
-        await self._converse_in_task(stream, None)
+        await self._streams.converse(stream, None)
 
-    async def _converse_in_task(self, stream: Stream, dialled: str | None) -> int | None:
-        """Converse in a task that outlives its caller, which `stop` can wait for."""
-        task = self._spawn(self._converse(stream, dialled))
-        self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
-        await asyncio.wait([task])
-        return None if task.cancelled() or task.exception() else task.result()
+    def own_hello(self) -> Hello:
+        """What this peer says of itself, now."""
+        return replace(self._hello, newest_round=self.published)
 
-    async def _converse(self, stream: Stream, dialled: str | None) -> int | None:
-        """All of one stream, from Hello to its end; returns the neighbour's id, if it became one.
+    def heartbeat(self) -> Heartbeat:
+        """How far this peer is, now."""
+        return replace(self._beat, round=self.published)
 
-        `dialled` is the address that this side dialled; None: the other side did.
-        """
-        hello = None
-        try:
-            hello, welcome = await self._meet(stream, dialled)
-            if hello is not None and welcome:
-                await self._serve(self._connect(stream, hello, dialled))
-        except StreamClosedError:
-            pass
-        finally:
-            await stream.close()
-        return hello.id if hello else None
-
-    async def _meet(self, stream: Stream, dialled: str | None) -> tuple[Hello | None, bool]:
-        """The Hello of the other side, if that is one, and whether it may become a neighbour."""
-        with contextlib.nullcontext() if dialled else self._door.stranger():
-            hello = await self._door.greet(stream, dialled=dialled is not None)
-            if hello is None or self._is_self(stream, hello, dialled):
-                return None, False
-            goodbye = await self._objection(stream, hello, dialled)
-            if goodbye is not None:
-                await self._door.send_away(stream, goodbye)
-            return hello, goodbye is None
-
-    def _is_self(self, stream: Stream, hello: Hello, dialled: str | None) -> bool:
-        if hello.instance != self._hello.instance or stream.peer_id not in (None, self._hello.id):
-            return False
-        if dialled:
-            self.self_addresses.add(dialled)
-            self._changed()
-        return True
-
-    async def _objection(self, stream: Stream, hello: Hello, dialled: str | None) -> Goodbye | None:
-        """The goodbye to somebody who cannot stay; None: welcome. An older stream of the same peer may have to go."""
-        where = seen_from(hello.address, stream.remote) if hello.address else host(stream)  # the port: no news
-        caller = Caller(
-            where=where,
-            ours=seen_from(self._hello.address, stream.remote),
-            proved=stream.peer_id,
-            dialled=place(dialled)[0] if dialled else None,
-            cut_off=self._guard.cut_off_for(hello.id, time.monotonic()) > 0,
-        )
-        if refusal := objection(self._hello, hello, caller, self._allow):
-            return self._turn_away(hello, refusal)
-        async with self._admitting:
-            old = self._connections.get(hello.id)
-            if old is None:
-                if dialled or len(self._connections) < MAX_NEIGHBOURS:
-                    return None
-                message = f"peer {hello.id} at {where}: {MAX_NEIGHBOURS} neighbours are connected already"
-                return self._turn_away(hello, Refusal("full", message, message))
-            if old.hello.instance == hello.instance:
-                dialler = self._hello.id if dialled else hello.id
-                if first_stays(first_dialled_by=old.dialled_by, second_dialled_by=dialler):
-                    return Goodbye(parting=Parting.DUPLICATE)
-                self._drop(old, Goodbye(parting=Parting.DUPLICATE))
-            elif await self._is_alive(old):
-                first = self.members[hello.id].address
-                message = f"peer {hello.id} already runs at {first}; stop it or choose another --id"
-                return self._turn_away(hello, Refusal("id", f"refused {where}: {message}", message))
-            else:
-                self._drop(old, None)
-        return None
-
-    def _turn_away(self, hello: Hello, refusal: Refusal) -> Goodbye:
-        self.refused[refusal.reason] += 1
-        self._say(f"peer {hello.id} {refusal.reason}", logging.WARNING, refusal.here)
-        self._changed()
-        return Goodbye(parting=Parting.REFUSED, detail=refusal.there)
-
-    async def _is_alive(self, connection: Connection) -> bool:
-        """Whether the neighbour at the other end answers within a second."""
-        connection.heard.clear()
-        connection.send_soon(replace(self._heartbeat(), probe=True))
-        try:
-            await asyncio.wait_for(connection.heard.wait(), PROBE_FOR)
-        except asyncio.TimeoutError:
-            return False
-        return self._connections.get(connection.id) is connection
-
-    def _connect(self, stream: Stream, hello: Hello, dialled: str | None) -> Connection:
-        before = self.members.get(hello.id)
-        member = joined(hello, seen_from(hello.address, stream.remote), time.monotonic(), before)
-        if before is None or before.instance != hello.instance or not before.up:
-            member = replace(member, up=False)  # until its first frame: it may refuse this peer
-        packing = self._packing if self._packing.encoding in hello.encodings else Packing(hello.encodings[0])
-        again = tuple(encode(log_probs, round, packing) for round, log_probs in self._recent)
-        dialler = self._hello.id if dialled else hello.id
-        outbox = Outbox(lockstep=self._lockstep, again=again)
-        connection = Connection(stream, hello, dialler, packing, outbox)
-        self._connections[hello.id] = connection
-        self.members = without_the_long_gone({**self.members, hello.id: member}, self._connections)
-        connection.send_soon(self._heartbeat())
-        self._changed()
+    def connect(self, stream: Stream, hello: Hello, dialled_by: int) -> Connection:
+        """Make the stream a neighbour's; `dialled_by` is the id of the side that has dialled it."""
+        packing, every = self._outgoing.packing_for(hello), self._timing.heartbeat_every
+        outbox = self._outgoing.outbox(packing)
+        connection = Connection(stream, hello, dialled_by, packing, outbox, heartbeat_every=every, clock=self._clock)
+        self._neighbours.connect(connection, seen_from(hello.address, stream.remote), self._clock())
+        connection.send_soon(self.heartbeat())
         return connection
 
-    def _drop(self, connection: Connection, goodbye: Goodbye | None) -> None:
-        """Take a connection out of use; its stream ends, with a goodbye if it gets one."""
-        if self._connections.get(connection.id) is connection:
-            del self._connections[connection.id]
-        if goodbye is not None:
-            connection.send_soon(goodbye)
-        self._spawn(self._close(connection, 0.0 if goodbye is None else CLOSE_TIMEOUT))
+    def note_refusal(self, id: int, refusal: Refusal) -> None:
+        """A caller with this id does not become a neighbour: count and log it."""
+        self.refused[refusal.reason] += 1
+        self._log(f"peer {id} {refusal.reason}", logging.WARNING, refusal.here)
+        self._changed()
 
-    async def _close(self, connection: Connection, after: float) -> None:
-        """End a stream after some seconds: a goodbye that waits for acknowledgements may wait for ever."""
-        await asyncio.sleep(after)
-        await connection.stream.close()
+    def note_own_address(self, address: str) -> None:
+        """The address, which was dialled, is this peer's own."""
+        self.self_addresses.add(address)
+        self._changed()
 
-    async def _serve(self, connection: Connection) -> None:
-        """Read and write until the stream ends; then its neighbour is down, unless it has another stream."""
-
-        def sent(frame: SoftPredictions) -> None:
-            member = self.members[connection.id]
-            self.members[connection.id] = replace(member, bytes_sent=member.bytes_sent + len(frame.payload))
-
-        writing = self._spawn(connection.write(self._heartbeat, sent))
-        why = ""
-        try:
-            why = await self._read(connection)
-        finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-            if self._connections.get(connection.id) is connection:
-                del self._connections[connection.id]
-                self._down(connection.id, why)
-            self._dialler.lost()
+    def note_end(self) -> None:
+        """A neighbour's stream has ended: whoever lives there is dialled again."""
+        self._dialler.lost()
 
     # -- what neighbours say -----------------------------------------------------------------------------------------
 
-    async def _read(self, connection: Connection) -> str:
-        """Take what comes until the stream ends; why it did."""
+    async def read(self, connection: Connection) -> str:
+        """Take frames until the stream ends; returns why it did."""
         while True:
             try:
                 frame = await self._receive(connection)
@@ -370,13 +274,13 @@ class Hub:
             except StreamClosedError:
                 return "its stream ended"
             except RemoteProtocolError as error:
-                if error.reason not in NO_PREDICTIONS and self._connections.get(connection.id) is connection:
-                    self.members[connection.id] = replace(self.members[connection.id], unsound=True)
-                self._refuse(f"peer {connection.id}", error)
-                if self._guard.note_refusal(connection.id, error.reason, time.monotonic()):
+                if self._neighbours.is_current(connection):
+                    self.members[connection.id] = on_refused_frame(self.members[connection.id], error.reason)
+                self._refuse_frame(f"peer {connection.id}", error)
+                if self._guard.note_refusal(connection.id, error.reason, self._clock()):
                     goodbye = Goodbye(parting=Parting.REFUSED, detail=CUT_OFF_BECAUSE)
                     with contextlib.suppress(asyncio.TimeoutError, StreamClosedError):
-                        await asyncio.wait_for(connection.stream.send(goodbye), CLOSE_TIMEOUT)
+                        await asyncio.wait_for(connection.stream.send(goodbye), self._timing.close_timeout)
                     return CUT_OFF_BECAUSE
             else:
                 if isinstance(frame, Goodbye):
@@ -384,58 +288,49 @@ class Hub:
             connection.heard.set()
 
     async def _receive(self, connection: Connection) -> Frame:
-        """The next frame; what cannot be read counts as one, too."""
+        """The next frame; a frame that cannot be read counts against the rate limit, too."""
         try:
             return await connection.stream.receive()
         except RemoteProtocolError:
-            self._guard.admit(connection.id, time.monotonic())
+            self._guard.note_frame(connection.id, self._clock())
             raise
 
     def _take(self, connection: Connection, frame: Frame) -> None:
-        """One frame from a neighbour; raises RemoteProtocolError if it is to be refused."""
-        now = time.monotonic()
-        member = self.members[connection.id] = replace(self.members[connection.id], last_heard=now)
-        if not member.up and not isinstance(frame, Goodbye) and self._connections.get(connection.id) is connection:
-            member = self.members[connection.id] = replace(member, up=True)
-            self._say(f"peer {connection.id}", logging.INFO, f"peer {connection.id} is up at {member.address}")
-            self._changed()
+        """Take one frame of a neighbour.
+
+        Raises:
+            RemoteProtocolError: the frame is refused.
+        """
+        now, id = self._clock(), connection.id
+        member = self._neighbours.heard(connection, frame, now)
         if isinstance(frame, SoftPredictions):
             self._take_predictions(connection, frame, now)
             return
         if isinstance(frame, Ack) and connection.acked():  # bounded by what it was sent
             return
-        self._guard.admit(connection.id, now)
+        self._guard.note_frame(id, now)
         if isinstance(frame, Ack):
             raise RemoteProtocolError("ack", "an acknowledgement of nothing")
         if isinstance(frame, Heartbeat):
-            self.members[connection.id] = beaten(member, frame, now)
+            self.members[id] = on_heartbeat(member, frame)
             if frame.probe:
-                connection.send_soon(self._heartbeat())
+                connection.send_soon(self.heartbeat())
             self._changed()
         elif isinstance(frame, Goodbye):
-            if frame.parting is Parting.DONE:
-                self.members[connection.id] = replace(member, done=True)
-            elif frame.parting is Parting.REFUSED:
-                message = f"peer {connection.id} refused this peer: {frame.detail[:MAX_SAID]}"
-                self._say(f"peer {connection.id} refused", logging.WARNING, message)
+            self.members[id] = on_goodbye(member, frame)
+            if frame.parting is Parting.REFUSED:
+                message = f"peer {id} refused this peer: {frame.detail[:MAX_DETAIL]}"
+                self._log(f"peer {id} refused", logging.WARNING, message)
         else:
             raise RemoteProtocolError("hello", "a second Hello on one stream")
 
     def _take_predictions(self, connection: Connection, frame: SoftPredictions, now: float) -> None:
         try:
-            self._guard.admit(connection.id, now)
+            self._guard.note_frame(connection.id, now)
             if frame.round <= connection.newest:
                 raise RemoteProtocolError("old", "a round that is not above the newest it has spoken of")
             probs = decode(frame, self._hello.contract)
-            member = self.members[connection.id]
-            received = member.bytes_received + len(frame.payload)
-            self.members[connection.id] = replace(
-                member,
-                bytes_received=received,
-                round=max(member.round, frame.round),
-                arrived=self._beat.step,
-                unsound=False,
-            )
+            self.members[connection.id] = on_predictions(self.members[connection.id], frame, self._beat.step)
             connection.newest = frame.round
             self._deliver(Arrival(connection.id, connection.hello.instance, frame.round, probs))
             self._changed()
@@ -445,46 +340,28 @@ class Hub:
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Neighbours that have gone silent are down: their streams are closed. What was held back is said."""
         while True:
-            await asyncio.sleep(HEARTBEAT_EVERY / 4)
-            now = time.monotonic()
-            self._news.catch_up(now)
-            for id, connection in list(self._connections.items()):
-                if is_silent(self.members[id], now):
-                    self._drop(connection, None)
-                    self._down(id, f"silent for {DOWN_AFTER:.0f} s")
-                    self._dialler.lost()
+            await asyncio.sleep(self._timing.heartbeat_every / LOOKS)
+            self._look(self._clock())
 
-    def _down(self, id: int, why: str) -> None:
-        was_up, member = self.members[id].up, replace(self.members[id], up=False)
-        self.members[id] = member
-        if was_up and not self._closing:  # else it is this peer that leaves
-            self._say(f"peer {id}", logging.INFO, f"peer {id} is {'done' if member.done else f'down: {why}'}")
-        self._changed()
+    def _look(self, now: float) -> None:
+        """Close the streams of silent neighbours, which are down; log what was held back."""
+        self._news.catch_up(now)
+        for id, connection in list(self._neighbours.connections.items()):
+            if is_silent(self.members[id], now, down_after=self._timing.down_after):
+                self._streams.drop(connection, None)
+                self._neighbours.down(id, f"silent for {self._timing.down_after:.0f} s")
+                self._dialler.lost()
 
-    def _say(self, subject: str, level: int, message: str) -> None:
-        self._news.say(subject, level, message, time.monotonic())
+    def _log(self, subject: str, level: int, message: str) -> None:
+        self._news.say(subject, level, message, self._clock())
 
-    def _said_of_itself(self) -> Hello:
-        return replace(self._hello, newest_round=self.published)
-
-    def _heartbeat(self) -> Heartbeat:
-        return replace(self._beat, round=self.published)
-
-    def _refuse(self, who: str, error: RemoteProtocolError) -> None:
+    def _refuse_frame(self, who: str, error: RemoteProtocolError) -> None:
+        """Count and log that a frame was refused."""
         self.refused[error.reason] += 1
-        self._say(f"{who} {error.reason}", logging.WARNING, f"refused a frame of {who}: {error}")
+        self._log(f"{who} {error.reason}", logging.WARNING, f"refused a frame of {who}: {error}")
         self._changed()
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = task.exception()
-            self._changed()
+    def _on_bug(self, error: BaseException) -> None:
+        self.failure = error
+        self._changed()

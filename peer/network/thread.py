@@ -16,11 +16,11 @@ from torch import Tensor
 from edgekd.protocol.board import ROUNDS
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
-from edgekd.protocol.messages import Goodbye, Heartbeat, Hello
+from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
+from edgekd.protocol.timing import LAN, Timing
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Transport
 
-STOP_TIMEOUT = 4.0  # seconds: a peer has to be gone within 5 of a SIGTERM
 SLICE = 0.2  # seconds after which a waiting training thread looks whether it is to stop
 
 
@@ -36,6 +36,7 @@ class Network:
         packing: of the predictions it sends.
         public: the bytes of the group's public file, for a newcomer.
         allow: the ids that may be neighbours; None: any.
+        timing: how long it waits for neighbours.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Network:
         packing: Packing,
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
         allow: frozenset[int] | None = None,
+        timing: Timing = LAN,
     ) -> None:
         self._make_transport, self.hello, self._listen = make_transport, hello, listen
         self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
-        self._allow = allow
+        self._allow, self._timing = allow, timing
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._copy: concurrent.futures.Future[None] | None = None  # the newest
         self._changed = threading.Condition()
@@ -105,13 +107,21 @@ class Network:
             self._copy = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
 
     def tell(self, beat: Heartbeat, state: str) -> None:
-        """What the heartbeats and the status say from now on."""
-        assert self._hub is not None
-        self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
+        """Set what heartbeats and status say from now on.
 
-    def judge(self, disagreements: Mapping[int, float]) -> None:
-        """What status and metrics say from now on of how far each neighbour disagrees with the rest, by its id."""
-        self._soon(lambda hub: hub.judge(disagreements))
+        Args:
+            beat: the hub puts its own round in.
+            state: a `State`, or its value.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        assert self._hub is not None
+        self._loop.call_soon_threadsafe(self._hub.tell, beat, State(state))
+
+    def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
+        """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
+        self._soon(lambda hub: hub.note_disagreements(disagreements))
 
     def dial_also(self, address: str, id: int) -> None:
         """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""
@@ -146,12 +156,12 @@ class Network:
                 self._changed.wait(min(left, SLICE))
 
     def stop(self, goodbye: Goodbye) -> None:
-        """Say goodbye, free the port and end the thread, within some 4 seconds; idempotent."""
+        """Say goodbye, free the port and end the thread, within some `timing.stop_timeout` seconds; idempotent."""
         if self._hub is None or not self._thread.is_alive():
             return
         stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
         with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
-            stopping.result(STOP_TIMEOUT)
+            stopping.result(self._timing.stop_timeout)
         self._copies.shutdown(wait=False)
         self._end_loop()
 
@@ -165,6 +175,7 @@ class Network:
             deliver=self._deliver,
             public=self._public,
             allow=self._allow,
+            timing=self._timing,
             changed=self._snapshot,
         )
         return await self._hub.start(self._listen)

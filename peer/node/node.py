@@ -344,7 +344,7 @@ class Node:
             return
         self._reported = (state, now)
         if disagreements := self.learner.disagreements:
-            self.network.judge(disagreements)
+            self.network.note_disagreements(disagreements)
             self.exchange.heed(disagreements)
         losses = self._losses
         self.progress = Progress(

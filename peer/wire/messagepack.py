@@ -18,11 +18,11 @@ from google.protobuf.message import Message
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Frame
-from peer.wire.protobuf import MAX_NEIGHBOURS, from_wire, to_wire
+from peer.wire.protobuf import MAX_STATUS_NEIGHBOURS, from_wire, to_wire
 from peer.wire import peer_pb2 as pb
 
-MAX_ITEMS = MAX_NEIGHBOURS  # of one list or map: more than any that peer.proto allows is not even built
-MAX_CONTAINERS = 4 * MAX_NEIGHBOURS  # lists and maps in one message: an empty one is a byte there and 60 here
+MAX_ITEMS = MAX_STATUS_NEIGHBOURS  # of one list or map: more than any that peer.proto allows is not even built
+MAX_CONTAINERS = 4 * MAX_STATUS_NEIGHBOURS  # lists and maps in one message: an empty one is a byte there and 60 here
 
 
 def pack(frame: Frame) -> bytes:

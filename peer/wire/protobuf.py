@@ -39,7 +39,7 @@ from peer.wire import peer_pb2 as pb
 
 MAX_NAME, MAX_ADDRESS, MAX_DETAIL = 64, 512, 4096  # characters
 MAX_ENCODINGS = 64
-MAX_NEIGHBOURS, MAX_REASONS = 256, 64  # of a status
+MAX_STATUS_NEIGHBOURS, MAX_STATUS_REASONS = 256, 64  # entries of a Status
 HEX = frozenset("0123456789abcdef")
 
 _ENCODINGS = {
@@ -241,10 +241,10 @@ def _ask(message: pb.Ask) -> Ask:
 
 
 def _status(message: pb.Status) -> Status:
-    if len(message.refused) > MAX_REASONS or len(message.neighbours) > MAX_NEIGHBOURS:
+    if len(message.refused) > MAX_STATUS_REASONS or len(message.neighbours) > MAX_STATUS_NEIGHBOURS:
         found = f"{len(message.refused)} and {len(message.neighbours)}"
         raise RemoteProtocolError(
-            "range", f"at most {MAX_REASONS} reasons and {MAX_NEIGHBOURS} neighbours, got {found}"
+            "range", f"at most {MAX_STATUS_REASONS} reasons and {MAX_STATUS_NEIGHBOURS} neighbours, got {found}"
         )
     return Status(
         id=_number("id", message.id, 0),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.config import ACCESS, Config, ExchangeConfig, from_mapping, to_mapping
+from edgekd.config import ACCESS, LIVE, Config, ExchangeConfig, from_mapping, to_mapping
 from edgekd.errors import ConfigError
 from edgekd.keys.certificates import DAYS
 from edgekd.keys.keyring import make_keys
@@ -79,6 +79,14 @@ def test_who_gets_in_is_no_part_of_an_experiment() -> None:
     assert Cell(TOGETHER, secured) == plain
     assert plain.name == Cell(TOGETHER, from_mapping({"exchange": {"insecure": True}})).name
     assert set(COLUMNS).isdisjoint(ACCESS)
+
+
+def test_patience_is_no_part_of_an_experiment() -> None:
+    assert to_mapping(Config())["exchange"].keys().isdisjoint(LIVE)
+    plain, patient = Cell(TOGETHER, Config()), Cell(TOGETHER, from_mapping({"exchange": {"timing": "wan"}}))
+    assert (patient, patient.name) == (plain, plain.name)
+    assert "timing" in LIVE
+    assert set(COLUMNS).isdisjoint(LIVE)
 
 
 def test_keys_of_another_peer_are_refused_over_either_transport_and_of_a_whole_group_too(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Who is turned away, and what both sides are told."""
+"""Who becomes a neighbour, who is turned away, and what both sides are told."""
 
 from dataclasses import replace
 
 import pytest
 
-from edgekd.protocol.admission import Caller, differences, objection
-from edgekd.protocol.messages import Contract, Encoding, Hello
+from edgekd.protocol.admission import Caller, Decision, Incumbent, Verdict, admit, differences
+from edgekd.protocol.members import MAX_NEIGHBOURS
+from edgekd.protocol.messages import Contract, Encoding, Goodbye, Hello, Parting
 
 CONTRACT = Contract(
     public_sha256="ab" * 32, public_batch=4, classes=3, heads=1, temperature=1.0, augment="crop", mode="async"
@@ -21,39 +22,120 @@ HELLO = Hello(
     address="",
 )
 THEIRS = replace(HELLO, id=2, instance=88)
-CALLER = Caller(where="box-b:7000", ours="box-a:7000")
+DIALS = Caller(where="box-b:7000", ours="box-a:7000")
+DIALLED = replace(DIALS, we_dialled=True)
+SAME = Incumbent(instance=88, dialled_by=1, address="box-b:7000")  # the caller's own older stream
+OTHER = Incumbent(instance=99, dialled_by=2, address="box-c:7000")  # another process with the caller's id
 
 
-def test_who_fits_is_welcome_whatever_else_is_known_of_it() -> None:
-    assert objection(HELLO, THEIRS, CALLER, None) is None
-    assert objection(HELLO, THEIRS, replace(CALLER, proved=2, dialled=2), {2, 3}) is None
+def decide(
+    caller: Caller = DIALS,
+    theirs: Hello = THEIRS,
+    incumbent: Incumbent | None = None,
+    allow: set[int] | None = None,
+    connected: int = 0,
+) -> Decision:
+    return admit(HELLO, theirs, caller, incumbent, allow=allow, connected=connected)
 
 
 @pytest.mark.parametrize(
-    ("caller", "theirs", "allow", "reason", "there"),
+    ("decision", "verdict"),
     [
-        (replace(CALLER, proved=3), THEIRS, {2}, "identity", "with the key of peer 3"),
-        (replace(CALLER, dialled=3), THEIRS, {2}, "identity", "where peer 3 was dialled"),
-        (CALLER, THEIRS, {3}, "allow", "peer 1 does not allow peer 2"),
-        (CALLER, replace(THEIRS, major=2), None, "contract", "protocol major version: 2 here, 1 there"),
-        (replace(CALLER, cut_off=True), THEIRS, None, "cut-off", "cut off for 60 s"),
-        (CALLER, replace(THEIRS, id=1), None, "id", "peer 1 already runs at box-a:7000; choose another --id"),
+        (decide(), Verdict.WELCOME),
+        (decide(replace(DIALLED, proved=2, expected=2), allow={2, 3}), Verdict.WELCOME),
+        (decide(connected=MAX_NEIGHBOURS - 1), Verdict.WELCOME),
+        (decide(connected=MAX_NEIGHBOURS), Verdict.REFUSE),
+        (decide(DIALLED, connected=MAX_NEIGHBOURS), Verdict.WELCOME),  # the limit is for those that dial in
+        (decide(incumbent=OTHER, connected=MAX_NEIGHBOURS), Verdict.PROBE),  # it would take a place that is counted
+        (decide(incumbent=OTHER), Verdict.PROBE),
+        (decide(incumbent=replace(OTHER, answered=True)), Verdict.REFUSE),
+        (decide(incumbent=replace(OTHER, answered=False)), Verdict.REPLACE),
+        (decide(theirs=replace(HELLO, id=1), allow={5}), Verdict.SELF),  # before all else, or it would refuse itself
+        (decide(theirs=replace(THEIRS, instance=77)), Verdict.SELF),
+        (decide(replace(DIALS, proved=1), replace(HELLO, id=1)), Verdict.SELF),
+        (
+            decide(replace(DIALS, proved=2), replace(THEIRS, instance=77)),
+            Verdict.WELCOME,
+        ),  # its key proves another peer
     ],
 )
-def test_each_objection_has_its_reason_and_tells_the_other_side(
-    caller: Caller, theirs: Hello, allow: set[int] | None, reason: str, there: str
+def test_each_situation_has_its_verdict(decision: Decision, verdict: Verdict) -> None:
+    assert decision.verdict is verdict
+    assert (decision.refusal is not None) == (verdict is Verdict.REFUSE)
+
+
+@pytest.mark.parametrize(
+    ("first_dialled_by", "caller", "verdict"),
+    [
+        (1, DIALS, Verdict.DUPLICATE),
+        (2, DIALLED, Verdict.REPLACE),
+        (1, DIALLED, Verdict.REPLACE),  # who dials again has lost the older stream
+        (2, DIALS, Verdict.REPLACE),
+    ],
+)
+def test_of_two_streams_the_one_that_the_smaller_id_dialled_stays_and_of_one_sides_the_newer(
+    first_dialled_by: int, caller: Caller, verdict: Verdict
 ) -> None:
-    refusal = objection(HELLO, theirs, caller, allow)
-    assert refusal is not None
-    assert refusal.reason == reason
-    assert there in refusal.there
-    assert "box-b:7000" in refusal.here
+    decision = decide(caller, incumbent=replace(SAME, dialled_by=first_dialled_by))
+    assert decision.verdict is verdict
+
+
+def test_both_sides_of_two_streams_that_cross_keep_the_same_one() -> None:
+    theirs = decide(DIALS, incumbent=replace(SAME, dialled_by=1)).verdict  # here: ours was first, theirs comes
+    mine = admit(
+        THEIRS,
+        HELLO,
+        DIALS,
+        Incumbent(instance=77, dialled_by=2, address="box-a:7000"),  # there: theirs was first, ours comes
+        allow=None,
+        connected=1,
+    ).verdict
+    assert (theirs, mine) == (Verdict.DUPLICATE, Verdict.REPLACE), "the stream that peer 1 dialled"
+
+
+def test_duplicate_is_told_so_at_either_end_and_a_silent_incumbent_is_told_nothing() -> None:
+    duplicate = Goodbye(parting=Parting.DUPLICATE)
+    assert decide(incumbent=SAME).goodbye == duplicate
+    replaced = decide(DIALLED, incumbent=SAME)
+    assert (replaced.goodbye, replaced.farewell) == (None, duplicate)
+    silent = decide(incumbent=replace(OTHER, answered=False))
+    assert (silent.goodbye, silent.farewell) == (None, None)
+    assert decide().goodbye is None
+    assert decide(theirs=HELLO).goodbye is None, "a peer that has dialled itself is dropped quietly"
+
+
+@pytest.mark.parametrize(
+    ("decision", "reason", "there"),
+    [
+        (decide(replace(DIALS, proved=3), allow={2}), "identity", "with the key of peer 3"),
+        (decide(replace(DIALLED, expected=3), allow={2}), "identity", "where peer 3 was dialled"),
+        (decide(allow={3}), "allow", "peer 1 does not allow peer 2"),
+        (decide(theirs=replace(THEIRS, major=2)), "contract", "protocol major version: 2 here, 1 there"),
+        (decide(replace(DIALS, cut_off=True)), "cut-off", "cut off for 60 s"),
+        (decide(theirs=replace(THEIRS, id=1)), "id", "peer 1 already runs at box-a:7000; choose another --id"),
+        (decide(connected=64), "full", "64 neighbours are connected already"),
+        (decide(incumbent=replace(OTHER, answered=True)), "id", "peer 2 already runs at box-c:7000; stop it"),
+    ],
+)
+def test_each_refusal_has_its_reason_and_tells_both_sides(decision: Decision, reason: str, there: str) -> None:
+    assert decision.refusal is not None
+    assert decision.refusal.reason == reason
+    assert "box-b:7000" in decision.refusal.here
+    assert decision.goodbye is not None
+    assert decision.goodbye.parting is Parting.REFUSED
+    assert there in decision.goodbye.detail
 
 
 def test_an_impostor_is_called_one_whatever_else_is_wrong_with_it() -> None:
-    refusal = objection(HELLO, replace(THEIRS, major=2), replace(CALLER, proved=3, cut_off=True), set())
+    caller = replace(DIALS, proved=3, cut_off=True)
+    refusal = decide(caller, replace(THEIRS, major=2), OTHER, set(), MAX_NEIGHBOURS).refusal
     assert refusal is not None
     assert refusal.reason == "identity"
+
+
+def test_whoever_may_not_join_does_not_have_the_incumbent_probed_or_replaced() -> None:
+    for incumbent in (OTHER, replace(OTHER, answered=False), SAME):
+        assert decide(replace(DIALS, cut_off=True), incumbent=incumbent).verdict is Verdict.REFUSE
 
 
 def test_refusal_names_each_differing_field_and_both_values() -> None:

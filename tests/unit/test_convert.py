@@ -36,8 +36,8 @@ from peer.wire.protobuf import (
     MAX_ADDRESS,
     MAX_DETAIL,
     MAX_ENCODINGS,
-    MAX_NEIGHBOURS,
-    MAX_REASONS,
+    MAX_STATUS_NEIGHBOURS,
+    MAX_STATUS_REASONS,
     from_bytes,
     from_wire,
     to_bytes,
@@ -351,8 +351,8 @@ STATUS = Status(
 
 def test_a_status_is_bounded() -> None:
     one = Neighbour(id=1, address="", up=True, step=0, age=None, replaced=0, bytes_sent=0, bytes_received=0)
-    assert refusal(to_wire(replace(STATUS, neighbours=(one,) * (MAX_NEIGHBOURS + 1)))) == "range"
-    assert refusal(to_wire(replace(STATUS, refused={str(i): 1 for i in range(MAX_REASONS + 1)}))) == "range"
+    assert refusal(to_wire(replace(STATUS, neighbours=(one,) * (MAX_STATUS_NEIGHBOURS + 1)))) == "range"
+    assert refusal(to_wire(replace(STATUS, refused={str(i): 1 for i in range(MAX_STATUS_REASONS + 1)}))) == "range"
     assert refusal(to_wire(replace(STATUS, refused={"shape": -1}))) == "range"
     assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, age=-1),)))) == "range"
     for beyond in (-0.1, 1.1, float("nan")):

@@ -38,13 +38,13 @@ def test_who_keeps_to_the_pace_always_has_one() -> None:
 def test_flood_is_refused_and_a_second_later_there_is_room_for_as_many_as_a_second_takes() -> None:
     guard = Guard()
     for _ in range(FRAMES):
-        guard.admit(1, 10.0)
+        guard.note_frame(1, 10.0)
     with pytest.raises(RemoteProtocolError) as raised:
-        guard.admit(1, 10.0)
+        guard.note_frame(1, 10.0)
     assert raised.value.reason == "flood"
-    guard.admit(2, 10.0)  # nobody else's affair
+    guard.note_frame(2, 10.0)  # nobody else's affair
     for _ in range(round(0.9 / FRAME_EVERY)):
-        guard.admit(1, 11.0)
+        guard.note_frame(1, 11.0)
 
 
 def test_who_has_too_much_refused_is_cut_off_for_a_while_and_starts_afresh() -> None:
@@ -68,6 +68,6 @@ def test_a_bad_frame_now_and_then_and_frames_of_a_newer_version_cut_nobody_off()
 def test_strangers_without_number_take_no_memory() -> None:
     guard = Guard(limit=8)
     for id in range(1000):
-        guard.admit(id, 1.0)
+        guard.note_frame(id, 1.0)
         guard.note_refusal(id, "nan", 1.0)
     assert len(guard._records) == 8

@@ -1,6 +1,7 @@
 """The protocol over every transport: one behaviour suite (Hello, refusal, heartbeats, latest wins, who stays)."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from edgekd.protocol.codec import encode
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.guard import REFUSALS
 from edgekd.protocol.messages import (
+    Ack,
     Ask,
     Asked,
     Encoding,
@@ -19,7 +21,9 @@ from edgekd.protocol.messages import (
     Heartbeat,
     Hello,
     Parting,
+    State,
 )
+from edgekd.protocol.timing import LAN, WAN, Timing
 from peer.network.asking import ask_status, fetch_public
 from peer.network.door import MAX_STRANGERS
 from peer.network.hub import Arrival, Hub
@@ -56,6 +60,8 @@ class Group:
         lockstep: bool = False,
         listen: str | None = "127.0.0.1:0",
         public: Callable[[], Iterable[bytes | memoryview]] = tuple,
+        timing: Timing = LAN,
+        clock: Callable[[], float] = time.monotonic,
     ) -> tuple[Hub, str]:
         arrived: list[Arrival] = []
 
@@ -71,6 +77,8 @@ class Group:
             packing=Packing(Encoding.FLOAT16),
             deliver=deliver,
             public=public,
+            timing=timing,
+            clock=clock,
             changed=lambda: self._news.set(),
         )
         self.hubs.append(hub)
@@ -180,7 +188,7 @@ def test_pair_that_dials_both_ways_keeps_one_stream(run: Run) -> None:
         b, _ = await group.start(hello(1), peers=(first,), listen=where)
 
         def settled() -> bool:
-            streams = [*a._connections.values(), *b._connections.values()]
+            streams = [*a._neighbours.connections.values(), *b._neighbours.connections.values()]
             return len(streams) == 2 and all(c.dialled_by == 0 for c in streams)
 
         await group.until(settled)
@@ -225,7 +233,7 @@ def test_peer_that_is_connected_is_not_dialled_at_another_address_too(run: Run) 
         c, third = await group.start(hello(2))
         a.dial_also(third, 2)
         await group.until(lambda: up(a, 2) and up(c, 0))
-        assert a._connections[1].dialled_by == 1, "its own stream has stayed"
+        assert a._neighbours.connections[1].dialled_by == 1, "its own stream has stayed"
 
     run(scenario)
 
@@ -336,7 +344,7 @@ def test_goodbye_follows_the_emptied_outbox(run: Run) -> None:
         await group.until(lambda: up(a, 1) and up(b, 0))
         a.publish(0, predictions())
         a.publish(1, predictions())
-        a.tell(Heartbeat(step=2, steps=2, round=1, done=True), "lingering")
+        a.tell(Heartbeat(step=2, steps=2, round=1, done=True), State.LINGERING)
         await a.stop(Goodbye(parting=Parting.DONE))
         await group.until(lambda: not up(b, 0))
         assert [x.round for x in group.arrived[b]] == [0, 1]
@@ -351,7 +359,7 @@ def test_unsound_predictions_are_refused_counted_and_the_stream_goes_on(run: Run
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
         good = encode(predictions(), 1, Packing(Encoding.FLOAT16))
-        b._connections[0].publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
+        b._neighbours.connections[0].publish(replace(good, round=0, payload=b"\xff" * len(good.payload)))
         await group.until(lambda: sum(a.refused.values()) == 1)
         assert a.members[1].unsound
         b.publish(1, predictions())
@@ -407,6 +415,71 @@ def test_each_neighbour_is_sent_an_encoding_that_it_can_read(run: Run) -> None:
     run(scenario)
 
 
+# -- time limits -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("timing", "limit"), [(LAN, 5.0), (WAN, 15.0)])
+def test_silent_neighbour_is_down_when_the_clock_says_so(run: Run, timing: Timing, limit: float) -> None:
+    async def scenario(group: Group) -> None:
+        now = 1000.0
+        a, where = await group.start(hello(0), timing=timing, clock=lambda: now)
+        stream = await group.transport().dial(where, timeout=2.0)
+        await stream.send(hello(5))
+        await stream.send(Heartbeat(step=1, steps=0, round=-1, done=False))
+        await group.until(lambda: up(a, 5))
+        now += limit - 0.01
+        a._look(now)
+        assert up(a, 5)
+        now += 0.01
+        a._look(now)
+        assert not up(a, 5)
+        await group.until(lambda: not a._streams.conversations)
+
+    run(scenario)
+
+
+def test_incumbent_that_does_not_answer_a_probe_is_replaced_by_the_newcomer(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, probe_for=0.05))
+        half_open = await group.transport().dial(where, timeout=2.0)
+        await half_open.send(hello(5, instance=1))
+        await group.until(lambda: 5 in a.members)
+        newcomer = await group.transport().dial(where, timeout=2.0)
+        await newcomer.send(hello(5, instance=2))
+        await group.until(lambda: a.members[5].instance == 2)
+        await group.until(lambda: len(a._streams.conversations) == 1)
+        assert not a.refused
+
+    run(scenario)
+
+
+def test_caller_that_is_refused_does_not_wait_for_the_probe_on_behalf_of_another(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, probe_for=DEADLINE))
+        incumbent, second, stranger = [await group.transport().dial(where, timeout=2.0) for _ in range(3)]
+        await incumbent.send(hello(5, instance=1))
+        await group.until(lambda: 5 in a.members)
+        await second.send(hello(5, instance=2))
+        await group.until(lambda: a._streams._admitting.locked())
+        await stranger.send(hello(6, contract=replace(CONTRACT, temperature=2.0)))
+        await group.until(lambda: a.refused["contract"] == 1)
+        assert a._streams._admitting.locked(), "the probe goes on"
+
+    run(scenario)
+
+
+def test_stranger_that_says_nothing_is_disconnected(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, hello_within=0.05))
+        stranger = await group.transport().dial(where, timeout=2.0)
+        assert isinstance(await stranger.receive(), Hello)
+        with pytest.raises(StreamClosedError):
+            await asyncio.wait_for(stranger.receive(), DEADLINE)
+        await group.until(lambda: a._door.strangers == 0)
+
+    run(scenario)
+
+
 # -- questions ---------------------------------------------------------------------------------------------------------
 
 
@@ -415,12 +488,12 @@ def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
         a, address = await group.start(hello(0))
         b, _ = await group.start(hello(1), peers=(address,))
         await group.until(lambda: up(a, 1) and up(b, 0))
-        a.tell(Heartbeat(step=7, steps=9, round=0, done=False, accuracy=0.5), "training")
+        a.tell(Heartbeat(step=7, steps=9, round=0, done=False, accuracy=0.5), State.TRAINING)
         a.publish(2, predictions())
         b.publish(3, predictions())
         await group.until(lambda: bool(group.arrived[a]))
-        a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), "training")
-        a.judge({1: 0.25, 7: 0.5})  # of 7 it has heard before a restart; it is not there now
+        a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), State.TRAINING)
+        a.note_disagreements({1: 0.25, 7: 0.5})  # of 7 it has heard before a restart; it is not there now
         status = await ask_status(group.transport(), address, timeout=DEADLINE)
         assert (status.id, status.state, status.step, status.steps, status.round) == (0, "training", 10, 20, 2)
         assert (status.accuracy, status.bytes_received, status.refused) == (0.5, 4 * 3 * 2, {})
@@ -557,5 +630,32 @@ def test_far_rounds_in_hello_and_heartbeat_are_no_refusal_and_end_with_their_str
         await again.send(Heartbeat(step=1, steps=0, round=7, done=False))
         await group.until(lambda: up(a, 5))
         assert a.members[5].round == 7
+
+    run(scenario)
+
+
+def test_a_stream_that_another_takes_the_place_of_ends_though_nothing_is_acknowledged_on_it(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        for start in range(3):
+            stream = await group.transport().dial(where, timeout=2.0)
+            await stream.send(hello(5))
+            await group.until(lambda: 5 in a.members)
+            for round in range(3):
+                a.publish(10 * start + round, predictions())
+                await asyncio.sleep(0)
+        await group.until(lambda: len(a._streams.conversations) <= 1)
+
+    run(scenario)
+
+
+def test_acknowledgements_of_nothing_are_refused(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0))
+        stream = await group.transport().dial(where, timeout=2.0)
+        await stream.send(hello(5))
+        await stream.send(Ack(round=1))
+        await group.until(lambda: a.refused["ack"] == 1)
+        assert not a.members[5].unsound, "no predictions were lost"
 
     run(scenario)

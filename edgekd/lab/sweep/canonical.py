@@ -3,14 +3,14 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from edgekd.config import ACCESS, Config, DataConfig, ExchangeConfig, ModelConfig, SimulationConfig, TrainConfig
+from edgekd.config import LIVE, Config, DataConfig, ExchangeConfig, ModelConfig, SimulationConfig, TrainConfig
 from edgekd.data.splits import skew
 from edgekd.simulation.asynchronous import STEP_JITTER
 
 Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
-IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *ACCESS)
+IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *LIVE)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
 UNHEARD = ("public_augment",)  # nor on this, where nobody is heard
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd.config import ACCESS, SECTIONS, Config, from_mapping, setting_type, to_mapping
+from edgekd.config import LIVE, SECTIONS, Config, from_mapping, setting_type, to_mapping
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import PeerSummary
@@ -30,7 +30,7 @@ _FIRST = (
     *("bytes_sent", "seconds", "processor", "weights_sha256"),
 )
 _SETTINGS = {
-    f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind) if f.name not in ACCESS
+    f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind) if f.name not in LIVE
 }
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 

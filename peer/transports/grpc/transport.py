@@ -39,7 +39,7 @@ _KEEPALIVE = [
 _CLIENT = [
     *_KEEPALIVE,
     ("grpc.use_local_subchannel_pool", 1),  # else a dial shares the connection, and the backoff, of the one before
-    ("grpc.initial_reconnect_backoff_ms", 200),  # as `peer/network/hub.py` redials
+    ("grpc.initial_reconnect_backoff_ms", 200),  # as `edgekd/protocol/timing.py` has the hub redial
     ("grpc.max_reconnect_backoff_ms", 3_000),
     ("grpc.enable_retries", 0),  # frames are never sent twice
     ("grpc.enable_http_proxy", 0),  # peers are on one's own network
