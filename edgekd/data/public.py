@@ -6,7 +6,6 @@ function of its content alone, so that its SHA-256 says whether two peers mean t
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,9 +21,9 @@ from edgekd.data.augment import check_augmentation, padding
 from edgekd.data.images import decode, open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
+from edgekd.files.tensors import CHUNK, safetensors_pieces
 
 FORMAT, VERSION = "edgekd-public", 1  # of the file; not the package's version, so that peers of two versions agree
-CHUNK = 2**24  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,7 +63,7 @@ class PublicSet:
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         """The file's bytes, in pieces."""
-        return _file_bytes(self.images, self.classes, self.augment)
+        return _pieces(self.images, self.classes, self.augment)
 
     @classmethod
     def load(cls, path: Path) -> "PublicSet":
@@ -114,7 +113,7 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
     """
     about = _checked({"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}, images)
     digest = hashlib.sha256()
-    for piece in _file_bytes(images, about["classes"], augment):
+    for piece in _pieces(images, about["classes"], augment):
         digest.update(piece)
     return PublicSet(images=images, sha256=digest.hexdigest(), **about)
 
@@ -143,16 +142,10 @@ def _pictures_at(path: Path) -> list[Path]:
     return files
 
 
-def _file_bytes(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[bytes | memoryview]:
-    """The file in pieces. Written by hand: the library's writer needs it all in memory and promises no fixed bytes."""
+def _pieces(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[bytes | memoryview]:
+    """The bytes of the public file, in pieces."""
     about = {"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}
-    tensor = {"dtype": "U8", "shape": list(images.shape), "data_offsets": [0, images.numel()]}
-    header = json.dumps({"__metadata__": {"edgekd": json.dumps(about, sort_keys=True)}, "images": tensor}).encode()
-    header += b" " * (-len(header) % 8)
-    yield struct.pack("<Q", len(header)) + header
-    data = images.contiguous().view(-1).numpy().data
-    for start in range(0, len(data), CHUNK):
-        yield data[start : start + CHUNK]
+    return safetensors_pieces({"images": images}, {"edgekd": json.dumps(about, sort_keys=True)})
 
 
 def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:

@@ -9,7 +9,6 @@ alpha mixes on those. In two phases the learner is alone for the first half of i
 
 import copy
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from edgekd.data.augment import normalise, private_augmentation
 from edgekd.data.datasets import Labelled, PeerData
 from edgekd.data.public import check_enough
 from edgekd.errors import ConfigError, LocalProtocolError
+from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
@@ -205,12 +205,8 @@ class Learner:
             self.model.train()
 
     def weights_sha256(self) -> str:
-        """SHA-256 of the state_dict in the order of its names: equal if and only if every weight is."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
+        return tensors_sha256(self.model.state_dict())
 
     def state(self) -> dict[str, Tensor]:
         """All that changes as it learns, apart from `step`: ``model.*``, ``momentum.*``, ``frozen.*`` and ``score.*``.
