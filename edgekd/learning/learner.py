@@ -27,7 +27,7 @@ from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
-from edgekd.learning.models import frozen_statistics, make_model
+from edgekd.learning.models import frozen_statistics, model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
@@ -73,14 +73,7 @@ class Learner:
         check_enough(len(data.public), config.train.public_batch)
         check_loss(config.distill)
         with seeded(self._seed("init")):
-            model = make_model(
-                config.model.for_client(id),
-                config.weights,
-                len(data.classes),
-                size,
-                heads=config.model.heads,
-                hidden=config.model.hidden_layers(),
-            )
+            model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, config.train)
         self._augment = private_augmentation(config.augment, size)

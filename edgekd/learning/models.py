@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
+from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
 
 PTH_SINCE = "2.6.0"  # the PyTorch of which `weights_only` holds what it promises: CVE-2025-32434
@@ -34,6 +35,22 @@ def _head(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential
     widths = (features, *hidden, classes)
     layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
+
+
+def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> Classifier:
+    """The network of client `id`, as its settings say; see `make_model`.
+
+    Args:
+        config: the network's name, the heads and their layers.
+        id: of the client; where the settings list several networks, it chooses one of them.
+        weights: as `edgekd.config.Config.weights` says; `config.weights` may leave the choice open.
+        classes: how many.
+        size: side of the input images, in pixels.
+
+    Raises:
+        ConfigError: as in `make_model`.
+    """
+    return make_model(config.for_client(id), weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
 
 
 def make_model(
