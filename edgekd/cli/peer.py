@@ -110,7 +110,7 @@ def command(
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.protocol.addresses import address
+    from edgekd.protocol.addresses import parse_address
     from peer.node.access import check_access, check_addresses
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
@@ -149,7 +149,7 @@ def command(
     try:
         with lock, contextlib.ExitStack() as beside:
             if metrics_port is not None:
-                _serve_metrics(node, address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
+                _serve_metrics(node, parse_address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
             node.network.start()
             if listen:
                 log.info("listening on %s", node.network.address)

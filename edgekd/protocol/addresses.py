@@ -11,7 +11,7 @@ MAX_ID = 2**31 - 1  # of a peer
 _ADDRESS = re.compile(r"(?P<host>[^\s\[\]:/@,]+|\[[0-9A-Fa-f:.]+(%[^\s\[\]]+)?\]):(?P<port>[0-9]{1,5})")
 
 
-def address(text: str) -> tuple[str, int]:
+def parse_address(text: str) -> tuple[str, int]:
     """Split "HOST:PORT" into a host (a name or a number, IPv6 without its brackets) and a port in [0, 65535].
 
     Raises:
@@ -35,7 +35,7 @@ def place(text: str) -> tuple[int | None, str]:
     id, at, rest = text.rpartition("@")
     if at and not (id.isascii() and id.isdecimal() and int(id) <= MAX_ID):
         raise ConfigError(f"a peer is HOST:PORT or ID@HOST:PORT with an id from 0 to {MAX_ID}, got {text!r}")
-    address(rest)
+    parse_address(rest)
     return (int(id) if at else None), rest
 
 
@@ -61,7 +61,7 @@ def is_loopback(host: str) -> bool:
 
 
 def join(host: str, port: int) -> str:
-    """The opposite of `address`."""
+    """The opposite of `parse_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -72,7 +72,7 @@ def seen_from(announced: str, remote: str) -> str:
     """
     if not announced:
         return remote
-    host, port = address(announced)
+    host, port = parse_address(announced)
     if host not in ("0.0.0.0", "::"):
         return announced
     return join(remote.rpartition(":")[0].strip("[]"), port)

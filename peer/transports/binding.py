@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
+from edgekd.protocol.addresses import parse_address
 
 
 def check_bindable(address: str) -> None:
@@ -15,7 +15,7 @@ def check_bindable(address: str) -> None:
     Raises:
         ConfigError: it is held by another, or not an address of this box.
     """
-    host, port = parse(address)
+    host, port = parse_address(address)
     here = "--listen takes an address of this box, or 0.0.0.0 for all"
     try:
         candidates = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -18,20 +18,20 @@ from google.protobuf.message import Message
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Frame
-from peer.wire.protobuf import MAX_NEIGHBOURS, from_wire, to_wire
 from peer.wire import peer_pb2 as pb
+from peer.wire.protobuf import MAX_NEIGHBOURS, from_wire, to_wire
 
 MAX_ITEMS = MAX_NEIGHBOURS  # of one list or map: more than any that peer.proto allows is not even built
 MAX_CONTAINERS = 4 * MAX_NEIGHBOURS  # lists and maps in one message: an empty one is a byte there and 60 here
 
 
-def pack(frame: Frame) -> bytes:
+def to_bytes(frame: Frame) -> bytes:
     """`frame` as it goes over ZeroMQ."""
     packed: bytes = msgpack.packb(_plain(to_wire(frame)))
     return packed
 
 
-def unpack(data: bytes) -> Frame:
+def from_bytes(data: bytes) -> Frame:
     """The frame that `data` holds.
 
     Raises:

@@ -14,8 +14,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from edgekd.protocol.addresses import address
 from edgekd.errors import ConfigError, RemoteProtocolError
+from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import (
     MAJOR,
     MAX_ROUND,
@@ -308,7 +308,7 @@ def _address(value: str) -> str:
     _text("address", value, MAX_ADDRESS)
     try:
         if value:
-            address(value)
+            parse_address(value)
     except ConfigError as error:
         raise RemoteProtocolError("address", str(error)) from None
     return value

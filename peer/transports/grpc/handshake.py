@@ -9,7 +9,7 @@ import ssl
 from datetime import datetime, timezone
 
 from edgekd.keys.certificates import named_peer
-from edgekd.protocol.addresses import address as parse
+from edgekd.protocol.addresses import parse_address
 from peer.transports.grpc.keys import KeyFiles
 
 ALPN = ["h2"]  # as gRPC's
@@ -88,5 +88,5 @@ def _unproven(error: ssl.SSLCertVerificationError) -> str:
 
 async def _open(address: str, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context.set_alpn_protocols(ALPN)
-    host, port = parse(address)
+    host, port = parse_address(address)
     return await asyncio.open_connection(host, port, ssl=context, server_hostname="")

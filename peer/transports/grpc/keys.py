@@ -16,7 +16,7 @@ REMEDY = "`edgekd certs` makes this folder, and with --renew anew"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class TlsKeys:
     """Who a peer is and whom it believes; PEM."""
 
     id: int  # of the peer
@@ -46,7 +46,7 @@ class KeyFiles:
         self._keys = self._prove(self._seen)
         self._warned = ""
 
-    def current(self) -> Keys:
+    def current(self) -> TlsKeys:
         """What is to be used for a connection that begins now."""
         with self._lock:
             try:
@@ -59,7 +59,7 @@ class KeyFiles:
                     self._warned = str(error)
             return self._keys
 
-    def _successor(self, found: tuple[bytes, ...]) -> Keys:
+    def _successor(self, found: tuple[bytes, ...]) -> TlsKeys:
         keys = self._prove(found)
         if keys.id != self._keys.id:
             raise ConfigError(f"{self.folder} holds the keys of peer {keys.id} now, not of peer {self._keys.id}")
@@ -69,13 +69,13 @@ class KeyFiles:
     def _read(self) -> tuple[bytes, ...]:
         return tuple(_bytes(self.folder / name) for name in FILES)
 
-    def _prove(self, found: tuple[bytes, ...]) -> Keys:
+    def _prove(self, found: tuple[bytes, ...]) -> TlsKeys:
         ca, certificate, key = found
         try:
             proof = prove(ca, certificate, key, datetime.now(timezone.utc))
         except ConfigError as error:
             raise ConfigError(f"the keys in {self.folder} will not do: {error}; {REMEDY}") from error
-        return Keys(proof.id, ca, certificate, key, proof.until)
+        return TlsKeys(proof.id, ca, certificate, key, proof.until)
 
 
 def _bytes(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from edgekd.keys.certificates import named_peer, peer_name
-from peer.transports.grpc.keys import KeyFiles, Keys
+from peer.transports.grpc.keys import KeyFiles, TlsKeys
 
 _NAMES = "x509_subject_alternative_name"
 
@@ -28,7 +28,7 @@ def listening(files: KeyFiles) -> Any:
     return grpc.dynamic_ssl_server_credentials(_configuration(keys), fetch, require_client_authentication=True)
 
 
-def dialling(keys: Keys) -> Any:
+def dialling(keys: TlsKeys) -> Any:
     """Credentials of a connection that is to be made."""
     return grpc.ssl_channel_credentials(keys.ca, keys.key, keys.certificate)
 
@@ -43,5 +43,5 @@ def proven(auth_context: Mapping[str, Iterable[bytes]]) -> int | None:
     return named_peer([name.decode(errors="replace") for name in auth_context.get(_NAMES, ())])
 
 
-def _configuration(keys: Keys) -> Any:
+def _configuration(keys: TlsKeys) -> Any:
     return grpc.ssl_server_certificate_configuration([(keys.key, keys.certificate)], keys.ca)

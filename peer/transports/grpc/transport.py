@@ -13,8 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import join, place
+from edgekd.protocol.addresses import join, parse_address, place
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable
@@ -82,7 +81,7 @@ class GrpcTransport:
         self._accepting = Accepting()
 
     async def listen(self, address: str, accept: Accept) -> str:
-        host, _ = parse(address)
+        host, _ = parse_address(address)
         check_bindable(address)
         server = grpc.aio.server(options=[*_SERVER, *self._limits])
         handler = grpc.stream_stream_rpc_method_handler(self._exchange)
@@ -176,7 +175,7 @@ class _NoConnectionError(ConnectionError):
 
 def _target(address: str) -> str:
     """An address as gRPC reads it: a host may be called ``unix``, which else is a scheme."""
-    host, _ = parse(address)
+    host, _ = parse_address(address)
     return address if ":" in host else f"dns:///{address}"
 
 

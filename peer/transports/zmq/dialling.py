@@ -7,10 +7,9 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import place
+from edgekd.protocol.addresses import parse_address, place
 from peer.transports.base import start
-from peer.transports.zmq.keys import Keys
+from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.sockets import (
     BATCH,
     EVENTS,
@@ -33,7 +32,7 @@ async def dial(
     *,
     timeout: float,
     max_message_bytes: int,
-    keys: Keys | None,
+    keys: CurveKeys | None,
     open_streams: set[ZmqStream],
 ) -> ZmqStream:
     """Open a stream to the peer that listens on "HOST:PORT", or with keys on "ID@HOST:PORT".
@@ -47,7 +46,7 @@ async def dial(
     id, where = place(address)
     if keys is not None and id is None:
         raise ConnectionError(f"cannot reach {where}: with keys it must be said whose to ask for: write ID@{where}")
-    host, port = parse(where)
+    host, port = parse_address(where)
     try:
         return await asyncio.wait_for(
             _dial(context, where, host, port, id, max_message_bytes, keys, open_streams), timeout
@@ -63,7 +62,7 @@ async def _dial(
     port: int,
     id: int | None,
     max_message_bytes: int,
-    keys: Keys | None,
+    keys: CurveKeys | None,
     open_streams: set[ZmqStream],
 ) -> ZmqStream:
     try:
@@ -104,7 +103,7 @@ class _Line:
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()  # the first message
         self._stream: ZmqStream | None = None
 
-    def use(self, keys: Keys, id: int) -> None:
+    def use(self, keys: CurveKeys, id: int) -> None:
         """Show this peer's key, and ask for that of peer `id`."""
         try:
             own, theirs = keys.own(), keys.of(id)
@@ -113,7 +112,7 @@ class _Line:
         self._dealer.curve_serverkey = theirs
         self._dealer.curve_publickey, self._dealer.curve_secretkey = own.public, own.secret
 
-    async def connect(self, where: Address, keys: Keys | None, id: int | None) -> None:
+    async def connect(self, where: Address, keys: CurveKeys | None, id: int | None) -> None:
         """Connect, and have a peer answer."""
         self._dealer.ipv6 = ":" in where[0]
         self._dealer.connect(endpoint(where))
@@ -177,7 +176,7 @@ class _Line:
                 self._stream.lose()
 
 
-def _why_refused(event: int, value: int, keys: Keys | None, id: int | None) -> str:
+def _why_refused(event: int, value: int, keys: CurveKeys | None, id: int | None) -> str:
     """What a handshake that failed means."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         return f"peer {id} does not admit this peer's key; copy this peer's public key to its folder curve/"

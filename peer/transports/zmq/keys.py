@@ -31,7 +31,7 @@ class Pair:
     secret: bytes
 
 
-class Keys:
+class CurveKeys:
     """The keys in a folder.
 
     Raises:
@@ -92,7 +92,7 @@ def _read(file: Path) -> tuple[bytes, bytes | None]:
     return public, secret
 
 
-def admission(request: list[bytes], keys: Keys | None, news: News) -> list[bytes]:
+def admission(request: list[bytes], keys: CurveKeys | None, news: News) -> list[bytes]:
     """The answer to libzmq's question whether somebody may come in: whose key is in the folder; without keys, anybody.
 
     With keys the messages of the connection then carry the id as their "User-Id".

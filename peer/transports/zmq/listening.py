@@ -15,11 +15,10 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import join
+from edgekd.protocol.addresses import join, parse_address
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
-from peer.transports.zmq.keys import REQUESTS, Keys, Pair, admission
+from peer.transports.zmq.keys import REQUESTS, CurveKeys, Pair, admission
 from peer.transports.zmq.sockets import (
     BATCH,
     EVENTS,
@@ -66,7 +65,7 @@ class Listener:
         self,
         context: Any,
         max_message_bytes: int,
-        keys: Keys | None,
+        keys: CurveKeys | None,
         accept: Accept,
         open_streams: set[ZmqStream],
     ) -> None:
@@ -95,7 +94,7 @@ class Listener:
         Raises:
             ConfigError: the address cannot be bound.
         """
-        host, port = parse(address)
+        host, port = parse_address(address)
         self._router.ipv6 = ":" in host
         self._requests.bind(REQUESTS)
         self._router.zap_domain = b"edgekd"  # without one, versions of ZMTP that need no handshake would get in

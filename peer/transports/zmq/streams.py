@@ -19,7 +19,7 @@ import zmq
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
-from peer.wire.messagepack import pack, unpack
+from peer.wire.messagepack import from_bytes, to_bytes
 
 OPENING, MORE, END = b"edgekd.v1.Peer", b"more", b"end"
 WINDOW, GRANT = 8, 4  # frames
@@ -58,7 +58,7 @@ class ZmqStream:
         open_streams.add(self)
 
     async def send(self, frame: Frame) -> None:
-        data = pack(frame)
+        data = to_bytes(frame)
         while not self._room and not self._said_end:
             await self._wait_for_news()
         if len(data) > self._max:
@@ -79,7 +79,7 @@ class ZmqStream:
             self._post(MORE)
         if len(data) > self._max:
             raise RemoteProtocolError("oversized", f"a frame is at most {self._max} bytes, got {len(data)}")
-        return unpack(data)
+        return from_bytes(data)
 
     async def close(self) -> None:
         if self._closing is None:

@@ -16,7 +16,7 @@ import zmq
 from peer.transports.base import Accept, Stream
 from peer.transports.binding import check_bindable
 from peer.transports.zmq.dialling import dial
-from peer.transports.zmq.keys import Keys
+from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.listening import Listener
 from peer.transports.zmq.streams import ZmqStream
 
@@ -36,7 +36,7 @@ class ZmqTransport:
     """
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
-        self._max, self._keys = max_message_bytes, None if keys is None else Keys(keys)
+        self._max, self._keys = max_message_bytes, None if keys is None else CurveKeys(keys)
         self._context = zmq.Context()
         self._context.max_sockets = MAX_SOCKETS
         self._listener: Listener | None = None
