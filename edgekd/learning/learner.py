@@ -120,10 +120,10 @@ class Learner:
         with torch.set_grad_enabled(keep):
             logits = self._public_logits(round, self._frozen or self.model)
         self._kept = (round, logits) if keep else None
-        said = logits.detach() / self.config.distill.temperature
+        scaled = logits.detach() / self.config.distill.temperature
         if noise_std := self.config.exchange.noise_std:
-            said = said + noise_std * self._noise(round, said.shape).to(self.device)
-        return F.log_softmax(said, dim=-1)
+            scaled = scaled + noise_std * self._noise(round, scaled.shape).to(self.device)
+        return F.log_softmax(scaled, dim=-1)
 
     def study(self) -> None:
         """The forward pass on this step's private batch."""
@@ -157,7 +157,7 @@ class Learner:
         if lesson is not None:
             logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round, self.model)
             teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
-            weights = self._judge(list(lesson.teachers), torch.stack(teachers), logits.detach())
+            weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
             loss = distil_heads(teachers, logits, distill, weights)
             ((1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * loss).backward()
         shown = label_losses[self._answering].detach()
@@ -242,7 +242,7 @@ class Learner:
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
 
-    def _judge(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
+    def _weigh_teachers(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
         """Hear what a lesson's teachers ``[teachers, heads, rows, classes]`` say; what each weighs from now on.
 
         Compared are the heads that teach, one's own too: all but the last, of one head that one. Nothing here waits for
