@@ -217,8 +217,8 @@ def _make_node(
     from edgekd.contract import make_contract
     from edgekd.data.datasets import load_peer_data
     from edgekd.learning.learner import Learner
-    from edgekd.protocol.codec import payload_bytes
     from edgekd.protocol.encodings import Packing
+    from edgekd.protocol.frames import longest_frame
     from edgekd.protocol.messages import MAJOR, MINOR, Encoding, Hello
     from peer.network.thread import Network
     from peer.node.access import key_folder
@@ -239,9 +239,8 @@ def _make_node(
     )
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all
-    limit = payload_bytes(contract, Packing(Encoding.FLOAT32)) + 64 * 1024  # and room for the rest of a frame
     network = Network(
-        lambda: make_transport(config.exchange.transport, limit, key_folder(config.exchange.certs)),
+        lambda: make_transport(config.exchange.transport, longest_frame(contract), key_folder(config.exchange.certs)),
         hello,
         listen=listen,
         peers=peers,

@@ -9,11 +9,6 @@ from edgekd.protocol.encodings import SUM_TOLERANCE, Packing, pack, unpack
 from edgekd.protocol.messages import Contract, SoftPredictions
 
 
-def payload_bytes(contract: Contract, packing: Packing) -> int:
-    """Bytes of a payload under `contract`."""
-    return contract.heads * contract.public_batch * packing.row_bytes(contract.classes)
-
-
 def encode(log_probs: Tensor, round: int, packing: Packing) -> SoftPredictions:
     """Pack predictions.
 

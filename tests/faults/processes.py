@@ -238,10 +238,11 @@ def status(address: str, *, inside: Sequence[str] = ()) -> dict[str, Any]:
 
 
 async def _ask(address: str, transport: str) -> Any:
+    from edgekd.protocol.frames import WITHOUT_PREDICTIONS
     from peer.network.asking import ask_status
     from peer.transports.by_name import make_transport
 
-    made = make_transport(transport, 64 * 1024)
+    made = make_transport(transport, WITHOUT_PREDICTIONS)
     try:
         return await ask_status(made, address, timeout=3.0)
     finally:
