@@ -3,13 +3,14 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
@@ -142,26 +143,14 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     root = data_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+        # Several peers on one box must not download into the same file. On stdout are results alone.
+        with FileLock(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision's word for a wrong checksum is RuntimeError
         raise ConfigError(
             f"cannot get {name}: {error}; put its files into {root} as torchvision lays them out, "
             "set EDGEKD_DATA to where they are, or use --data folder:PATH"
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time: several peers on one box must not download into the same file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _from_arrays(classes: tuple[str, ...], labels: Any, pixels: Any, size: int, where: str) -> Source:
