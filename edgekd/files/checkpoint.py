@@ -18,31 +18,31 @@ from edgekd.learning.evaluation import Accuracy
 
 log = logging.getLogger("edgekd")
 
-KEEP = 2
-_KEY = "edgekd"  # of the one metadata entry, JSON
+KEEP = 2  # checkpoints in a folder
+_KEY = "edgekd"  # of the metadata entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointInfo:
-    """What a checkpoint is of."""
+    """The metadata of a checkpoint."""
 
     id: int
     step: int
-    round: int  # the newest that was published; -1: none
+    round: int  # the newest published round; -1: none
     model: str
     classes: tuple[str, ...]
     size: int  # pixels
     heads: int
     head_layers: str  # as in `ModelConfig`
-    counts: dict[str, int]  # of the steps so far: the fields of `peer.node.node.Counts`
-    accuracy: Accuracy | None  # of the last evaluation; None: not evaluated yet
+    counts: dict[str, int]  # over all steps so far: the fields of `peer.node.node.Counts`
+    accuracy: Accuracy | None  # of the last evaluation; None: there was none yet
 
 
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
-    """Write ``checkpoint-STEP.safetensors`` and delete all but the newest `KEEP`.
+    """Write ``checkpoint-STEP.safetensors``, then delete all checkpoints but the newest `KEEP`.
 
     Raises:
-        OSError: the disk is full or cannot be written.
+        OSError: the disk is full or not writable.
     """
     entry = {**asdict(info), "sha256": _digest(info, state)}
     path = folder / f"checkpoint-{info.step:08d}.safetensors"
@@ -54,7 +54,7 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, the newest step first."""
+    """The checkpoints in `folder`, in descending order of their steps."""
     found = [path for path in folder.glob("checkpoint-*.safetensors") if _step_of(path).isdecimal()]
     return sorted(found, key=lambda path: int(_step_of(path)), reverse=True)
 
@@ -64,7 +64,7 @@ def _step_of(path: Path) -> str:
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
-    """What was saved.
+    """Read a checkpoint.
 
     Raises:
         ConfigError: the file is not a checkpoint, or is damaged.
@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
 
 
 def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
-    """The newest sound checkpoint in `folder`; damaged ones are passed over with a warning; None: there is none."""
+    """Read the newest valid checkpoint in `folder`; None: there is none. Damaged ones are skipped with a warning."""
     for path in checkpoints(folder):
         try:
             return load_checkpoint(path)
