@@ -65,7 +65,7 @@ def fit(image: Image.Image, size: int) -> Tensor:
     return pixels
 
 
-def decode(
+def decode_pictures(
     open_at: Callable[[int], Image.Image], indices: Iterable[int], size: int, where: str
 ) -> tuple[Tensor, list[int]]:
     """Decode the pictures with these indices. A warning names each unreadable picture, which is left out.

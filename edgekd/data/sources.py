@@ -14,7 +14,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from edgekd.data.images import decode, logger, open_picture, pictures_in
+from edgekd.data.images import decode_pictures, logger, open_picture, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
 
@@ -46,7 +46,7 @@ class Source:
             ConfigError: no picture can be read.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        images, read = decode(self.open_at, chosen.tolist(), self.size, self.where)
+        images, read = decode_pictures(self.open_at, chosen.tolist(), self.size, self.where)
         return Labelled(images=images, labels=torch.from_numpy(self.labels[chosen[read]]))
 
 
