@@ -110,7 +110,7 @@ def command(
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.protocol.addresses import address
+    from edgekd.protocol.addresses import parse_address
     from peer.node.access import check_access, check_addresses
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
@@ -149,7 +149,7 @@ def command(
     try:
         with lock, contextlib.ExitStack() as beside:
             if metrics_port is not None:
-                _serve_metrics(node, address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
+                _serve_metrics(node, parse_address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
             node.network.start()
             if listen:
                 log.info("listening on %s", node.network.address)
@@ -217,8 +217,8 @@ def _make_node(
     from edgekd.contract import make_contract
     from edgekd.data.datasets import load_peer_data
     from edgekd.learning.learner import Learner
-    from edgekd.protocol.codec import payload_bytes
     from edgekd.protocol.encodings import Packing
+    from edgekd.protocol.frames import longest_frame
     from edgekd.protocol.messages import MAJOR, MINOR, Encoding, Hello
     from peer.network.thread import Network
     from peer.node.access import key_folder
@@ -239,9 +239,8 @@ def _make_node(
     )
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all
-    limit = payload_bytes(contract, Packing(Encoding.FLOAT32)) + 64 * 1024  # and room for the rest of a frame
     network = Network(
-        lambda: make_transport(config.exchange.transport, limit, key_folder(config.exchange.certs)),
+        lambda: make_transport(config.exchange.transport, longest_frame(contract), key_folder(config.exchange.certs)),
         hello,
         listen=listen,
         peers=peers,
