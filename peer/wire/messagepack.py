@@ -22,9 +22,8 @@ from peer.wire import peer_pb2 as pb
 from peer.wire.protobuf import MAX_STATUS_NEIGHBOURS, from_wire, to_wire
 
 MAX_ITEMS = MAX_STATUS_NEIGHBOURS  # of one list or map; peer.proto allows no longer ones, so they are not even built
-MAX_CONTAINERS = 4 * MAX_STATUS_NEIGHBOURS  # lists and maps in a message; an empty one is 1 byte there, 60 bytes here
-    4 * MAX_STATUS_NEIGHBOURS
-)  # lists and maps in one message; an empty one is 1 byte there and 60 bytes here
+# Lists and maps in one message: an empty one is 1 byte there and 60 bytes here.
+MAX_CONTAINERS = 4 * MAX_STATUS_NEIGHBOURS
 
 
 def to_bytes(frame: Frame) -> bytes:
