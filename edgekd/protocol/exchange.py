@@ -139,9 +139,12 @@ class Exchange:
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
-    def post(self, peer: int, instance: int, round: int, probs: Tensor, step: int) -> None:
-        """Take predictions ``[heads, rows, classes]`` that arrived from `peer` before or during `step`."""
-        self._board.post(peer, instance, round, probs, step)
+    def post(self, peer: int, instance: int, round: int, probs: Tensor, step: int) -> bool:
+        """Take predictions ``[heads, rows, classes]`` that arrived from `peer` before or during `step`.
+
+        Returns False if they were ignored: `round` is not above the last from the same instance.
+        """
+        return self._board.post(peer, instance, round, probs, step)
 
     def heed(self, disagreements: Mapping[int, float]) -> None:
         """Take the newest disagreement of each neighbour with the rest, in [0, 1], by its id."""
