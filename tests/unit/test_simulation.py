@@ -1,5 +1,7 @@
 """Learners in one process: however many compute at once, and whoever hears whom."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from edgekd.config import Config, ModelConfig, from_mapping
 from edgekd.errors import DivergedError
 from edgekd.files.summary import Summary
 from edgekd.learning import learner
+from edgekd.protocol.exchange import Exchange
+from edgekd.protocol.members import Member
+from edgekd.protocol.messages import Lesson
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import lone, simulate, simulate_pooled
 
@@ -134,3 +139,34 @@ def test_baselines_do_not_depend_on_how_one_would_distil() -> None:
     one, other = config(distill={"measure": "sed", "temperature": 3.0}, model={"heads": 2}), config()
     assert lone(one, balance="off") == lone(other, balance="off")
     assert simulate_pooled(one) == simulate_pooled(other)
+
+
+@pytest.mark.parametrize("broadcast_every", [1, 4])
+@pytest.mark.parametrize("lie", ["flip", "constant"])
+def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lessons(
+    monkeypatch: pytest.MonkeyPatch, broadcast_every: int, lie: str
+) -> None:
+    monkeypatch.setattr(learner, "model_from_config", _linear)
+    lessons: list[tuple[int, tuple[int, ...]]] = []
+    asked = Exchange.lesson
+
+    def lesson(self: Exchange, step: int, group: Sequence[Member]) -> Lesson | None:
+        found = asked(self, step, group)
+        if found is not None and 3 in {member.id for member in group}:  # an honest peer's: the liar is its neighbour
+            lessons.append((step, tuple(found.teachers)))
+        return found
+
+    monkeypatch.setattr(Exchange, "lesson", lesson)
+    settings = config(
+        data={"limit": None, "size": 8, "clients": 4},
+        train={"steps": 60, "batch": 32, "public_batch": 32, "lr": 0.01, "augment": "none", "seed": 11},
+        exchange={"liars": 1, "lie": lie, "broadcast_every": broadcast_every},
+        simulation={"asynchronous": True, "liar_frames": 4},
+    )
+    found = simulate(settings)
+    settled = [teachers for step, teachers in lessons if step >= 10]
+    assert len(settled) >= 3 * 50
+    assert sum(teachers == (3,) for teachers in settled) < len(settled) / 10
+    honest = simulate(replace(settings, exchange=replace(settings.exchange, liars=None, lie=None)))
+    reached = [sum(peer.accuracy or 0 for peer in summary.peers[:3]) / 3 for summary in (found, honest)]
+    assert reached[0] > reached[1] - 0.05
