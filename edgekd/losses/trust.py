@@ -61,6 +61,19 @@ def updated(scores: Scores, ids: Sequence[int], found: Tensor) -> dict[int, Tens
     return dict(list(kept.items())[-MOST:])
 
 
+def relative(scores: Mapping[int, float]) -> dict[int, float]:
+    """How far each neighbour is trusted beside the others: exp((the least score - its own) / SCALE).
+
+    Args:
+        scores: of neighbours, by their ids, in [0, 1].
+
+    Returns:
+        Values in (0, 1], 1 for the neighbour that disagrees least; equal scores give equal trust.
+    """
+    least = min(scores.values(), default=0.0)
+    return {id: math.exp((least - score) / SCALE) for id, score in scores.items()}
+
+
 def weights(scores: Sequence[Tensor]) -> Tensor:
     """The weight of each teacher in their mean: exp(-score / SCALE), normalised.
 

@@ -17,16 +17,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from edgekd.config import ExchangeConfig
+from edgekd.losses.trust import relative
 from edgekd.protocol.board import ROUNDS, Board
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
 from edgekd.protocol.schedule import heard_round, is_due, lockstep_round, next_round
 
-SCALE = 0.1  # disagreement beyond the least that makes a neighbour count e times less; as in `edgekd.losses.trust`
+if TYPE_CHECKING:
+    from edgekd.config import ExchangeConfig
+
 START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
 DEFAULT_LINGER = 60.0  # seconds
 
@@ -83,7 +86,7 @@ class Exchange:
 
     def __init__(
         self,
-        config: ExchangeConfig,
+        config: "ExchangeConfig",
         *,
         steps: int,
         learns: bool = True,
@@ -204,14 +207,12 @@ class Exchange:
         return found
 
     def trust(self, step: int) -> dict[int, float]:
-        """How far each neighbour is trusted, in (0, 1]: exp(-(its disagreement - the least) / SCALE).
+        """How far each neighbour that was heard within ``max_age`` is trusted beside the others, in (0, 1].
 
-        The least is that of the neighbours heard within ``max_age``. A neighbour that was never learned from is
-        trusted fully: it is missing in what is returned.
+        A neighbour that was never learned from is trusted fully: it is missing in what is returned.
         """
-        known = {id: self._disagreements[id] for id in self._board.heard(step) if id in self._disagreements}
-        least = min(known.values(), default=0.0)
-        return {id: math.exp((least - value) / SCALE) for id, value in known.items()}
+        heard = self._board.heard(step)
+        return relative({id: score for id, score in self._disagreements.items() if id in heard})
 
     def is_done(self, step: int) -> bool:
         """Whether a peer that has done `step` steps has done all of them."""

@@ -28,18 +28,22 @@ def heard_round(published: int, group: Iterable[Member]) -> int:
     It is the larger of two. The first is the lower median of the neighbours' rounds, if two or more have published: a
     newcomer to a group that is far ahead joins it at once, and one liar among three neighbours cannot move the median
     out of the others' range. The second is the largest round of a neighbour that is at most `REACH` ahead of this peer
-    and of that median: peers of different speed follow the fastest of them, and no neighbour can lead a peer away from
-    the others in steps of `REACH`. A single neighbour that claims a round farther ahead is ignored.
+    and of the upper median: peers of different speed follow the fastest of them, and one liar among three neighbours
+    cannot lead a peer away from the others in steps of `REACH`. A single neighbour that claims a round farther ahead is
+    ignored.
 
     Args:
         published: the newest round that this peer has published; -1: none.
         group: its neighbours; those that are down, or have published nothing, do not count.
     """
     rounds = sorted(member.round for member in group if member.up and member.round >= 0)
-    if len(rounds) < 2:
-        return max((round for round in rounds if round <= published + REACH), default=-1)
-    median = rounds[(len(rounds) - 1) // 2]
-    return max(median, *(round for round in rounds if round <= min(published, median) + REACH), -1)
+    count = len(rounds)
+    if count == 0:
+        return -1
+    upper = rounds[count // 2]
+    near = [round for round in rounds if round <= min(published, upper) + REACH]
+    lower = [rounds[(count - 1) // 2]] if count >= 2 else []
+    return max(near + lower, default=-1)
 
 
 def next_round(published: int, group: Iterable[Member]) -> int:

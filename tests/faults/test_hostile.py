@@ -76,7 +76,6 @@ BAD: dict[str, tuple[Bad, str]] = {
     "a class that there is not": (of_encoding(Encoding.ONE_BIT, lambda of: bytes([of.classes]) * rows(of)), "class"),
     "a class named twice": (of_encoding(Encoding.TOP_K, lambda of: b"\0\0\0\xb9" * 2 * rows(of)), "class"),
     "sum below 1 in uint8": (of_encoding(Encoding.UINT8, lambda of: b"\xff" * rows(of) * of.classes), "sum"),
-    "round of a far future": (lambda by, round: by.packed(by.predictions(2**61)), "round"),
     "round before all": (lambda by, round: by.packed(replace(by.predictions(round), round=-1)), "range"),
     "round beyond all": (lambda by, round: by.packed(replace(by.predictions(round), round=2**62)), "range"),
     "a second Hello": (lambda by, round: by.packed(replace(by.theirs, id=5)), "hello"),

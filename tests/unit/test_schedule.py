@@ -36,6 +36,10 @@ def test_no_neighbour_leads_a_peer_away_from_the_others_in_steps_of_the_reach() 
     assert own <= 10 + REACH + 5
 
 
+def test_claim_of_round_zero_does_not_part_two_honest_peers() -> None:
+    assert next_round(3 * REACH, group(3 * REACH + 50, 0)) == 3 * REACH + 50
+
+
 def test_neighbours_that_are_down_do_not_count() -> None:
     assert next_round(3, group(50, 60, up=False)) == 4
 
