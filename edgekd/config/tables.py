@@ -7,15 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from edgekd.config.sections import (
-    Config,
-    DataConfig,
-    DistillConfig,
-    ExchangeConfig,
-    ModelConfig,
-    SimulationConfig,
-    TrainConfig,
-)
+from edgekd.config.exchange_settings import ExchangeConfig
+from edgekd.config.sections import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
+from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
 
 if sys.version_info >= (3, 11):

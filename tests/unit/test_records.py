@@ -195,7 +195,7 @@ def test_cells_of_the_projects_own_sweeps_keep_their_names() -> None:
     found = 0
     for folder in sorted(path.parent for path in results.glob("*/results.csv")):
         files = [path for name in ("results.csv", "baselines.csv") if (path := folder / name).exists()]
-        stored = {row["cell"] for path in files for row in csv.DictReader(path.open(newline=""))}
+        stored = {row["cell"] for path in files for row in csv.DictReader(path.read_text().splitlines())}
         assert {outcome.cell.name for outcome in read_outcomes(folder)} == stored, folder.name
         found += len(stored)
     assert found >= 1094

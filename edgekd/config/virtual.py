@@ -1,0 +1,113 @@
+"""The settings of an asynchronous simulation, its virtual clock and its links: section ``[simulation]``."""
+
+import math
+import re
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+from edgekd.config.fields import check_fields, require, setting
+from edgekd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A box that is off for a while; times in units."""
+
+    id: int
+    begins: float
+    ends: float  # infinite: it does not come back
+    fresh: bool  # it comes back with nothing; else it goes on from the last step that it had done
+
+    @classmethod
+    def parse(cls, text: str) -> "Outage":
+        """``ID:FROM-TO:checkpoint`` or ``ID:FROM-TO:fresh``.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        match = re.fullmatch(r"(\d+):([\d.]+)-([\d.]*)(?::(checkpoint|fresh))?", text)
+        try:
+            if match is None:
+                raise ValueError(text)
+            begins, ends = float(match[2]), float(match[3] or "inf")
+        except ValueError:
+            raise ConfigError(f"down must be such as 1:40-80:checkpoint or 2:10-30:fresh, got {text!r}") from None
+        if not begins < ends:
+            raise ConfigError(f"down must end after it begins, got {text!r}")
+        return cls(int(match[1]), begins, ends, match[4] == "fresh")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulationConfig:
+    """The virtual clock of an asynchronous simulation, and what happens to its boxes and links.
+
+    Times are in units of the first client's step. Everything defaults to None, so that the cells of sweeps from before
+    there was such a clock keep their names.
+    """
+
+    asynchronous: bool | None = setting(None, "simulate asynchronous peers under a virtual clock, not lockstep")
+    step_times: str | None = setting(
+        None, "time of a step for each client, T:T:..., dealt out in turn, in units of the first one's [default: 1]"
+    )
+    step_jitter: float | None = setting(
+        None, "each step takes up to this share longer or shorter, drawn from the seed [default: 0.1]"
+    )
+    delay: float | None = setting(None, "units that a message takes [default: 0]")
+    jitter: float | None = setting(None, "units that a message takes longer, at most; never reorders [default: 0]")
+    bandwidth: float | None = setting(None, "bytes a unit that each box's uplink carries [default: without limit]")
+    loss: float | None = setting(
+        None, "probability that a message is lost and sent again, which only delays it [default: 0]"
+    )
+    down: str | None = setting(
+        None, "boxes that are off for a while, ID:FROM-TO:checkpoint|fresh,...; without TO for good"
+    )
+    step_seconds: float | None = setting(
+        None, "seconds in a unit: places heartbeats, silence, waiting and lingering [default: 1]"
+    )
+    liar_frames: int | None = setting(
+        None, "liars speak of rounds of their own, far from the group's, N times in a step"
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("delay", "jitter"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"{name} must be >= 0 units", value)
+        for name in ("bandwidth", "step_seconds"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name} must be > 0", value)
+        require(
+            self.step_jitter is None or 0 <= self.step_jitter < 1, "step_jitter must be in [0, 1)", self.step_jitter
+        )
+        require(self.loss is None or 0 <= self.loss < 1, "loss must be in [0, 1)", self.loss)
+        require(self.liar_frames is None or self.liar_frames >= 1, "liar_frames must be >= 1", self.liar_frames)
+        given = [f.name for f in fields(self) if f.name != "asynchronous" and getattr(self, f.name) is not None]
+        if given and not self.asynchronous:
+            raise ConfigError(f"{given[0]} is for an asynchronous simulation: add --async")
+        self.times()
+        self.outages()
+
+    def times(self) -> tuple[float, ...]:
+        """Units that a step of each client takes, dealt out in turn."""
+        texts = (self.step_times or "1").split(":")
+        times = tuple(map(_positive, texts))
+        if any(time is None for time in times):
+            raise ConfigError(f"step_times must be positive numbers such as 1:1.5:3, got {self.step_times}")
+        return tuple(time or 0.0 for time in times)
+
+    def outages(self) -> tuple[Outage, ...]:
+        """Who is off when."""
+        texts = [text.strip() for text in (self.down or "").split(",") if text.strip()]
+        found = tuple(Outage.parse(text) for text in texts)
+        for earlier, later in pairwise(sorted(found, key=lambda outage: (outage.id, outage.begins))):
+            if earlier.id == later.id and earlier.ends >= later.begins:
+                raise ConfigError(f"down must not overlap for one box, got {self.down}")
+        return found
+
+
+def _positive(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None
