@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
 from hosts import Hosts, why_no_hosts
-from processes import Process, addresses, metrics
+from processes import Process, addresses, metrics, start
 
 PERIOD = 20  # steps between checkpoints
 EVALUATE = 10  # steps between evaluations
@@ -86,7 +86,7 @@ class Group:
         arguments += ["--peers", ",".join(self.where), "--out", self.folder / f"peer-{id}", "--seed", self.seed]
         arguments += ["--insecure"]  # hosts of its own are a network to trust
         inside = self.net.inside(id) if self.net else []
-        process = Process([*arguments, "--data-seed", self.seed, *SETTINGS], self.folder, inside=inside)
+        process = start([*arguments, "--data-seed", self.seed, *SETTINGS], self.folder, inside=inside)
         self.lives[id].append(Life(id, process, before))
 
     def _saved(self, id: int) -> int:

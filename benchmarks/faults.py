@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
 from hosts import Hosts, Quota, why_no_hosts, why_no_quota
-from processes import SMALL, Process, metrics, summary
+from processes import SMALL, Process, metrics, start, summary
 
 SETTINGS = [*SMALL, "--steps", 0, "--checkpoint-every", 100, "--wait-for", 3]
 Steps = tuple[int, int]  # the first and the last of a stretch
@@ -57,7 +57,7 @@ class Bench:
         arguments = ["peer", "--id", id, "--listen", self.where[id], "--peers", ",".join(self.where), "--resume"]
         arguments += ["--insecure"]  # hosts of its own are a network to trust
         arguments += ["--out", self.out / f"peer-{id}", "--json", *SETTINGS]
-        return Process(arguments, self.out, inside=[*self.quotas[id].inside, *self.net.inside(id)])
+        return start(arguments, self.out, inside=[*self.quotas[id].inside, *self.net.inside(id)])
 
     def stretch(self, *ids: int) -> Stretch:
         """Let some time pass."""

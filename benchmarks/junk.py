@@ -26,7 +26,7 @@ import zmq
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
 from hosts import Quota, why_no_quota
-from processes import Process, addresses, peer
+from processes import Process, addresses, peer, start
 
 from peer.transports.grpc.transport import SERVICE
 from peer.transports.zmq.streams import OPENING
@@ -151,7 +151,7 @@ def measure(transport: str, kinds: dict[str, Throw], given: argparse.Namespace) 
             stack.callback(quota.close)
             settings = ["--steps", 0, "--checkpoint-every", 0, "--transport", transport]
             arguments = peer(id, out, *settings, listen=where[id], peers=where)
-            processes.append(Process(arguments, out, inside=quota.inside))
+            processes.append(start(arguments, out, inside=quota.inside))
             stack.callback(processes[-1].close)
         first = processes[0]
         first.until_exchanging(up=1)

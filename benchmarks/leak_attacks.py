@@ -5,6 +5,7 @@ more. Sources: Shokri et al. 2017 and Yeom et al. 2018 (membership inference), P
 2020 (copying a model from its answers).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from edgekd.config import Config
 from edgekd.data.augment import normalise
 from edgekd.data.public import PublicSet
 from edgekd.data.sources import Labelled
-from edgekd.learning.models import make_model
+from edgekd.learning.models import model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser
 from edgekd.seeds import derive, seeded
 
@@ -67,7 +68,8 @@ def copy_model(said: Sequence[Broadcast], public: PublicSet, config: Config, siz
     """
     seed = derive(config.train.seed, "copy")
     with seeded(seed):
-        model = make_model(config.model.for_client(0), config.weights, len(public.classes), size, heads=1, hidden=())
+        one_head = dataclasses.replace(config.model, heads=1)
+        model = model_from_config(one_head, 0, weights=config.weights, classes=len(public.classes), size=size)
     optimiser = make_optimiser(model, config.train)
     for step, each in enumerate(said):
         images = normalise(public.batch(each.round, config.train.public_batch))

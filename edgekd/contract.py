@@ -1,4 +1,4 @@
-"""What a group must agree on, out of a peer's settings; and a newcomer's settings, out of what a group agreed on."""
+"""From a peer's settings to its contract; and from a group's contract to the settings of a newcomer."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from edgekd.protocol.messages import Contract
 
 
 def make_contract(public: PublicSet, config: Config) -> Contract:
-    """What a peer with this public set and configuration must agree on with others."""
+    """The contract of a peer with this public set and these settings."""
     return Contract(
         public_sha256=public.sha256,
         public_batch=config.train.public_batch,
@@ -24,7 +24,7 @@ def make_contract(public: PublicSet, config: Config) -> Contract:
 
 
 def _mode(config: Config) -> str:
-    """``async``, or ``sync/EVERY``; ``sync/EVERY/STEPS`` where the first of two phases is so long."""
+    """``async`` or ``sync/EVERY``; with two phases ``sync/EVERY/STEPS``, STEPS being the length of the first phase."""
     if config.exchange.sync is None:
         return "async"
     phases = f"/{config.train.steps // 2}" if config.distill.two_phase else ""
@@ -32,15 +32,15 @@ def _mode(config: Config) -> str:
 
 
 def adopt(config: Config, contract: Contract, public: Path) -> Config:
-    """The settings of a newcomer to a group: its own, but for those in the contract.
+    """The settings of a newcomer to a group: its own settings, replaced by those that the contract fixes.
 
     Args:
-        config: the newcomer's.
-        contract: the group's.
-        public: the group's public file.
+        config: the newcomer's own settings.
+        contract: of the group.
+        public: the public file of the group.
 
     Raises:
-        ConfigError: the contract is of a mode that this version does not know, or does not go with the settings.
+        ConfigError: this version does not know the contract's mode, or the contract does not fit the settings.
     """
     exchange = config.exchange
     kind, _, every = contract.mode.partition("/")

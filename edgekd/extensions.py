@@ -1,4 +1,4 @@
-"""A function of the user's own, named ``package.module:function``: found in the working folder too."""
+"""Extensions: functions of the user, named ``package.module:function``. The working folder is searched, too."""
 
 import functools
 import importlib
@@ -20,17 +20,17 @@ def is_extension(name: str) -> bool:
 
 @functools.cache
 def load_function(name: str) -> Callable[..., Any]:
-    """The function that ``package.module:function`` names; its module is run.
+    """Import the module of ``package.module:function`` and return the function.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.
     """
     module, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # an installed command does not have it there, unlike python -m
+        sys.path.insert(0, os.getcwd())  # python -m adds this folder, an installed command does not
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever the user's module raises
+    except Exception as error:  # the user's module may raise any error
         raise ConfigError(f"cannot load {name}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ConfigError(f"{name} must be a function, got {found!r}")

@@ -1,4 +1,4 @@
-"""Every random draw comes from a named seed: numbers derived from names, the same on every platform."""
+"""Seeds: every random number comes from a seed that is derived from names, the same on every platform."""
 
 import hashlib
 import threading
@@ -9,20 +9,20 @@ import torch
 
 
 def derive(*names: int | str) -> int:
-    """A seed in [0, 2^63) out of a path of names, e.g. ``derive(seed, "peer", 2, "init")`` (BLAKE2b)."""
+    """Derive a seed in [0, 2^63) from names with BLAKE2b, e.g. ``derive(seed, "peer", 2, "init")``."""
     text = "/".join(str(name) for name in names)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-_GENERATOR = threading.RLock()  # torch has one generator a device for all threads
+_GENERATOR = threading.RLock()  # all threads share torch's generator of a device
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Run a block with torch's global generators at `seed`, and put them back afterwards.
+    """Set torch's global generators to `seed` for a block, and restore their state afterwards.
 
-    Layers such as dropout and torchvision's transforms draw from the global generators; learners that share a process
-    must not see one another's draws. So in threads one such block waits for another.
+    Layers such as dropout and torchvision's transforms draw from the global generators. The draws of one learner must
+    not depend on other learners in the same process, so a lock admits only one thread at a time to such a block.
     """
     cuda = [device] if device is not None and device.type == "cuda" else []
     with _GENERATOR, torch.random.fork_rng(devices=cuda):

@@ -43,7 +43,7 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     from edgekd.files.summary import standard_error
     from edgekd.learning.devices import choose_device
     from edgekd.learning.evaluation import evaluate
-    from edgekd.learning.models import make_model
+    from edgekd.learning.models import model_from_config
 
     found = load_newest(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)
     if found is None:
@@ -51,8 +51,8 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     info, state = found
     evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed)
     device = choose_device(config.train.device)
-    hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()
-    model = make_model(info.model, "none", len(info.classes), info.size, heads=info.heads, hidden=hidden)
+    network = ModelConfig(model=info.model, heads=info.heads, head_layers=info.head_layers)
+    model = model_from_config(network, info.id, weights="none", classes=len(info.classes), size=info.size)
     model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
     model.to(device).eval()
     shard = torch.ones(len(info.classes), dtype=torch.int64)

@@ -1,10 +1,11 @@
 """Peers of this machine as child processes: started, watched, stopped."""
 
+import contextlib
 import json
 import os
 import queue
+import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
+
+from edgekd.errors import ConfigError
+from peer.transports.binding import check_bindable
 
 STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5, with --timing wan within 7
 
@@ -29,15 +33,17 @@ class Event:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many TCP ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """TCP ports of 127.0.0.1 that nobody listens on now, ascending.
+
+    None of them is a port that systems give to outgoing connections: such a port may be taken before its peer listens.
+    """
+    numbers: set[int] = set()
+    while len(numbers) < count:
+        port = 10_000 + secrets.randbelow(22_000)
+        with contextlib.suppress(ConfigError):
+            check_bindable(f"127.0.0.1:{port}")
+            numbers.add(port)
+    return sorted(numbers)
 
 
 class Fleet:

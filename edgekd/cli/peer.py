@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import os
-import secrets
 import signal
 import sys
 import time
@@ -110,7 +109,7 @@ def command(
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.protocol.addresses import address
+    from edgekd.protocol.addresses import parse_address
     from peer.node.access import check_access, check_addresses
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
@@ -125,6 +124,7 @@ def command(
         _check_discovery(listen)
     from edgekd.files.runs import lock_folder, make_run_folder, write_config
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
+    from peer.node.start import make_node
 
     folder = make_run_folder(out, f"peer-{id}")
     lock = lock_folder(folder)  # until the process ends
@@ -141,7 +141,7 @@ def command(
         log.warning("cannot write to %s: %s; its config.toml stays as it is", folder, error.strerror)
     screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
-    node = _make_node(config, id, listen, neighbours, folder, stop, watch)
+    node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch)
     lines.step = lambda: int(node.learner.step)
     if resume:
         _resume(node, folder)
@@ -149,7 +149,7 @@ def command(
     try:
         with lock, contextlib.ExitStack() as beside:
             if metrics_port is not None:
-                _serve_metrics(node, address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
+                _serve_metrics(node, parse_address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
             node.network.start()
             if listen:
                 log.info("listening on %s", node.network.address)
@@ -200,59 +200,6 @@ def _with_defaults(config: Config, neighbours: int) -> Config:
     others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
     wait_for = others if config.exchange.sync is not None else 0
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
-
-
-def _make_node(
-    config: Config,
-    id: int,
-    listen: str | None,
-    peers: tuple[str, ...],
-    out: Path,
-    stop: _Stop,
-    watch: Callable[[Any], None],
-) -> Any:
-    import torch
-
-    torch.set_num_threads(config.train.threads)
-    from edgekd.contract import make_contract
-    from edgekd.data.datasets import load_peer_data
-    from edgekd.learning.learner import Learner
-    from edgekd.protocol.codec import payload_bytes
-    from edgekd.protocol.encodings import Packing
-    from edgekd.protocol.messages import MAJOR, MINOR, Encoding, Hello
-    from peer.network.thread import Network
-    from peer.node.access import key_folder
-    from peer.node.node import Node
-    from peer.transports.by_name import make_transport
-
-    data = load_peer_data(config.data, id, seed=config.data_seed)
-    contract = make_contract(data.public, config)
-    hello = Hello(
-        major=MAJOR,
-        minor=MINOR,
-        id=id,
-        instance=secrets.randbelow(2**63 - 1) + 1,
-        contract=contract,
-        encodings=tuple(Encoding),
-        newest_round=-1,
-        address="",
-    )
-    packing = Packing.parse(config.exchange.encoding)
-    packing.row_bytes(contract.classes)  # it can name them all
-    limit = payload_bytes(contract, Packing(Encoding.FLOAT32)) + 64 * 1024  # and room for the rest of a frame
-    network = Network(
-        lambda: make_transport(config.exchange.transport, limit, key_folder(config.exchange.certs)),
-        hello,
-        listen=listen,
-        peers=peers,
-        lockstep=config.exchange.sync is not None,
-        packing=packing,
-        public=data.public.pieces,
-        allow=config.exchange.allowed(),
-        timing=config.exchange.time_limits(),
-    )
-    learner = Learner(data, config, id)
-    return Node(learner, data, network, config, out, stop=stop, watch=watch)
 
 
 def _resume(node: Any, folder: Path) -> None:

@@ -110,7 +110,7 @@ def _check_before(config: Config) -> None:
     from edgekd.data.datasets import open_common
     from edgekd.data.public import check_enough
     from edgekd.learning.devices import choose_device
-    from edgekd.learning.models import make_model
+    from edgekd.learning.models import model_from_config
     from edgekd.losses.distillation import check_loss
 
     choose_device(config.train.device)
@@ -118,8 +118,9 @@ def _check_before(config: Config) -> None:
     common = open_common(config.data, config.data_seed)
     check_enough(len(common.split.public), config.train.public_batch)
     with torch.random.fork_rng(devices=[]):
-        for name in {config.model.for_client(id) for id in range(config.data.clients)}:
-            make_model(name, config.weights, len(common.source.classes), common.source.size)
+        for id in {config.model.for_client(id): id for id in range(config.data.clients)}.values():  # each network once
+            classes, size = len(common.source.classes), common.source.size
+            model_from_config(config.model, id, weights=config.weights, classes=classes, size=size)
 
 
 def _watch(

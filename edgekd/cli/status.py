@@ -29,7 +29,6 @@ NUMBERS = (
     "replaced",
     "refused",
 )
-FRAME = 64 * 1024  # bytes of the longest frame that is wanted
 UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "no answer"}
 NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
 
@@ -61,11 +60,12 @@ async def _ask_all(addresses: tuple[str, ...], timeout: float, exchange: Exchang
 
 
 async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[str, Any]:
+    from edgekd.protocol.frames import WITHOUT_PREDICTIONS
     from peer.network.asking import ask_status
     from peer.node.access import key_folder
     from peer.transports.by_name import make_transport
 
-    transport = make_transport(exchange.transport, FRAME, key_folder(exchange.certs))
+    transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
     try:
         status = await ask_status(transport, address, timeout=timeout)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What one peer trains on, out of a common data set that is split by number, or out of a box's own files."""
+"""The data of one peer: a shard of a common data set, or files of the peer's own box."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ __all__ = ["CommonData", "Labelled", "PeerData", "load_group", "load_peer_data",
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PeerData:
-    """All that one peer sees."""
+    """All data that one peer uses."""
 
     classes: tuple[str, ...]
     private: Labelled
@@ -29,14 +29,14 @@ class PeerData:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CommonData:
-    """A data set and how it is split; nothing is decoded yet."""
+    """A data set and its split. No picture is decoded yet."""
 
     source: Source
     split: Split
     augment: str
 
     def labelled(self, indices: Indices) -> Labelled:
-        """Decode these images, ordered by label and then index: the order in which their files would be read."""
+        """Decode these images, ordered by label and then by index, as a folder of their files would be read."""
         labels = self.source.labels[indices]
         return self.source.load(indices[np.lexsort((indices, labels))])
 
@@ -47,7 +47,7 @@ class CommonData:
 
 
 def open_common(config: DataConfig, seed: int) -> CommonData:
-    """The data set of ``--data``, split for all clients.
+    """Open the data set of ``--data`` and split it for all clients.
 
     Args:
         config: the data set and the kind of split.
@@ -73,15 +73,16 @@ def open_common(config: DataConfig, seed: int) -> CommonData:
 
 
 def load_peer_data(config: DataConfig, id: int, seed: int) -> PeerData:
-    """What peer `id` sees: its own shard, the public set and the evaluation set; nobody else's images are decoded.
+    """The data of peer `id`: its own shard, the public set and the evaluation set. No other images are decoded.
 
     Args:
-        config: a common data set, or --private and --public.
-        id: of the peer; with a common data set below `config.clients`.
-        seed: of the split (see `open_common`) or, with own files and no --eval, of the images that are held out.
+        config: with a common data set, or with --private and --public.
+        id: of the peer; with a common data set it is below `config.clients`.
+        seed: of the split, see `open_common`. With the peer's own files and no --eval, it chooses the images that are
+            held out.
 
     Raises:
-        ConfigError: the data cannot be had as asked for.
+        ConfigError: the data is missing or does not fit the settings.
     """
     if config.private is not None:
         return _own_files(config, id, seed)
@@ -92,30 +93,30 @@ def load_peer_data(config: DataConfig, id: int, seed: int) -> PeerData:
 
 
 def load_group(config: DataConfig, seed: int) -> list[PeerData]:
-    """What each client sees, for learners in one process: they share the public and the evaluation set.
+    """The data of each client, for learners in one process. They share the public set and the evaluation set.
 
     Raises:
-        ConfigError: the data cannot be had as asked for.
+        ConfigError: the data is missing or does not fit the settings.
     """
     common = _common_only(config, seed)
     return _peers(common, common.split.shards)
 
 
 def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
-    """All shards together: what sharing the data would give one model.
+    """The shards of all clients as one: the data of a model for which the clients would share their images.
 
     Raises:
-        ConfigError: the data cannot be had as asked for.
+        ConfigError: the data is missing or does not fit the settings.
     """
     common = _common_only(config, seed)
     return _peers(common, [np.concatenate(common.split.shards)])[0]
 
 
 def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int) -> Labelled:
-    """The images that peer `id` is evaluated on: --eval folder:PATH if given, else those of its own run.
+    """The evaluation images of peer `id`: those of --eval folder:PATH, else those of the peer's own run.
 
     Raises:
-        ConfigError: the data cannot be had as asked for, or has other classes.
+        ConfigError: the data is missing, does not fit the settings, or has other classes.
     """
     if config.eval is not None:
         pictures = folder(_path(config.eval), size, classes)
@@ -146,7 +147,7 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
 
 
 def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
-    assert config.private is not None  # the caller has seen to it
+    assert config.private is not None  # the caller has checked it
     if config.public is None:
         raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
     public = PublicSet.load(Path(config.public).expanduser())
@@ -167,7 +168,7 @@ def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
 
 
 def _hold_out(count: int, key: int) -> tuple[Indices, Indices]:
-    """Indices of nine tenths and of one tenth, each ascending."""
+    """Split `count` images: the indices of nine tenths to keep, and of one tenth to hold out; both ascending."""
     if count < 2:
         raise ConfigError(f"{count} private image is too few to hold some out for evaluation; use --eval folder:PATH")
     order, held = permutation(count, key), max(1, count // 10)

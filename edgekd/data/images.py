@@ -1,4 +1,4 @@
-"""Pictures to uint8 tensors: decode, turn upright, resize the shorter side, crop the centre."""
+"""Pictures become uint8 tensors: decode, turn upright, resize the shorter side, crop the centre."""
 
 import logging
 import math
@@ -19,34 +19,35 @@ from edgekd.errors import ConfigError
 logger = logging.getLogger("edgekd")
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-IN_MEMORY = 2**30  # bytes; more images than that live in a memory-mapped temporary file
+IN_MEMORY = 2**30  # bytes; larger sets of images are kept in a memory-mapped temporary file
 
 
 class UnreadableError(Exception):
-    """A picture that cannot be decoded; the message names it."""
+    """A picture cannot be decoded; the message names it."""
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files directly in `folder`, by their extensions, sorted by name; hidden ones are left out."""
+    """The picture files directly in `folder`, known by their extensions, sorted by name, without hidden files."""
     files = (p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
     return sorted((p for p in files if p.is_file()), key=lambda p: p.name)
 
 
 def open_picture(path: Path, size: int) -> Image.Image:
-    """Decode a picture that will be fitted to `size` pixels: upright by its EXIF tag, RGB.
+    """Decode a picture as RGB, turned upright by its EXIF tag; `fit` will resize it to `size` pixels.
 
-    Alpha is dropped, greyscale repeated, 16 bits cut to 8.
+    An alpha channel is dropped. A grey channel is repeated. 16-bit values are cut to 8 bits.
 
     Raises:
-        UnreadableError: it is not a picture, or broken.
+        UnreadableError: the file is not a picture, or is damaged.
     """
     try:
         with Image.open(path) as image:
-            # Big photos are decoded at 1/2, 1/4 or 1/8, never below twice the size: 4 times as fast at 12 megapixels.
+            # Large photos are decoded at 1/2, 1/4 or 1/8, but not below twice the size. At 12 megapixels that is 4
+            # times as fast.
             image.draft(None, (2 * size, 2 * size))
             ImageOps.exif_transpose(image, in_place=True)
             return _rgb(image)
-    except Exception as error:  # on broken bytes Pillow's decoders raise nearly anything
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         raise UnreadableError(f"{path}: {error or type(error).__name__}") from error
 
 
@@ -54,7 +55,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip to white
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns
+        image = image.convert("RGBA")  # Pillow warns if P with transparency is converted directly to RGB
     return image.convert("RGB")
 
 
@@ -64,24 +65,25 @@ def fit(image: Image.Image, size: int) -> Tensor:
     return pixels
 
 
-def decode(
+def decode_pictures(
     open_at: Callable[[int], Image.Image], indices: Iterable[int], size: int, where: str
 ) -> tuple[Tensor, list[int]]:
-    """Decode the pictures with these indices; unreadable ones are named in a warning, skipped and counted.
+    """Decode the pictures with these indices. A warning names each unreadable picture, which is left out.
 
-    One thread: a pool was no faster for small pictures (2 cores), and peers on one box share its cores.
+    This uses one thread. A pool of threads was not faster for small pictures (2 cores), and the peers of one box share
+    its cores.
 
     Args:
-        open_at: gives a picture by its index, or raises UnreadableError.
-        indices: which ones.
-        size: pixels of each side.
-        where: what the pictures are, for messages.
+        open_at: opens the picture with an index, or raises UnreadableError.
+        indices: of the pictures.
+        size: side of the images, pixels.
+        where: a name for the pictures, for messages.
 
     Returns:
-        uint8 ``[n, 3, size, size]``, and the places in `indices` of those n that could be read.
+        uint8 ``[n, 3, size, size]``, and the positions in `indices` of these n pictures.
 
     Raises:
-        ConfigError: none could be read, or the temporary file finds no room.
+        ConfigError: no picture can be read, or there is no room for the temporary file.
     """
     wanted = [int(i) for i in indices]
     images = allocate(len(wanted), size)
@@ -101,18 +103,18 @@ def decode(
 
 
 def allocate(count: int, size: int) -> Tensor:
-    """Room for images: uint8 ``[count, 3, size, size]``, in memory or, beyond `IN_MEMORY`, in an unlinked file.
+    """An uninitialised tensor for images, uint8 ``[count, 3, size, size]``; beyond `IN_MEMORY` in an unlinked file.
 
-    The file lies in $TMPDIR, else in /var/tmp, which unlike /tmp is seldom a RAM disk.
+    The file is in $TMPDIR, else in /var/tmp: unlike /tmp, it is seldom a RAM disk.
 
     Raises:
-        ConfigError: the file finds no room.
+        ConfigError: there is no room for the file.
     """
     shape = (count, 3, size, size)
     if math.prod(shape) <= IN_MEMORY:
         return torch.empty(shape, dtype=torch.uint8)
     folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir())
-    if math.prod(shape) > shutil.disk_usage(folder).free:  # writing to a mapped file on a full disk kills the process
+    if math.prod(shape) > shutil.disk_usage(folder).free:  # else a full disk would kill the process
         raise ConfigError(
             f"{count} images of {size} px need {math.prod(shape) / 2**30:.1f} GiB in {folder}, more than is free; "
             "set TMPDIR to a folder with room, or use --limit or a smaller --size"

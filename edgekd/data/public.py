@@ -1,12 +1,11 @@
-"""The public set: unlabelled images that all peers hold, and the one file that a group shares.
+"""The public set: unlabelled images that all peers of a group hold, and the file that they share.
 
-The file is safetensors with one tensor, ``images``, and one metadata key, ``edgekd``, that holds JSON. Its bytes are a
-function of its content alone, so that its SHA-256 says whether two peers mean the same images.
+The file is safetensors. It has one tensor, ``images``, and one metadata key, ``edgekd``, with JSON. Its bytes depend on
+its content alone, so two peers have the same images if and only if their files have the same SHA-256.
 """
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,22 +18,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgekd.data.augment import check_augmentation, padding
-from edgekd.data.images import decode, open_picture, pictures_in
+from edgekd.data.images import decode_pictures, open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
+from edgekd.files.tensors import CHUNK, safetensors_pieces
 
-FORMAT, VERSION = "edgekd-public", 1  # of the file; not the package's version, so that peers of two versions agree
-CHUNK = 2**24  # bytes
+# Of the file, not of the package, so that peers of two versions of the package agree.
+FORMAT, VERSION = "edgekd-public", 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PublicSet:
-    """Unlabelled images, the class names that a group predicts, and how a public batch is augmented."""
+    """Unlabelled images, the class names that a group predicts, and the augmentation of a public batch."""
 
-    images: Tensor  # uint8 [N, 3, S, S]; never written to
-    classes: tuple[str, ...]  # >= 2, in the order of the predictions' columns
+    images: Tensor  # uint8 [N, 3, S, S]; read-only
+    classes: tuple[str, ...]  # >= 2, in the order of the columns of predictions
     augment: str  # "none", "crop" or "crop+flip"
-    sha256: str  # of the file's bytes, 64 hexadecimal digits; the same whether it lies on disk or not
+    sha256: str  # of the file's bytes, 64 hexadecimal digits; also set if there is no file on disk
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,8 +42,8 @@ class PublicSet:
     def batch(self, round: int, rows: int) -> Tensor:
         """The public batch of `round` >= 0, uint8 ``[rows, 3, S, S]``, the same on every peer.
 
-        An epoch is ``N // rows`` rounds, no image twice; its order is that of keyed hashes. Crop and flip are one for
-        the whole batch.
+        An epoch has ``N // rows`` rounds and uses no image twice. Keyed hashes determine its order. All images of a
+        batch have the same crop and flip.
 
         Raises:
             ConfigError: the set has fewer than `rows` images.
@@ -54,21 +54,21 @@ class PublicSet:
         return _augmented(self.images[order], self.augment, _hash(self.sha256, "augment", round))
 
     def save(self, path: Path) -> None:
-        """Write the file, atomically.
+        """Write the file atomically.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, self.pieces())
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         """The file's bytes, in pieces."""
-        return _file_bytes(self.images, self.classes, self.augment)
+        return _pieces(self.images, self.classes, self.augment)
 
     @classmethod
     def load(cls, path: Path) -> "PublicSet":
-        """Read a file that `save` wrote; the images stay on disk, memory-mapped.
+        """Read a file that `save` wrote. The images are memory-mapped, not read into memory.
 
         Raises:
             ConfigError: there is no such file, or it is not a public file of this version.
@@ -89,10 +89,10 @@ class PublicSet:
 
 
 def check_enough(images: int, rows: int) -> None:
-    """See to it that `images` public ones make a batch of `rows`.
+    """Check that `images` public images are enough for a public batch of `rows`.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they are too few.
     """
     if images < rows:
         raise ConfigError(
@@ -106,29 +106,29 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
 
     Args:
         images: uint8 ``[N, 3, S, S]``.
-        classes: >= 2 names, no two alike, none empty.
+        classes: >= 2 different names, none empty.
         augment: "none", "crop" or "crop+flip".
 
     Raises:
-        ConfigError: an argument is not so.
+        ConfigError: an argument breaks one of these rules.
     """
     about = _checked({"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}, images)
     digest = hashlib.sha256()
-    for piece in _file_bytes(images, about["classes"], augment):
+    for piece in _pieces(images, about["classes"], augment):
         digest.update(piece)
     return PublicSet(images=images, sha256=digest.hexdigest(), **about)
 
 
 def public_from_pictures(paths: Iterable[Path], classes: Sequence[str], size: int, augment: str) -> PublicSet:
-    """The public set out of picture files and flat folders of pictures, in this order.
+    """A public set made from picture files and from folders of pictures, in this order; subfolders are not read.
 
     Raises:
-        ConfigError: a path is missing, a folder or all of them hold no pictures, or none can be read.
+        ConfigError: a path is missing, a folder has no pictures, there are no pictures, or none can be read.
     """
     files = [file for path in paths for file in _pictures_at(path)]
     if not files:
         raise ConfigError("no public pictures: name picture files, or folders that hold some")
-    images, _ = decode(lambda i: open_picture(files[i], size), range(len(files)), size, "the public set")
+    images, _ = decode_pictures(lambda i: open_picture(files[i], size), range(len(files)), size, "the public set")
     return make_public(images, classes, augment)
 
 
@@ -143,23 +143,17 @@ def _pictures_at(path: Path) -> list[Path]:
     return files
 
 
-def _file_bytes(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[bytes | memoryview]:
-    """The file in pieces. Written by hand: the library's writer needs it all in memory and promises no fixed bytes."""
+def _pieces(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[bytes | memoryview]:
+    """The bytes of the public file, in pieces."""
     about = {"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}
-    tensor = {"dtype": "U8", "shape": list(images.shape), "data_offsets": [0, images.numel()]}
-    header = json.dumps({"__metadata__": {"edgekd": json.dumps(about, sort_keys=True)}, "images": tensor}).encode()
-    header += b" " * (-len(header) % 8)
-    yield struct.pack("<Q", len(header)) + header
-    data = images.contiguous().view(-1).numpy().data
-    for start in range(0, len(data), CHUNK):
-        yield data[start : start + CHUNK]
+    return safetensors_pieces({"images": images}, {"edgekd": json.dumps(about, sort_keys=True)})
 
 
 def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:
-    """The fields of a PublicSet out of a file's metadata.
+    """The fields of a `PublicSet`, from a file's metadata.
 
     Raises:
-        ConfigError: they break a rule, or are of another format or version.
+        ConfigError: they are invalid, or of another format or version.
     """
     if (about["format"], about["version"]) != (FORMAT, VERSION):
         raise ConfigError(f"format {about['format']} version {about['version']}, not {FORMAT} version {VERSION}")
@@ -185,14 +179,14 @@ def _hash(sha256: str, *names: int | str) -> bytes:
     return hashlib.blake2b(text.encode(), key=bytes.fromhex(sha256), digest_size=8).digest()
 
 
-@lru_cache(maxsize=4)  # a lesson of the epoch before may alternate with this one's
+@lru_cache(maxsize=4)  # lessons of the last epoch may alternate with lessons of this one
 def _order(sha256: str, epoch: int, count: int) -> Tensor:
-    """The order of the images in an epoch, int64 ``[count]``: that of their hashes."""
+    """The order of the images in an epoch, int64 ``[count]``: sorted by their hashes."""
     return torch.tensor(sorted(range(count), key=lambda index: _hash(sha256, epoch, index)))
 
 
 def _augmented(images: Tensor, augment: str, bits: bytes) -> Tensor:
-    """One crop and one flip for the batch, chosen by `bits`; the result is a new tensor."""
+    """Crop and flip the whole batch in one way, which `bits` determine. An augmented batch is a new tensor."""
     if augment == "none":
         return images
     size = images.shape[-1]

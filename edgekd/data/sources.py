@@ -1,28 +1,29 @@
-"""Labelled data sets by name. A source knows its labels before a single picture is decoded."""
+"""Labelled data sets by name. A source knows all labels before it decodes a picture."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from edgekd.data.images import decode, logger, open_picture, pictures_in
+from edgekd.data.images import decode_pictures, logger, open_picture, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
 
-SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # default side of the input images, pixels
+SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # the default side of the input images, pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Labelled:
-    """Images and what they show."""
+    """Images and their labels."""
 
     images: Tensor  # uint8 [N, 3, S, S]
     labels: Tensor  # int64 [N], in [0, classes)
@@ -30,32 +31,32 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Source:
-    """A labelled data set whose pictures are decoded on demand."""
+    """A labelled data set. Its pictures are decoded on demand."""
 
     classes: tuple[str, ...]
     labels: Indices  # int64 [N], in [0, classes)
     size: int  # side of the images that `load` gives, pixels
-    where: str  # what it is, for messages
+    where: str  # a name for the data set, for messages
     open_at: Callable[[int], Image.Image]  # the picture with this index, or UnreadableError
 
     def load(self, indices: Sequence[int] | Indices) -> Labelled:
-        """Decode these pictures and no others. Unreadable ones are named in a warning and left out.
+        """Decode these pictures only. A warning names each unreadable picture, which is left out.
 
         Raises:
-            ConfigError: none of them can be read.
+            ConfigError: no picture can be read.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        images, read = decode(self.open_at, chosen.tolist(), self.size, self.where)
+        images, read = decode_pictures(self.open_at, chosen.tolist(), self.size, self.where)
         return Labelled(images=images, labels=torch.from_numpy(self.labels[chosen[read]]))
 
 
 def open_source(data: str, size: int | None = None) -> Source:
     """The data set of ``--data``: digits, cifar10, sun397 or folder:PATH, at `size` pixels.
 
-    torchvision's data sets are downloaded into $EDGEKD_DATA, default ~/.cache/edgekd, where they are not there yet.
+    A data set of torchvision is downloaded into $EDGEKD_DATA, default ~/.cache/edgekd, unless it is there already.
 
     Raises:
-        ConfigError: there is no such data set or folder, it is empty, or the download failed.
+        ConfigError: there is no such data set or folder, it is empty, or the download has failed.
     """
     kind, _, path = data.partition(":")
     size = size or SIZES.get(kind)
@@ -67,15 +68,16 @@ def open_source(data: str, size: int | None = None) -> Source:
 
 
 def folder(path: Path, size: int, classes: tuple[str, ...] | None = None) -> Source:
-    """Pictures in one subfolder a class.
+    """A data set of picture files, with one subfolder for each class.
 
     Args:
-        path: holds the subfolders; pictures further down are not looked for.
+        path: the folder with the subfolders. Pictures in deeper folders are not read.
         size: side of the images, pixels.
-        classes: the names that labels count by; subfolders may be any of them. Default: the subfolders, sorted.
+        classes: the class names; label i is the i-th one. The subfolders may be some of them. Default: the names of the
+            subfolders, sorted.
 
     Raises:
-        ConfigError: there is no such folder, it has no pictures, or a subfolder is none of `classes`.
+        ConfigError: there is no such folder, it has no pictures, or `classes` lacks the name of a subfolder.
     """
     if not path.is_dir():
         raise ConfigError(f"there is no folder {path}")
@@ -102,7 +104,7 @@ def _digits(size: int) -> Source:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    pixels = (digits.images.astype(np.int64) * 255 + 8) // 16  # 0 to 16, made 0 to 255
+    pixels = (digits.images.astype(np.int64) * 255 + 8) // 16  # from 0..16 to 0..255
     return _from_arrays(tuple("0123456789"), digits.target, pixels.astype(np.uint8), size, "digits")
 
 
@@ -122,7 +124,7 @@ def _sun397(size: int) -> Source:
     from torchvision.datasets import SUN397
 
     scenes = _torchvision("sun397", lambda root: SUN397(root, download=True))
-    # Some names are paths ("apartment_building/outdoor"), and the files come in the order of the disk.
+    # Some names are paths, such as "apartment_building/outdoor". The files come in the order of the disk, so sort them.
     classes = tuple(name.replace("/", "-") for name in scenes.classes)
     files = sorted(zip(scenes._labels, scenes._image_files, strict=True))
     if not files:
@@ -134,7 +136,7 @@ _OPENERS: dict[str, Callable[[int], Source]] = {"digits": _digits, "cifar10": _c
 
 
 def data_root() -> Path:
-    """Where torchvision's data sets lie: $EDGEKD_DATA, default ~/.cache/edgekd."""
+    """The folder of torchvision's data sets: $EDGEKD_DATA, default ~/.cache/edgekd."""
     return Path(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd").expanduser()
 
 
@@ -142,26 +144,14 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     root = data_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+        # Peers of one box must not download into the same file at once. torchvision prints; stdout is for results.
+        with FileLock(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):
             return make(root)
-    except (OSError, RuntimeError) as error:  # torchvision's word for a wrong checksum is RuntimeError
+    except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise ConfigError(
             f"cannot get {name}: {error}; put its files into {root} as torchvision lays them out, "
             "set EDGEKD_DATA to where they are, or use --data folder:PATH"
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time: several peers on one box must not download into the same file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _from_arrays(classes: tuple[str, ...], labels: Any, pixels: Any, size: int, where: str) -> Source:

@@ -1,4 +1,4 @@
-"""A split as files, so that each box gets its own shard and nothing else."""
+"""A split written as files, so each box can be given its own shard and nothing else."""
 
 from pathlib import Path
 
@@ -14,18 +14,18 @@ from edgekd.errors import ConfigError
 def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 
-    Training on these files is training on the common data set: same pixels, same order.
+    Training on these files is the same as training on the common data set: the pixels and their order are equal.
 
     Args:
         config: the data set and the kind of split.
         seed: of the split, unless the config has a `data_seed`.
-        out: made where it is not there; may hold empty folders, such as mounted volumes, but no file.
+        out: is created if it does not exist. It may contain empty folders, such as mounted volumes, but no file.
 
     Returns:
-        for each folder of pictures how many of each class it has.
+        The number of pictures of each class, for each folder of pictures.
 
     Raises:
-        ConfigError: `out` holds files, or the data cannot be had as asked for.
+        ConfigError: `out` contains files, or the data is missing or does not fit the settings.
     """
     if out.exists() and (not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))):
         raise ConfigError(f"{out} is not empty: choose another --out, or remove it first")
@@ -42,7 +42,7 @@ def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str
 def _write_pictures(part: Labelled, classes: tuple[str, ...], folder: Path) -> dict[str, int]:
     for number, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
         (folder / classes[label]).mkdir(parents=True, exist_ok=True)
-        # Numbered, so that sorting by name keeps the order; the fastest compression, since PNG is exact at any.
+        # Numbers in the names keep the order if the files are sorted. PNG is lossless, so the fastest level will do.
         F.to_pil_image(image).save(folder / classes[label] / f"{number:07d}.png", compress_level=1)
     counts = torch.bincount(part.labels, minlength=len(classes)).tolist()
     return {name: count for name, count in zip(classes, counts, strict=True) if count}

@@ -1,7 +1,8 @@
-"""Who gets which images: evaluation, public and private parts of one labelled data set.
+"""The split of one labelled data set into an evaluation set, a public set and private shards.
 
-A pure function of its arguments, the same on every platform and with every numpy: draws are raw bits of Philox, whose
-stream numpy guarantees (that of Generator's methods it does not), ordered by a stable sort.
+The functions are pure, and their results are the same on every platform and with every numpy: random numbers are raw
+bits of Philox, whose stream numpy guarantees, and sorts are stable. For the methods of numpy's Generator there is no
+such guarantee.
 """
 
 from collections.abc import Sequence
@@ -21,20 +22,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Indices into the data set; the parts are disjoint and cover it."""
+    """Indices into the data set. The parts are disjoint and cover the data set."""
 
     evaluation: Indices  # ascending
-    public: Indices  # in the order drawn, so that an image's place says nothing about its label
-    shards: tuple[Indices, ...]  # one a client, each ascending and not empty
+    public: Indices  # in random order, so the position of an image does not reveal its label
+    shards: tuple[Indices, ...]  # one for each client, each ascending and not empty
 
 
 def split(labels: Sequence[int] | Indices, config: DataConfig, seed: int) -> Split:
-    """Draw the evaluation set, then the public set, then a shard a client.
+    """Draw the evaluation set, then the public set, then one shard for each client.
 
     Args:
         labels: int ``[N]``.
-        config: its fractions, clients and kind of split; without a kind it is skewed, see `skew`.
-        seed: of what the group shares.
+        config: the fractions, the number of clients and the kind of split. The default kind is skewed, see `skew`.
+        seed: the same for all peers of a group.
 
     Raises:
         ConfigError: there are too few images.
@@ -60,7 +61,7 @@ def split(labels: Sequence[int] | Indices, config: DataConfig, seed: int) -> Spl
 
 
 def skew(config: DataConfig) -> float | None:
-    """The gamma of a split; where no kind of split is asked for, the paper's: 10 for sun397, else 15."""
+    """The gamma of a split; None: it is not skewed. The default is the paper's: 10 for sun397, else 15."""
     if config.iid or config.dirichlet is not None:
         return None
     if config.gamma is not None:
@@ -77,19 +78,19 @@ def partition(
     dirichlet: float | None = None,
     primary: int | None = None,
 ) -> list[Indices]:
-    """Deal samples out to clients; with neither `gamma` nor `dirichlet` evenly and at random (iid).
+    """Distribute samples over clients. Without `gamma` and `dirichlet`, the shards are equal and random (iid).
 
     Args:
         labels: int ``[N]``.
         clients: K >= 1.
-        gamma: >= 0; a sample goes to client k with a probability proportional to 1 + gamma if its label is primary
-            for k, else to 1. Each label is primary for one client; they are dealt out evenly.
-        seed: of all draws.
-        dirichlet: > 0; the clients' shares of each label are drawn from a symmetric Dirichlet distribution.
-        primary: each client draws that many primary labels of its own instead; goes with `gamma`.
+        gamma: >= 0. A sample goes to client k with a probability proportional to 1 + gamma if its label is primary for
+            k, else proportional to 1. Each label is primary for one client; all clients have about as many of them.
+        seed: of all random numbers.
+        dirichlet: > 0. The shares of the clients in each label are drawn from a symmetric Dirichlet distribution.
+        primary: with `gamma`: each client draws this number of primary labels for itself.
 
     Returns:
-        K arrays of ascending indices: disjoint, not empty, together all of ``range(N)``.
+        K arrays of ascending indices. They are disjoint and not empty, and together they are ``range(N)``.
 
     Raises:
         ConfigError: an argument is out of range, or a shard would be empty.
@@ -169,14 +170,14 @@ def _dirichlet_shares(labels: int, clients: int, beta: float, seed: int) -> Floa
 
     draws = uniforms(labels * clients, derive(seed, "dirichlet")).reshape(labels, clients)
     gammas: Floats = np.asarray(gammaincinv(beta, draws), dtype=np.float64)
-    # A tiny beta can underflow a whole row; its limit is that one client has all.
+    # With a tiny beta a whole row can underflow to 0. In the limit, one client has everything.
     lost = np.flatnonzero(gammas.sum(axis=1) == 0)
     gammas[lost, draws[lost].argmax(axis=1)] = 1
     return gammas
 
 
 def _deal(weights: Floats, label: Indices, draws: Floats) -> Indices:
-    """The client of each sample, int ``[N]``: drawn with the weights of its label's row, by inversion."""
+    """The client of each sample, int ``[N]``, drawn by inversion with the weights in the row of the sample's label."""
     cumulative = weights.cumsum(axis=1)[label]
     owner: Indices = (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1)
-    return owner.clip(max=weights.shape[1] - 1)  # a draw next to 1 can round up to the total
+    return owner.clip(max=weights.shape[1] - 1)  # a draw close to 1 can be rounded up to the total

@@ -1,1 +1,1 @@
-"""What edgekd writes to disk: run folders, checkpoints, summaries, plots."""
+"""The files that edgekd writes: run folders, checkpoints, summaries, plots."""

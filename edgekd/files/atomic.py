@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a power cut."""
+"""Atomic writes: a file is complete or unchanged, even after a power cut."""
 
 import errno
 import os
@@ -11,18 +11,18 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder, which takes the place of `path` when the block ends without an exception.
+    """A temporary file in the same folder. It replaces `path` if the block ends without an exception.
 
-    It is created with `mode`, so that a secret is at no moment open to others; without one, the mode of a file that is
-    there already is kept.
+    The file is created with `mode`, so others can never read a secret. Without `mode`, it takes the mode of an existing
+    `path`.
 
     Raises:
-        OSError: the disk is full or cannot be written; `path` is as it was, and no temporary file is left.
+        OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if mode is not None:
-            temporary.unlink(missing_ok=True)  # of a process that was killed: it may have another mode
+            temporary.unlink(missing_ok=True)  # a killed process may have left one with another mode
         with open(
             temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)
         ) as file:
@@ -39,17 +39,17 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
             raise
     finally:
         os.close(folder)
 
 
 def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int | None = None) -> None:
-    """Write `pieces` one after another, as an `atomic_file` of that mode.
+    """Write `pieces` one after another into an `atomic_file`.
 
     Raises:
-        OSError: the disk is full or cannot be written; `path` is as it was, and no temporary file is left.
+        OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
     """
     with atomic_file(path, mode) as file:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Plots of a run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ Curve = Sequence[tuple[int, float]]  # (step, accuracy in [0, 1])
 
 
 def plot_accuracy(path: Path, together: Mapping[int, Curve], alone: Mapping[int, Curve], pooled: float | None) -> None:
-    """Accuracy over steps, one line a peer: together solid, alone dashed, pooled as a level; written as PNG."""
+    """Plot accuracy over steps as PNG, one line for each peer: together solid, alone dashed; `pooled` is a level."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,7 +29,7 @@ def plot_accuracy(path: Path, together: Mapping[int, Curve], alone: Mapping[int,
 
 
 def read_curve(metrics: Path) -> list[tuple[int, float]]:
-    """The evaluations in a ``metrics.jsonl``; empty if there is no such file."""
+    """The evaluations in a ``metrics.jsonl``; empty if the file does not exist."""
     if not metrics.is_file():
         return []
     records = (json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines())

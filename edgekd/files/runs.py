@@ -1,4 +1,4 @@
-"""The run folder: where a run's settings and results lie."""
+"""The run folder: the settings and results of a run."""
 
 import json
 import time
@@ -16,10 +16,10 @@ from edgekd.files.summary import Summary
 
 
 def make_run_folder(out: Path | None, name: str) -> Path:
-    """The folder `out`, else a new ``runs/TIME-NAME``; it exists afterwards.
+    """Create the folder `out`, or ``runs/TIME-NAME`` if `out` is None. An existing folder will do.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the folder cannot be created.
     """
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     try:
@@ -30,24 +30,24 @@ def make_run_folder(out: Path | None, name: str) -> Path:
 
 
 def lock_folder(folder: Path) -> AbstractContextManager[object]:
-    """Have `folder` for this process alone, until the block or the process ends.
+    """Lock `folder` for this process, until the block or the process ends.
 
     Raises:
-        ConfigError: another process has it.
+        ConfigError: another process holds the lock.
     """
     try:
         return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
-    except (OSError, NotImplementedError):  # nobody can write there, or the file system knows no locks
+    except (OSError, NotImplementedError):  # the folder is not writable, or the file system has no locks
         return nullcontext()
 
 
 def write_config(folder: Path, config: Config) -> Path:
-    """Write ``config.toml``: all that is needed to repeat the run with ``--config``.
+    """Write ``config.toml``, which repeats the run with ``--config``.
 
     Raises:
-        OSError: it cannot be written; what was there is as it was.
+        OSError: the file cannot be written. An existing file is unchanged.
     """
     path = folder / "config.toml"
     write_atomically(path, [tomli_w.dumps(to_mapping(_absolute(config))).encode()])
@@ -55,7 +55,7 @@ def write_config(folder: Path, config: Config) -> Path:
 
 
 def _absolute(config: Config) -> Config:
-    """The same settings for whoever starts in another folder."""
+    """The same settings with absolute paths, so they are valid in any working folder."""
 
     def folder(setting: str | None) -> str | None:
         kind, _, path = (setting or "").partition(":")
@@ -87,13 +87,13 @@ def write_summary(folder: Path, summary: Summary) -> None:
     """Write ``summary.json``.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     content = json.dumps(summary.to_mapping(), indent=2) + "\n"
     write_atomically(folder / "summary.json", [content.encode()])
 
 
 def data_name(config: Config) -> str:
-    """A short name of what is trained on, for folders and titles."""
+    """A short name of the training data, for folders and titles."""
     kind, _, path = (config.data.private or config.data.data).partition(":")
     return Path(path).name if path else kind

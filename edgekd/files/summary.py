@@ -1,4 +1,4 @@
-"""What a run has reached, as data: each peer's accuracy, the lone and pooled baselines, the share of the gap closed."""
+"""The results of a run: accuracy of each peer, baselines without neighbours and pooled, and the gap closed."""
 
 import math
 import statistics
@@ -9,62 +9,60 @@ _SIMULATED = ("ages", "teachers")  # fields that only an asynchronous simulation
 
 
 def standard_error(accuracy: float, samples: int) -> float:
-    """Of an accuracy measured on `samples` images: the binomial's."""
+    """The binomial standard error of an accuracy that was measured on `samples` images."""
     return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerSummary:
-    """One peer at its end. Accuracies are fractions in [0, 1] of the evaluation set, bytes those of payloads."""
+    """The results of one peer. Accuracies are fractions of the evaluation set, in [0, 1]. Bytes are of payloads."""
 
     id: int
-    accuracy: float | None  # None: it was stopped before its first evaluation
-    own_accuracy: float | None  # weighted to the label distribution of the private shard
+    accuracy: float | None  # None: the peer was stopped before its first evaluation
+    own_accuracy: float | None  # weighted with the label distribution of the private shard
     steps: int
-    head_accuracies: tuple[float, ...] = ()  # of every head; `accuracy` is the last one's
-    lessons: int = 0  # steps that had one
-    fresh_lessons: int = 0  # those with a frame not learned from before
-    waits: int = 0  # steps that waited for the network: synchronous mode only
-    missing: int = 0  # predictions that a synchronous lesson did without
+    head_accuracies: tuple[float, ...] = ()  # of every head; the last one is `accuracy`
+    lessons: int = 0  # steps with a lesson
+    fresh_lessons: int = 0  # lessons with a frame that was in no earlier lesson
+    waits: int = 0  # steps that waited for the network; only in synchronous mode
+    missing: int = 0  # predictions that were missing in synchronous lessons
     private_samples: int = 0
     evaluation_samples: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
-    replaced: int = 0  # frames that a newer one took the place of before they were sent
+    replaced: int = 0  # frames that a newer frame replaced before they were sent
     refused: dict[str, int] = field(default_factory=dict)  # frames and neighbours, by reason
     weights_sha256: str = ""
-    liar: bool = False  # simulated only: it sent lies, so its own accuracy counts in no mean
-    ages: tuple[int, ...] | None = (
-        None  # of each lesson, ascending, in steps; only where it was simulated asynchronously
-    )
-    teachers: float | None = None  # a lesson, on average; the same
+    liar: bool = False  # only in simulations: the peer sent lies, so its accuracy is not part of the mean
+    ages: tuple[int, ...] | None = None  # of each lesson in steps, ascending; only in asynchronous simulations
+    teachers: float | None = None  # of a lesson, on average; only in asynchronous simulations
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """One run. `seconds` is filled in by whoever has a clock."""
+    """The results of one run. The caller, which has a clock, sets `seconds`."""
 
     peers: tuple[PeerSummary, ...]
     seconds: float = 0.0
-    baseline: "Summary | None" = None  # the same peers alone, without balance
-    balanced: "Summary | None" = None  # alone and balanced; only where balance is on
-    pooled: float | None = None  # accuracy of one model on all shards together
+    baseline: "Summary | None" = None  # the same peers without neighbours, without balance
+    balanced: "Summary | None" = None  # without neighbours, with balance; None if balance is off
+    pooled: float | None = None  # the accuracy of one model trained on all shards
 
     @property
     def mean_accuracy(self) -> float | None:
-        """Over the honest peers."""
+        """The mean accuracy of the honest peers."""
         reached = self._reached()
         return statistics.fmean(reached) if reached else None
 
     @property
     def std_accuracy(self) -> float | None:
-        """Population standard deviation over the same."""
+        """The population standard deviation of the accuracy of the honest peers."""
         reached = self._reached()
         return statistics.pstdev(reached) if reached else None
 
     @property
     def gap_closed(self) -> float | None:
-        """(together - alone) / (pooled - alone), alone and pooled without balance; None where there is no gap."""
+        """(together - alone) / (pooled - alone), alone and pooled without balance; None if there is no gap."""
         alone = self.baseline.mean_accuracy if self.baseline else None
         if alone is None or self.pooled is None or self.mean_accuracy is None or self.pooled <= alone:
             return None
@@ -93,7 +91,7 @@ class Summary:
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "Summary":
-        """What `to_mapping` wrote."""
+        """The summary that `to_mapping` has written."""
         base = mapping.get("baseline")
         balanced = base.get("balanced") if base else None
         return cls(
@@ -116,6 +114,6 @@ def _peer(mapping: dict[str, Any]) -> PeerSummary:
 
 
 def merge(summaries: list[Summary], seconds: float) -> Summary:
-    """One summary of peers that each wrote their own."""
+    """Merge the summaries that peers wrote for themselves into one."""
     peers = sorted((peer for summary in summaries for peer in summary.peers), key=lambda peer: peer.id)
     return Summary(peers=tuple(peers), seconds=seconds)

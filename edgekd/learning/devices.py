@@ -27,10 +27,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def compute_reproducibly(device: torch.device) -> None:
-    """Let the same seed give the same weights on a GPU too; the CPU's kernels do so by themselves."""
+    """Make the kernels of a GPU deterministic, so the same seed gives the same weights. The CPU's already are."""
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
 
 
 def generator_state(device: torch.device) -> Tensor:
+    """The state of torch's global random generator for `device`."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""How well a model does on labelled images."""
+"""The accuracy of a model on labelled images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from torch import Tensor
 from edgekd.config import TrainConfig
 from edgekd.data.sources import Labelled
 
-PIXELS = 256 * 32 * 32  # in a forward pass: bounds its memory, and how long a stop has to wait
+PIXELS = 256 * 32 * 32  # of a batch: limits the memory, and the time until a stop takes effect
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Shares in [0, 1] of the evaluation set that are classified rightly."""
+    """Fractions in [0, 1] of the evaluation set that are classified correctly."""
 
-    overall: float  # all images alike
-    own: float  # classes weighted as in the private shard, whose prior the predictions then use
-    heads: tuple[float, ...]  # overall, of every head; the two above are those of one of them
+    overall: float  # every image has the same weight; of one head
+    own: float  # classes weighted as in the private shard, predictions with the shard's prior; of the same head
+    heads: tuple[float, ...]  # `overall` of every head
 
 
 @torch.no_grad()
@@ -35,16 +35,17 @@ def evaluate(
 
     Args:
         predict: from uint8 images ``[batch, 3, H, W]`` to logits ``[heads, batch, classes]``; in evaluation mode.
-        shard: how many private images there are of each class, ``[classes]``.
-        head: whose accuracy it is.
-        log_prior: ``[classes]``, added to the logits for the own accuracy; None: the logits hold it already.
-        stop: asked before each batch.
+        evaluation: the labelled images.
+        shard: the number of private images of each class, ``[classes]``.
+        head: the head that `Accuracy.overall` and `Accuracy.own` describe.
+        log_prior: ``[classes]``, added to the logits for `Accuracy.own`; None: the logits already contain it.
+        stop: called before each batch.
 
     Returns:
-        None if `stop()` became true on the way.
+        The accuracy; None if `stop()` returned true before the last batch.
     """
     classes = shard.numel()
-    right: Tensor | None = None  # [heads + 1, classes]: each head's, then with the prior
+    right: Tensor | None = None  # [heads + 1, classes]: of each head, then of `head` with the prior
     batch = max(1, PIXELS // evaluation.images.shape[-1] ** 2)
     batches = zip(evaluation.images.split(batch), evaluation.labels.split(batch), strict=True)
     for images, labels in batches:
@@ -56,14 +57,14 @@ def evaluate(
         right = torch.stack(found) if right is None else right + torch.stack(found)
     assert right is not None  # there are images
     count = torch.bincount(evaluation.labels, minlength=classes)
-    weight = shard.cpu() * (count > 0)  # a class that the evaluation set lacks says nothing
+    weight = shard.cpu() * (count > 0)  # classes that the evaluation set lacks do not count
     own = (weight * right[-1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
     heads = [float(each.sum().double() / count.sum()) for each in right[:-1]]
     return Accuracy(heads[head], float(own), tuple(heads))
 
 
 def _right(scores: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How many of each class are found, ``[classes]``."""
+    """The number of correctly classified images of each class, ``[classes]``."""
     return torch.bincount(labels[scores.argmax(dim=1).cpu() == labels], minlength=classes)
 
 

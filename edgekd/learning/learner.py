@@ -1,15 +1,15 @@
-"""A learner: one network, its private shard and the public set. A state machine without I/O, clocks or threads.
+"""A learner: one network, its private shard and the public set. It is a state machine without I/O, clocks or threads.
 
-Each step is `teach` (where a broadcast is due), `study`, `learn`; the caller carries the predictions. The simulation,
-the peer's process and the tests all drive it so.
+A step calls `teach` (only if a broadcast is due), `study` and `learn`, in this order. The caller transports the
+predictions. The simulation, the peer's process and the tests all drive a learner in this way.
 
-With one head both losses are on it. With more, head 0 learns from labels and head i from the neighbours' head i - 1;
-alpha mixes on those. In two phases the learner is alone for the first half of its steps; then a frozen copy teaches.
+With one head, this head has both losses. With several heads, head 0 learns from the labels, and head i learns from the
+neighbours' head i - 1; alpha mixes the labels into those heads. With two phases, the learner is alone for the first
+half of its steps. After that, a frozen copy of it teaches.
 """
 
 import copy
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,10 +24,11 @@ from edgekd.data.augment import normalise, private_augmentation
 from edgekd.data.datasets import Labelled, PeerData
 from edgekd.data.public import check_enough
 from edgekd.errors import ConfigError, LocalProtocolError
+from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
-from edgekd.learning.models import frozen_statistics, make_model
+from edgekd.learning.models import frozen_statistics, model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
@@ -37,13 +38,13 @@ from edgekd.seeds import derive, seeded
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What one step lost; scalars on the learner's device, so that reading them is the caller's choice."""
+    """The losses of one step: scalars on the learner's device. The caller decides when to wait for their values."""
 
     labels: Tensor
     distil: Tensor | None  # None: the step had no lesson
 
     def numbers(self) -> dict[str, float | None]:
-        """By name; None also where training has diverged: JSON knows no NaN. Waits for the device."""
+        """The losses by name; None for NaN and infinity, which JSON does not have. Waits for the device."""
         return {"labels": _finite(self.labels), "distil": None if self.distil is None else _finite(self.distil)}
 
 
@@ -52,16 +53,16 @@ def _finite(loss: Tensor) -> float | None:
 
 
 class Learner:
-    """One peer's learning.
+    """The learning of one peer.
 
     Args:
-        data: what it trains and is evaluated on.
-        config: alpha, measure, steps and the rest.
-        id: of the peer, >= 0; mixed into every seed.
+        data: the images for training and for evaluation.
+        config: all settings.
+        id: of the peer, >= 0; part of every seed.
 
     Raises:
-        ConfigError: the network, its weights or the device cannot be had, there are too few public images, or a measure
-            or combination of one's own fails on its trial.
+        ConfigError: the network, its weights or the device are not available; there are too few public images; or the
+            user's measure or combination fails in its trial.
     """
 
     def __init__(self, data: PeerData, config: Config, id: int) -> None:
@@ -73,64 +74,58 @@ class Learner:
         check_enough(len(data.public), config.train.public_batch)
         check_loss(config.distill)
         with seeded(self._seed("init")):
-            model = make_model(
-                config.model.for_client(id),
-                config.weights,
-                len(data.classes),
-                size,
-                heads=config.model.heads,
-                hidden=config.model.hidden_layers(),
-            )
+            model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, config.train)
         self._augment = private_augmentation(config.augment, size)
         self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
         self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
-        self._kept: tuple[int, Tensor] | None = None  # round and logits of a public pass, with its graph
+        self._kept: tuple[int, Tensor] | None = None  # the round and the logits of a public pass, with their graph
         self._label_losses: list[Tensor] | None = None  # of every head
-        self._scores: trust.Scores = {}  # how far each neighbour has disagreed so far
-        self._frozen: nn.Module | None = None  # what teaches in the second of two phases
+        self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
+        self._frozen: nn.Module | None = None  # teaches in the second of two phases
         self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
         self._draws = self._uses_random_numbers(size)
 
     @property
     def is_alone(self) -> bool:
-        """Whether it is in the first of two phases: it neither teaches nor learns from others."""
+        """Whether the learner is in the first of two phases, in which it neither teaches nor learns from others."""
         return self.step < self.alone_until
 
     @property
     def balanced(self) -> bool:
+        """Whether the label loss is corrected by the prior of the private shard."""
         return self.config.distill.balance == "on"
 
     @property
     def disagreements(self) -> dict[int, float]:
-        """How far each neighbour heard so far has disagreed with the rest, in [0, 1]. Waits for the device."""
+        """The disagreement of each neighbour with the rest so far, in [0, 1], by id. Waits for the device."""
         if not self._scores:
             return {}
         values = torch.stack(list(self._scores.values())).tolist()
         found = sorted(zip(self._scores, values, strict=True))
-        return {id: value for id, value in found if math.isfinite(value)}  # not so where training has diverged
+        return {id: value for id, value in found if math.isfinite(value)}  # NaN if training has diverged
 
     def teach(self, round: int, *, keep: bool = False) -> Tensor:
         """Predictions on the public batch of `round`.
 
         Args:
-            round: which public batch.
-            keep: this round will be the step's lesson (always so in lockstep): keep the pass for `learn`.
+            round: of the public batch.
+            keep: keep the forward pass for `learn`: this round will be the step's lesson, as it always is in lockstep.
 
         Returns:
-            log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device; with ``noise_std``,
-            Gaussian noise of that standard deviation is added to logits / T first.
+            log_probs = log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device. If
+            ``noise_std`` is set, Gaussian noise with this standard deviation is added to logits / T first.
         """
         keep = keep and self._frozen is None
         with torch.set_grad_enabled(keep):
             logits = self._public_logits(round, self._frozen or self.model)
         self._kept = (round, logits) if keep else None
-        said = logits.detach() / self.config.distill.temperature
+        scaled = logits.detach() / self.config.distill.temperature
         if noise_std := self.config.exchange.noise_std:
-            said = said + noise_std * self._noise(round, said.shape).to(self.device)
-        return F.log_softmax(said, dim=-1)
+            scaled = scaled + noise_std * self._noise(round, scaled.shape).to(self.device)
+        return F.log_softmax(scaled, dim=-1)
 
     def study(self) -> None:
         """The forward pass on this step's private batch."""
@@ -142,9 +137,9 @@ class Learner:
         self._label_losses = [label_loss(head, labels, prior) for head in logits]
 
     def learn(self, lesson: Lesson | None) -> Losses:
-        """Finish the step: both backward passes and the optimiser's.
+        """Finish the step: run both backward passes and update the weights.
 
-        Without a lesson, or at alpha 1 with one head, the step is what a lone peer's would be.
+        Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
 
         Raises:
             LocalProtocolError: `study` was not called in this step.
@@ -164,7 +159,7 @@ class Learner:
         if lesson is not None:
             logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round, self.model)
             teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
-            weights = self._judge(list(lesson.teachers), torch.stack(teachers), logits.detach())
+            weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
             loss = distil_heads(teachers, logits, distill, weights)
             weight = (1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * lesson.trust
             (weight * loss).backward()
@@ -172,24 +167,24 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)  # now: of many learners in one process few hold gradients at once
+        self.optimiser.zero_grad(set_to_none=True)  # now: many learners share one process
         self.step += 1
         if self.step == self.alone_until:
             self._begin_second_phase()
         return Losses(shown, None if loss is None else loss.detach())
 
     def abandon(self) -> None:
-        """Give back the memory of a step that was not finished; the weights are those before it."""
+        """Free the memory of an unfinished step. The weights are still those of the step before."""
         self._label_losses = self._kept = None
         self.optimiser.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def evaluate(self, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False) -> Accuracy | None:
-        """Accuracy on `evaluation`; None if `stop()` became true on the way.
+        """The accuracy on `evaluation`; None if `stop()` returned true before the end.
 
         Raises:
-            DivergedError: there is none, for the predictions are NaN.
+            DivergedError: the predictions are NaN or infinite.
         """
 
         def predict(images: Tensor) -> Tensor:
@@ -206,17 +201,13 @@ class Learner:
             self.model.train()
 
     def weights_sha256(self) -> str:
-        """SHA-256 of the state_dict in the order of its names: equal if and only if every weight is."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
+        return tensors_sha256(self.model.state_dict())
 
     def state(self) -> dict[str, Tensor]:
-        """All that changes as it learns, apart from `step`: ``model.*``, ``momentum.*``, ``frozen.*`` and ``score.*``.
+        """Everything that changes during training but `step`: ``model.*``, ``momentum.*``, ``frozen.*``, ``score.*``.
 
-        No random state: every draw is a function of the seed, the id and the step.
+        There is no random state, since every draw is a function of the seed, the id and the step.
         """
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
@@ -228,10 +219,10 @@ class Learner:
         return state | {f"score.{id}": score for id, score in self._scores.items()}
 
     def restore(self, state: dict[str, Tensor], step: int) -> None:
-        """Go on from `state()` as it was at `step`.
+        """Continue from `state()` as it was at `step`.
 
         Raises:
-            ConfigError: it is the state of another network, or of the other phase.
+            ConfigError: the state is of another network, or of the other phase.
         """
         parts = {part: _part(state, part) for part in ("model", "frozen")}
         if bool(parts["frozen"]) != (0 < self.alone_until <= step):
@@ -254,11 +245,16 @@ class Learner:
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
 
-    def _judge(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
-        """Hear what a lesson's teachers ``[teachers, heads, rows, classes]`` say; what each weighs from now on.
+    def _weigh_teachers(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
+        """Update the scores of a lesson's teachers; returns their weights, ``[teachers]``.
 
-        Compared are the heads that teach, one's own too: all but the last, of one head that one. Nothing here waits for
-        the device.
+        The scores compare the heads that teach, the learner's own among them: all heads but the last, or the only one.
+        This does not wait for the device.
+
+        Args:
+            ids: of the teachers.
+            teachers: probabilities ``[teachers, heads, rows, classes]``.
+            logits: the learner's own, ``[heads, rows, classes]``.
         """
         heads = max(1, len(logits) - 1)
         own = F.softmax(logits[:heads] / self.config.distill.temperature, dim=-1)
@@ -271,11 +267,11 @@ class Learner:
 
     @property
     def _answering(self) -> int:
-        """The head whose accuracy is the learner's: the last, but in two phases only once it has begun to learn."""
+        """The head that gives the learner's accuracy: the last; with two phases, head 0 until the second has begun."""
         return 0 if self.step <= self.alone_until and self.alone_until else -1
 
     def _learning_rate(self) -> float:
-        """Each of two phases has the whole schedule to itself."""
+        """The learning rate of this step. Each of two phases runs through the whole schedule."""
         train, start = self.config.train, 0 if self.is_alone else self.alone_until
         if self.alone_until:
             train = dataclasses.replace(train, steps=self.alone_until if self.is_alone else train.steps - start)
@@ -289,14 +285,14 @@ class Learner:
         return copy.deepcopy(self.model).requires_grad_(False)
 
     def _uses_random_numbers(self, size: int) -> bool:
-        """Whether a forward pass in training draws any, as dropout does."""
+        """Whether a forward pass in training mode draws random numbers, as dropout does."""
         with seeded(0, self.device), torch.no_grad(), frozen_statistics(self.model):
             before = generator_state(self.device)
             self.model(torch.zeros(2, 3, size, size, device=self.device))
             return not torch.equal(before, generator_state(self.device))
 
     def _forward(self, model: nn.Module, images: Tensor, *names: int | str) -> Tensor:
-        """Logits ``[heads, batch, classes]``; what is drawn on the way comes from the seed of `names`."""
+        """Logits ``[heads, batch, classes]``. Random numbers, if any, come from a seed that `names` determine."""
         bfloat16 = self.config.train.precision == "bfloat16"
         draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()
         with draws, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
@@ -304,18 +300,18 @@ class Learner:
         return logits.float()
 
     def _public_logits(self, round: int, model: nn.Module) -> Tensor:
-        """Logits of a public batch, with the batch's own statistics; the running ones stay as they are."""
+        """Logits of a public batch. Batch norm uses the batch's statistics and does not update the running ones."""
         images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
         with frozen_statistics(model):
             return self._forward(model, normalise(images), "public", round)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:
-        """Normal noise, the same whenever this round is spoken of; no secret to who knows the seed."""
+        """Standard normal noise, always the same for one round. Whoever knows the seed can compute it."""
         generator = torch.Generator().manual_seed(self._seed("noise", round))
         return torch.randn(shape, generator=generator)
 
     def _private_batch(self) -> tuple[Tensor, Tensor]:
-        """This step's images and labels: consecutive cuts of one epoch's order after another's."""
+        """The images and labels of this step: the next ones of the epoch, and of the following epoch at its end."""
         size, count = self.config.train.batch, len(self._private.labels)
         wanted = torch.arange(self.step * size, (self.step + 1) * size)
         parts = [
@@ -326,6 +322,7 @@ class Learner:
         return self._private.images[chosen].to(self.device), self._private.labels[chosen].to(self.device)
 
     def _epoch(self, epoch: int) -> Tensor:
+        """The order of the private images in an epoch."""
         if self._order[0] != epoch:
             generator = torch.Generator().manual_seed(self._seed("order", epoch))
             self._order = (epoch, torch.randperm(len(self._private.labels), generator=generator))
@@ -333,4 +330,5 @@ class Learner:
 
 
 def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The entries of `state` under ``name.``, without this prefix."""
     return {key[len(name) + 1 :]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}

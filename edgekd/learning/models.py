@@ -1,4 +1,4 @@
-"""Any torchvision classifier as a backbone with heads of our own, and its pretrained weights."""
+"""Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,14 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
+from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
 
-PTH_SINCE = "2.6.0"  # the PyTorch of which `weights_only` holds what it promises: CVE-2025-32434
+PTH_SINCE = "2.6.0"  # the first PyTorch whose `weights_only` runs no code: CVE-2025-32434
 
 
 class Classifier(nn.Module):
-    """A torchvision network without its last layer, and heads of our own: the first linear, the others with layers."""
+    """A torchvision network without its last layer, and our own heads: the first is linear, the others have layers."""
 
     def __init__(self, backbone: nn.Module, features: int, classes: int, heads: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
@@ -24,7 +25,7 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleList([first, *(_head(features, hidden, classes) for _ in range(heads - 1))])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
+        """The logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
         features = self.backbone(images)
         return torch.stack([head(features) for head in self.heads])
 
@@ -36,22 +37,39 @@ def _head(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential
     return nn.Sequential(*layers[:-1])
 
 
+def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> Classifier:
+    """The network of client `id`, made from its settings; see `make_model`.
+
+    Args:
+        config: the network's name, the heads and their layers.
+        id: of the client; it chooses a network if the settings list several.
+        weights: from `edgekd.config.Config.weights`, since `config.weights` may be None.
+        classes: the number of classes.
+        size: side of the input images, in pixels.
+
+    Raises:
+        ConfigError: as in `make_model`.
+    """
+    return make_model(config.for_client(id), weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
+
+
 def make_model(
     name: str, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
 ) -> Classifier:
-    """A classifier with freshly drawn heads; draws from torch's global generator.
+    """A classifier with randomly initialised heads; the numbers come from torch's global generator.
 
     Args:
         name: of a torchvision classifier, e.g. ``resnet18``.
-        weights: ``none``, ``imagenet`` (torchvision's own, downloaded), or a ``.safetensors`` or ``.pth`` file that
-            holds the network's state_dict; its last layer is not used.
-        classes: how many.
+        weights: ``none``; ``imagenet``: torchvision's weights, downloaded; or a ``.safetensors`` or ``.pth`` file with
+            the network's state_dict. The last layer of the weights is not used.
+        classes: the number of classes.
         size: side of the input images, in pixels.
-        heads: how many, >= 1.
-        hidden: widths of the hidden layers of the heads after the first.
+        heads: the number of heads, >= 1.
+        hidden: widths of the hidden layers of all heads but the first.
 
     Raises:
-        ConfigError: no such network, it cannot take such images, or the weights cannot be had or do not fit.
+        ConfigError: there is no such network, it does not accept images of this size, or the weights are missing or do
+            not fit.
     """
     from torchvision.models import get_model, get_model_weights, list_models
 
@@ -61,7 +79,7 @@ def make_model(
     if weights == "imagenet":
         try:
             published = get_model_weights(name).DEFAULT
-            published.get_state_dict(check_hash=True, weights_only=True)  # torchvision runs what is in its cached file
+            published.get_state_dict(check_hash=True, weights_only=True)  # torchvision would run code from it
             network = get_model(name, weights=published)
         except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError; a bad hash a RuntimeError
             raise ConfigError(
@@ -79,6 +97,7 @@ def make_model(
 
 
 def _check_size(model: Classifier, name: str, size: int) -> None:
+    """See whether `model` accepts images of `size` pixels."""
     model.eval()
     try:
         with torch.no_grad():
@@ -91,7 +110,7 @@ def _check_size(model: Classifier, name: str, size: int) -> None:
 
 
 def _cut_last_layer(network: nn.Module, name: str) -> int:
-    """Put an identity in the place of the last linear layer, and say how many features went into it."""
+    """Replace the last linear layer by an identity; returns the layer's number of input features."""
     path = next((p for p, m in reversed(list(network.named_modules())) if isinstance(m, nn.Linear)), None)
     if path is None or getattr(network, "aux_logits", False):
         raise ConfigError(
@@ -105,6 +124,7 @@ def _cut_last_layer(network: nn.Module, name: str) -> int:
 
 
 def _load_backbone(network: nn.Module, path: Path, name: str) -> None:
+    """Load a weights file; it must hold all weights of `network`, and may hold more."""
     loaded = read_weights(path)
     own = network.state_dict()
     missing = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
@@ -119,10 +139,10 @@ def _load_backbone(network: nn.Module, path: Path, name: str) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running code from it.
+    """The tensors of a ``.safetensors`` or ``.pth`` file. No code from the file is run.
 
     Raises:
-        ConfigError: there is no such file, it holds no state_dict, or it is a ``.pth`` and this PyTorch too old for it.
+        ConfigError: there is no such file, it holds no state_dict, or this PyTorch is too old for a ``.pth`` file.
     """
     if not path.is_file():
         raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
@@ -135,7 +155,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has errors of its own, all of them say: not such a file
+    except Exception as error:  # each reader has its own errors; all mean that the file is invalid
         raise ConfigError(f"{path} is not a readable weights file: {_first_line(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
@@ -146,12 +166,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)  # an empty .pth file: EOFError without a word
+    return next(iter(str(error).splitlines()), type(error).__name__)  # an empty .pth file: EOFError without a message
 
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """In this block batch norm in training mode does not add the batch's statistics to the running ones."""
+    """Within this block, batch norm in training mode does not update its running statistics."""
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False

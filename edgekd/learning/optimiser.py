@@ -1,4 +1,4 @@
-"""SGD, and its learning rate as a pure function of the step: nothing to save, nothing to restore."""
+"""SGD and its learning rate. The rate is a pure function of the step, so a checkpoint need not hold it."""
 
 import math
 
@@ -7,11 +7,11 @@ from torch import nn
 
 from edgekd.config import TrainConfig
 
-WARM_UP = 0.2  # share of the steps over which "onecycle" rises to its peak
+WARM_UP = 0.2  # the fraction of the steps in which "onecycle" rises to its peak
 
 
 def learning_rate(config: TrainConfig, peak: float, step: int) -> float:
-    """The learning rate of `step` (from 0): at most `peak`; constant where the run has no end."""
+    """The learning rate of `step`, counted from 0; at most `peak`. A run without end has a constant rate."""
     if config.schedule == "constant" or config.steps == 0:
         return peak
     done = min(1.0, step / config.steps)
@@ -23,7 +23,7 @@ def learning_rate(config: TrainConfig, peak: float, step: int) -> float:
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum and weight decay; the learning rate is set before each step."""
+    """SGD with momentum and weight decay. The caller sets the learning rate before each step."""
     return torch.optim.SGD(
         model.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
     )

@@ -1,1 +1,1 @@
-"""Dissimilarity measures, combinations of teachers, trust, and the distillation loss made of them."""
+"""Dissimilarity measures, combinations of teachers, trust in teachers, and the distillation loss."""

@@ -1,8 +1,8 @@
-"""What a student is to agree with when it has several teachers: their predictions made one or more targets.
+"""Combinations: the predictions of several teachers become one or more targets for the student.
 
-A teacher may be wrong, broken or lying. `median` and `trimmed` look at one lesson, class by class, and hold out against
-a minority of its teachers; "agreement" looks at what each has said before too (`edgekd.losses.trust`), so it can tell
-one of two.
+A teacher may be wrong, broken or lying. "median" and "trimmed" look at one lesson, class by class, and are robust
+against a minority of the teachers. "agreement" also uses the earlier lessons of each teacher (`edgekd.losses.trust`),
+so it can recognise one liar of two teachers.
 """
 
 import functools
@@ -16,27 +16,27 @@ from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension, load_function
 from edgekd.names import AGREEMENT
 
-# probabilities [teachers, batch, classes] -> targets [targets, batch, classes], whose losses add up
+# probabilities [teachers, batch, classes] -> targets [targets, batch, classes]; the loss is a sum over the targets
 Combination = Callable[[Tensor], Tensor]
 
 
 def every_one(teachers: Tensor) -> Tensor:
-    """Each teacher for itself: the loss is a sum over them (the paper's case 1)."""
+    """Every teacher is a target, so the loss is a sum over the teachers (case 1 of the paper)."""
     return teachers
 
 
 def arithmetic_mean(teachers: Tensor) -> Tensor:
-    """The mean of the predictions (the paper's case 2)."""
+    """The mean of the predictions (case 2 of the paper)."""
     return teachers.mean(dim=0, keepdim=True)
 
 
 def geometric_mean(teachers: Tensor) -> Tensor:
-    """The normalised geometric mean, which is the softmax of the averaged logits (the authors' script)."""
+    """The normalised geometric mean: the softmax of the averaged logits (as in the script of the paper's authors)."""
     return F.softmax(_log(teachers).mean(dim=0, keepdim=True), dim=-1)
 
 
 def most_confident(teachers: Tensor) -> Tensor:
-    """For each sample the teacher whose largest probability is largest; of equal ones the first.
+    """For each sample, the teacher with the largest maximum probability; of equal ones, the first.
 
     Source: Zhmoginov et al. 2023, Decentralized learning with multi-headed distillation.
     """
@@ -45,22 +45,24 @@ def most_confident(teachers: Tensor) -> Tensor:
 
 
 def coordinate_middle(teachers: Tensor, left_out: int) -> Tensor:
-    """For each sample and class the mean over the teachers without the `left_out` lowest and as many highest.
+    """The trimmed mean of each sample and class: the `left_out` lowest and the `left_out` highest values do not count.
 
     Args:
         teachers: probabilities ``[teachers, batch, classes]``.
-        left_out: in [0, (teachers - 1) // 2]; the most makes it the median, of an even number the middle two's mean.
+        left_out: in [0, (teachers - 1) // 2]. The maximum gives the median; for an even number of teachers that is the
+            mean of the middle two.
 
     Returns:
-        ``[batch, classes]``, within the range of what any teachers but `left_out` say; the rows need not sum to 1.
+        ``[batch, classes]``. If at most `left_out` teachers lie, a value is within the range of the honest teachers.
+        The rows need not sum to 1.
     """
     return teachers.sort(dim=0).values[left_out : len(teachers) - left_out].mean(dim=0)
 
 
 def median(teachers: Tensor) -> Tensor:
-    """The coordinate-wise median, renormalised: a minority of the teachers cannot move it out of the others' range.
+    """The median of each class, renormalised. A minority of the teachers cannot move it out of the others' range.
 
-    With two teachers it is their mean, so nothing is gained: who of two lies does not show in what they say.
+    With two teachers it is their mean and protects against nothing: their predictions do not show which of them lies.
 
     Source: Yin et al. 2018, Byzantine-robust distributed learning: towards optimal statistical rates.
     """
@@ -68,10 +70,10 @@ def median(teachers: Tensor) -> Tensor:
 
 
 def trimmed_mean(teachers: Tensor) -> Tensor:
-    """The coordinate-wise mean without the lowest and the highest third of the teachers (rounded down), renormalised.
+    """The mean of each class without the lowest and the highest third of the teachers (rounded down), renormalised.
 
-    A third, so that it holds against one of three, the fewest among whom there is a majority, while of many teachers
-    a third still counts. With one or two it is the mean, with three or four the median.
+    A third is robust against one liar of three teachers, and three is the smallest number that has a majority. Of many
+    teachers, a third still counts. With one or two teachers this is the mean, with three or four the median.
 
     Source: Yin et al. 2018, as for `median`.
     """
@@ -79,7 +81,7 @@ def trimmed_mean(teachers: Tensor) -> Tensor:
 
 
 def weighted_mean(teachers: Tensor, weights: Tensor) -> Tensor:
-    """The mean of the predictions with `weights` ``[teachers]``, >= 0, that sum to 1."""
+    """The weighted mean of the predictions; `weights` are ``[teachers]``, >= 0, and sum to 1."""
     return torch.einsum("t,tbc->bc", weights.to(teachers.dtype), teachers).unsqueeze(0)
 
 
@@ -94,31 +96,31 @@ COMBINATIONS: dict[str, Combination] = {
 
 
 def combine(name: str, teachers: Tensor, sharpen: float = 1.0, weights: Tensor | None = None) -> Tensor:
-    """The targets that several teachers make.
+    """The targets of several teachers.
 
     Args:
         name: one of `COMBINATIONS`, "agreement", or ``package.module:function``.
         teachers: probabilities ``[teachers, batch, classes]``, rows sum to 1.
-        sharpen: > 0, no unit: each target is raised to it and renormalised.
-        weights: of the teachers, ``[teachers]``, >= 0, sum to 1; "agreement" alone uses them. None: all alike.
+        sharpen: > 0, no unit: each target is raised to this power and renormalised.
+        weights: of the teachers, ``[teachers]``, >= 0, sum to 1; only "agreement" uses them. None: equal weights.
 
     Returns:
         Probabilities ``[targets, batch, classes]``, rows sum to 1.
 
     Raises:
-        ConfigError: there is no such combination, or a function of one's own returns something else.
+        ConfigError: there is no such combination, or the user's function returns something else.
     """
     targets = _find(name)(teachers) if weights is None or name != AGREEMENT else weighted_mean(teachers, weights)
     return targets if sharpen == 1 else F.softmax(sharpen * _log(targets), dim=-1)
 
 
 def _log(probs: Tensor) -> Tensor:
-    # Floored: where supports are disjoint, each class would get -inf from somebody.
+    # The floor matters if the supports are disjoint: then each class would get -inf from some teacher.
     return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
 
 
 def _normalised(values: Tensor) -> Tensor:
-    # Floored: where each class is 0 for most teachers, the row becomes even.
+    # The floor matters if each class is 0 for most teachers: then the row becomes uniform.
     values = values.clamp_min(torch.finfo(values.dtype).tiny)
     return (values / values.sum(dim=-1, keepdim=True)).unsqueeze(0)
 
@@ -137,7 +139,7 @@ def _find(name: str) -> Combination:
 
 @functools.cache
 def _own(name: str) -> Combination:
-    """A user's function, after a trial on disjoint, equal and ordinary predictions."""
+    """The user's function, after a trial on disjoint, equal and ordinary predictions."""
     function = load_function(name)
     trial = torch.tensor(
         [[[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5]], [[0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]]

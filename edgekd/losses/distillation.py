@@ -1,4 +1,4 @@
-"""The two losses of a step: several teachers made one, and the labels', with or without balance."""
+"""The two losses of a step: the distillation loss against all teachers, and the label loss."""
 
 from collections.abc import Sequence
 
@@ -15,19 +15,19 @@ from edgekd.names import NWAY
 def distil(
     teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
 ) -> Tensor:
-    """The distillation loss against all teachers; `kd_weight` is left to the caller.
+    """The distillation loss against all teachers. The caller multiplies it by `kd_weight`.
 
     Args:
         teachers: one or more, each probabilities ``[batch, classes]``, rows sum to 1; constants.
         student_logits: ``[batch, classes]``; gradients flow through these.
         config: measure, combine, sharpen, temperature, temperature_scaling, kd_scale and kd_reduction are used.
-        weights: of the teachers, ``[teachers]``, >= 0, sum to 1; combine "agreement" alone uses them. None: all alike.
+        weights: of the teachers, ``[teachers]``, >= 0, sum to 1; only combine "agreement" uses them. None: equal.
 
     Returns:
         A scalar, >= 0, reduced over the batch. With combine "sum" it grows with the number of teachers.
 
     Raises:
-        ValueError: there is no teacher, or a teacher's shape is not the student's.
+        ValueError: there is no teacher, or a teacher has another shape than the student.
     """
     if not teachers or any(q.shape != student_logits.shape for q in teachers):
         raise ValueError(
@@ -47,10 +47,10 @@ def distil(
 
 
 def check_loss(config: DistillConfig) -> None:
-    """Find the measure and the combination, and try one's own, before anything is trained.
+    """Find the measure and the combination before training begins; functions of the user are run in a trial.
 
     Raises:
-        ConfigError: one cannot be loaded, or fails on its trial.
+        ConfigError: a function cannot be loaded, or fails in its trial.
     """
     if config.alpha < 1:
         teacher = torch.full((1, 1, 2), 0.5)
@@ -60,7 +60,7 @@ def check_loss(config: DistillConfig) -> None:
 def distil_heads(
     teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
 ) -> Tensor:
-    """The distillation loss of all heads: of one head against the teachers' one; of more, head i against their i - 1.
+    """The distillation loss of all heads: head i learns from the teachers' head i - 1; a single head from theirs.
 
     Args:
         teachers: one or more, each probabilities ``[heads, batch, classes]``.
@@ -81,16 +81,16 @@ def distil_heads(
 
 
 def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_phase: bool) -> Tensor | None:
-    """The labels' part of a step's loss.
+    """The part of a step's loss that comes from the labels.
 
     Args:
-        losses: a scalar a head, from `label_loss`.
-        alpha: weight of the labels on each head that is taught by others.
-        taught: others teach in this step; if not, head 0 learns from the labels, and nothing else does.
-        two_phase: head 0 has learned in a first phase; of several heads only the others go on.
+        losses: one scalar for each head, from `label_loss`.
+        alpha: the weight of the labels on each head that others teach.
+        taught: others teach in this step. If not, only head 0 learns, and only from the labels.
+        two_phase: head 0 has learned in the first phase. If there are several heads, only the others go on learning.
 
     Returns:
-        A scalar; None where labels have no part.
+        A scalar; None if the labels have no weight in this step.
     """
     first, others = losses[0], losses[1:]
     if not taught:
@@ -101,38 +101,40 @@ def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_ph
 
 
 def kd_weight(config: DistillConfig, step: int) -> float:
-    """What the distillation loss is multiplied by at `step` (>= 0): rises from 0 over the first ``kd_warmup`` steps."""
+    """The factor of the distillation loss at `step` (>= 0). It rises from 0 during the first ``kd_warmup`` steps."""
     return config.kd_weight * min(1.0, step / config.kd_warmup) if config.kd_warmup else config.kd_weight
 
 
 def log_prior(labels: Tensor, classes: int) -> Tensor:
-    """ln of a shard's class frequencies, each class counted once more than it occurs: a class never seen has one too.
+    """The natural logarithm of a shard's class frequencies.
+
+    One is added to the count of each class, so the frequency of a class without samples is above 0.
 
     Args:
         labels: int64 ``[samples]``, each in [0, classes).
-        classes: how many there are.
+        classes: the number of classes.
 
     Returns:
-        float32 ``[classes]``, <= 0; exp of it sums to 1.
+        float32 ``[classes]``, <= 0; the exponentials sum to 1.
 
     Raises:
         ValueError: a label is outside [0, classes).
     """
-    counts = torch.bincount(labels, minlength=classes)  # raises on negative labels itself
+    counts = torch.bincount(labels, minlength=classes)  # raises ValueError on negative labels
     if len(counts) > classes:
         raise ValueError(f"labels must be in [0, {classes}), got {int(labels.max())}")
     return ((counts + 1) / (len(labels) + classes)).log()
 
 
 def label_loss(logits: Tensor, labels: Tensor, log_prior: Tensor | None) -> Tensor:
-    """The mean cross-entropy against the labels, in nats; with a prior it is balanced softmax: CE(z + ln prior, y).
+    """The mean cross-entropy against the labels, in nats. With a prior it is balanced softmax, CE(z + ln prior, y).
 
-    The prior takes the shard's class frequencies out of what the logits learn.
+    With the prior, the logits do not learn the class frequencies of the shard.
 
     Args:
         logits: ``[batch, classes]``; gradients flow through these.
         labels: int64 ``[batch]``.
-        log_prior: ``[classes]`` from `log_prior`, or None: the plain cross-entropy.
+        log_prior: ``[classes]``, from `log_prior`; None: the plain cross-entropy.
 
     Source: Ren et al. 2020 (balanced meta-softmax), Menon et al. 2021 (logit adjustment).
     """

@@ -1,15 +1,16 @@
-"""How unlike two predictions are: CE, KL, JS, TD, SED and MSE.
+"""Dissimilarity measures of two predictions: CE, KL, JS, TD, SED and MSE.
 
-q = the teacher's probabilities, p = softmax(z / T) the student's; natural logarithms; one value a sample.
+q are the teacher's probabilities, p = softmax(z / T) the student's. Logarithms are natural. Each sample has one value.
 
-A measure is a function of q and z / T. Most here are closed forms: a formula gives value and gradient together. That is
-faster than autograd, which goes over every step twice, and keeps its digits where autograd of the textbook forms loses
-them: near p = q, where probabilities underflow, where a teacher is exactly 0.
+A measure is a function of q and z / T. Most measures here are closed forms: one formula gives the value and the
+gradient. This is faster than autograd, which visits every operation twice. It is also more precise than autograd of the
+textbook forms in three cases: near p = q, where probabilities underflow, and where a teacher's probability is 0.
 
-- Each term of a sum is >= 0 and flat at p = q, e.g. w ln w - w + 1 in place of w ln w: so rounding is of second order.
-- Of a slope g = dD/dp the softmax passes on dD/dz_k = p_k (g_k - sum_j p_j g_j), see `_through_softmax`.
+- Each term of a sum is >= 0 and has slope 0 at p = q, e.g. w ln w - w + 1 instead of w ln w. So rounding errors are of
+  second order.
+- The softmax turns a slope g = dD/dp into dD/dz_k = p_k (g_k - sum_j p_j g_j); see `_through_softmax`.
 
-A measure of one's own may as well be plain torch with autograd: one function, and its name in `MEASURES` and in
+A new measure may also be plain torch with autograd: write one function, and add its name to `MEASURES` and to
 `edgekd.names`.
 """
 
@@ -28,12 +29,12 @@ from edgekd.names import NWAY_MEASURES
 
 # q and z / T, both [batch, classes], float32 or float64 -> [batch]
 Measure = Callable[[Tensor, Tensor], Tensor]
-# the same -> the value [batch] and its gradient by z / T [batch, classes]
+# the same -> the value [batch], and its gradient with respect to z / T [batch, classes]
 Formula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _ClosedForm(torch.autograd.Function):
-    """A formula's value, with the gradient that the formula gives along with it."""
+    """The value of a formula; the backward pass uses the gradient that the formula has computed with it."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, q: Tensor, z: Tensor, formula: Formula) -> Tensor:
@@ -56,20 +57,21 @@ def _closed_form(formula: Formula) -> Measure:
     return measure
 
 
-# Below, in place wherever a tensor is not needed again: at [256, 397] fresh memory costs as much as the arithmetic.
+# The formulas work in place wherever a tensor is not needed again: at [256, 397], allocation costs as much as the
+# arithmetic.
 
 
 def _floor(t: Tensor) -> float:
-    return 2 * torch.finfo(t.dtype).tiny  # twice, so that half of it is still a normal number
+    return 2 * torch.finfo(t.dtype).tiny  # twice the smallest normal number, so that its half is normal too
 
 
 def _softmax(z: Tensor) -> Tensor:
-    # Not quite 0, so that a ratio is never 0 / 0.
+    # Above 0, so that a ratio is never 0 / 0.
     return F.softmax(z, dim=-1).clamp_(min=_floor(z))
 
 
 def _log_softmax(z: Tensor) -> Tensor:
-    # float32 logits can be further apart than the largest float32. Saturates, for 0 * -inf is NaN.
+    # float32 logits can be further apart than the largest float32. The clamp avoids -inf, since 0 * -inf is NaN.
     return F.log_softmax(z, dim=-1).clamp_(min=-0.99 * torch.finfo(z.dtype).max)
 
 
@@ -78,10 +80,11 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
-    """p (g - sum p g): the gradient by z / T out of the slope g = dD/dp. Uses up both.
+    """p (g - sum p g): the gradient with respect to z / T, from the slope g = dD/dp. Overwrites both arguments.
 
-    A constant added to g changes nothing, so g is first made 0 at the class with p > 1/2, if there is one. Otherwise
-    g - sum p g cancels there, and a student that is sure (p rounds to 1) gets rounding noise for a gradient.
+    Adding a constant to g does not change the result. So g is first shifted to be 0 at the class with p > 1/2, if there
+    is one. Without this shift, g - sum p g would cancel there, and the gradient of a very confident student (p rounds
+    to 1) would be rounding noise.
     """
     slope.sub_(p.round().mul_(slope).sum(dim=-1, keepdim=True))
     slope.sub_(_dot(p, slope).unsqueeze(-1))
@@ -101,19 +104,19 @@ def _floored_kl(p: Tensor, q: Tensor) -> Tensor:
 
 def _below_floor(z: Tensor) -> Tensor:
     floor = math.log(_floor(z))
-    return _log_softmax(z).clamp_(max=floor).sub_(floor)  # what the floor takes from ln p, <= 0
+    return _log_softmax(z).clamp_(max=floor).sub_(floor)  # how far ln p is below the floor, <= 0
 
 
 @_closed_form
 def kullback_leibler(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """sum q ln(q / p), in [0, inf): the teacher first. Its gradient is that of the cross-entropy."""
+    """KL(q || p) = sum q ln(q / p), in [0, inf). Its gradient is the same as that of the cross-entropy."""
     p = _softmax(z)
     value = _floored_kl(p, q.clamp_min(_floor(q))) - _below_floor(z).mul_(q).sum(dim=-1)
     return value.clamp_(min=0), p.sub_(q)
 
 
 def _twice_js(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and its slope ln(p / m)."""
+    """sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and the slope ln(p / m)."""
     m = torch.lerp(p, q, 0.5)
     w = p / m
     v = (2 - w).clamp_(min=_floor(p))  # q / m
@@ -165,26 +168,29 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-# Times this, a measure agrees with KL to second order near p = q (``--kd-scale matched``). Those not listed count as 1.
+# Multiplied by this factor, a measure agrees with KL to second order near p = q (``--kd-scale matched``). The factor of
+# the measures that are not listed is 1.
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
 
 def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """How unlike the teacher's and the student's predictions are, by one of `MEASURES`.
+    """The dissimilarity of the teacher's and the student's predictions.
 
     Args:
-        measure: "ce", "kl", "js", "td", "sed" or "mse", or a function of one's own, "package.module:function".
+        measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user,
+            "package.module:function".
         teacher_probs: probabilities q, float ``[batch, classes]``, rows sum to 1, zeros allowed; a constant.
         student_logits: logits z, the same shape, any finite floats; p = softmax(z / temperature). Gradients flow
-            through these, once: there is no second derivative. float64 stays float64, all else is computed in float32.
-        temperature: > 0, no unit; the values are not multiplied by its square.
+            through these. There is no second derivative. float64 stays float64; other types are computed in float32.
+        temperature: > 0, no unit. The values are not multiplied by its square.
 
     Returns:
-        ``[batch]``, in nats for CE, KL and JS, no unit for the others. Finite, as is the gradient; CE and KL saturate
-        where logits are further apart than the largest float.
+        ``[batch]``, in nats for CE, KL and JS, no unit for the others. Values and gradients are finite. CE and KL
+        saturate if logits are further apart than the largest float.
 
     Raises:
-        ConfigError: there is no such measure; the known ones are listed. Or a function of one's own fails on a trial.
+        ConfigError: there is no such measure (the message lists the known ones), or the user's function fails in its
+            trial.
         ValueError: the shapes differ or are not ``[batch, classes]``, or the temperature is not > 0.
     """
     function = _find(measure)
@@ -198,7 +204,7 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
 
 
 def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """How unlike n predictions are, the student's own among them: H(mean) - mean(H), or of that expm1 / (n - 1).
+    """The dissimilarity of n predictions, the student's among them: JS = H(mean) - mean(H), or expm1(JS) / (n - 1).
 
     Args:
         measure: "js" or "sed".
@@ -207,7 +213,7 @@ def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, t
         temperature: > 0, no unit.
 
     Returns:
-        ``[batch]``: "js" in [0, ln n], "sed" in [0, 1]; with one teacher they are JS and SED of the two.
+        ``[batch]``: "js" in [0, ln n], "sed" in [0, 1]. With one teacher they equal JS and SED of two predictions.
 
     Raises:
         ValueError: the shapes do not match, another measure was asked for, or the temperature is not > 0.
@@ -222,11 +228,12 @@ def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, t
 
 
 def second_order(measure: str, nway: int | None = None) -> float:
-    """What a measure is multiplied by to agree with KL to second order near p = q.
+    """The factor that makes a measure agree with KL to second order near p = q.
 
     Args:
-        measure: any; those not in `SECOND_ORDER` count as 1.
-        nway: how many predictions, where it is the n-way form; the others are taken as equal.
+        measure: any; the factor of a measure that is not in `SECOND_ORDER` is 1.
+        nway: the number of predictions in the n-way form; all but the student's are taken as equal. None: the form of
+            two predictions.
     """
     if nway is None:
         return SECOND_ORDER.get(measure, 1.0)
@@ -234,7 +241,12 @@ def second_order(measure: str, nway: int | None = None) -> float:
 
 
 def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the n of sum p ln(p / m), m their mean, and its gradient; q is ``[n - 1, batch, classes]``."""
+    """The mean over n predictions of sum p ln(p / m), m their mean; and its gradient.
+
+    Args:
+        q: the teachers' probabilities, ``[n - 1, batch, classes]``.
+        z: the student's logits divided by T, ``[batch, classes]``.
+    """
     own, n = _softmax(z), len(q) + 1
     m = ((q.sum(dim=0) + own) / n).clamp_(min=_floor(z))
     w = torch.cat([q, own.unsqueeze(0)]) / m  # [n, batch, classes]
@@ -250,7 +262,7 @@ def _scaled(logits: Tensor, temperature: float) -> Tensor:
     z = logits if logits.dtype == torch.float64 else logits.float()
     if temperature == 1:
         return z
-    # The largest logit becomes 0 first, so that a low temperature cannot make it infinite.
+    # First the largest logit becomes 0, so that a low temperature cannot make it infinite.
     return (z - z.detach().amax(dim=-1, keepdim=True)) / temperature
 
 
@@ -264,7 +276,7 @@ def _find(name: str) -> Measure:
 
 @functools.cache
 def _own(name: str) -> Measure:
-    """A user's function, after a trial: one finite value a sample, and a finite gradient."""
+    """The user's function, after a trial: each sample must have one finite value and a finite gradient."""
     function: Measure = load_function(name)
     q = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]])
     z = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -3.0], [120.0, 0.0, -120.0], [0.0, 0.0, 0.0]], requires_grad=True)

@@ -1,8 +1,9 @@
-"""How far each neighbour has agreed with the rest so far, and how much that makes it count. Pure functions.
+"""Trust: how much each neighbour has disagreed with the rest so far, and its weight. Pure functions.
 
-Confident lies do not show in one's loss, and of two neighbours neither shows which of them lies. But one has
-predictions of one's own, on the same images: poor on what one has seen little of, yet no lies. So what a neighbour says
-is held against the middle of what everybody says, oneself among them, lesson by lesson.
+The student's loss does not reveal a confident liar, and the predictions of two neighbours do not reveal which of them
+lies. But the student has its own predictions on the same images. They may be poor for classes that it has seen rarely,
+but they are honest. So in each lesson, each neighbour is compared with the median of all predictions, the student's own
+among them.
 """
 
 import math
@@ -15,42 +16,43 @@ from torch import Tensor
 from edgekd.losses.combinations import median
 from edgekd.losses.measures import dissimilarity
 
-Scores = Mapping[int, Tensor]  # by the neighbour's id: a float32 scalar in [0, 1] on the learner's device
+Scores = Mapping[int, Tensor]  # by neighbour id: a float32 scalar in [0, 1] on the learner's device
 
-RATE = 0.1  # weight of the newest lesson in a score: it remembers some ten
-SCALE = 0.1  # disagreement that makes a neighbour count e times less
-MOST = 128  # scores that are kept, as many as the board keeps neighbours
+RATE = 0.1  # weight of the newest lesson in a score; a score remembers about ten lessons
+SCALE = 0.1  # this much more disagreement divides the weight of a neighbour by e
+MOST = 128  # scores to keep; the board keeps as many neighbours
 
 
 def disagreements(teachers: Tensor, own: Tensor) -> Tensor:
-    """How unlike the middle of all predictions each teacher's are in one lesson: the mean over samples of JS / ln 2.
+    """The disagreement of each teacher in one lesson: JS / ln 2 between it and the median of all, mean over samples.
 
     Args:
         teachers: probabilities ``[teachers, batch, classes]``, rows sum to 1.
         own: the student's probabilities on the same images, ``[batch, classes]``.
 
     Returns:
-        float32 ``[teachers]`` in [0, 1], no unit: 0 where a teacher says what the middle says, 1 where it believes
-        only in what the middle rules out.
+        float32 ``[teachers]`` in [0, 1], no unit. 0: the teacher's predictions equal the median. 1: they have no class
+        in common with it.
     """
     everybody = torch.cat([own.unsqueeze(0), teachers]).float()
     middle = median(everybody).expand_as(teachers)
-    # JS is symmetric, so either may be the one that is given as logits.
+    # JS is symmetric, so either of the two may be passed as logits.
     logits = teachers.float().clamp_min(torch.finfo(torch.float32).tiny).log()
     js = dissimilarity("js", middle.flatten(0, 1), logits.flatten(0, 1))  # [teachers * batch]
     return (js.view(len(teachers), -1).mean(dim=1) / math.log(2)).clamp(0.0, 1.0)
 
 
 def updated(scores: Scores, ids: Sequence[int], found: Tensor) -> dict[int, Tensor]:
-    """The scores after a lesson: exponentially smoothed, a newcomer's is what was found.
+    """The scores after a lesson: an exponential moving average. The first score of a neighbour is its disagreement.
 
     Args:
-        scores: so far.
+        scores: before the lesson.
         ids: of the lesson's teachers.
         found: their `disagreements`, ``[teachers]``.
 
     Returns:
-        New scores: the lesson's teachers last, at most `MOST`; of more, those not heard for longest are forgotten.
+        New scores, at most `MOST`, with the lesson's teachers last. If there are more, those that were not updated for
+        the longest time are dropped.
     """
     before = torch.stack([scores.get(id, found[i]) for i, id in enumerate(ids)])
     now = torch.lerp(before, found, RATE)
@@ -60,11 +62,11 @@ def updated(scores: Scores, ids: Sequence[int], found: Tensor) -> dict[int, Tens
 
 
 def weights(scores: Sequence[Tensor]) -> Tensor:
-    """What each teacher weighs in their mean: exp(-score / SCALE), normalised.
+    """The weight of each teacher in their mean: exp(-score / SCALE), normalised.
 
-    The exponential weights of prediction with expert advice, where whoever is wrong by as much is cut by as much. They
-    depend on differences of scores alone: neighbours who are all far away, as on skewed shards, weigh alike. No weight
-    is 0, the best neighbour's is at least 1 / teachers, and equal scores give equal weights.
+    These are the exponential weights of prediction with expert advice. They depend only on the differences of the
+    scores: if all neighbours disagree equally, be it a little or, as with skewed shards, a lot, their weights are
+    equal. No weight is 0. The weight of the best neighbour is at least 1 / teachers.
 
     Args:
         scores: of the teachers, scalars in [0, 1].

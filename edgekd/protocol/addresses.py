@@ -1,4 +1,4 @@
-"""Network addresses as people write them: "HOST:PORT", and "[::1]:7000" for IPv6; "ID@HOST:PORT" names who is there."""
+"""Network addresses as text: "HOST:PORT", with IPv6 "[::1]:7000"; and "ID@HOST:PORT" for a peer at an address."""
 
 import re
 from ipaddress import ip_address
@@ -11,11 +11,11 @@ MAX_ID = 2**31 - 1  # of a peer
 _ADDRESS = re.compile(r"(?P<host>[^\s\[\]:/@,]+|\[[0-9A-Fa-f:.]+(%[^\s\[\]]+)?\]):(?P<port>[0-9]{1,5})")
 
 
-def address(text: str) -> tuple[str, int]:
-    """Split "HOST:PORT" into a host (a name or a number, IPv6 without its brackets) and a port in [0, 65535].
+def parse_address(text: str) -> tuple[str, int]:
+    """Split "HOST:PORT" into the host (a name or an IP address, IPv6 without brackets) and the port, in [0, 65535].
 
     Raises:
-        ConfigError: it is not of that form.
+        ConfigError: `text` has another form.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or not text.isprintable():
@@ -27,23 +27,23 @@ def address(text: str) -> tuple[str, int]:
 
 
 def place(text: str) -> tuple[int | None, str]:
-    """Split "ID@HOST:PORT" into the id of the peer that is to be there (None: not said) and "HOST:PORT".
+    """Split "ID@HOST:PORT" into the id of the peer at this address (None: there is no "ID@") and "HOST:PORT".
 
     Raises:
-        ConfigError: it is not of that form.
+        ConfigError: `text` has another form.
     """
     id, at, rest = text.rpartition("@")
     if at and not (id.isascii() and id.isdecimal() and int(id) <= MAX_ID):
         raise ConfigError(f"a peer is HOST:PORT or ID@HOST:PORT with an id from 0 to {MAX_ID}, got {text!r}")
-    address(rest)
+    parse_address(rest)
     return (int(id) if at else None), rest
 
 
 def ids(text: str) -> tuple[int, ...]:
-    """The ids in a list such as "0,1,2", each once.
+    """The ids in a list such as "0,1,2", without repetitions.
 
     Raises:
-        ConfigError: it is not of that form.
+        ConfigError: `text` has another form.
     """
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
@@ -53,7 +53,7 @@ def ids(text: str) -> tuple[int, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only processes of this box reach `host`; a name other than localhost may mean anything, so it is not."""
+    """Whether only processes of this box can reach `host`. Of names, only localhost counts: others may mean any box."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -61,18 +61,23 @@ def is_loopback(host: str) -> bool:
 
 
 def join(host: str, port: int) -> str:
-    """The opposite of `address`."""
+    """The inverse of `parse_address`: "HOST:PORT"."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def seen_from(announced: str, remote: str) -> str:
-    """Where a peer can be reached that says that it listens on `announced` ("" for nowhere) and speaks from `remote`.
+    """The address at which another peer can be reached.
 
-    One that listens on all its addresses does not know which of them others see.
+    A peer that listens on all its addresses does not know which of them this box can reach. Then the host of its
+    connection is used.
+
+    Args:
+        announced: the address that the peer says it listens on; "": it does not listen.
+        remote: the address that its connection comes from.
     """
     if not announced:
         return remote
-    host, port = address(announced)
+    host, port = parse_address(announced)
     if host not in ("0.0.0.0", "::"):
         return announced
     return join(remote.rpartition(":")[0].strip("[]"), port)

@@ -1,6 +1,6 @@
-"""What a peer announces on its local network, and which of what it hears there is to be dialled.
+"""Discovery: what a peer announces on its local network, and which announced addresses it dials.
 
-Pure: `now` is an argument, in seconds of a monotonic clock.
+Everything here is pure: `now` is an argument, in seconds of a monotonic clock.
 """
 
 import re
@@ -12,40 +12,40 @@ from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Hello
 
-KEEP_FOR = 600.0  # seconds that a peer is dialled after its announcement has gone: a partition takes that away too
+KEEP_FOR = 600.0  # seconds to go on dialling a peer after its announcement ended: a partition ends announcements too
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Announcement:
-    """Who listens: what its Hello will say, as far as one must know it to dial or to leave it."""
+    """The announcement of a peer that listens: the fields of its Hello that decide whether to dial it."""
 
     id: int
     instance: int
-    contract: str  # the contract's digest
+    contract: str  # the digest of the contract
     major: int
 
     @classmethod
     def of(cls, hello: Hello) -> "Announcement":
-        """What the sender of `hello` announces."""
+        """The announcement of the sender of `hello`."""
         return cls(id=hello.id, instance=hello.instance, contract=hello.contract.digest(), major=hello.major)
 
     @property
     def name(self) -> str:
-        """Unique, as an instance is."""
+        """A unique name, since an instance is unique."""
         return f"edgekd-{self.id}-{self.instance:016x}"
 
     def texts(self) -> dict[str, str]:
-        """As names and values."""
+        """The fields as names and texts."""
         return {name: str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str | None]) -> "Announcement":
-        """What a stranger has announced; names that are not known here are none of our business.
+        """The announcement of a stranger. Unknown names are ignored.
 
         Raises:
-            RemoteProtocolError: it lacks something, or something is no number or no digest.
+            RemoteProtocolError: a field is missing, or is not a number or a digest as it should be.
         """
         numbers = {name: texts.get(name) or "" for name in ("id", "instance", "major")}
         for name, text in numbers.items():
@@ -58,15 +58,16 @@ class Announcement:
 
 
 def nearest(announced: Sequence[str], own: Iterable[IPv4Interface]) -> list[str]:
-    """Of a peer's IPv4 addresses those to dial: a box also announces bridges and networks that nobody else is in.
+    """Choose the IPv4 addresses of a peer to dial. A box also announces bridges and networks that others cannot reach.
 
     Args:
-        announced: all that the peer gives; some may be this box's own too, as each box has the same Docker bridge.
-        own: this box's addresses, with their networks.
+        announced: all addresses of the peer. Some may equal addresses of this box: Docker's bridge has the same address
+            on every box.
+        own: the addresses of this box, with their networks.
     """
     own = list(own)
     here = {str(each.ip) for each in own}
-    if all(address in here for address in announced):  # a peer on this very box
+    if all(address in here for address in announced):  # the peer is on this box
         return list(announced[:1])
     elsewhere = [address for address in announced if address not in here]
     networks = [each.network for each in own]
@@ -75,20 +76,20 @@ def nearest(announced: Sequence[str], own: Iterable[IPv4Interface]) -> list[str]
 
 
 class Roster:
-    """Who is announced, and which addresses are dialled for that.
+    """The announced peers, and the addresses to dial for them.
 
     Args:
-        limit: announcements that are remembered.
+        limit: the largest number of announcements to remember.
     """
 
     def __init__(self, limit: int = MAX_NEIGHBOURS) -> None:
         self._limit = limit
         self._addresses: dict[str, tuple[str, ...]] = {}  # by the announcement's name
-        self._gone: dict[str, float] = {}  # name -> since when it is announced no more
+        self._gone: dict[str, float] = {}  # name -> the time at which the announcement ended
         self._dialled: set[str] = set()
 
     def announced(self, name: str, addresses: Sequence[str]) -> list[str]:
-        """Take in an announcement, or what has changed in it; the addresses that are to be dialled from now on."""
+        """Add or update an announcement; returns the addresses to dial from now on."""
         if name not in self._addresses and len(self._addresses) >= self._limit:
             return []
         self._gone.pop(name, None)
@@ -98,17 +99,17 @@ class Roster:
         return new
 
     def gone(self, name: str, now: float) -> None:
-        """An announcement has been taken back, or was not renewed in time."""
+        """An announcement was withdrawn, or was not renewed in time."""
         if name in self._addresses:
             self._gone[name] = now
 
     def all_gone(self, now: float) -> None:
-        """This peer hears nothing any more: who is still there will be heard of again."""
+        """This peer has lost the network. Peers that are still there will be announced again."""
         for name in self._addresses:
             self._gone.setdefault(name, now)
 
     def stale(self, now: float) -> list[str]:
-        """The addresses to dial no longer: of who has been gone for `KEEP_FOR` seconds, or is announced elsewhere."""
+        """The addresses to dial no longer: their peer has been gone for `KEEP_FOR` seconds, or has other addresses."""
         for name in [name for name, since in self._gone.items() if now - since >= KEEP_FOR]:
             del self._gone[name], self._addresses[name]
         stale = self._dialled.difference(*self._addresses.values())

@@ -1,4 +1,4 @@
-"""Predictions to a message and back, with the checks that need the contract; how rows are packed is `encodings`'."""
+"""From log_probs at the sender to a message, and from a message to probs at the receiver, checked by the contract."""
 
 import numpy as np
 import torch
@@ -9,19 +9,14 @@ from edgekd.protocol.encodings import SUM_TOLERANCE, Packing, pack, unpack
 from edgekd.protocol.messages import Contract, SoftPredictions
 
 
-def payload_bytes(contract: Contract, packing: Packing) -> int:
-    """Bytes of a payload under `contract`."""
-    return contract.heads * contract.public_batch * packing.row_bytes(contract.classes)
-
-
 def encode(log_probs: Tensor, round: int, packing: Packing) -> SoftPredictions:
-    """Pack predictions.
+    """Make the message for predictions.
 
     Args:
-        log_probs: natural log-probabilities, any float type ``[heads, rows, classes]``, in CPU memory; -inf is fine.
-            NaN (a learner that has diverged) is packed so that whoever gets it refuses it.
+        log_probs: natural log-probabilities, any float type ``[heads, rows, classes]``, in CPU memory. -inf is allowed.
+            NaN means that the learner has diverged; see `encodings.pack`.
         round: in [0, 2^62).
-        packing: how; values are clamped to what it holds.
+        packing: the encoding. Values are clamped to its range.
     """
     heads, rows, classes = log_probs.shape
     flat = log_probs.detach().float().clamp(max=0.0).reshape(heads * rows, classes).numpy()
@@ -36,14 +31,14 @@ def encode(log_probs: Tensor, round: int, packing: Packing) -> SoftPredictions:
 
 
 def decode(message: SoftPredictions, contract: Contract) -> Tensor:
-    """Unpack what a peer sent, after checking it.
+    """Check a message of another peer and unpack its payload.
 
     Returns:
-        probabilities, float32 ``[heads, rows, classes]``; every value is finite, every row sums to 1.
+        probs: float32 ``[heads, rows, classes]``. Every value is finite, and every row sums to 1.
 
     Raises:
-        RemoteProtocolError: with the reason "shape" (not the contract's), "sum" (a row does not sum to 1 within the
-            encoding's tolerance), or one of those of `encodings.unpack`.
+        RemoteProtocolError: with the reason "shape" (it differs from the contract), "sum" (a row does not sum to 1
+            within the tolerance of the encoding), or a reason of `encodings.unpack`.
     """
     got = (message.heads, message.rows, message.classes)
     agreed = (contract.heads, contract.public_batch, contract.classes)

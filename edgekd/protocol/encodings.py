@@ -1,7 +1,7 @@
-"""How rows of log-probabilities are packed; the layouts are in proto/edgekd/v1/peer.proto.
+"""The encodings of rows of log-probabilities. Their layouts are in proto/edgekd/v1/peer.proto.
 
-What is sent are log-probabilities, since a softmax's small values are what a student learns from and float16 would lose
-them: there, a relative error of 2^-11 of ln p is one of at most 2^-11 |ln p| of p.
+Peers send log-probabilities, not probabilities: a student learns from the small values of a softmax, and float16 would
+lose them. A relative error of 2^-11 of ln p is a relative error of at most 2^-11 |ln p| of p.
 
 | encoding | bytes a row of C classes | largest error of a probability |
 | --- | --- | --- |
@@ -11,9 +11,9 @@ them: there, a relative error of 2^-11 of ln p is one of at most 2^-11 |ln p| of
 | top-k | 4 k | of the k: as float16; of the others: 1 / (k + 1) |
 | one-bit | 1, or 2 where C > 256 | (1 - 1 / C) / 2 |
 
-A one-bit row is read as (1 + 1 / C) / 2 for its class, the middle of what a largest probability can be, and the rest in
-equal parts. Read as certainties, such rows made balanced peers of CIFAR-10 agree on one class within a few steps: all
-then said so to one another, and none learned anything else.
+The receiver of a one-bit row gives its class the probability (1 + 1 / C) / 2: the middle of the interval that a largest
+probability can be in. The other classes share the rest equally. When such rows were read as certainties, balanced peers
+of CIFAR-10 agreed on one class within a few steps, confirmed it to one another, and learned nothing else.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from edgekd.protocol.messages import Encoding
 
 Rows: TypeAlias = npt.NDArray[np.float32]  # [rows, classes]
 
-UNIT = 1 / 16  # nats that a step of uint8 stands for
-ZERO = 255  # its code for probability 0
+UNIT = 1 / 16  # nats; the step of uint8
+ZERO = 255  # the code of uint8 for probability 0
 MAX_SPARSE_CLASSES = 2**16  # top-k and one-bit name a class by a uint16
 
-# By how much the probabilities of a row may miss 1. Rounding moves a row's sum by at most 2^-11 (float16) of its
-# entropy, hence 0.007 for a million classes; by e^(1/32) - 1 where ln p is rounded to sixteenths.
+# How far the sum of a row may be from 1. Rounding to float16 moves the sum by at most 2^-11 of the row's entropy, which
+# is 0.007 for a million classes. Rounding ln p to sixteenths moves it by at most e^(1/32) - 1.
 SUM_TOLERANCE = {
     Encoding.FLOAT32: 1e-4,
     Encoding.FLOAT16: 1e-2,
@@ -44,22 +44,22 @@ _DTYPE: dict[Encoding, np.dtype[Any]] = {
     Encoding.FLOAT32: np.dtype("<f4"),
     Encoding.FLOAT16: np.dtype("<f2"),
 }
-_ENTRY = np.dtype([("class", "<u2"), ("log_prob", "<f2")])  # of top-k
+_ENTRY = np.dtype([("class", "<u2"), ("log_prob", "<f2")])  # one class of a top-k row
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """An encoding, and of top-k how many entries a row keeps."""
+    """How to pack predictions: the encoding and, for top-k, the number of entries in a row."""
 
     encoding: Encoding
     kept: int = MAX_SPARSE_CLASSES
 
     @classmethod
     def parse(cls, text: str) -> "Packing":
-        """What ``--encoding`` says: float32, float16, uint8, top-k:K or one-bit.
+        """Parse the value of ``--encoding``: float32, float16, uint8, top-k:K or one-bit.
 
         Raises:
-            ConfigError: it says something else.
+            ConfigError: the value is another one.
         """
         name, colon, kept = text.partition(":")
         if name == Encoding.TOP_K.value and kept.isascii() and kept.isdecimal() and 1 <= int(kept) <= 2**16:
@@ -69,7 +69,7 @@ class Packing:
         raise ConfigError(f"encoding must be float32, float16, uint8, top-k:K (K >= 1) or one-bit, got {text}")
 
     def row_bytes(self, classes: int) -> int:
-        """Bytes of a row.
+        """The number of bytes of a row.
 
         Raises:
             ConfigError: there are more classes than the encoding can name.
@@ -86,9 +86,9 @@ class Packing:
 
 
 def pack(log_probs: Rows, packing: Packing) -> bytes:
-    """Rows of natural log-probabilities, <= 0, -inf or NaN; clamped to what the encoding holds.
+    """Pack rows of natural log-probabilities: <= 0, -inf or NaN. Values are clamped to the range of the encoding.
 
-    NaN (a learner that has diverged) is packed so that whoever gets it refuses it; one-bit alone cannot say so.
+    NaN means that a learner has diverged. The receiver refuses what NaN becomes; only one-bit has no such value.
     """
     return bytes(_packed(log_probs, packing).tobytes())
 
@@ -99,7 +99,7 @@ def _packed(log_probs: Rows, packing: Packing) -> Any:
         dtype = _DTYPE[encoding]
         return np.maximum(log_probs, np.finfo(dtype).min).astype(dtype)
     if encoding is Encoding.UINT8:
-        steps = np.rint(np.nan_to_num(log_probs, nan=0.0, neginf=-ZERO) / -UNIT)  # a row of NaN: all of probability 1
+        steps = np.rint(np.nan_to_num(log_probs, nan=0.0, neginf=-ZERO) / -UNIT)  # NaN becomes probability 1
         return np.minimum(steps, ZERO).astype(np.uint8)
     if encoding is Encoding.ONE_BIT:
         return log_probs.argmax(axis=-1).astype(_index(log_probs.shape[-1]))
@@ -112,11 +112,11 @@ def _packed(log_probs: Rows, packing: Packing) -> Any:
 
 
 def unpack(payload: bytes, encoding: Encoding, rows: int, classes: int) -> Rows:
-    """Probabilities ``[rows, classes]``, >= 0 and finite; their sums are left to the caller.
+    """Unpack to probabilities ``[rows, classes]``, >= 0 and finite. The caller checks the sums of the rows.
 
     Raises:
-        RemoteProtocolError: with the reason "length" (of the payload), "nan" (or infinite), "positive" (a
-            log-probability above 0) or "class" (one that there is not, or that a row names twice).
+        RemoteProtocolError: with the reason "length" (wrong length of the payload), "nan" (NaN or infinity), "positive"
+            (a log-probability above 0) or "class" (a class that does not exist, or that a row names twice).
     """
     if encoding in _DTYPE:
         packed = _read(payload, _DTYPE[encoding], rows, classes)
@@ -140,7 +140,7 @@ _UINT8_PROBABILITIES[ZERO] = 0.0
 
 
 def _index(classes: int) -> "np.dtype[Any]":
-    """What one-bit names a class with."""
+    """The integer type with which one-bit names a class."""
     return np.dtype(np.uint8) if classes <= 256 else np.dtype("<u2")
 
 
@@ -152,7 +152,7 @@ def _read(payload: bytes, dtype: "np.dtype[Any]", rows: int, columns: int) -> np
 
 
 def _probabilities(log_probs: Rows, slack: float) -> Rows:
-    low, high = float(log_probs.min()), float(log_probs.max())  # NaN if a value is
+    low, high = float(log_probs.min()), float(log_probs.max())  # NaN if a value is NaN
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RemoteProtocolError("nan", f"log-probabilities must be finite, got values from {low} to {high}")
     if high > slack:
@@ -162,7 +162,7 @@ def _probabilities(log_probs: Rows, slack: float) -> Rows:
 
 
 def _placed(named: npt.NDArray[np.intp], probs: Rows, classes: int) -> Rows:
-    """Each row's probabilities at the classes that it names; the others share what is left to 1."""
+    """Full rows: the named classes get their probabilities, the other classes share the rest to 1 equally."""
     if int(named.max()) >= classes:
         raise RemoteProtocolError("class", f"a class must be below {classes}, got {int(named.max())}")
     rows, kept = named.shape

@@ -21,7 +21,7 @@ from enum import Enum
 from torch import Tensor
 
 from edgekd.config import ExchangeConfig
-from edgekd.protocol.board import NEVER, ROUNDS, Board
+from edgekd.protocol.board import ROUNDS, Board
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
 from edgekd.protocol.schedule import heard_round, is_due, lockstep_round, next_round
@@ -139,9 +139,12 @@ class Exchange:
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
-    def post(self, peer: int, instance: int, round: int, probs: Tensor, step: int) -> None:
-        """Take predictions ``[heads, rows, classes]`` that arrived from `peer` before or during `step`."""
-        self._board.post(peer, instance, round, probs, step)
+    def post(self, peer: int, instance: int, round: int, probs: Tensor, step: int) -> bool:
+        """Take predictions ``[heads, rows, classes]`` that arrived from `peer` before or during `step`.
+
+        Returns False if they were ignored: `round` is not above the last from the same instance.
+        """
+        return self._board.post(peer, instance, round, probs, step)
 
     def heed(self, disagreements: Mapping[int, float]) -> None:
         """Take the newest disagreement of each neighbour with the rest, in [0, 1], by its id."""
@@ -203,17 +206,12 @@ class Exchange:
     def trust(self, step: int) -> dict[int, float]:
         """How far each neighbour is trusted, in (0, 1]: exp(-(its disagreement - the least) / SCALE).
 
-        The least is that of the neighbours heard within ``max_age``. A neighbour that was not learned from for
-        ``max_age`` steps is trusted fully again, until the next lesson with it: nobody is shut out for good.
+        The least is that of the neighbours heard within ``max_age``. A neighbour that was never learned from is
+        trusted fully: it is missing in what is returned.
         """
-        heard = self._board.heard(step)
-        known = {id: self._disagreements[id] for id in heard if id in self._disagreements}
+        known = {id: self._disagreements[id] for id in self._board.heard(step) if id in self._disagreements}
         least = min(known.values(), default=0.0)
-        return {
-            id: math.exp((least - value) / SCALE)
-            for id, value in known.items()
-            if heard[id] != NEVER and step - heard[id] <= self._config.max_age
-        }
+        return {id: math.exp((least - value) / SCALE) for id, value in known.items()}
 
     def is_done(self, step: int) -> bool:
         """Whether a peer that has done `step` steps has done all of them."""

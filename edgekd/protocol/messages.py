@@ -124,6 +124,9 @@ class State(str, Enum):
     DONE = "done"  # its steps are done, the network is stopped
     STOPPED = "stopped"  # it ended early, the network is stopped
 
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 class Asked(str, Enum):
     """What a caller that is not a peer may ask for."""

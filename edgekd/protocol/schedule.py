@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import MAX_ROUND
 
-REACH = 2**20  # rounds ahead of its own up to which a peer follows a single neighbour
+REACH = 2**20  # rounds ahead up to which a peer follows a single neighbour
 
 
 def is_due(step: int, broadcast_every: int) -> bool:
@@ -25,19 +25,21 @@ def lockstep_round(step: int, broadcast_every: int) -> int:
 def heard_round(published: int, group: Iterable[Member]) -> int:
     """The round to which the neighbours call a peer; -1: to none.
 
-    It is the larger of two. The first is the largest round of a neighbour that is at most `REACH` ahead: peers of
-    different speed follow the fastest of them. The second is the lower median of the neighbours' rounds, if two or more
-    have published: a newcomer to a group that is far ahead joins it at once, and one liar among three neighbours cannot
-    move the median out of the others' range. A single neighbour that claims a round farther ahead is ignored.
+    It is the larger of two. The first is the lower median of the neighbours' rounds, if two or more have published: a
+    newcomer to a group that is far ahead joins it at once, and one liar among three neighbours cannot move the median
+    out of the others' range. The second is the largest round of a neighbour that is at most `REACH` ahead of this peer
+    and of that median: peers of different speed follow the fastest of them, and no neighbour can lead a peer away from
+    the others in steps of `REACH`. A single neighbour that claims a round farther ahead is ignored.
 
     Args:
         published: the newest round that this peer has published; -1: none.
         group: its neighbours; those that are down, or have published nothing, do not count.
     """
     rounds = sorted(member.round for member in group if member.up and member.round >= 0)
-    near = max((round for round in rounds if round <= published + REACH), default=-1)
-    median = rounds[(len(rounds) - 1) // 2] if len(rounds) >= 2 else -1
-    return max(near, median)
+    if len(rounds) < 2:
+        return max((round for round in rounds if round <= published + REACH), default=-1)
+    median = rounds[(len(rounds) - 1) // 2]
+    return max(median, *(round for round in rounds if round <= min(published, median) + REACH), -1)
 
 
 def next_round(published: int, group: Iterable[Member]) -> int:

@@ -118,7 +118,7 @@ class Station:
     def stop(self) -> None:
         """Be switched off: nothing that it had planned happens any more. A step that is learning is finished."""
         if self._learning is not None:
-            self._learning.result()
+            self._end_step(self._learning)
         self.state = State.OFF
 
     @property
@@ -234,10 +234,13 @@ class Station:
         self._later(ends - self._queue.now, partial(self._end, self._learning))
 
     def _end(self, learning: Pending) -> None:
+        self._end_step(learning)
+        self._begin()
+
+    def _end_step(self, learning: Pending) -> None:
         report: StepReport = learning.result()
         self._learning, self.step = None, report.step
         self._report(report)
-        self._begin()
 
     def _finish(self) -> None:
         self.state = State.LINGERING

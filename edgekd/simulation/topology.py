@@ -11,8 +11,8 @@ from edgekd.data.splits import permutation, uniforms
 from edgekd.errors import ConfigError
 from edgekd.seeds import derive
 
-MOST_CLIENTS = 512  # so that any answer takes a second or two at most
-LARGEST_FILE = 2**22  # bytes; all edges of so many clients, each said both ways, take less
+MOST_CLIENTS = 2048  # so that any answer takes seconds at most
+LARGEST_FILE = 2**26  # bytes; all edges of so many clients, each said both ways, take less
 SWAPS = 10  # proposed for each edge of a random graph
 
 Edge = tuple[int, int]  # (i, j), i < j
@@ -24,7 +24,7 @@ def neighbours(topology: str, clients: int, seed: int) -> tuple[tuple[int, ...],
     Args:
         topology: ``full``, ``ring``, ``regular:D`` (random and connected, D neighbours each), or a text file with an
             edge, ``I J``, a line; there ``#`` begins a comment, an edge may come twice, and several groups are fine.
-        clients: K from 1 to 512; their ids are those below.
+        clients: K from 1 to 2048; their ids are those below.
         seed: of what the group shares.
 
     Raises:

@@ -18,8 +18,7 @@ import zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import join, place
+from edgekd.protocol.addresses import join, parse_address, place
 from edgekd.protocol.announcements import Announcement, Roster, nearest
 from edgekd.protocol.messages import Hello
 from peer.network.news import News
@@ -61,7 +60,7 @@ class Discovery:
     ) -> None:
         self._announcement, self._dial, self._forget = Announcement.of(hello), dial, forget
         self._by_id = by_id
-        self._host, self._port = parse(listens) if listens else ("", 0)
+        self._host, self._port = parse_address(listens) if listens else ("", 0)
         self._roster, self._news = Roster(), News()
         self._own: list[IPv4Interface] = []
         self._zeroconf: AsyncZeroconf | None = None
@@ -213,7 +212,7 @@ def check_discoverable(listen: str | None) -> None:
     Raises:
         ConfigError: it listens on no IPv4 address of this box.
     """
-    host = parse(listen)[0] if listen else ""
+    host = parse_address(listen)[0] if listen else ""
     if not own_interfaces(host) and host not in ANYWHERE:
         raise ConfigError(f"--discover needs --listen on an IPv4 address of this box, or 0.0.0.0 for all; got {listen}")
 

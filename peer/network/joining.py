@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekd.files.atomic import atomic_file
-from edgekd.protocol.messages import PIECE, Contract
+from edgekd.protocol.frames import WITHOUT_PREDICTIONS
+from edgekd.protocol.messages import Contract
 from peer.network.asking import fetch_public
 from peer.network.news import News
 from peer.transports.by_name import make_transport
 
-FRAME = PIECE + 32 * 1024  # bytes of the longest frame that is wanted
 TIMEOUT = 10.0  # seconds that may pass between two frames
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
@@ -59,7 +59,7 @@ def fetch(address: str, path: Path, transport: str, keys: Path | None = None) ->
 
 
 async def _fetch(address: str, path: Path, name: str, keys: Path | None) -> Contract:
-    transport, digest = make_transport(name, FRAME, keys), hashlib.sha256()
+    transport, digest = make_transport(name, WITHOUT_PREDICTIONS, keys), hashlib.sha256()
     try:
         with atomic_file(path) as file:
 

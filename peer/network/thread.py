@@ -106,18 +106,10 @@ class Network:
         else:
             self._copy = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
 
-    def tell(self, beat: Heartbeat, state: str) -> None:
-        """Set what heartbeats and status say from now on.
-
-        Args:
-            beat: the hub puts its own round in.
-            state: a `State`, or its value.
-
-        Raises:
-            ValueError: there is no such state.
-        """
+    def tell(self, beat: Heartbeat, state: State) -> None:
+        """Set what heartbeats and status say from now on; the hub puts its own round into `beat`."""
         assert self._hub is not None
-        self._loop.call_soon_threadsafe(self._hub.tell, beat, State(state))
+        self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
 
     def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
         """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""

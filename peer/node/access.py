@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgekd.config import ExchangeConfig
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address, is_loopback, place
+from edgekd.protocol.addresses import is_loopback, parse_address, place
 
 log = logging.getLogger("edgekd")
 
@@ -47,7 +47,7 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
         ConfigError: it would be open to other boxes without --insecure; the keys will not do, or are another peer's; a
             neighbour that it dials is none that it allows.
     """
-    exposed = listen is not None and not is_loopback(address(listen)[0])
+    exposed = listen is not None and not is_loopback(parse_address(listen)[0])
     folder = key_folder(exchange.certs)
     if folder is not None:
         _check_keys(exchange, folder, id)
@@ -82,9 +82,9 @@ def _owner_by_tls(folder: Path) -> int:
 
 
 def _owner_by_curve(folder: Path) -> int:
-    from peer.transports.zmq.keys import Keys
+    from peer.transports.zmq.keys import CurveKeys
 
-    keys = Keys(folder)
+    keys = CurveKeys(folder)
     owner = keys.holder(keys.own().public)
     if owner is None:
         raise ConfigError(f"no key in {folder / 'curve'} is the public one of {folder / 'curve.key_secret'}")

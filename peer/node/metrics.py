@@ -19,12 +19,13 @@ from prometheus_client.registry import Collector
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import join
 from edgekd.protocol.members import seen_by
+from edgekd.protocol.messages import State
 
 if TYPE_CHECKING:
     from peer.network.thread import Network
     from peer.node.progress import Progress
 
-STATES = ("waiting", "training", "lingering", "done", "stopped")
+STATES = tuple(state.value for state in State if state is not State.STARTING)
 FILES = ("metrics", "checkpoint", "summary")
 POLL = 0.1  # seconds until the server sees that it is to stop
 TIMEOUT = 5.0  # seconds that who asks may take to say what

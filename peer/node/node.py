@@ -26,7 +26,7 @@ from edgekd.learning.evaluation import Accuracy, is_evaluated
 from edgekd.learning.learner import Learner, Losses
 from edgekd.protocol.exchange import Counts, Exchange, Leave, Start, Teach
 from edgekd.protocol.members import Member
-from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting
+from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.thread import Network
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import Progress, Watch, step_record
@@ -75,7 +75,7 @@ class Node:
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
-        self._reported = ("", 0.0)  # state and time of the last report
+        self._reported: tuple[State | None, float] = (None, 0.0)  # state and time of the last report
         self.progress: Progress | None = None  # the last report, for other threads
         self._training_seconds = 0.0  # of this process
         self._first_step = 0  # of this process
@@ -116,7 +116,7 @@ class Node:
             DivergedError: there is NaN among losses, predictions or weights; nothing is saved over what was.
         """
         try:
-            self._tell("waiting")  # that it has an end, so that nobody who is done leaves before it has begun
+            self._tell(State.WAITING)  # that it has an end, so that nobody who is done leaves before it has begun
             self._await_neighbours()
             self._train()
             finished = self._done
@@ -138,7 +138,7 @@ class Node:
             parting = Parting.DONE if self._done else Parting.LEAVING
             self.network.stop(Goodbye(parting=parting))
         self._recorder.summarise(self.summary(), self._training_seconds)  # once more, with the bytes of lingering
-        self._report("done" if self._done else "stopped")
+        self._report(State.DONE if self._done else State.STOPPED)
         return self.summary()
 
     @property
@@ -194,7 +194,7 @@ class Node:
             start = self.exchange.start(group, own_addresses=own, waited=waited)
             if start is Start.NOW:
                 return
-            self._report("waiting")
+            self._report(State.WAITING)
             there, wanted = sum(member.up for member in group) + own, self.config.exchange.wait_for
             if start is Start.SHORT:
                 log.warning("%d of %d neighbours are there after %.0f s; training begins", there, wanted, waited)
@@ -235,18 +235,18 @@ class Node:
         )
         if self._recorder.diverged:
             raise diverged(self.learner.id, self.learner.step)
-        self._tell("training")
+        self._tell(State.TRAINING)
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
             self._recorder.save(self._info(), self.learner.state())
-        self._report("training")
+        self._report(State.TRAINING)
 
     def _linger(self) -> None:
         """Teach on, as long as the exchange says."""
         steps = max(1, self.learner.step - self._first_step)
         self.exchange.begin_lingering(time.monotonic(), seconds_a_step=self._training_seconds / steps)
-        self._tell("lingering")
-        self._report("lingering")
+        self._tell(State.LINGERING)
+        self._report(State.LINGERING)
         while not self._stop():
             now = time.monotonic()
             do = self.exchange.linger(now, self._look())
@@ -254,7 +254,7 @@ class Node:
                 return
             if isinstance(do, Teach):
                 self._broadcast(do)
-                self._report("lingering")
+                self._report(State.LINGERING)
             else:
                 self.network.wait_for_news(do.until - now, self._stop)
 
@@ -325,7 +325,7 @@ class Node:
             accuracy=self._accuracy,
         )
 
-    def _tell(self, state: str) -> None:
+    def _tell(self, state: State) -> None:
         self.network.tell(
             Heartbeat(
                 step=self.learner.step,
@@ -337,7 +337,7 @@ class Node:
             state,
         )
 
-    def _report(self, state: str) -> None:
+    def _report(self, state: State) -> None:
         now = time.monotonic()
         evaluated = is_evaluated(self.learner.step, self.config.train)
         if state == self._reported[0] and not evaluated and now - self._reported[1] < REPORT_EVERY:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekd.learning.evaluation import Accuracy
-from edgekd.protocol.messages import Lesson
+from edgekd.protocol.messages import Lesson, State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,7 +13,7 @@ class Progress:
     """A peer's state for whoever watches it."""
 
     id: int
-    state: str  # "waiting", "training", "lingering", "done" or "stopped"
+    state: State
     step: int
     steps: int  # 0: without end
     round: int  # the newest that it has published; -1: none

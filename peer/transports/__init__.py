@@ -1,1 +1,1 @@
-"""What carries frames between peers: gRPC, ZeroMQ, and memory for tests."""
+"""The transports of frames between peers: gRPC, ZeroMQ, and memory for tests."""

@@ -1,7 +1,8 @@
-"""What carries frames between peers: the interface that gRPC, memory and every later transport implement.
+"""The interface of a transport, which gRPC, ZeroMQ and memory implement.
 
-A transport knows nothing of Hello, heartbeats or who is up: it moves `Frame`s over streams. All of the protocol lives
-above it, once (`peer/network/hub.py`). Everything here is called from one asyncio loop, the peer's network thread.
+A transport moves `Frame`s over streams. It knows nothing about Hellos, heartbeats or neighbours: the protocol is
+implemented once, above all transports, in `peer/network/hub.py`. All calls come from one asyncio loop, that of the
+peer's network thread.
 """
 
 import asyncio
@@ -11,21 +12,21 @@ from typing import Any, Protocol
 
 from edgekd.protocol.messages import Frame
 
-CLOSE_DEADLINE = 1.0  # seconds that the other side has to take what was sent, and `accept` to return after that
+CLOSE_DEADLINE = 1.0  # seconds for the other side to read what was sent; then as many for `accept` to return
 
 
 class StreamClosedError(Exception):
-    """The stream has ended: closed by either side, or broken."""
+    """The stream has ended: one side has closed it, or the connection broke."""
 
 
 class Stream(Protocol):
-    """One bidirectional stream between two peers; frames arrive whole and in order, or the stream ends."""
+    """A bidirectional stream between two peers. Frames arrive complete and in order, or the stream ends."""
 
-    remote: str  # the other side's address as this side sees it, for messages
-    peer_id: int | None  # of whom the other side's key has proved to be; None: the transport does not ask for keys
+    remote: str  # the address of the other side as this side sees it, for messages
+    peer_id: int | None  # the id that the other side's key proves; None: the transport uses no keys
 
     async def send(self, frame: Frame) -> None:
-        """Hand `frame` to the network; waits for flow control, not for arrival.
+        """Pass `frame` to the network. This waits for flow control, not until the frame arrives.
 
         Raises:
             StreamClosedError: the stream has ended.
@@ -35,49 +36,50 @@ class Stream(Protocol):
         """The next frame.
 
         Raises:
-            StreamClosedError: the stream has ended; raised again by every later call.
-            RemoteProtocolError: what came is not a valid frame; the stream goes on, unless it cannot be resynchronised.
+            StreamClosedError: the stream has ended. Every later call raises this error again.
+            RemoteProtocolError: an invalid frame has arrived. The stream continues if it can.
         """
 
     async def close(self) -> None:
-        """End the stream: what was sent is delivered first if the other side reads on. Idempotent; never raises."""
+        """End the stream. Sent frames are delivered first, if the other side still reads. Idempotent; never raises."""
 
 
 Accept = Callable[[Stream], Awaitable[None]]
 
 
 class Transport(Protocol):
-    """Makes streams."""
+    """Listens for streams and dials them."""
 
     async def listen(self, address: str, accept: Accept) -> str:
-        """Listen on "HOST:PORT" (port 0: any free one); `accept` is awaited with each stream that a peer dials.
+        """Listen on "HOST:PORT" (port 0: any free port), and await `accept` with each stream that a peer dials.
 
-        The stream is closed when `accept` returns.
+        A stream is closed when `accept` returns.
 
         Returns:
-            the bound "HOST:PORT".
+            The bound "HOST:PORT".
 
         Raises:
-            ConfigError: the address cannot be bound; the message says why and what to do.
+            ConfigError: the address cannot be bound. The message gives the cause and a remedy.
         """
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
         """Open a stream to the peer that listens on `address`, within `timeout` seconds.
 
         Args:
-            address: "HOST:PORT", or "ID@HOST:PORT": then, where the transport asks for keys, only that peer's will do.
+            address: "HOST:PORT", or "ID@HOST:PORT". If the transport uses keys, it needs the id and accepts only the
+                key of this peer.
             timeout: seconds.
 
         Raises:
-            OSError: nobody answers there (refused, unreachable, name unknown, time out, a key that will not do).
+            OSError: there is no stream: connection refused, host unreachable, name unknown, time out, or invalid key.
         """
 
     async def close(self) -> None:
-        """Close the listener and every stream; the port is free afterwards. Idempotent."""
+        """Close the listener and all streams. Afterwards the port is free. Idempotent."""
 
 
 async def serve(accept: Accept, stream: Stream) -> None:
-    """Have `accept` deal with a stream that a peer dialled; it is closed afterwards, whatever happens."""
+    """Await `accept` with a stream that a peer has dialled, then close the stream, even after an error."""
     try:
         with contextlib.suppress(StreamClosedError):
             await accept(stream)
@@ -86,24 +88,24 @@ async def serve(accept: Accept, stream: Stream) -> None:
 
 
 def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """Run `work` in a task of its own."""
+    """Run `work` in a new task."""
     return asyncio.get_running_loop().create_task(work)
 
 
 class Accepting:
-    """The streams that were dialled to a listener, each dealt with in a task of its own."""
+    """The tasks of a listener: one for each stream that was dialled to it."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def add(self, accept: Accept, stream: Stream) -> None:
-        """Have `accept` deal with one."""
+        """Start a task that awaits `accept` with `stream`."""
         task = start(serve(accept, stream))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self) -> None:
-        """Wait until `accept` has returned for each, once they are closed; what takes longer is cancelled."""
+        """Wait until `accept` has returned for every closed stream; cancel it after `CLOSE_DEADLINE` seconds."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSE_DEADLINE)
             for task in late:

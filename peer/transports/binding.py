@@ -1,4 +1,4 @@
-"""Whether an address can be listened on, and why not: gRPC keeps the reason to itself."""
+"""Check that an address can be bound. gRPC does not report why it could not bind one."""
 
 import errno
 import os
@@ -6,16 +6,16 @@ import socket
 from typing import Any
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
+from edgekd.protocol.addresses import parse_address
 
 
 def check_bindable(address: str) -> None:
-    """Bind "HOST:PORT" for a moment.
+    """Bind "HOST:PORT" and release it at once.
 
     Raises:
-        ConfigError: it is held by another, or not an address of this box.
+        ConfigError: the address is in use, or is not an address of this box.
     """
-    host, port = parse(address)
+    host, port = parse_address(address)
     here = "--listen takes an address of this box, or 0.0.0.0 for all"
     try:
         candidates = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -32,7 +32,7 @@ def check_bindable(address: str) -> None:
 def _bind_error(family: int, where: Any) -> OSError | None:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            if os.name == "posix":  # as gRPC does: connections that have ended do not hold the port
+            if os.name == "posix":  # as gRPC does, so that ended connections do not block the port
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as error:

@@ -6,15 +6,15 @@ from peer.transports.base import Transport
 
 
 def make_transport(name: str, max_message_bytes: int, keys: Path | None = None) -> Transport:
-    """The transport of ``--transport``.
+    """Make the transport that ``--transport`` names.
 
     Args:
         name: "grpc" or "zmq".
-        max_message_bytes: longest message that is sent or received.
-        keys: this peer's folder of keys; None: no encryption, and everybody is believed.
+        max_message_bytes: the length of the longest message to send or receive.
+        keys: this peer's folder of keys; None: no encryption and no authentication.
 
     Raises:
-        ConfigError: a key is missing, unreadable or expired, or they do not belong together.
+        ConfigError: a key is missing, unreadable or expired, or the keys do not match.
     """
     if name == "zmq":
         from peer.transports.zmq.transport import ZmqTransport

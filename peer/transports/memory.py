@@ -1,20 +1,19 @@
-"""Frames within one process and one asyncio loop: for tests, and for networks that are simulated."""
+"""A transport within one process and one asyncio loop, for tests and for simulated networks."""
 
 import asyncio
 import itertools
 from collections import deque
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import join, place
+from edgekd.protocol.addresses import join, parse_address, place
 from edgekd.protocol.messages import Frame
 from peer.transports.base import Accept, Accepting, Stream, StreamClosedError
 
-IN_FLIGHT = 16  # frames one way that nobody has received yet; one more waits in `send`
+IN_FLIGHT = 16  # frames in one direction that are not received yet; `send` waits with the next one
 
 
 class MemoryNetwork:
-    """Who listens where; transports that share one can reach one another."""
+    """The listeners by address. Transports with the same network can reach one another."""
 
     def __init__(self) -> None:
         self.listeners: dict[str, MemoryTransport] = {}
@@ -46,7 +45,7 @@ class _Pipe:
             return self._frames.popleft()
 
     async def end(self, *, drop: bool) -> None:
-        """No more frames; those in flight are still received unless `drop`."""
+        """Accept no more frames. Frames in flight can still be received, unless `drop` is true."""
         async with self._changed:
             self._ended = True
             if drop:
@@ -74,7 +73,7 @@ class _MemoryStream:
 
 
 class MemoryTransport:
-    """A `Transport` over a `MemoryNetwork`; frames pass as objects, in order, at most `IN_FLIGHT` one way."""
+    """A `Transport` over a `MemoryNetwork`. Frames are passed as objects, in order."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         self._network = network
@@ -84,7 +83,7 @@ class MemoryTransport:
         self._accepting = Accepting()
 
     async def listen(self, address: str, accept: Accept) -> str:
-        host, port = parse(address)
+        host, port = parse_address(address)
         bound = join(host, port or next(self._network.free_ports))
         if bound in self._network.listeners:
             raise ConfigError(f"cannot listen on {bound}: address in use; stop the other or change the --listen port")

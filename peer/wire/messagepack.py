@@ -1,12 +1,12 @@
-"""Frames to MessagePack and back: the messages of peer.proto as maps from field name to value.
+"""Frames to MessagePack and back: each message of peer.proto is a map from field names to values.
 
-`peer/wire/protobuf.py` stays the only place that knows what a frame may hold: bytes become peer.proto's message, field by
-field as its descriptor says, and that message becomes a frame there. So the fields, their types, what is optional, what
-a newer minor version may add and every check are protobuf's own. Fields that hold their default may be left out, enums
-are their numbers, and keys that are not known are skipped.
+Only `peer/wire/protobuf.py` knows what a frame may contain. Here the bytes become a message of peer.proto, field by
+field, following its descriptor; `protobuf.py` turns the message into a frame. So fields, types, optional fields,
+additions of newer minor versions and all checks are the same as with protobuf. A field with its default value may be
+left out. An enum is its number. Unknown keys are skipped.
 
-What is not MessagePack of that shape is refused with the reasons of `peer/wire/protobuf.py`: "garbled" where bytes, types or
-nesting are wrong or a key comes twice, "range" where a number does not fit its field.
+Invalid bytes are refused with the reasons of `peer/wire/protobuf.py`: "garbled" if bytes, types or nesting are wrong or
+a key appears twice; "range" if a number does not fit its field.
 """
 
 import functools
@@ -18,24 +18,25 @@ from google.protobuf.message import Message
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Frame
-from peer.wire.protobuf import MAX_STATUS_NEIGHBOURS, from_wire, to_wire
 from peer.wire import peer_pb2 as pb
+from peer.wire.protobuf import MAX_STATUS_NEIGHBOURS, from_wire, to_wire
 
-MAX_ITEMS = MAX_STATUS_NEIGHBOURS  # of one list or map: more than any that peer.proto allows is not even built
-MAX_CONTAINERS = 4 * MAX_STATUS_NEIGHBOURS  # lists and maps in one message: an empty one is a byte there and 60 here
+MAX_ITEMS = MAX_STATUS_NEIGHBOURS  # of one list or map; peer.proto allows no longer ones, so they are not even built
+# Lists and maps in one message: an empty one is 1 byte there and 60 bytes here.
+MAX_CONTAINERS = 4 * MAX_STATUS_NEIGHBOURS
 
 
-def pack(frame: Frame) -> bytes:
-    """`frame` as it goes over ZeroMQ."""
+def to_bytes(frame: Frame) -> bytes:
+    """`frame` as MessagePack."""
     packed: bytes = msgpack.packb(_plain(to_wire(frame)))
     return packed
 
 
-def unpack(data: bytes) -> Frame:
-    """The frame that `data` holds.
+def from_bytes(data: bytes) -> Frame:
+    """Read a frame.
 
     Raises:
-        RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
+        RemoteProtocolError: `data` is not a frame, or the frame breaks a rule of peer.proto.
     """
     content, message = _content(data), pb.Frame()
     kinds = [kind for kind in content if kind in _fields(message.DESCRIPTOR)]
@@ -83,7 +84,7 @@ def _content(data: bytes) -> dict[str, Any]:
 
 @functools.cache
 def _fields(descriptor: Any) -> dict[Any, Any]:
-    """A message's fields by name. protobuf's own mapping also takes bytes, and text with a NUL and more after it."""
+    """The fields of a message by name. protobuf's own mapping also accepts bytes, and names with a NUL in them."""
     return {field.name: field for field in descriptor.fields}
 
 
@@ -92,7 +93,7 @@ def _refuse_extension(code: int, data: bytes) -> Any:
 
 
 def _fill(message: Any, content: Any) -> None:
-    """Set the fields of a protobuf message to what `content` says."""
+    """Set the fields of a protobuf message to the values in `content`."""
     if not isinstance(content, dict):
         raise RemoteProtocolError("garbled", f"{message.DESCRIPTOR.name} is a map, not {type(content).__name__}")
     fields = _fields(message.DESCRIPTOR)
@@ -120,14 +121,14 @@ def _fill(message: Any, content: Any) -> None:
 
 
 def _of_type(kind: type, name: str, value: Any) -> Any:
-    """`value`, which must be exactly of its field's type; but a whole number will do for a fraction."""
+    """Returns `value` if it has exactly the type `kind`; an int is accepted for a float."""
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise RemoteProtocolError("garbled", f"{name} must be {kind.__name__}, got {type(value).__name__}")
     return value
 
 
 def _plain(message: Message) -> dict[str, Any]:
-    """The fields of a protobuf message that do not hold their default."""
+    """The fields of a protobuf message that differ from their default."""
     return {field.name: _plain_value(value) for field, value in message.ListFields()}
 
 

@@ -1,9 +1,15 @@
-"""Frames to protobuf and back, with every check on strangers' bytes that needs no contract.
+"""Frames to protobuf and back, with all checks on bytes of strangers that need no contract.
 
-What a newer minor version may add is tolerated: unknown fields, unknown encodings in a Hello, unknown partings. What
-cannot be used is refused with a RemoteProtocolError, whose reason is one of: "garbled" (not protobuf), "empty" and
-"unknown" (a frame of no kind, or of one that a newer version added), "range" (a number), "text" (too long or
-unprintable: it ends up in logs), "address" (not HOST:PORT), "encoding" (of predictions), "contract" (its hash).
+Additions of newer minor versions are accepted: unknown fields, unknown encodings in a Hello, unknown partings. Invalid
+bytes are refused with a RemoteProtocolError. Its reason is one of:
+
+- "garbled": the bytes are not protobuf;
+- "empty", "unknown": the frame has no kind, or a kind of a newer version;
+- "range": a number is too small or too large;
+- "text": a text is too long or not printable, since it will be logged;
+- "address": a text is not HOST:PORT;
+- "encoding": the encoding of predictions is unknown;
+- "contract": the hash of the contract is wrong.
 """
 
 import dataclasses
@@ -14,8 +20,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from edgekd.protocol.addresses import address
 from edgekd.errors import ConfigError, RemoteProtocolError
+from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import (
     MAJOR,
     MAX_ROUND,
@@ -62,15 +68,15 @@ _PARTING_OF = {number: parting for parting, number in _PARTINGS.items()}
 
 
 def to_bytes(frame: Frame) -> bytes:
-    """`frame` as it goes over the wire."""
+    """`frame` as protobuf."""
     return to_wire(frame).SerializeToString()
 
 
 def from_bytes(data: bytes) -> Frame:
-    """The frame that `data` holds.
+    """Read a frame.
 
     Raises:
-        RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
+        RemoteProtocolError: `data` is not a frame, or the frame breaks a rule of peer.proto.
     """
     try:
         message = pb.Frame.FromString(data)
@@ -119,10 +125,10 @@ def to_wire(frame: Frame) -> pb.Frame:
 
 
 def from_wire(message: pb.Frame) -> Frame:
-    """The frame that a protobuf message holds.
+    """Convert a protobuf message to a frame.
 
     Raises:
-        RemoteProtocolError: it holds none, or one that breaks a rule of peer.proto.
+        RemoteProtocolError: the message is not a frame, or the frame breaks a rule of peer.proto.
     """
     kind = message.WhichOneof("kind")
     if kind is None:
@@ -160,7 +166,7 @@ def _hello(message: pb.Hello) -> Hello:
         raise RemoteProtocolError("range", f"at most {MAX_ENCODINGS} encodings, got {len(message.encodings)}")
     known = dict.fromkeys(_ENCODING_OF[number] for number in message.encodings if number in _ENCODING_OF)
     contract = _contract(message.contract)
-    # Another major version has other contracts; that it is another is what the receiver has to say.
+    # Another major version has other contracts. The receiver refuses the version itself, so do not check its hash here.
     if message.major == MAJOR and message.contract_sha256 not in ("", contract.digest()):
         raise RemoteProtocolError("contract", "the contract holds what this version does not know: upgrade it")
     return Hello(
@@ -230,7 +236,7 @@ def _fraction(name: str, message: Any) -> float | None:
 
 
 def _goodbye(message: pb.Goodbye) -> Goodbye:
-    parting = _PARTING_OF.get(message.parting, Parting.LEAVING)  # an unknown one ends the stream all the same
+    parting = _PARTING_OF.get(message.parting, Parting.LEAVING)  # an unknown parting ends the stream, too
     return Goodbye(parting=parting, detail=_text("detail", message.detail, MAX_DETAIL))
 
 
@@ -308,7 +314,7 @@ def _address(value: str) -> str:
     _text("address", value, MAX_ADDRESS)
     try:
         if value:
-            address(value)
+            parse_address(value)
     except ConfigError as error:
         raise RemoteProtocolError("address", str(error)) from None
     return value
@@ -317,6 +323,6 @@ def _address(value: str) -> str:
 def _text(name: str, value: str, longest: int) -> str:
     if len(value) > longest:
         raise RemoteProtocolError("text", f"{name} must be at most {longest} characters, got {len(value)}")
-    if not value.isprintable():  # it ends up in logs and on terminals
+    if not value.isprintable():  # it appears in logs and on terminals
         raise RemoteProtocolError("text", f"{name} must be printable, got {value[:80]!r}")
     return value

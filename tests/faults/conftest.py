@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from hosts import Hosts, Quota, why_no_hosts, why_no_nat, why_no_quota
-from processes import Process
+from processes import Process, start
 
 HERE = Path(__file__).parent
 
@@ -22,11 +22,11 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start processes in the test's own folder; none is left behind."""
     started: list[Process] = []
 
-    def start(arguments: Any, **more: Any) -> Process:
-        started.append(Process(arguments, tmp_path, **more))
+    def begin(arguments: Any, **more: Any) -> Process:
+        started.append(start(arguments, tmp_path, **more))
         return started[-1]
 
-    yield start
+    yield begin
     for process in started:
         process.close()
 

@@ -1,20 +1,21 @@
-"""Real ``edgekd peer`` processes for the tests of faults and the benchmarks of them: every line with its time."""
+"""Real processes for the tests of faults, the integration tests and the benchmarks: every line with its time."""
 
 import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from edgekd.cli.fleet import free_ports
+from edgekd.errors import ConfigError
+from peer.transports.binding import check_bindable
 
 DEADLINE = 120.0  # seconds: far more than any of this takes
 DOWN_WITHIN = 5.0  # seconds after which a neighbour that has gone counts as down
@@ -27,50 +28,41 @@ SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet
 SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a process said, and when."""
+class Line(str):
+    """A line that a process wrote."""
 
-    at: float  # seconds, of the monotonic clock
-    text: str
+    at: float  # seconds of the monotonic clock: when the line was read
+
+
+class Child(Protocol):
+    """A started process, as far as the tests need it; `subprocess.Popen` is one."""
+
+    pid: int
+    stdout: Any  # lines of text
+    stderr: Any
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float) -> int: ...
+
+    def send_signal(self, number: int) -> None: ...
 
 
 class Process:
-    """One process, mostly ``edgekd ...``.
+    """One process, mostly ``edgekd ...``: its output is read as it comes, every wait has a deadline.
 
     Args:
-        arguments: of ``edgekd``, or of `program`.
-        folder: in which it runs.
-        inside: a command that runs another one, such as ``ip netns exec NAME``.
-        program: instead of ``python -m edgekd``.
-        environment: added to this process's own.
+        child: leads a process group of its own, so it can be killed with its children.
     """
 
-    def __init__(
-        self,
-        arguments: Sequence[object],
-        folder: Path,
-        *,
-        inside: Sequence[str] = (),
-        program: Sequence[str] = (sys.executable, "-m", "edgekd"),
-        environment: dict[str, str] | None = None,
-    ) -> None:
-        self._child = subprocess.Popen(
-            [*inside, *program, *map(str, arguments)],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,  # a group of its own, to be killed whole
-        )
+    def __init__(self, child: Child) -> None:
+        self._child = child
         self.out: list[Line] = []
         self.err: list[Line] = []
         self._news = threading.Condition()
         self._readers = [
-            threading.Thread(target=self._read, args=(self._child.stdout, self.out), daemon=True),
-            threading.Thread(target=self._read, args=(self._child.stderr, self.err), daemon=True),
+            threading.Thread(target=self._read, args=(child.stdout, self.out), daemon=True),
+            threading.Thread(target=self._read, args=(child.stderr, self.err), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
@@ -78,8 +70,10 @@ class Process:
     def _read(self, stream: Any, lines: list[Line]) -> None:
         with stream:
             for text in stream:
+                line = Line(text.rstrip("\n"))
+                line.at = time.monotonic()
                 with self._news:
-                    lines.append(Line(time.monotonic(), text.rstrip("\n")))
+                    lines.append(line)
                     self._news.notify_all()
         with self._news:
             self._news.notify_all()
@@ -97,24 +91,24 @@ class Process:
     @property
     def said(self) -> str:
         """All of its stderr."""
-        return "\n".join(line.text for line in list(self.err))
+        return "\n".join(list(self.err))
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """What it has said with --json, each with its time as "at"."""
-        return [{"at": line.at, **json.loads(line.text)} for line in list(self.out) if line.text.startswith("{")]
+        return [{"at": line.at, **json.loads(line)} for line in list(self.out) if line.startswith("{")]
 
     @property
     def last(self) -> dict[str, Any]:
         """Its last progress."""
         for line in reversed(list(self.out)):
-            if '"progress"' in line.text:
-                return {"at": line.at, **json.loads(line.text)}
+            if '"progress"' in line:
+                return {"at": line.at, **json.loads(line)}
         return {}
 
     def says(self, text: str, *, after: float = 0.0) -> float | None:
         """When it first said `text` on stderr, not before `after`; None: it has not."""
-        return next((line.at for line in list(self.err) if line.at >= after and text in line.text), None)
+        return next((line.at for line in list(self.err) if line.at >= after and text in line), None)
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -141,8 +135,8 @@ class Process:
 
         def found(process: "Process") -> float | None:
             for line in list(process.out):
-                if line.at >= after and '"progress"' in line.text:
-                    event = json.loads(line.text)
+                if line.at >= after and '"progress"' in line:
+                    event = json.loads(line)
                     if event["up"] >= up and event["age"] is not None:
                         return line.at
             return None
@@ -197,11 +191,45 @@ class Process:
         """How many files it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def children(self) -> list[str]:
+        """The process ids of its children."""
+        return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
                 return int(line.split()[1])
         raise KeyError(name)
+
+
+def start(
+    arguments: Sequence[object],
+    folder: Path,
+    *,
+    inside: Sequence[str] = (),
+    program: Sequence[str] = (sys.executable, "-m", "edgekd"),
+    environment: dict[str, str] | None = None,
+) -> Process:
+    """Start a process.
+
+    Args:
+        arguments: of ``edgekd``, or of `program`.
+        folder: in which it runs.
+        inside: a command that runs another one, such as ``ip netns exec NAME``.
+        program: instead of ``python -m edgekd``.
+        environment: added to this process's own.
+    """
+    child = subprocess.Popen(
+        [*inside, *program, *map(str, arguments)],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+    )
+    return Process(child)
 
 
 # -- peers -------------------------------------------------------------------------------------------------------------
@@ -238,10 +266,11 @@ def status(address: str, *, inside: Sequence[str] = ()) -> dict[str, Any]:
 
 
 async def _ask(address: str, transport: str) -> Any:
+    from edgekd.protocol.frames import WITHOUT_PREDICTIONS
     from peer.network.asking import ask_status
     from peer.transports.by_name import make_transport
 
-    made = make_transport(transport, 64 * 1024)
+    made = make_transport(transport, WITHOUT_PREDICTIONS)
     try:
         return await ask_status(made, address, timeout=3.0)
     finally:
@@ -270,16 +299,6 @@ def neighbour(status: Any, id: int) -> Any:
 # -- ports -------------------------------------------------------------------------------------------------------------
 
 
-def free_ports(count: int) -> list[int]:
-    """Of 127.0.0.1; none of those that the kernel gives to connections, which might take it before its peer is up."""
-    numbers: set[int] = set()
-    while len(numbers) < count:
-        port = random.randrange(10_000, 32_000)
-        if is_free(f"127.0.0.1:{port}"):
-            numbers.add(port)
-    return sorted(numbers)
-
-
 def addresses(count: int) -> list[str]:
     """ "127.0.0.1:PORT" with free ports."""
     return [f"127.0.0.1:{port}" for port in free_ports(count)]
@@ -287,11 +306,8 @@ def addresses(count: int) -> list[str]:
 
 def is_free(address: str) -> bool:
     """Whether a new listener can have an address of this box."""
-    host, _, port = address.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return False
-        return True
+    try:
+        check_bindable(address)
+    except ConfigError:
+        return False
+    return True

@@ -18,8 +18,7 @@ from edgekd.protocol.encodings import Packing
 from edgekd.protocol.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
 from peer.transports.grpc.transport import SERVICE
 from peer.transports.zmq.streams import END, GRANT, MORE, OPENING, WINDOW
-from peer.wire.messagepack import pack, unpack
-from peer.wire.protobuf import from_bytes, to_bytes
+from peer.wire import messagepack, protobuf
 
 DEADLINE = 30.0  # seconds
 
@@ -27,7 +26,7 @@ DEADLINE = 30.0  # seconds
 class GrpcWire:
     """Raw messages over a gRPC call."""
 
-    pack, unpack = staticmethod(to_bytes), staticmethod(from_bytes)
+    to_bytes, from_bytes = staticmethod(protobuf.to_bytes), staticmethod(protobuf.from_bytes)
     empty = b""  # a frame without content
 
     def __init__(self, address: str) -> None:
@@ -51,7 +50,7 @@ class GrpcWire:
 class ZmqWire:
     """Raw messages over a DEALER socket, which keeps to what the other side has room for, and to nothing else."""
 
-    pack, unpack = staticmethod(pack), staticmethod(unpack)
+    to_bytes, from_bytes = staticmethod(messagepack.to_bytes), staticmethod(messagepack.from_bytes)
     empty = b"\x80"
 
     def __init__(self, address: str) -> None:
@@ -126,19 +125,19 @@ class Stranger:
         self._thread.start()
         self.theirs = self.until(Hello)
         ours = replace(self.theirs, **{"id": id, "instance": 10_000 + id, "address": "", "newest_round": -1, **changes})
-        self.send_bytes((raw or self._wire.pack)(ours))
+        self.send_bytes((raw or self._wire.to_bytes)(ours))
         self._beating = threading.Thread(target=self._beat, daemon=True)
         self._over = threading.Event()
         self._beating.start()
 
     def packed(self, frame: Frame) -> bytes:
         """A frame as this transport carries it."""
-        return bytes(self._wire.pack(frame))
+        return bytes(self._wire.to_bytes(frame))
 
     def _read(self) -> None:
         for data in self._wire.received():
             with contextlib.suppress(RemoteProtocolError), self._news:
-                self.frames.append(self._wire.unpack(data))
+                self.frames.append(self._wire.from_bytes(data))
                 if isinstance(self.frames[-1], SoftPredictions):
                     self.send(Ack(round=self.frames[-1].round))
                 self._news.notify_all()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address, join, place
+from edgekd.protocol.addresses import join, parse_address, place
 
 hosts = st.one_of(
     st.ip_addresses().map(str),
@@ -16,13 +16,13 @@ hosts = st.one_of(
 @given(host=hosts, port=st.integers(0, 65535))
 @settings(deadline=None)
 def test_address_is_the_opposite_of_join(host: str, port: int) -> None:
-    assert address(join(host, port)) == (host, port)
+    assert parse_address(join(host, port)) == (host, port)
 
 
 def test_ipv6_goes_in_brackets_and_comes_out_without() -> None:
-    assert address("[::1]:7000") == ("::1", 7000)
-    assert address("[fe80::1%eth0]:0") == ("fe80::1%eth0", 0)
-    assert ipaddress.ip_address(address("[2001:db8::7]:1")[0]).version == 6
+    assert parse_address("[::1]:7000") == ("::1", 7000)
+    assert parse_address("[fe80::1%eth0]:0") == ("fe80::1%eth0", 0)
+    assert ipaddress.ip_address(parse_address("[2001:db8::7]:1")[0]).version == 6
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_ipv6_goes_in_brackets_and_comes_out_without() -> None:
 )
 def test_anything_but_host_and_port_is_refused_with_the_text_in_the_message(text: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        address(text)
+        parse_address(text)
     assert repr(text) in str(raised.value)
 
 

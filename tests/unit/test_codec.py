@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.protocol.codec import decode, encode, payload_bytes
+from edgekd.protocol.codec import decode, encode
 from edgekd.protocol.encodings import Packing
+from edgekd.protocol.frames import payload_bytes
 from edgekd.protocol.messages import Contract, Encoding, SoftPredictions
 
 FLOAT32, FLOAT16, UINT8, TOP_2, ONE_BIT = PACKINGS = [

@@ -30,8 +30,8 @@ from edgekd.protocol.messages import (
     SoftPredictions,
     Status,
 )
+from peer.wire import messagepack
 from peer.wire import peer_pb2 as pb
-from peer.wire.messagepack import pack, unpack
 from peer.wire.protobuf import (
     MAX_ADDRESS,
     MAX_DETAIL,
@@ -146,7 +146,7 @@ def refusal(message: pb.Frame) -> str:
     return raised.value.reason
 
 
-PROTOBUF, MESSAGEPACK = (to_bytes, from_bytes), (pack, unpack)
+PROTOBUF, MESSAGEPACK = (to_bytes, from_bytes), (messagepack.to_bytes, messagepack.from_bytes)
 both = pytest.mark.parametrize(("write", "read"), [PROTOBUF, MESSAGEPACK], ids=["protobuf", "messagepack"])
 Write, Read = Callable[[Frame], bytes], Callable[[bytes], Frame]
 

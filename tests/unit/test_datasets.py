@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 from torchvision.datasets import CIFAR10, SUN397
 
 from edgekd.cli import main
 from edgekd.config import DataConfig
+from edgekd.data import sources
 from edgekd.data.datasets import PeerData, load_group, load_peer_data, load_pooled_data, open_common
 from edgekd.data.public import PublicSet
 from edgekd.data.sources import Labelled, folder, open_source
@@ -339,6 +341,17 @@ def test_failed_download_says_what_to_do(server, cache: Path, monkeypatch, name,
     monkeypatch.setattr(kind, field, f"{server[1]}/missing.tar.gz")
     with pytest.raises(ConfigError, match=f"cannot get {name}: .*404.*put its files into {cache}.*folder:PATH"):
         open_source(name)
+
+
+def test_only_one_process_at_a_time_downloads_a_data_set(cache: Path) -> None:
+    def download(root: Path) -> Path:
+        with pytest.raises(Timeout):
+            FileLock(root / ".scenes.lock").acquire(timeout=0)
+        return root
+
+    assert sources._torchvision("scenes", download) == cache
+    with FileLock(cache / ".scenes.lock").acquire(timeout=0):  # free again
+        pass
 
 
 def test_download_with_another_checksum_is_refused(server, cache: Path, monkeypatch) -> None:

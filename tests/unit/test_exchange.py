@@ -192,6 +192,7 @@ def test_whoever_was_not_learned_from_for_max_age_gets_another_hearing_and_only_
         teachers += lesson.teachers
     assert teachers.count(9) == 2  # in steps 6 and 12
     assert teachers.count(1) == 11
+    assert e.lesson(14, []) is not None
 
 
 def test_only_neighbour_is_trusted_whatever_it_says() -> None:

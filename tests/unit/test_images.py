@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from edgekd.data import images
-from edgekd.data.images import allocate, decode, fit, open_picture, pictures_in
+from edgekd.data.images import allocate, decode_pictures, fit, open_picture, pictures_in
 from edgekd.errors import ConfigError
 
 
@@ -83,7 +83,7 @@ def test_unreadable_pictures_are_named_skipped_and_counted(tmp_path: Path, caplo
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:300])
     (tmp_path / "text.png").write_text("hello")
     files = pictures_in(tmp_path)
-    pixels, read = decode(lambda i: open_picture(files[i], 16), range(3), 16, "here")
+    pixels, read = decode_pictures(lambda i: open_picture(files[i], 16), range(3), 16, "here")
     assert read == [1]
     assert torch.equal(pixels, fit(open_picture(tmp_path / "good.jpg", 16), 16)[None])
     assert "cut.jpg" in caplog.text
@@ -94,7 +94,7 @@ def test_unreadable_pictures_are_named_skipped_and_counted(tmp_path: Path, caplo
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(ConfigError, match="none of the 1 pictures of here can be read"):
-        decode(lambda i: open_picture(tmp_path / "text.png", 16), [0], 16, "here")
+        decode_pictures(lambda i: open_picture(tmp_path / "text.png", 16), [0], 16, "here")
 
 
 def test_only_pictures_count_and_they_are_sorted(tmp_path: Path) -> None:

@@ -187,3 +187,40 @@ def test_empty_folder_has_no_results(tmp_path: Path) -> None:
 def test_split_is_named() -> None:
     tables: list[dict[str, object]] = [{"iid": True}, {}, {"gamma": 2.0}, {"dirichlet": 1.0}]
     assert [split_name(from_mapping({"data": table})) for table in tables] == ["iid", "gamma", "gamma", "dirichlet"]
+
+
+def test_cells_of_the_projects_own_sweeps_keep_their_names() -> None:
+    """A setting that is added later must not orphan what was measured before: its default is left out of the name."""
+    results = Path(__file__).parents[2] / "experiments" / "results"
+    found = 0
+    for folder in sorted(path.parent for path in results.glob("*/results.csv")):
+        files = [path for name in ("results.csv", "baselines.csv") if (path := folder / name).exists()]
+        stored = {row["cell"] for path in files for row in csv.DictReader(path.open(newline=""))}
+        assert {outcome.cell.name for outcome in read_outcomes(folder)} == stored, folder.name
+        found += len(stored)
+    assert found >= 1094
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ({"step_times": "2:3:6", "step_jitter": 0.1}, {"step_times": "1:1.5:3"}),
+        ({"step_times": "1", "delay": 0.0, "loss": 0.0, "step_seconds": 1.0}, {}),
+        ({"liar_frames": 4}, {}),
+    ],
+)
+def test_asynchronous_cells_that_would_give_the_same_are_one(one: dict[str, object], same: dict[str, object]) -> None:
+    cells = [Cell(TOGETHER, from_mapping({"simulation": {"asynchronous": True, **each}})) for each in (one, same)]
+    assert cells[0] == cells[1]
+    assert cells[0].name == cells[1].name
+
+
+def test_what_lockstep_does_not_depend_on_counts_in_an_asynchronous_cell() -> None:
+    def name(asynchronous: bool, **exchange: object) -> str:
+        simulation = {"asynchronous": True} if asynchronous else {}
+        return Cell(TOGETHER, from_mapping({"simulation": simulation, "exchange": exchange})).name
+
+    for exchange in ({"max_age": 8}, {"linger": 0.0}, {"wait_for": 0}):
+        assert name(False, **exchange) == name(False)
+        assert name(True, **exchange) != name(True)
+    assert name(True) != name(False)

@@ -29,6 +29,13 @@ def test_peer_follows_the_fastest_of_its_neighbours() -> None:
     assert next_round(9, group(2, 9)) == 10
 
 
+def test_no_neighbour_leads_a_peer_away_from_the_others_in_steps_of_the_reach() -> None:
+    own = 10
+    for _ in range(5):  # a peer that takes many steps while its honest neighbours take none
+        own = next_round(own, group(10, 12, own + REACH))
+    assert own <= 10 + REACH + 5
+
+
 def test_neighbours_that_are_down_do_not_count() -> None:
     assert next_round(3, group(50, 60, up=False)) == 4
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekd.config import Config, from_mapping
+from edgekd.config import Config, ModelConfig, from_mapping
 from edgekd.errors import DivergedError
 from edgekd.files.summary import Summary
 from edgekd.learning import learner
@@ -107,10 +107,14 @@ class _Linear(nn.Module):
         return self.layer(images.flatten(1)).unsqueeze(0)
 
 
+def _linear(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> _Linear:
+    return _Linear(classes, size)
+
+
 def test_agreement_holds_where_one_of_two_neighbours_lies_and_the_average_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(learner, "make_model", lambda name, weights, classes, size, **heads: _Linear(classes, size))
+    monkeypatch.setattr(learner, "model_from_config", _linear)
     found = {}
     for how, liars in (("average", 0), ("average", 1), ("agreement", 1)):
         settings = config(

@@ -24,7 +24,7 @@ from peer import health
 from peer.network.discovery import Discovery
 from peer.network.hub import Hub
 from peer.transports.base import Stream, Transport
-from peer.transports.grpc.keys import KeyFiles, Keys
+from peer.transports.grpc.keys import KeyFiles, TlsKeys
 from peer.transports.grpc.transport import SERVICE, GrpcTransport
 
 DEADLINE = 30.0  # seconds: far more than any of this takes
@@ -255,7 +255,7 @@ def test_expired_certificate_of_who_dials_gets_no_stream(run: Run, keys: Path, t
         assert running._keys is not None
         for name in ("cert.pem", "key.pem"):
             shutil.copy(old / name, keys / "peer-1" / name)
-        running._keys._keys = Keys(1, ca, certificate, key, NOW - timedelta(days=8))  # as when it runs for too long
+        running._keys._keys = TlsKeys(1, ca, certificate, key, NOW - timedelta(days=8))  # as when it runs for too long
         with pytest.raises(OSError, match=r"it refuses the certificate of peer 1, .*cert\.pem, which has expired"):
             await running.dial(f"0@{address}", timeout=5.0)
         assert arrivals.empty()

@@ -127,8 +127,8 @@ def test_file_may_have_comments_blank_lines_repeated_edges_and_several_groups(tm
         ("regular:1", 1, "needs more than 1 clients, got 1"),
         ("regular:3", 5, "needs an even number of clients, got 5: choose an even D"),
         ("regular:1", 4, "would part 4 clients into pairs that hear of nobody else: choose D >= 2"),
-        ("ring", 0, "1 to 512 clients, got 0"),
-        ("full", 2**31 - 1, "1 to 512 clients, got 2147483647"),
+        ("ring", 0, "1 to 2048 clients, got 0"),
+        ("full", 2**31 - 1, "1 to 2048 clients, got 2147483647"),
     ],
 )
 def test_impossible_topology_is_one_line_with_the_rule_and_the_value(topology: str, clients: int, said: str) -> None:

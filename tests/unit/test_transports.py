@@ -31,7 +31,7 @@ from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
 from peer.transports.grpc.transport import SERVICE, GrpcTransport
 from peer.transports.memory import MemoryNetwork, MemoryTransport
-from peer.wire.messagepack import pack
+from peer.wire import messagepack
 from peer.wire.protobuf import to_bytes
 
 DEADLINE = 30.0  # seconds: far more than anything here takes
@@ -139,7 +139,7 @@ def predictions(size: int) -> SoftPredictions:
 
 def of_wire_size(size: int, kind: str) -> SoftPredictions:
     """Predictions that are exactly `size` bytes on the wire."""
-    packed = pack if kind == "zmq" else to_bytes
+    packed = messagepack.to_bytes if kind == "zmq" else to_bytes
     frame = predictions(size)
     frame = replace(frame, payload=bytes(size - (len(packed(frame)) - size)))
     assert len(packed(frame)) == size

@@ -25,7 +25,7 @@ from peer.transports.grpc.transport import GrpcTransport
 from peer.transports.zmq.listening import MAX_STRANGERS
 from peer.transports.zmq.streams import END, MORE, OPENING, WINDOW
 from peer.transports.zmq.transport import ZmqTransport
-from peer.wire.messagepack import pack
+from peer.wire.messagepack import to_bytes
 
 DEADLINE = 30.0  # seconds: far more than anything here takes
 DIAL = 5.0  # seconds
@@ -131,7 +131,7 @@ def test_bytes_that_are_no_frame_are_refused_and_the_stream_goes_on() -> None:
                     with pytest.raises(RemoteProtocolError) as raised:
                         await stream.receive()
                     assert raised.value.reason == reason
-                await other.send(pack(BYE))
+                await other.send(to_bytes(BYE))
                 assert await stream.receive() == BYE
             with pytest.raises(StreamClosedError):
                 await stream.receive()
@@ -150,9 +150,9 @@ def test_who_breaks_the_rules_of_a_stream_is_cut_off(how: str) -> None:
                 stream = await arrivals.get()
                 if how == "more than its window":
                     for _ in range(WINDOW + 1):
-                        await other.send(pack(BYE))
+                        await other.send(to_bytes(BYE))
                 elif how == "several parts":
-                    await other.send_multipart([pack(BYE)] * 2)
+                    await other.send_multipart([to_bytes(BYE)] * 2)
                 else:
                     await other.send(OPENING)
                     with pytest.raises(RemoteProtocolError):  # it is no frame
@@ -182,11 +182,11 @@ def test_a_listener_that_breaks_the_rules_ends_its_stream_too() -> None:
             identity, _ = await other.recv_multipart()
             await other.send_multipart([identity, OPENING])
             stream = await dialling
-            await other.send_multipart([identity, pack(BYE), pack(BYE)])
+            await other.send_multipart([identity, to_bytes(BYE), to_bytes(BYE)])
             with pytest.raises(RemoteProtocolError):
                 await stream.receive()
             for _ in range(2 * WINDOW):
-                await other.send_multipart([identity, pack(BYE)])
+                await other.send_multipart([identity, to_bytes(BYE)])
             await ends_while_it_sends(stream)
 
     run(scenario)

@@ -1,6 +1,6 @@
-"""Why a TLS handshake comes to nothing: gRPC says it in words that change, or says "Socket closed".
+"""The cause of a failed TLS handshake. gRPC reports it in words that change, or reports only "Socket closed".
 
-So where a dial has failed, Python's own TLS shakes hands with the same keys once more and sees what happens.
+So after a failed dial, Python's own TLS tries a handshake with the same keys, and its outcome shows the cause.
 """
 
 import asyncio
@@ -9,26 +9,26 @@ import ssl
 from datetime import datetime, timezone
 
 from edgekd.keys.certificates import named_peer
-from edgekd.protocol.addresses import address as parse
+from edgekd.protocol.addresses import parse_address
 from peer.transports.grpc.keys import KeyFiles
 
-ALPN = ["h2"]  # as gRPC's
+ALPN = ["h2"]  # the same as gRPC's
 
 _SILENT = "it does not speak TLS: start it with --certs DIR, too, and with the same --transport"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED
 
 
 async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeout: float) -> str | None:
-    """Why no stream can be had at "HOST:PORT", as far as keys are the reason.
+    """Why a stream to "HOST:PORT" was refused, if keys are the cause.
 
     Args:
-        address: where something listens; a name would be looked up.
-        id: of the peer that is wanted there.
-        files: this side's keys; None: it has none.
-        timeout: seconds that it may take.
+        address: where something listens. A host name would be looked up.
+        id: of the peer that should be there.
+        files: this side's keys; None: it uses no keys.
+        timeout: seconds.
 
     Returns:
-        One line; None: it is not the keys, or it cannot be told.
+        One line; None: the keys are not the cause, or the cause is unknown.
     """
     with contextlib.suppress(asyncio.TimeoutError, OSError):
         look = _look_without_keys(address) if files is None else _look(address, id, files)
@@ -38,7 +38,7 @@ async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeo
 
 async def _look_without_keys(address: str) -> str | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is not to be talked to
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing will be sent
     try:
         _, writer = await _open(address, context)
     except ssl.SSLError as error:
@@ -52,9 +52,9 @@ async def _look_without_keys(address: str) -> str | None:
 async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
     keys = files.current()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the name is compared below, where both can be told
+    context.check_hostname = False  # the name is compared below, for a message with both names
     context.load_verify_locations(cadata=keys.ca.decode("ascii", "ignore"))
-    with contextlib.suppress(ssl.SSLError):  # half of new keys
+    with contextlib.suppress(ssl.SSLError):  # the files are being replaced
         context.load_cert_chain(files.folder / "cert.pem", files.folder / "key.pem")
     expired = keys.until < datetime.now(timezone.utc)
     guess = "which has expired" if expired else "as expired by the clock there, or of an authority not in its ca.pem"
@@ -70,7 +70,7 @@ async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
         names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
         if id is not None and named_peer(names) != id:
             return f"what listens there is not peer {id}: its certificate is for {', '.join(names) or 'nobody'}"
-        # Since TLS 1.3 a listener looks at the other's certificate when for that one the handshake is over.
+        # In TLS 1.3 the dialling side completes its handshake before the listener has checked its certificate.
         return None if await reader.read(1) else refused
     except ConnectionError:
         return refused
@@ -88,5 +88,5 @@ def _unproven(error: ssl.SSLCertVerificationError) -> str:
 
 async def _open(address: str, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context.set_alpn_protocols(ALPN)
-    host, port = parse(address)
+    host, port = parse_address(address)
     return await asyncio.open_connection(host, port, ssl=context, server_hostname="")

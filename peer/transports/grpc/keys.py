@@ -1,4 +1,4 @@
-"""A peer's own folder of keys, as ``edgekd certs`` makes it: read at the start, and again whenever its files change."""
+"""The TLS keys of a peer: a folder made by ``edgekd certs``, read at the start and again when its files change."""
 
 import logging
 import threading
@@ -16,27 +16,27 @@ REMEDY = "`edgekd certs` makes this folder, and with --renew anew"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """Who a peer is and whom it believes; PEM."""
+class TlsKeys:
+    """The identity of a peer and the authority that it trusts, as PEM."""
 
     id: int  # of the peer
     ca: bytes
     certificate: bytes
     key: bytes
-    until: datetime  # the certificate is valid
+    until: datetime  # the end of the certificate's validity
 
 
 class KeyFiles:
-    """The keys in a folder, from any thread.
+    """The TLS keys in a folder. Any thread may use them.
 
-    What is found there later and is not sound (half written, expired, of another peer) is warned of once, and what was
-    read before goes on being used: a rotation that goes wrong cuts nobody off.
+    If the files become invalid later (half written, expired, or of another peer), there is one warning, and the keys
+    that were read before stay in use. So a failed rotation of keys disconnects nobody.
 
     Args:
-        folder: the peer's own.
+        folder: of this peer.
 
     Raises:
-        ConfigError: a file is missing, unreadable or expired, or they do not belong together.
+        ConfigError: a file is missing, unreadable or expired, or the files do not match.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,8 +46,8 @@ class KeyFiles:
         self._keys = self._prove(self._seen)
         self._warned = ""
 
-    def current(self) -> Keys:
-        """What is to be used for a connection that begins now."""
+    def current(self) -> TlsKeys:
+        """The keys for a new connection."""
         with self._lock:
             try:
                 found = self._read()
@@ -59,7 +59,7 @@ class KeyFiles:
                     self._warned = str(error)
             return self._keys
 
-    def _successor(self, found: tuple[bytes, ...]) -> Keys:
+    def _successor(self, found: tuple[bytes, ...]) -> TlsKeys:
         keys = self._prove(found)
         if keys.id != self._keys.id:
             raise ConfigError(f"{self.folder} holds the keys of peer {keys.id} now, not of peer {self._keys.id}")
@@ -69,13 +69,13 @@ class KeyFiles:
     def _read(self) -> tuple[bytes, ...]:
         return tuple(_bytes(self.folder / name) for name in FILES)
 
-    def _prove(self, found: tuple[bytes, ...]) -> Keys:
+    def _prove(self, found: tuple[bytes, ...]) -> TlsKeys:
         ca, certificate, key = found
         try:
             proof = prove(ca, certificate, key, datetime.now(timezone.utc))
         except ConfigError as error:
             raise ConfigError(f"the keys in {self.folder} will not do: {error}; {REMEDY}") from error
-        return Keys(proof.id, ca, certificate, key, proof.until)
+        return TlsKeys(proof.id, ca, certificate, key, proof.until)
 
 
 def _bytes(path: Path) -> bytes:

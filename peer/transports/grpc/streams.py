@@ -1,7 +1,7 @@
-"""The two ends of one gRPC call, as `peer.transports.base.Stream`s.
+"""The two ends of a gRPC call as `peer.transports.base.Stream`s.
 
-Messages pass gRPC as raw bytes and are parsed in `receive`, so that one that is not a frame is refused and counted
-instead of ending the stream.
+gRPC handles messages as raw bytes, and `receive` parses them. So an invalid frame can be refused and counted without
+ending the stream.
 """
 
 import asyncio
@@ -16,22 +16,24 @@ from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
 from peer.wire.protobuf import from_bytes, to_bytes
 
-DRAINED = 4  # messages of the longest kind that may still come in once a stream is closed
-LAST_WORD = 0.25  # seconds that the dialling side has to answer the last frame by closing too
+DRAINED = 4  # messages of the largest size that may still arrive after a stream is closed
+LAST_WORD = 0.25  # seconds for the dialling side to close, too, after the last frame
 
-# What gRPC raises once a call has ended, or is cancelled.
+# The errors that gRPC raises after a call has ended or was cancelled.
 _BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
 
 
 class GrpcStream:
-    """What both ends share. gRPC cancels a call whose reader or writer is cancelled, so these have their own tasks.
+    """The common part of both ends.
+
+    gRPC cancels a call if its reader or writer is cancelled. So reading and writing have tasks of their own.
 
     Args:
-        remote: the other side's address.
-        peer_id: of whom its key has proved to be, if keys are asked for.
+        remote: the address of the other side.
+        peer_id: the id that the other side's key proves; None: there are no keys.
         call: gRPC's call or servicer context.
-        longest: bytes of a message; what is longer is refused.
-        open_streams: where the stream is to be found until it is closed.
+        longest: the largest number of bytes of a message. Longer ones are refused.
+        open_streams: the set that contains the stream until it is closed.
     """
 
     def __init__(
@@ -43,13 +45,13 @@ class GrpcStream:
         self._reading: asyncio.Task[bytes | None] | None = None
         self._writing: asyncio.Task[bool] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()  # gRPC takes one message at a time
+        self._turn = asyncio.Lock()  # gRPC accepts one message at a time
         open_streams.add(self)
 
     async def send(self, frame: Frame) -> None:
         data = to_bytes(frame)
         async with self._turn:
-            if self._writing is not None:  # its sender may have been cancelled
+            if self._writing is not None:  # the last sender may have been cancelled
                 await self._outcome(self._writing)
             if self._ended.done():
                 raise self._closed()
@@ -75,7 +77,7 @@ class GrpcStream:
         await asyncio.shield(self._begin_close())
 
     async def _outcome(self, work: "asyncio.Task[Any]") -> Any:
-        """What `work` returns, unless the stream ends first."""
+        """The result of `work`, unless the stream ends first."""
         if not self._ended.done():
             await asyncio.wait({work, self._ended}, return_when=asyncio.FIRST_COMPLETED)
         if self._ended.done():
@@ -83,7 +85,7 @@ class GrpcStream:
         return work.result()
 
     async def _read(self) -> bytes | None:
-        """The next message; None: there is none any more."""
+        """The next message; None: the call has ended."""
         try:
             data = await self._call.read()
         except _BROKEN:
@@ -115,10 +117,10 @@ class GrpcStream:
                 task.cancel()
                 await asyncio.wait({task})
         self._open_streams.discard(self)
-        self._call = None  # gRPC keeps a connection for as long as anybody holds its call, and somebody may hold this
+        self._call = None  # gRPC keeps a connection while anyone refers to its call
 
     async def _drain(self) -> None:
-        """Drop what still comes, up to the end; who sends more than could have been on its way is not waited for."""
+        """Read and drop messages until the call ends, or until there are more than can have been in flight."""
         left = DRAINED * self._longest
         while left > 0:
             self._reading = self._reading or start(self._read())
@@ -128,16 +130,16 @@ class GrpcStream:
             self._reading, left = None, left - len(data)
 
     async def _finish(self) -> None:
-        """Have what was sent delivered, and the other side know that it is the end."""
+        """Deliver what was sent, and tell the other side that the stream ends."""
         raise NotImplementedError
 
     async def _abandon(self) -> None:
-        """Let go of the call, finished or not."""
+        """Release the call, finished or not."""
         raise NotImplementedError
 
 
 class DialledStream(GrpcStream):
-    """The dialling side's end; the channel is this stream's alone."""
+    """The end of the dialling side. The channel belongs to this stream only."""
 
     def __init__(
         self,
@@ -166,19 +168,19 @@ class DialledStream(GrpcStream):
 
 
 class AcceptedStream(GrpcStream):
-    """The listening side's end; the call's handler returns once `over` is set."""
+    """The end of the listening side. The handler of the call returns when `over` is set."""
 
     def __init__(self, context: Any, peer_id: int | None, longest: int, open_streams: set[GrpcStream]) -> None:
         super().__init__(remote(context), peer_id, context, longest, open_streams)
-        self.over = asyncio.Event()  # then gRPC sends the status, after what was written
+        self.over = asyncio.Event()  # when it is set, gRPC sends the status after all written messages
         self._status_sent = asyncio.Event()
         context.add_done_callback(lambda _: self._status_sent.set())
 
     async def _finish(self) -> None:
         if self._writing is not None:
             await asyncio.wait({self._writing})
-        # A status that crosses a message of the other side makes gRPC drop, over there, what has not been read yet: the
-        # Goodbye. So the other side, which closes once it has read that, goes first.
+        # If a status crosses a message of the other side, gRPC drops on that side what was not read yet, such as the
+        # Goodbye. So let the other side close first, which it does after it has read the Goodbye.
         draining = start(self._drain())
         await asyncio.wait({draining}, timeout=LAST_WORD)
         self.over.set()
@@ -186,16 +188,16 @@ class AcceptedStream(GrpcStream):
         await asyncio.wait({draining})
 
     async def _abandon(self) -> None:
-        self.over.set()  # where the other side reads no more, gRPC keeps the call until the connection goes
+        self.over.set()  # if the other side does not read, gRPC keeps the call until the connection ends
 
 
 def remote(context: Any) -> str:
-    """The address that a call comes from."""
+    """The address from which a call comes."""
     return unquote(context.peer()).partition(":")[2]
 
 
 async def hang_up(channel: Any, call: Any) -> None:
-    """Cancel `call`, unless it is done, and close its channel."""
+    """Cancel `call` if it is not done, and close its channel."""
     call.cancel()
     await call.code()
     await channel.close()

@@ -1,6 +1,6 @@
-"""Mutual TLS as gRPC wants it: credentials of both sides, made anew from a `KeyFiles`, and who the other side is.
+"""Mutual TLS for gRPC: the credentials of both sides from `KeyFiles`, and the identity of the other side.
 
-gRPC shakes hands, and verifies both certificates, before a call reaches any of our code.
+gRPC does the handshake and verifies both certificates before a call reaches our code.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,16 +9,16 @@ from typing import Any
 import grpc
 
 from edgekd.keys.certificates import named_peer, peer_name
-from peer.transports.grpc.keys import KeyFiles, Keys
+from peer.transports.grpc.keys import KeyFiles, TlsKeys
 
 _NAMES = "x509_subject_alternative_name"
 
 
 def listening(files: KeyFiles) -> Any:
-    """Credentials of a listener, which looks at the files again for every connection that is made to it."""
+    """The credentials of a listener. They are updated from the files at every new connection."""
     keys = served = files.current()
 
-    def fetch() -> Any:  # on a thread of gRPC's; None: as before
+    def fetch() -> Any:  # called on a thread of gRPC; None: unchanged
         nonlocal served
         if (keys := files.current()) is served:
             return None
@@ -28,20 +28,20 @@ def listening(files: KeyFiles) -> Any:
     return grpc.dynamic_ssl_server_credentials(_configuration(keys), fetch, require_client_authentication=True)
 
 
-def dialling(keys: Keys) -> Any:
-    """Credentials of a connection that is to be made."""
+def dialling(keys: TlsKeys) -> Any:
+    """The credentials of a connection to dial."""
     return grpc.ssl_channel_credentials(keys.ca, keys.key, keys.certificate)
 
 
 def only(id: int) -> tuple[str, str]:
-    """The option of a channel at whose end nobody but peer `id` will do."""
+    """The channel option that accepts only peer `id` at the other end."""
     return "grpc.ssl_target_name_override", peer_name(id)
 
 
 def proven(auth_context: Mapping[str, Iterable[bytes]]) -> int | None:
-    """Of which peer the certificate is that a verified connection was dialled with; None: of none."""
+    """The id of the peer whose certificate the dialling side has used; None: the certificate names no peer."""
     return named_peer([name.decode(errors="replace") for name in auth_context.get(_NAMES, ())])
 
 
-def _configuration(keys: Keys) -> Any:
+def _configuration(keys: TlsKeys) -> Any:
     return grpc.ssl_server_certificate_configuration([(keys.key, keys.certificate)], keys.ca)

@@ -1,4 +1,4 @@
-"""Frames over gRPC: one bidirectional stream a pair of peers, and the standard health service beside it."""
+"""Frames over gRPC: one bidirectional stream for each pair of peers, and the standard health service."""
 
 import asyncio
 import logging
@@ -13,8 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import join, place
+from edgekd.protocol.addresses import join, parse_address, place
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable
@@ -25,10 +24,10 @@ from peer.transports.grpc.streams import AcceptedStream, DialledStream, GrpcStre
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
-IDENTITY = ("edgekd-service", SERVICE)  # in the headers with which a peer answers; peer.proto tells of it
-STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds after which calls that are still there are cancelled
+IDENTITY = ("edgekd-service", SERVICE)  # in the headers of a peer's answer; see peer.proto
+STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds until remaining calls are cancelled
 
-_TRIED = re.compile(r"ipv[46]:(\S+): ")  # in what gRPC says of a connection that came to nothing
+_TRIED = re.compile(r"ipv[46]:(\S+): ")  # in gRPC's message about a failed connection
 
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),
@@ -38,34 +37,33 @@ _KEEPALIVE = [
 ]
 _CLIENT = [
     *_KEEPALIVE,
-    ("grpc.use_local_subchannel_pool", 1),  # else a dial shares the connection, and the backoff, of the one before
-    ("grpc.initial_reconnect_backoff_ms", 200),  # as `edgekd/protocol/timing.py` has the hub redial
+    ("grpc.use_local_subchannel_pool", 1),  # else a dial shares connection and backoff with the one before
+    ("grpc.initial_reconnect_backoff_ms", 200),  # as in `edgekd/protocol/timing.py`
     ("grpc.max_reconnect_backoff_ms", 3_000),
     ("grpc.enable_retries", 0),  # frames are never sent twice
-    ("grpc.enable_http_proxy", 0),  # peers are on one's own network
-    ("grpc.service_config_disable_resolution", 1),  # spares a DNS query
+    ("grpc.enable_http_proxy", 0),  # peers are on the local network
+    ("grpc.service_config_disable_resolution", 1),  # saves a DNS query
 ]
 _SERVER = [
     *_KEEPALIVE,
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # else the clients' pings end in too_many_pings
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # else clients get too_many_pings
     ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.server_handshake_timeout_ms", 5_000),  # else who connects and says nothing is kept for two minutes
-    ("grpc.http2.bdp_probe", 0),  # else who sends fast is given megabytes of room: this way it is 64 kB a connection
-    ("grpc.so_reuseport", 0),  # else two peers on one port would get every other stream each
+    ("grpc.server_handshake_timeout_ms", 5_000),  # else a silent connection is kept for two minutes
+    ("grpc.http2.bdp_probe", 0),  # else a fast sender gets megabytes; with this, 64 kB a connection
+    ("grpc.so_reuseport", 0),  # else two peers on one port would share the incoming streams
 ]
 
 
 class GrpcTransport:
-    """A `Transport` over gRPC: with keys over mutual TLS, without them in the clear.
+    """A `Transport` over gRPC: with keys over mutual TLS, without keys unencrypted.
 
     Args:
-        max_message_bytes: longest message that is sent or received. A longer one is refused as "oversized"; one of more
-            than twice as long ends its stream, before it has been read.
-        keys: this peer's folder of keys (see `edgekd.keys.keyring`); read again for each connection, if they have
-            changed.
+        max_message_bytes: the length of the longest message to send or receive. A longer one is refused as "oversized".
+            A message of more than twice this length ends its stream before it is read.
+        keys: this peer's folder of keys (see `edgekd.keys.keyring`). Changed keys are used for new connections.
 
     Raises:
-        ConfigError: a key is missing, unreadable or expired, or they do not belong together.
+        ConfigError: a key is missing, unreadable or expired, or the keys do not match.
     """
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
@@ -73,7 +71,7 @@ class GrpcTransport:
         self._news = News()
         self._max_message_bytes = max_message_bytes
         self._limits = [
-            ("grpc.max_receive_message_length", 2 * max_message_bytes),  # gRPC does not tell why it ended a stream
+            ("grpc.max_receive_message_length", 2 * max_message_bytes),  # gRPC does not report why it ends a stream
             ("grpc.max_send_message_length", max_message_bytes),
         ]
         self._server: Any = None
@@ -82,7 +80,7 @@ class GrpcTransport:
         self._accepting = Accepting()
 
     async def listen(self, address: str, accept: Accept) -> str:
-        host, _ = parse(address)
+        host, _ = parse_address(address)
         check_bindable(address)
         server = grpc.aio.server(options=[*_SERVER, *self._limits])
         handler = grpc.stream_stream_rpc_method_handler(self._exchange)
@@ -95,7 +93,7 @@ class GrpcTransport:
                 port = server.add_insecure_port(address)
             else:
                 port = server.add_secure_port(address, grpc_tls.listening(self._keys))
-        except RuntimeError as error:  # taken since the check
+        except RuntimeError as error:  # the port was taken after the check
             raise ConfigError(f"cannot listen on {address}: {error}") from error
         self._accept, self._server = accept, server
         await server.start()
@@ -118,7 +116,7 @@ class GrpcTransport:
             peer_id = id if self._keys else None
             return DialledStream(address, peer_id, channel, call, self._max_message_bytes, self._streams)
         await hang_up(channel, call)
-        del channel, call  # else the error's traceback holds them, and gRPC goes on connecting for as long as it does
+        del channel, call  # else the traceback of the error refers to them, and gRPC goes on connecting
         if isinstance(error, _NoConnectionError) and error.tried:
             why = await refusal(error.tried, id, self._keys, timeout=deadline - time.monotonic())
             if why is not None:
@@ -128,7 +126,7 @@ class GrpcTransport:
     async def close(self) -> None:
         closing = [stream.close() for stream in self._streams]
         if self._server is not None:
-            closing.append(self._server.stop(STOP_GRACE))  # takes no new calls from now on
+            closing.append(self._server.stop(STOP_GRACE))  # accepts no new calls from now on
         await asyncio.gather(*closing)
         await self._accepting.finish()
 
@@ -146,7 +144,7 @@ class GrpcTransport:
             await self._refuse(context)
         try:
             await context.send_initial_metadata((IDENTITY,))
-        except grpc.aio.BaseError:  # it has gone again
+        except grpc.aio.BaseError:  # the caller has disconnected
             return
         stream = AcceptedStream(context, id, self._max_message_bytes, self._streams)
         assert self._accept is not None
@@ -154,7 +152,7 @@ class GrpcTransport:
         await stream.over.wait()
 
     async def _refuse(self, context: Any) -> None:
-        """End the call of somebody whose certificate is of the right authority and no peer's."""
+        """End the call of somebody whose certificate has the right authority but names no peer."""
         host = remote(context).rpartition(":")[0]
         message = f"refused somebody at {host}: its certificate names no peer, as peer-ID.edgekd"
         self._news.say(host, logging.WARNING, message, time.monotonic())
@@ -162,11 +160,12 @@ class GrpcTransport:
 
 
 class _NoConnectionError(ConnectionError):
-    """There is no connection at all: it may be the keys.
+    """There is no connection. The keys may be the cause.
 
     Args:
         message: of the error.
-        tried: where gRPC tried, as numbers: a look there needs no name server; "": it did not come so far.
+        tried: the IP address and port to which gRPC tried to connect, so that another attempt needs no name server; "":
+            unknown.
     """
 
     def __init__(self, message: str, tried: str) -> None:
@@ -175,13 +174,13 @@ class _NoConnectionError(ConnectionError):
 
 
 def _target(address: str) -> str:
-    """An address as gRPC reads it: a host may be called ``unix``, which else is a scheme."""
-    host, _ = parse(address)
+    """An address in gRPC's form. The scheme ``dns`` is needed, since a host may be called ``unix``, another scheme."""
+    host, _ = parse_address(address)
     return address if ":" in host else f"dns:///{address}"
 
 
 async def _no_answer(call: Any, address: str) -> OSError | None:
-    """Wait for the headers that a peer sends at once; the error if the call ends instead."""
+    """Wait for the headers that a peer sends at once; returns the error if the call ends without them."""
     if IDENTITY in tuple(await call.initial_metadata() or ()):
         return None
     code = await call.code()

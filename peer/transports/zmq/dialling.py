@@ -1,4 +1,4 @@
-"""The dialling side of ZeroMQ: one DEALER socket, with one connection, a stream."""
+"""The dialling side of ZeroMQ: each stream has its own DEALER socket with one connection."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,9 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import place
+from edgekd.protocol.addresses import parse_address, place
 from peer.transports.base import start
-from peer.transports.zmq.keys import Keys
+from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.sockets import (
     BATCH,
     EVENTS,
@@ -33,21 +32,21 @@ async def dial(
     *,
     timeout: float,
     max_message_bytes: int,
-    keys: Keys | None,
+    keys: CurveKeys | None,
     open_streams: set[ZmqStream],
 ) -> ZmqStream:
-    """Open a stream to the peer that listens on "HOST:PORT", or with keys on "ID@HOST:PORT".
+    """Open a stream to the peer at "HOST:PORT", or with keys at "ID@HOST:PORT".
 
     Args:
         timeout: seconds.
 
     Raises:
-        OSError: nobody answers there, or somebody who is no peer, or a key will not do.
+        OSError: nobody answers, what answers is no peer, or a key is not accepted.
     """
     id, where = place(address)
     if keys is not None and id is None:
         raise ConnectionError(f"cannot reach {where}: with keys it must be said whose to ask for: write ID@{where}")
-    host, port = parse(where)
+    host, port = parse_address(where)
     try:
         return await asyncio.wait_for(
             _dial(context, where, host, port, id, max_message_bytes, keys, open_streams), timeout
@@ -63,7 +62,7 @@ async def _dial(
     port: int,
     id: int | None,
     max_message_bytes: int,
-    keys: Keys | None,
+    keys: CurveKeys | None,
     open_streams: set[ZmqStream],
 ) -> ZmqStream:
     try:
@@ -79,7 +78,7 @@ async def _dial(
                 line.use(keys, id)
             await line.connect(candidate, keys, id)
             return line.stream(address, id if keys is not None else None, max_message_bytes, open_streams)
-        except (OSError, zmq.ZMQError) as error:  # ZeroMQ's own: no more sockets are to be had
+        except (OSError, zmq.ZMQError) as error:  # zmq.ZMQError: there are no more sockets
             kind = ConnectionRefusedError if isinstance(error, ConnectionRefusedError) else ConnectionError
             failure = failure or kind(f"cannot reach {address}: {error}")
             if line is not None:
@@ -93,35 +92,35 @@ async def _dial(
 
 
 class _Line:
-    """One connection that is dialled."""
+    """One connection of the dialling side."""
 
     def __init__(self, context: Any, max_message_bytes: int) -> None:
         self._dealer = make_socket(context, zmq.DEALER, max_message_bytes)
         self._monitor = self._dealer.get_monitor_socket(EVENTS)
         self._messages = Inlet(self._dealer, self._take_messages)
         self._events = Inlet(self._monitor, self._take_events)
-        self._happened: asyncio.Queue[tuple[int, int]] = asyncio.Queue()  # up to the first message
+        self._happened: asyncio.Queue[tuple[int, int]] = asyncio.Queue()  # before the first message
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()  # the first message
         self._stream: ZmqStream | None = None
 
-    def use(self, keys: Keys, id: int) -> None:
-        """Show this peer's key, and ask for that of peer `id`."""
+    def use(self, keys: CurveKeys, id: int) -> None:
+        """Present this peer's key, and accept only the key of peer `id`."""
         try:
             own, theirs = keys.own(), keys.of(id)
-        except ConfigError as error:  # to be put right without a stop
+        except ConfigError as error:  # can be repaired while the peer runs
             raise ConnectionError(str(error)) from error
         self._dealer.curve_serverkey = theirs
         self._dealer.curve_publickey, self._dealer.curve_secretkey = own.public, own.secret
 
-    async def connect(self, where: Address, keys: Keys | None, id: int | None) -> None:
-        """Connect, and have a peer answer."""
+    async def connect(self, where: Address, keys: CurveKeys | None, id: int | None) -> None:
+        """Connect, and wait until a peer answers."""
         self._dealer.ipv6 = ":" in where[0]
         self._dealer.connect(endpoint(where))
         while (happened := await self._happened.get())[0] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if happened[0] == zmq.EVENT_CLOSED:
                 raise ConnectionError(await why_unreachable(where))
             raise ConnectionRefusedError(_why_refused(*happened, keys, id))
-        with contextlib.suppress(zmq.ZMQError):  # it has broken again, which the next event says
+        with contextlib.suppress(zmq.ZMQError):  # the connection has broken; the next event reports it
             self._messages.post([OPENING])
         lost = start(self._happened.get())
         try:
@@ -136,7 +135,7 @@ class _Line:
     def stream(
         self, address: str, peer_id: int | None, max_message_bytes: int, open_streams: set[ZmqStream]
     ) -> ZmqStream:
-        """The stream over this connection."""
+        """Make the stream over this connection."""
         self._stream = ZmqStream(
             address,
             peer_id,
@@ -146,12 +145,12 @@ class _Line:
             open_streams=open_streams,
         )
         self._take_messages()
-        if not self._happened.empty():  # it has broken again
+        if not self._happened.empty():  # the connection has broken
             self._stream.lose()
         return self._stream
 
     def hang_up(self) -> None:
-        """End the connection, whatever it is doing. Idempotent."""
+        """End the connection in any state. Idempotent."""
         if not self._dealer.closed:
             self._dealer.disable_monitor()
         self._events.close()
@@ -159,9 +158,9 @@ class _Line:
 
     def _take_messages(self) -> None:
         if self._stream is None and self._answer.done():
-            return  # what follows is for the stream, which is being made
+            return  # the next messages are for the stream, which is being made
         for first, *more in drained(self._dealer, BATCH):
-            message = b"" if more else first.bytes  # a peer's messages have one part: several are no frame
+            message = b"" if more else first.bytes  # messages of peers have one part
             if self._stream is None:
                 self._answer.set_result(message)
                 return
@@ -177,8 +176,8 @@ class _Line:
                 self._stream.lose()
 
 
-def _why_refused(event: int, value: int, keys: Keys | None, id: int | None) -> str:
-    """What a handshake that failed means."""
+def _why_refused(event: int, value: int, keys: CurveKeys | None, id: int | None) -> str:
+    """Explain a failed handshake."""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         return f"peer {id} does not admit this peer's key; copy this peer's public key to its folder curve/"
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == MISMATCH:

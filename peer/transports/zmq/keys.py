@@ -1,8 +1,8 @@
-"""CURVE keys: whose is whose, read from a folder, and who is let in.
+"""CURVE keys: a folder of keys, and the decision whom to admit.
 
-The folder holds this peer's own pair, `curve.key_secret`, and the public keys of the group's peers by id,
-`curve/ID.key`, in the format of zmq.auth. They are read anew for each connection: to admit, expel or change keys is to
-change files.
+The folder contains this peer's own pair, `curve.key_secret`, and the public key of each peer of the group,
+`curve/ID.key`, in the format of zmq.auth. The files are read again for each connection. So a change of the files is
+enough to admit a peer, to expel one or to replace a key.
 """
 
 import logging
@@ -19,23 +19,23 @@ from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import MAX_ID
 from peer.network.news import News
 
-REQUESTS = "inproc://zeromq.zap.01"  # where libzmq asks who may come in (ZeroMQ RFC 27)
+REQUESTS = "inproc://zeromq.zap.01"  # where libzmq asks whom to admit (ZeroMQ RFC 27)
 VERSION = b"1.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A peer's own keys, as 40 characters of Z85 each."""
+    """A public and a secret key, each as 40 characters of Z85."""
 
     public: bytes
     secret: bytes
 
 
-class Keys:
-    """The keys in a folder.
+class CurveKeys:
+    """The CURVE keys in a folder.
 
     Raises:
-        ConfigError: it has no pair, or one that is none, or no folder of public keys.
+        ConfigError: this peer's pair is missing or invalid, or there is no folder of public keys.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class Keys:
         """This peer's pair.
 
         Raises:
-            ConfigError: the file is missing, or holds none.
+            ConfigError: the file is missing or contains no pair.
         """
         public, secret = _read(self._own)
         if secret is None or zmq.curve_public(secret) != public:
@@ -59,13 +59,13 @@ class Keys:
         """The public key of peer `id`.
 
         Raises:
-            ConfigError: the file is missing, or holds none.
+            ConfigError: the file is missing or contains no key.
         """
         public, _ = _read(self._others / f"{id}.key")
         return public
 
     def holder(self, public: bytes) -> int | None:
-        """Whose key this is; None: nobody's. A file that cannot be read admits nobody."""
+        """The id of the peer with this public key; None: no peer has it. Unreadable files are skipped."""
         for file in sorted(self._others.glob("*.key")):
             if not (file.stem.isascii() and file.stem.isdecimal() and int(file.stem) <= MAX_ID):
                 continue
@@ -78,7 +78,7 @@ class Keys:
 
 
 def _read(file: Path) -> tuple[bytes, bytes | None]:
-    """The public and, if there is one, the secret key in a file."""
+    """The public key in a file, and the secret key if there is one."""
     try:
         public, secret = load_certificate(file)
         for key in (public, secret):
@@ -92,10 +92,11 @@ def _read(file: Path) -> tuple[bytes, bytes | None]:
     return public, secret
 
 
-def admission(request: list[bytes], keys: Keys | None, news: News) -> list[bytes]:
-    """The answer to libzmq's question whether somebody may come in: whose key is in the folder; without keys, anybody.
+def admission(request: list[bytes], keys: CurveKeys | None, news: News) -> list[bytes]:
+    """The answer to libzmq's question whether to admit a caller.
 
-    With keys the messages of the connection then carry the id as their "User-Id".
+    With keys, only a caller whose public key is in the folder is admitted, and the messages of its connection have the
+    peer's id as "User-Id". Without keys, everybody is admitted.
     """
     version, number, _, host, _, mechanism, *credentials = request
     if keys is None:

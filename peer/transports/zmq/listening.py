@@ -1,8 +1,8 @@
-"""The listening side of ZeroMQ: one ROUTER socket, a stream for each connection that opens one.
+"""The listening side of ZeroMQ: one ROUTER socket, and a stream for each connection that opens one.
 
-ROUTER tells messages apart by connection, not when a connection has come or gone; that is told by the socket's monitor,
-by file descriptor, and the first message of a connection tells which descriptor is its. What ZeroMQ never tells
-anybody is how to break one connection: that is done by shutting it down under ZeroMQ's hands (`cut`).
+ROUTER gives each connection a name, and tells from which connection a message came. It does not tell when a connection
+begins or ends; the monitor of the socket does, and identifies connections by file descriptor. The first message of a
+connection links its name and its descriptor. ZeroMQ cannot close a single connection, so `cut` shuts down its socket.
 """
 
 import asyncio
@@ -15,11 +15,10 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import address as parse
-from edgekd.protocol.addresses import join
+from edgekd.protocol.addresses import join, parse_address
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
-from peer.transports.zmq.keys import REQUESTS, Keys, Pair, admission
+from peer.transports.zmq.keys import REQUESTS, CurveKeys, Pair, admission
 from peer.transports.zmq.sockets import (
     BATCH,
     EVENTS,
@@ -36,17 +35,17 @@ from peer.transports.zmq.sockets import (
 )
 from peer.transports.zmq.streams import OPENING, ZmqStream
 
-MAX_STRANGERS = 64  # connections that have not said anything yet; one more breaks the oldest
-NEWS_PAUSE = 0.02  # seconds between two looks at which connections have come and gone
-REBIND_PAUSE = 0.02  # seconds between two tries to listen again
+MAX_STRANGERS = 64  # connections without a stream; one more cuts the oldest
+NEWS_PAUSE = 0.02  # seconds between two reads of new and ended connections
+REBIND_PAUSE = 0.02  # seconds between two attempts to listen again
 
 
 @dataclass(slots=True)
 class _Caller:
-    """Who is at the other end of a connection."""
+    """The other end of a connection."""
 
     remote: str
-    identity: bytes = b""  # ROUTER's name for the connection; empty: it has said nothing yet
+    identity: bytes = b""  # ROUTER's name for the connection; empty: no message has arrived yet
     stream: ZmqStream | None = None
     is_cut: bool = False
 
@@ -55,50 +54,50 @@ class Listener:
     """Accepts streams.
 
     Args:
-        context: in which its sockets are made.
-        max_message_bytes: longest message that is sent or received.
-        keys: who may come in, and as whom; None: everybody.
-        accept: is awaited with each stream.
-        open_streams: where streams are to be found until they are closed.
+        context: of ZeroMQ, for the sockets.
+        max_message_bytes: the length of the longest message to send or receive.
+        keys: of the peers to admit; None: everybody is admitted.
+        accept: awaited with each stream.
+        open_streams: the set that contains each stream until it is closed.
     """
 
     def __init__(
         self,
         context: Any,
         max_message_bytes: int,
-        keys: Keys | None,
+        keys: CurveKeys | None,
         accept: Accept,
         open_streams: set[ZmqStream],
     ) -> None:
         self._max, self._keys, self._accept = max_message_bytes, keys, accept
         self._open_streams, self._news = open_streams, News()
         self._router = make_socket(context, zmq.ROUTER, max_message_bytes)
-        self._router.router_mandatory = 1  # else what is for a connection that has gone is dropped in silence
+        self._router.router_mandatory = 1  # else messages for ended connections are dropped silently
         self._monitor = self._router.get_monitor_socket(EVENTS)
-        self._requests = context.socket(zmq.REP)  # of libzmq, whether somebody may come in
+        self._requests = context.socket(zmq.REP)  # from libzmq: whether to admit a caller
         self._messages = Inlet(self._router, self._take_messages)
         self._events = Inlet(self._monitor, self._take_news, NEWS_PAUSE)
         self._admissions = Inlet(self._requests, self._admit)
         self._bound: list[str] = []  # ZeroMQ's endpoints
-        self._pair: Pair | None = None  # that the socket uses
+        self._pair: Pair | None = None  # in use by the socket
         self._callers: dict[int, _Caller] = {}  # by file descriptor, the oldest first
         self._streams: dict[bytes, ZmqStream] = {}  # by ROUTER's name for the connection
-        self._gone: list[ZmqStream] = []  # whose connection has broken, and whose last messages may still lie there
-        self._why = ""  # what went wrong in the handshake of the connection that breaks next
+        self._gone: list[ZmqStream] = []  # the connection has ended, but its last messages may not be read yet
+        self._why = ""  # the cause of a failed handshake; the connection that ends next had it
         self._rebinding: asyncio.Task[None] | None = None
         self._accepting = Accepting()
         self._stopped = False
 
     async def bind(self, address: str) -> str:
-        """Listen on "HOST:PORT"; returns the bound one.
+        """Listen on "HOST:PORT"; returns the bound address.
 
         Raises:
             ConfigError: the address cannot be bound.
         """
-        host, port = parse(address)
+        host, port = parse_address(address)
         self._router.ipv6 = ":" in host
         self._requests.bind(REQUESTS)
-        self._router.zap_domain = b"edgekd"  # without one, versions of ZMTP that need no handshake would get in
+        self._router.zap_domain = b"edgekd"  # else old versions of ZMTP, without handshake, would be admitted
         if self._keys is not None:
             self._router.curve_server = 1
             self._use(self._keys.own())
@@ -114,16 +113,16 @@ class Listener:
             bound = self._router.get_string(zmq.LAST_ENDPOINT)
             self._bound.append(bound)
             port = int(bound.rpartition(":")[2])
-        if not self._bound:  # taken since the check
+        if not self._bound:  # the port was taken after the check
             raise ConfigError(f"cannot listen on {address}: {error.strerror if error else 'no address'}") from error
         return join(host, port)
 
     def stop(self) -> None:
-        """Take no new streams."""
+        """Accept no new streams."""
         self._stopped = True
 
     async def close(self) -> None:
-        """Let go of the sockets, once the streams are closed and `accept` has returned. Idempotent."""
+        """Wait until `accept` has returned for each closed stream, then close the sockets. Idempotent."""
         await self._accepting.finish()
         if self._rebinding is not None:
             self._rebinding.cancel()
@@ -155,11 +154,11 @@ class Listener:
         self._gone.clear()
 
     def _take_first(self, identity: bytes, parts: list[Any]) -> None:
-        """A message that is no stream's: it opens one, or its connection is broken."""
+        """Handle a message without a stream: it opens one, or its connection is cut."""
         descriptor = parts[0].get(zmq.SRCFD)
-        self._take_events()  # ZeroMQ tells of a connection before it delivers from it: now the descriptor is this one's
+        self._take_events()  # now `_callers` knows the connection: its event comes before its messages
         caller = self._callers.get(descriptor)
-        if caller is None or (caller.identity and caller.identity != identity):  # it has gone again
+        if caller is None or (caller.identity and caller.identity != identity):  # the connection has ended
             return
         if self._stopped or len(parts) > 1 or caller.identity or parts[0].bytes != OPENING:
             if not caller.identity and not self._stopped:
@@ -175,7 +174,7 @@ class Listener:
             let_go=lambda: self._let_go(identity, descriptor),
             open_streams=self._open_streams,
         )
-        with contextlib.suppress(zmq.ZMQError):  # it has gone again
+        with contextlib.suppress(zmq.ZMQError):  # the connection has ended
             self._post(identity, OPENING)
         self._accepting.add(self._accept, caller.stream)
 
@@ -195,14 +194,14 @@ class Listener:
                 self._callers[value] = _Caller(remote_of(value))
             elif event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
                 self._why = self._said_of(event, value)
-            elif event == zmq.EVENT_DISCONNECTED:  # after a failed handshake too, and next to it
+            elif event == zmq.EVENT_DISCONNECTED:  # a failed handshake is followed by this event
                 self._disconnected(self._callers.pop(value, None))
         self._limit_strangers()
 
     def _said_of(self, event: int, value: int) -> str:
-        """What a handshake that failed means."""
+        """Explain a failed handshake."""
         ours, theirs = ("keys", "none") if self._keys else ("no keys", "some")
-        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # the other side may be the first to see why
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # the other side may have seen the cause first
             return f"it broke off the handshake; this peer uses {ours}"
         if value == MISMATCH:
             return f"this peer uses {ours} and that one {theirs}"
@@ -223,21 +222,21 @@ class Listener:
     def _limit_strangers(self) -> None:
         strangers = [(fd, caller) for fd, caller in self._callers.items() if not caller.identity and not caller.is_cut]
         for descriptor, caller in strangers[:-MAX_STRANGERS]:
-            caller.is_cut = True  # that it has gone is told later
+            caller.is_cut = True  # the event of its end comes later
             cut(descriptor, caller.remote)
 
     def _refuse(self, caller: _Caller, why: str) -> None:
-        host = caller.remote.rpartition(":")[0] or "an address unknown"  # it was gone before it could be looked at
+        host = caller.remote.rpartition(":")[0] or "an address unknown"  # ended before its address was read
         self._news.say(f"{host} {why}", logging.WARNING, f"refused somebody at {host}: {why}", time.monotonic())
 
-    # -- a new pair of its own -----------------------------------------------------------------------------------------
+    # -- a new pair of keys --------------------------------------------------------------------------------------------
 
     def _use(self, pair: Pair) -> None:
         self._pair = pair
         self._router.curve_publickey, self._router.curve_secretkey = pair.public, pair.secret
 
     def _pair_now(self) -> Pair:
-        """This peer's pair as the file has it now; while that cannot be read, the one in use."""
+        """This peer's pair in its file; if the file cannot be read, the pair in use."""
         assert self._keys is not None
         assert self._pair is not None
         try:
@@ -247,7 +246,7 @@ class Listener:
             return self._pair
 
     async def _rebind(self, pair: Pair) -> None:
-        """Listen with the new pair. ZeroMQ lets go of what was accepted with the old one: neighbours dial again."""
+        """Listen with the new pair. ZeroMQ drops the connections made with the old pair, and neighbours dial again."""
         for where in self._bound:
             self._router.unbind(where)
         for caller in self._callers.values():
@@ -262,7 +261,7 @@ class Listener:
                 try:
                     self._router.bind(where)
                     break
-                except zmq.ZMQError as error:  # ZeroMQ has not let go of it yet, or somebody else has taken it
+                except zmq.ZMQError as error:  # ZeroMQ still holds the port, or somebody else has taken it
                     why = f"cannot listen on {where} with this peer's new keys yet: {error.strerror}; keep trying"
                     self._news.say("bind", logging.INFO, why, time.monotonic())
                     await asyncio.sleep(REBIND_PAUSE)

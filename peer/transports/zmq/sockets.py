@@ -1,4 +1,4 @@
-"""How ZeroMQ's sockets are set up, and what they tell of their connections."""
+"""ZeroMQ's sockets: their options, their messages and the events of their connections."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,12 @@ import zmq
 from edgekd.protocol.addresses import join
 from peer.transports.zmq.streams import WINDOW
 
-HANDSHAKE_WITHIN = 3.0  # seconds that a connection has from its first byte to being one of ZeroMQ's
-BATCH = 64  # messages that are taken at once: the loop has others to look after
-BACKLOG = 128  # connections that the system holds for a listener
-MAX_QUEUED = 4 * WINDOW  # messages one way; twice what a window and its grants are, since ZeroMQ counts in batches
+HANDSHAKE_WITHIN = 3.0  # seconds that a handshake may take
+BATCH = 64  # messages to read at once, since other tasks share the loop
+BACKLOG = 128  # connections that the kernel queues for a listener
+MAX_QUEUED = 4 * WINDOW  # messages one way: twice a window and its grants, as ZeroMQ counts in batches
 
-# What ZeroMQ tells of the handshakes of both sides.
+# The events of handshakes, on both sides.
 _HANDSHAKES = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -29,35 +29,35 @@ _HANDSHAKES = (
 )
 EVENTS = _HANDSHAKES | zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED
 
-# Of a handshake that failed: one side uses keys and the other does not; or the box does not open with the key at hand.
+# Causes of a failed handshake: only one side uses keys; or a side cannot decrypt a message with its key.
 MISMATCH, UNOPENED = zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
 
 Address = tuple[Any, ...]  # of the socket module: host, port and for IPv6 two numbers more
 
 
 def make_socket(context: Any, kind: int, max_message_bytes: int) -> Any:
-    """A socket for connections to peers: bounded queues, no reconnecting, nothing held back when it is closed."""
+    """A socket for connections to peers. Its queues are bounded; it does not reconnect, and closes without delay."""
     made: Any = context.socket(kind)
-    made.linger = 0  # a stream waits for its own end to be answered
-    made.sndhwm = made.rcvhwm = MAX_QUEUED  # of each connection
-    made.maxmsgsize = 2 * max_message_bytes  # ZeroMQ does not tell why it ended a connection
-    made.reconnect_ivl = -1  # a connection that breaks ends its stream, and the hub dials again
+    made.linger = 0  # a stream itself waits until its end is answered
+    made.sndhwm = made.rcvhwm = MAX_QUEUED  # for each connection
+    made.maxmsgsize = 2 * max_message_bytes  # twice, since ZeroMQ does not report why it ends a connection
+    made.reconnect_ivl = -1  # a broken connection ends its stream, and the hub dials again
     made.backlog = BACKLOG
     made.handshake_ivl = round(1000 * HANDSHAKE_WITHIN)
-    made.heartbeat_ivl, made.heartbeat_timeout = 10_000, 5_000  # milliseconds; half-open connections end
+    made.heartbeat_ivl, made.heartbeat_timeout = 10_000, 5_000  # milliseconds; ends half-open connections
     made.tcp_keepalive = 1
     return made
 
 
 class Inlet:
-    """Has whatever arrives at a socket taken, on the loop.
+    """Calls a function on the asyncio loop when messages have arrived at a socket.
 
-    zmq.asyncio does so too, but polls with several futures a message, which cost more than the message itself.
+    zmq.asyncio can do this, too, but it needs several futures for each message, which cost more than the message.
 
     Args:
-        source: the socket, which is sent to with `post` alone.
-        take: called when something may have arrived; takes of it what it will, and is called again.
-        pause: seconds between two such calls, for what others cause at any rate they like and is in no hurry.
+        source: the socket. Messages must be sent only with `post`.
+        take: called when messages may have arrived. It may read some of them; it is called again for the rest.
+        pause: seconds between two calls. It limits work that strangers can cause and that is not urgent.
     """
 
     def __init__(self, source: Any, take: Callable[[], None], pause: float = 0.0) -> None:
@@ -67,15 +67,15 @@ class Inlet:
         self._resume()
 
     def post(self, parts: list[bytes]) -> None:
-        """Hand a message over without waiting; raises zmq.ZMQError if ZeroMQ does not take it."""
+        """Send a message without waiting; raises zmq.ZMQError if ZeroMQ does not accept it."""
         self._loop.call_soon(self.look)
         self._source.send_multipart(parts, zmq.NOBLOCK)
 
     def look(self) -> None:
-        """To be called after any use of the socket: the descriptor tells of news once, and that use took note of it."""
+        """Check for messages. Call this after each use of the socket, which may clear the signal of its descriptor."""
         if not self._source.closed and self._source.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._take()
-            self._loop.call_soon(self.look)  # it may not have taken all
+            self._loop.call_soon(self.look)  # `take` may have left messages
 
     def _resume(self) -> None:
         if not self._source.closed:
@@ -97,35 +97,35 @@ class Inlet:
 
 
 def drained(source: Any, most: int | None = None) -> Iterator[list[Any]]:
-    """Every message that lies at a socket, or so many at most, in its parts (`zmq.Frame`), without waiting."""
+    """Read the queued messages of a socket without waiting, at most `most`; each is a list of parts (`zmq.Frame`)."""
     for _ in itertools.count() if most is None else range(most):
         try:
             yield source.recv_multipart(zmq.NOBLOCK, copy=False)
-        except zmq.ZMQError:  # there is none, or one of them was reason enough to close the socket
+        except zmq.ZMQError:  # there is none, or a message has caused the socket to be closed
             return
 
 
 def event_of(parts: list[Any]) -> tuple[int, int]:
-    """One of `EVENTS` and its value: a file descriptor, or what went wrong."""
+    """An event of `EVENTS` and its value: a file descriptor or an error code."""
     event, value = struct.unpack("=Hi", bytes(parts[0]))
     return event, value
 
 
 def endpoint(where: Address) -> str:
-    """An address as ZeroMQ writes it."""
+    """An address in ZeroMQ's form."""
     return f"tcp://{join(where[0], where[1])}"
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """The addresses that a host's name stands for.
+    """Look up the addresses of a host.
 
     Raises:
         OSError: the name is unknown.
     """
     with contextlib.suppress(socket.gaierror):
         return _looked_up(host, port, socket.AI_NUMERICHOST)
-    # In a thread that nobody waits for: a name server that is silent shall hold no peer's end up, and ZeroMQ itself
-    # would ask it in the thread that moves everything.
+    # A daemon thread does the look-up, so that a silent name server does not delay the end of the process. ZeroMQ would
+    # do it in the thread that moves all messages.
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[Address]] = loop.create_future()
 
@@ -150,7 +150,7 @@ def _looked_up(host: str, port: int, flags: int) -> list[Address]:
 
 
 async def why_unreachable(where: Address) -> str:
-    """Why nothing can be connected to there: ZeroMQ keeps the reason to itself."""
+    """The reason why an address cannot be reached, which ZeroMQ does not report."""
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
@@ -162,13 +162,13 @@ async def why_unreachable(where: Address) -> str:
 
 
 def remote_of(descriptor: int) -> str:
-    """The other end of a connection of ZeroMQ's, "HOST:PORT"; "" if it has gone."""
+    """The other end of one of ZeroMQ's connections, "HOST:PORT"; "" if the connection has ended."""
     with _copied(descriptor) as copy:
         return _peer_of(copy)
 
 
 def cut(descriptor: int, remote: str) -> None:
-    """Break a connection of ZeroMQ's, which has no call for that, if it still is the one to `remote`."""
+    """Shut down one of ZeroMQ's connections, if it still is the one to `remote`. ZeroMQ has no call for this."""
     with _copied(descriptor) as copy:
         if copy is not None and remote and _peer_of(copy) == remote:
             with contextlib.suppress(OSError):
@@ -177,7 +177,7 @@ def cut(descriptor: int, remote: str) -> None:
 
 @contextlib.contextmanager
 def _copied(descriptor: int) -> Iterator[socket.socket | None]:
-    """A descriptor of one's own, which stays the same connection's; None: it has gone, or is no socket."""
+    """A duplicate of the descriptor, which keeps referring to the same connection; None: there is no such socket."""
     try:
         own = os.dup(descriptor)
     except OSError:

@@ -1,13 +1,13 @@
-"""One end of a stream over ZeroMQ, dialled or accepted: what is said on it, and who may say how much.
+"""One end of a stream over ZeroMQ, dialled or accepted: its messages and its flow control.
 
-A connection begins with `OPENING` each way, the dialling side's first. Then every message, of one part, is a frame as
-`peer/wire/messagepack.py` writes it, or one of two words, which are no frames:
+A connection begins with an `OPENING` from each side; the dialling side sends it first. Every later message has one
+part. It is a frame in MessagePack (`peer/wire/messagepack.py`), or one of two control messages:
 
-- `MORE`: the other side has read `GRANT` frames, so that many more may be on their way. At first `WINDOW` may. So a
-  receiver that does not read holds up its own sender and nobody else, and costs `WINDOW` messages of memory at most.
-  ZeroMQ's own high-water mark would hold up all streams of a listening socket, or drop.
-- `END`: no frames come after it. It is answered with `END`, unless that was said already. So a stream that closes knows
-  when all that it sent has arrived.
+- `MORE`: the receiver has read `GRANT` frames, so the sender may send as many more. At the start it may send `WINDOW`
+  frames. So a receiver that does not read blocks only its own sender, and needs memory for at most `WINDOW` messages.
+  ZeroMQ's high-water mark would block all streams of a listening socket, or drop messages.
+- `END`: the sender sends no more frames. The other side answers with `END`, unless it has sent one. So a closing stream
+  knows when everything that it sent has arrived.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ import zmq
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
-from peer.wire.messagepack import pack, unpack
+from peer.wire.messagepack import from_bytes, to_bytes
 
 OPENING, MORE, END = b"edgekd.v1.Peer", b"more", b"end"
 WINDOW, GRANT = 8, 4  # frames
 
 
 class ZmqStream:
-    """A `Stream`; whoever reads the socket calls `take` and `lose`.
+    """A `Stream`. The owner of the socket calls `take` with its messages, and `lose` when the connection ends.
 
     Args:
-        remote: the other side's address.
-        peer_id: of whom its key has proved to be; None: there are no keys.
-        max_message_bytes: longest message that is sent; a longer one that comes is refused.
-        post: hands a message to ZeroMQ, without waiting; raises zmq.ZMQError if it does not take it.
+        remote: the address of the other side.
+        peer_id: the id that the other side's key proves; None: there are no keys.
+        max_message_bytes: the length of the longest message to send. A longer one that arrives is refused.
+        post: passes a message to ZeroMQ without waiting; raises zmq.ZMQError if ZeroMQ does not accept it.
         let_go: ends the connection.
-        open_streams: where the stream is to be found until it is closed.
+        open_streams: the set that contains the stream until it is closed.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class ZmqStream:
         self._max, self._post_it, self._let_go, self._open_streams = max_message_bytes, post, let_go, open_streams
         self._arrived: deque[bytes] = deque()
         self._read = 0  # frames since the last grant
-        self._room = WINDOW  # frames that the other side has still room for
+        self._room = WINDOW  # frames that may still be sent before the next grant
         self._said_end = self._heard_end = False
         self._closing: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         open_streams.add(self)
 
     async def send(self, frame: Frame) -> None:
-        data = pack(frame)
+        data = to_bytes(frame)
         while not self._room and not self._said_end:
             await self._wait_for_news()
         if len(data) > self._max:
@@ -79,7 +79,7 @@ class ZmqStream:
             self._post(MORE)
         if len(data) > self._max:
             raise RemoteProtocolError("oversized", f"a frame is at most {self._max} bytes, got {len(data)}")
-        return unpack(data)
+        return from_bytes(data)
 
     async def close(self) -> None:
         if self._closing is None:
@@ -87,7 +87,7 @@ class ZmqStream:
         await asyncio.shield(self._closing)
 
     def take(self, message: bytes) -> None:
-        """Something has come from the other side."""
+        """Handle a message from the other side."""
         if self._heard_end:
             return
         if message == END:
@@ -95,7 +95,7 @@ class ZmqStream:
             self._say_end()
         elif message == MORE:
             self._room += GRANT
-            if self._room > WINDOW:  # it grants what it cannot have read
+            if self._room > WINDOW:  # more grants than frames that it can have read
                 self._break_off()
         elif len(self._arrived) + self._read >= WINDOW:
             self._break_off()
@@ -104,7 +104,7 @@ class ZmqStream:
         self._news.set()
 
     def lose(self) -> None:
-        """The connection is gone; what has arrived is still to be read."""
+        """The connection has ended. Frames that have arrived can still be received."""
         self._said_end = self._heard_end = True
         self._news.set()
 
@@ -113,7 +113,7 @@ class ZmqStream:
         await self._news.wait()
 
     def _post(self, message: bytes) -> bool:
-        """Whether ZeroMQ has taken it: else the connection is gone, or the other side grants and does not read."""
+        """Send a message. False: the connection is lost or its queue is full, and the stream ends."""
         try:
             self._post_it(message)
         except zmq.ZMQError:
@@ -127,7 +127,7 @@ class ZmqStream:
             self._post(END)
 
     def _break_off(self) -> None:
-        """End the stream without a word, since the other side does not keep to the rules or is not there."""
+        """End the stream without an `END`, since the other side is gone or has broken the protocol."""
         self.lose()
         self._let_go()
 

@@ -1,11 +1,16 @@
-"""Frames over ZeroMQ: ROUTER where a peer listens, a DEALER socket for each stream that it dials.
+"""Frames over ZeroMQ: one ROUTER socket to listen, and one DEALER socket for each dialled stream.
 
-What a stranger can cost: until its handshake has succeeded nothing is set aside for it but what libzmq itself keeps of
-a connection. `BACKLOG` bounds the connections that wait to be accepted, `HANDSHAKE_WITHIN` the seconds that a handshake
-may take, `MAX_STRANGERS` the connections that have not opened a stream, the longest message (MAXMSGSIZE) what each
-part of a message may hold, and `WINDOW` the messages that a stream keeps. One thing libzmq does not bound: a message of
-endlessly many parts, which it keeps until the last one. With keys only the group's own peers get so far; where
-strangers can reach the port, use keys or gRPC.
+The resources that a stranger can use are bounded:
+
+- before its handshake has succeeded, only libzmq keeps state for it;
+- `BACKLOG` limits the connections that wait to be accepted;
+- `HANDSHAKE_WITHIN` limits the seconds of a handshake;
+- `MAX_STRANGERS` limits the connections without a stream;
+- MAXMSGSIZE limits the bytes of each part of a message;
+- `WINDOW` limits the messages that a stream keeps.
+
+libzmq does not limit the number of parts of a message, and keeps all parts until the last one has arrived. With keys,
+only peers of the group can send such a message. If strangers can reach the port, use keys or gRPC.
 """
 
 import asyncio
@@ -16,27 +21,27 @@ import zmq
 from peer.transports.base import Accept, Stream
 from peer.transports.binding import check_bindable
 from peer.transports.zmq.dialling import dial
-from peer.transports.zmq.keys import Keys
+from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.listening import Listener
 from peer.transports.zmq.streams import ZmqStream
 
-MAX_SOCKETS = 4096  # of a transport; each stream that it dials has three
+MAX_SOCKETS = 4096  # of a transport; each dialled stream has three
 
 
 class ZmqTransport:
-    """A `Transport` over ZeroMQ; with keys, encrypted by CURVE and open to the group's peers alone.
+    """A `Transport` over ZeroMQ. With keys it is encrypted by CURVE and admits only peers of the group.
 
     Args:
-        max_message_bytes: longest message that is sent or received. A longer one is refused as "oversized"; one of more
-            than twice as long ends its stream, before it has been read.
-        keys: folder of keys (see `peer/transports/zmq/keys.py`); None: no encryption, and nobody proves who it is.
+        max_message_bytes: the length of the longest message to send or receive. A longer one is refused as "oversized".
+            A message of more than twice this length ends its stream before it is read.
+        keys: the folder of keys (see `peer/transports/zmq/keys.py`); None: no encryption and no authentication.
 
     Raises:
         ConfigError: the folder lacks a file; the message names it.
     """
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
-        self._max, self._keys = max_message_bytes, None if keys is None else Keys(keys)
+        self._max, self._keys = max_message_bytes, None if keys is None else CurveKeys(keys)
         self._context = zmq.Context()
         self._context.max_sockets = MAX_SOCKETS
         self._listener: Listener | None = None
@@ -69,4 +74,4 @@ class ZmqTransport:
         await asyncio.gather(*(stream.close() for stream in self._streams))
         if self._listener is not None:
             await self._listener.close()
-        self._context.destroy(linger=0)  # waits until ZeroMQ's thread has let go of every port
+        self._context.destroy(linger=0)  # waits until ZeroMQ's thread has released every port

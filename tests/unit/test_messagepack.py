@@ -30,7 +30,7 @@ from edgekd.protocol.messages import (
     SoftPredictions,
     Status,
 )
-from peer.wire.messagepack import MAX_CONTAINERS, MAX_ITEMS, pack, unpack
+from peer.wire.messagepack import MAX_CONTAINERS, MAX_ITEMS, from_bytes, to_bytes
 
 HELLO = Hello(
     major=MAJOR,
@@ -71,7 +71,7 @@ FRAMES: list[Frame] = [
 
 def refusal(data: bytes) -> str:
     with pytest.raises(RemoteProtocolError) as raised:
-        unpack(data)
+        from_bytes(data)
     return raised.value.reason
 
 
@@ -90,36 +90,36 @@ anything = st.recursive(
 @given(frame=st.sampled_from(FRAMES), data=st.data())
 @settings(deadline=None)
 def test_fields_of_any_type_raise_nothing_but_a_refusal(frame: Frame, data: st.DataObject) -> None:
-    content = msgpack.unpackb(pack(frame))
+    content = msgpack.unpackb(to_bytes(frame))
     (kind,) = content
     where = content[kind]
     if isinstance(where.get("contract"), dict) and data.draw(st.booleans()):
         where = where["contract"]
     where[data.draw(st.sampled_from([*where, "round", "refused", "neighbours", "encodings"]))] = data.draw(anything)
     with contextlib.suppress(RemoteProtocolError):
-        unpack(bytes(msgpack.packb(content)))
+        from_bytes(bytes(msgpack.packb(content)))
 
 
 def test_a_frame_is_a_map_from_the_names_of_peer_proto() -> None:
-    assert msgpack.unpackb(pack(BEAT)) == {"heartbeat": {"step": 1, "steps": 2}}
+    assert msgpack.unpackb(to_bytes(BEAT)) == {"heartbeat": {"step": 1, "steps": 2}}
     predictions = SoftPredictions(round=7, encoding=Encoding.FLOAT16, heads=1, rows=1, classes=2, payload=b"\0" * 4)
     content = {"round": 7, "encoding": 2, "heads": 1, "rows": 1, "classes": 2, "payload": b"\0" * 4}
-    assert msgpack.unpackb(pack(predictions)) == {"predictions": content}
+    assert msgpack.unpackb(to_bytes(predictions)) == {"predictions": content}
 
 
 def test_what_a_newer_version_adds_is_tolerated_and_a_frame_of_its_own_told_apart() -> None:
-    assert unpack(beat(colour="blue", nested={"a": [1, 2.5, None]})) == BEAT
-    assert unpack(bytes(msgpack.packb({"later": [1], "heartbeat": {"step": 1, "steps": 2}}))) == BEAT
+    assert from_bytes(beat(colour="blue", nested={"a": [1, 2.5, None]})) == BEAT
+    assert from_bytes(bytes(msgpack.packb({"later": [1], "heartbeat": {"step": 1, "steps": 2}}))) == BEAT
     assert refusal(bytes(msgpack.packb({"later": {"step": 1}}))) == "unknown"
     assert refusal(bytes(msgpack.packb({}))) == "empty"
-    hello = msgpack.unpackb(pack(HELLO))
+    hello = msgpack.unpackb(to_bytes(HELLO))
     hello["hello"]["encodings"] = [77, 1, 0, 2, 1]
-    assert unpack(bytes(msgpack.packb(hello))) == replace(HELLO, encodings=(Encoding.FLOAT32, Encoding.FLOAT16))
-    assert unpack(bytes(msgpack.packb({"goodbye": {"parting": 99}}))) == Goodbye(parting=Parting.LEAVING)
+    assert from_bytes(bytes(msgpack.packb(hello))) == replace(HELLO, encodings=(Encoding.FLOAT32, Encoding.FLOAT16))
+    assert from_bytes(bytes(msgpack.packb({"goodbye": {"parting": 99}}))) == Goodbye(parting=Parting.LEAVING)
 
 
 def test_a_whole_number_will_do_for_a_fraction_and_nothing_else_for_anything() -> None:
-    assert unpack(beat(accuracy=1)) == replace(BEAT, accuracy=1.0)
+    assert from_bytes(beat(accuracy=1)) == replace(BEAT, accuracy=1.0)
     wrong: list[dict[str, Any]] = [{"step": True}, {"step": 1.0}, {"step": "1"}, {"step": None}, {"done": 1}]
     wrong += [{"accuracy": True}, {"accuracy": "0.5"}, {"step": [1]}, {"step": {"a": 1}}]
     assert {refusal(beat(**each)) for each in wrong} == {"garbled"}
@@ -162,7 +162,7 @@ def test_what_breaks_a_rule_of_peer_proto_is_refused(content: Any, reason: str) 
 
 
 def test_a_contract_that_holds_more_than_is_known_here_is_refused() -> None:
-    hello = msgpack.unpackb(pack(HELLO))
+    hello = msgpack.unpackb(to_bytes(HELLO))
     hello["hello"]["contract_sha256"] = "0" * 64
     assert refusal(bytes(msgpack.packb(hello))) == "contract"
 
@@ -210,4 +210,4 @@ def test_bytes_that_are_no_frame_are_refused_as_garbled(data: bytes) -> None:
 )
 def test_key_that_is_a_fields_name_but_for_its_type_or_a_nul_is_no_field(content: dict[object, object]) -> None:
     with pytest.raises(RemoteProtocolError):
-        unpack(msgpack.packb(content))
+        from_bytes(msgpack.packb(content))

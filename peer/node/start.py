@@ -1,0 +1,76 @@
+"""A peer made from its settings: its data, its learner, its network."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from edgekd.config import Config
+from edgekd.contract import make_contract
+from edgekd.data.datasets import load_peer_data
+from edgekd.learning.learner import Learner
+from edgekd.protocol.encodings import Packing
+from edgekd.protocol.frames import longest_frame
+from edgekd.protocol.messages import MAJOR, MINOR, Contract, Encoding, Hello
+from peer.network.thread import Network
+from peer.node.access import key_folder
+from peer.node.node import Node
+from peer.node.progress import Watch
+from peer.transports.by_name import make_transport
+
+
+def make_node(
+    config: Config,
+    id: int,
+    listen: str | None,
+    peers: tuple[str, ...],
+    out: Path,
+    *,
+    stop: Callable[[], bool],
+    watch: Watch,
+) -> Node:
+    """A peer that is ready to be run; its network is not started yet.
+
+    Args:
+        config: all settings; ``train.threads`` holds for the whole process from now on.
+        id: of the peer.
+        listen: "HOST:PORT" where neighbours may dial in; None: nowhere.
+        peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
+        out: the folder of results; it exists.
+        stop: becomes true when the peer is to end early.
+        watch: called with the peer's progress.
+
+    Raises:
+        ConfigError: the data, the network, its weights, the device or the keys cannot be had.
+    """
+    torch.set_num_threads(config.train.threads)
+    data = load_peer_data(config.data, id, seed=config.data_seed)
+    contract = make_contract(data.public, config)
+    packing = Packing.parse(config.exchange.encoding)
+    packing.row_bytes(contract.classes)  # it can name them all
+    network = Network(
+        lambda: make_transport(config.exchange.transport, longest_frame(contract), key_folder(config.exchange.certs)),
+        _hello(id, contract),
+        listen=listen,
+        peers=peers,
+        lockstep=config.exchange.sync is not None,
+        packing=packing,
+        public=data.public.pieces,
+        allow=config.exchange.allowed(),
+        timing=config.exchange.time_limits(),
+    )
+    return Node(Learner(data, config, id), data, network, config, out, stop=stop, watch=watch)
+
+
+def _hello(id: int, contract: Contract) -> Hello:
+    return Hello(
+        major=MAJOR,
+        minor=MINOR,
+        id=id,
+        instance=secrets.randbelow(2**63 - 1) + 1,
+        contract=contract,
+        encodings=tuple(Encoding),
+        newest_round=-1,
+        address="",
+    )
