@@ -100,6 +100,7 @@ class Station:
         self._started = 0  # tick
         self._wake_at: int | None = None  # tick at which it looks again what to do
         self._trained = 0, 0  # steps and ticks since it was started
+        self._teaching: Pending | None = None  # the newest teaching pass
         self._learning: Pending | None = None  # the step under way
         self._own_round = FAR
 
@@ -109,14 +110,17 @@ class Station:
         """Be switched on."""
         self.instance += 1
         self.state, self.step = State.WAITING, self.box.learner.step
-        self._wake_at, self._trained, self._learning = None, (0, 0), None
+        self._wake_at, self._trained = None, (0, 0)
+        self._teaching = self._learning = None
         self.members, self._arrived, self._newest = {}, [], None
         self._started = self._queue.now
         self._later(self._second * LAN.heartbeat_every, self._beat)
         self._wake(0)
 
     def stop(self) -> None:
-        """Be switched off: nothing that it had planned happens any more. A step that is learning is finished."""
+        """Be switched off: nothing that it had planned happens any more. A pass or a step under way is finished."""
+        if self._teaching is not None:
+            self._teaching.result()
         if self._learning is not None:
             self._end_step(self._learning)
         self.state = State.OFF
@@ -141,7 +145,7 @@ class Station:
             instance=self.instance,
             contract=self._contract,
             encodings=tuple(Encoding),
-            newest_round=self.box.exchange.published,
+            newest_round=self._published,
             address="",
         )
 
@@ -204,7 +208,7 @@ class Station:
             if isinstance(do, Leave):
                 self._leave()
             elif isinstance(do, Teach):
-                self._publish(self._submit(self.box.broadcast, do).result())
+                self._teach(do, self._step_ticks(self.step))
                 self._wake(0)
             else:
                 self._rest(do.until - self._now)
@@ -219,13 +223,19 @@ class Station:
             for k in range(self._liar_frames):
                 self._later(k * ticks // self._liar_frames, self._lie)
         elif teach := self.box.exchange.teach(self.step, group):
-            log_probs = self._submit(self.box.broadcast, teach)
-            self._later(round(TAUGHT * ticks), lambda: self._publish(log_probs.result()))
+            self._teach(teach, ticks)
         self._later(round(PICKED * ticks), partial(self._pick, self._queue.now + ticks))
         self._trained = self._trained[0] + 1, self._trained[1] + ticks
 
+    def _teach(self, teach: Teach, step_ticks: int) -> None:
+        """Begin a teaching pass, in a step or lingering; the predictions go out when it is done."""
+        predictions = self._teaching = self._submit(self.box.broadcast, teach)
+        self._later(round(TAUGHT * step_ticks), lambda: self._publish(predictions.result()))
+
     def _lie(self) -> None:
         self._own_round += 1
+        if self._learning is not None:  # one learner never computes two things at once
+            self._learning.result()
         self._publish(self._submit(self.box.broadcast, Teach(self._own_round)).result())
 
     def _pick(self, ends: int) -> None:
@@ -265,7 +275,12 @@ class Station:
 
     def _heartbeat(self) -> Heartbeat:
         done = self.box.exchange.is_done(self.step)
-        return Heartbeat(step=self.step, steps=self._steps, round=self.box.exchange.published, done=done)
+        return Heartbeat(step=self.step, steps=self._steps, round=self._published, done=done)
+
+    @property
+    def _published(self) -> int:
+        """The newest round that has gone out; -1: none. The exchange's is that which it has decided to teach."""
+        return self._newest.frame.round if self._newest else -1
 
     # -- time --------------------------------------------------------------------------------------------------------
 

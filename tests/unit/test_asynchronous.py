@@ -9,8 +9,11 @@ from edgekd.config import Config, from_mapping
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.simulation.box import StepReport
+from edgekd.simulation.events import TICKS
 from edgekd.simulation.groups import simulate
+from edgekd.simulation.links import Links, Sent
 from edgekd.simulation.stand_in import MODEL
+from edgekd.simulation.station import TAUGHT
 
 torch.set_num_threads(1)
 
@@ -144,6 +147,22 @@ def test_who_is_done_teaches_the_slow_ones_on() -> None:
     assert share(deserted) < 0.5
 
 
+def test_who_is_done_takes_a_teaching_pass_to_answer_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    published: dict[int, dict[int, int]] = {0: {}, 1: {}}  # by sender: the tick of each round
+    publish = Links.publish
+
+    def note(links: Links, sender: int, sent: Sent) -> int:
+        published[sender][sent.frame.round] = links._queue.now
+        return publish(links, sender, sent)
+
+    monkeypatch.setattr(Links, "publish", note)
+    peers(data={"clients": 2}, train={"steps": 20}, simulation={"step_times": "1:3", "step_jitter": 0.0})
+    answered = [round for round in published[0] if round >= 20]  # its own steps were about those before
+    assert len(answered) > 10
+    waits = {published[0][round] - published[1][round] for round in answered}
+    assert waits == {int(TAUGHT * TICKS)}
+
+
 # -- liars -------------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +172,12 @@ def test_liars_learn_as_all_do_and_may_speak_of_rounds_of_their_own() -> None:
     )
     assert [peer.liar for peer in found] == [False, False, False, True]
     assert found[3].bytes_sent > 3 * found[0].bytes_sent
+
+
+def test_lies_within_a_step_do_not_depend_on_how_many_learners_compute_at_once() -> None:
+    lying = {"exchange": {"liars": 1, "lie": "flip"}, "simulation": {"liar_frames": 4}}
+    one, three = (simulate(config(learn=True, **lying), jobs=jobs) for jobs in (1, 3))
+    assert one == three
 
 
 # -- fleets ------------------------------------------------------------------------------------------------------------

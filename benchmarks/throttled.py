@@ -1,0 +1,90 @@
+"""Three asynchronous peers as real processes of one machine, each with a share of a core.
+
+Each peer is stopped (SIGSTOP) for the rest of every tenth of a second, all its threads together, as a CPU quota does,
+but without root.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.cli.fleet import free_ports
+from edgekd.config import Config, from_mapping
+from edgekd.files.runs import write_config
+
+PERIOD = 0.1  # seconds
+SHARES = (0.96, 0.64, 0.32)  # of a core; on two cores a little is left for whoever watches
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What one peer has reported."""
+
+    summary: Record  # of its summary.json
+    steps: list[Record]  # lines of its metrics.jsonl: one a step
+    progress: list[Record]  # that it has printed: some a second, each with step and seconds
+
+
+def three_peers(data: Record, model: Record, train: Record) -> Config:
+    """Settings of a group of three that begin together, and linger as long as anybody trains."""
+    return from_mapping(
+        {
+            "data": {"size": 32, "gamma": 15.0, "eval_fraction": 0.05, **data},
+            "model": model,
+            "train": {"eval_every": 0, "checkpoint_every": 0, **train},
+            "exchange": {"wait_for": 3, "linger": float("inf")},  # one's own address counts as there
+        }
+    )
+
+
+def run(folder: Path, config: Config) -> list[Trained]:
+    """Train the three peers to their end, with their results in `folder`, which exists.
+
+    Raises:
+        RuntimeError: a peer has failed; the message has the end of what it printed.
+    """
+    file = write_config(folder, config)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(SHARES))]
+    children = []
+    try:
+        for id, (own, share) in enumerate(zip(addresses, SHARES, strict=True)):
+            command = [sys.executable, "-m", "edgekd", "peer", "--config", str(file), "--id", str(id), "--listen", own]
+            command += ["--peers", ",".join(addresses), "--out", str(folder / f"peer-{id}"), "--json"]
+            with (folder / f"peer-{id}.log").open("wb") as log:
+                child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            children.append(child)
+            threading.Thread(target=_throttle, args=(child, share), daemon=True).start()
+        for id, child in enumerate(children):
+            if code := child.wait():
+                said = (folder / f"peer-{id}.log").read_text()[-2000:]
+                raise RuntimeError(f"peer {id} has ended with exit code {code}: {said}")
+    finally:
+        for child in children:  # else they would stay, stopped for good
+            child.kill()
+    return [_read(folder, id) for id in range(len(SHARES))]
+
+
+def _throttle(child: "subprocess.Popen[bytes]", share: float) -> None:
+    """Let `child` run for `share` of every period, until it ends."""
+    while child.poll() is None:
+        time.sleep(PERIOD * share)
+        child.send_signal(signal.SIGSTOP)  # does nothing to a child that has ended
+        time.sleep(PERIOD * (1 - share))
+        child.send_signal(signal.SIGCONT)
+
+
+def _read(folder: Path, id: int) -> Trained:
+    peer, printed = folder / f"peer-{id}", (folder / f"peer-{id}.log").read_text()
+    return Trained(
+        summary=json.loads((peer / "summary.json").read_text())["peers"][0],
+        steps=[json.loads(line) for line in (peer / "metrics.jsonl").read_text().splitlines()],
+        progress=[json.loads(line) for line in printed.splitlines() if '"progress"' in line],
+    )
