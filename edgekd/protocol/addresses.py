@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def join(host: str, port: int) -> str:
+def format_address(host: str, port: int) -> str:
     """The inverse of `parse_address`: "HOST:PORT"."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -80,4 +80,4 @@ def seen_from(announced: str, remote: str) -> str:
     host, port = parse_address(announced)
     if host not in ("0.0.0.0", "::"):
         return announced
-    return join(remote.rpartition(":")[0].strip("[]"), port)
+    return format_address(remote.rpartition(":")[0].strip("[]"), port)

@@ -18,7 +18,7 @@ import zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.protocol.addresses import join, parse_address, place
+from edgekd.protocol.addresses import format_address, parse_address, place
 from edgekd.protocol.announcements import Announcement, Roster, nearest
 from edgekd.protocol.messages import Hello
 from peer.network.news import News
@@ -87,7 +87,7 @@ class Discovery:
     def dialled_as(self, id: int, hosts: list[str], port: int) -> list[str]:
         """The addresses at which peer `id` is to be dialled that is announced on these hosts."""
         named = f"{id}@" if self._by_id else ""
-        return [named + join(host, port) for host in hosts]
+        return [named + format_address(host, port) for host in hosts]
 
     # -- the thread --------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import join
+from edgekd.protocol.addresses import format_address
 from edgekd.protocol.members import seen_by
 from edgekd.protocol.messages import State
 
@@ -130,9 +130,9 @@ class MetricsServer:
         except OSError as error:
             why = error.strerror or error
             raise ConfigError(
-                f"cannot serve metrics on {join(host, port)}: {why}; try another --metrics-port"
+                f"cannot serve metrics on {format_address(host, port)}: {why}; try another --metrics-port"
             ) from error
-        self.address = join(host, self._server.server_address[1])  # bound
+        self.address = format_address(host, self._server.server_address[1])  # bound
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL,), name="metrics", daemon=True)
         self._thread.start()
 

@@ -5,7 +5,7 @@ import itertools
 from collections import deque
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import join, parse_address, place
+from edgekd.protocol.addresses import format_address, parse_address, place
 from edgekd.protocol.messages import Frame
 from peer.transports.base import Accept, Accepting, Stream, StreamClosedError
 
@@ -84,7 +84,7 @@ class MemoryTransport:
 
     async def listen(self, address: str, accept: Accept) -> str:
         host, port = parse_address(address)
-        bound = join(host, port or next(self._network.free_ports))
+        bound = format_address(host, port or next(self._network.free_ports))
         if bound in self._network.listeners:
             raise ConfigError(f"cannot listen on {bound}: address in use; stop the other or change the --listen port")
         self._network.listeners[bound] = self

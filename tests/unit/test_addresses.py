@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import join, parse_address, place
+from edgekd.protocol.addresses import format_address, parse_address, place
 
 hosts = st.one_of(
     st.ip_addresses().map(str),
@@ -16,7 +16,7 @@ hosts = st.one_of(
 @given(host=hosts, port=st.integers(0, 65535))
 @settings(deadline=None)
 def test_address_is_the_opposite_of_join(host: str, port: int) -> None:
-    assert parse_address(join(host, port)) == (host, port)
+    assert parse_address(format_address(host, port)) == (host, port)
 
 
 def test_ipv6_goes_in_brackets_and_comes_out_without() -> None:

@@ -13,7 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import join, parse_address, place
+from edgekd.protocol.addresses import format_address, parse_address, place
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable
@@ -97,7 +97,7 @@ class GrpcTransport:
             raise ConfigError(f"cannot listen on {address}: {error}") from error
         self._accept, self._server = accept, server
         await server.start()
-        return join(host, port)
+        return format_address(host, port)
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
         id, address = place(address)

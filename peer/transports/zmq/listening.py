@@ -15,7 +15,7 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import join, parse_address
+from edgekd.protocol.addresses import format_address, parse_address
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
 from peer.transports.zmq.keys import REQUESTS, CurveKeys, Pair, admission
@@ -115,7 +115,7 @@ class Listener:
             port = int(bound.rpartition(":")[2])
         if not self._bound:  # the port was taken after the check
             raise ConfigError(f"cannot listen on {address}: {error.strerror if error else 'no address'}") from error
-        return join(host, port)
+        return format_address(host, port)
 
     def stop(self) -> None:
         """Accept no new streams."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import zmq
 
-from edgekd.protocol.addresses import join
+from edgekd.protocol.addresses import format_address
 from peer.transports.zmq.streams import WINDOW
 
 HANDSHAKE_WITHIN = 3.0  # seconds that a handshake may take
@@ -113,7 +113,7 @@ def event_of(parts: list[Any]) -> tuple[int, int]:
 
 def endpoint(where: Address) -> str:
     """An address in ZeroMQ's form."""
-    return f"tcp://{join(where[0], where[1])}"
+    return f"tcp://{format_address(where[0], where[1])}"
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -200,4 +200,4 @@ def _peer_of(connection: socket.socket | None) -> str:
         host, port = connection.getpeername()[:2]
     except (OSError, ValueError):
         return ""
-    return join(host.removeprefix("::ffff:") if "." in host else host, port)
+    return format_address(host.removeprefix("::ffff:") if "." in host else host, port)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol import messages
-from edgekd.protocol.addresses import join
 from edgekd.protocol.messages import (
     PIECE,
     Ack,
@@ -69,7 +68,7 @@ hellos = st.builds(
     contract=contracts,
     encodings=st.lists(st.sampled_from(Encoding), unique=True).map(tuple),
     newest_round=rounds_or_none,
-    address=st.just("") | st.builds(join, st.ip_addresses().map(str), st.integers(0, 65535)),
+    address=st.just("") | st.builds(format_address, st.ip_addresses().map(str), st.integers(0, 65535)),
 )
 frames: st.SearchStrategy[Frame] = st.one_of(
     hellos,
