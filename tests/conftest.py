@@ -1,6 +1,6 @@
 """How long properties are searched: `pytest --hypothesis-profile=long` tries 20,000 examples of each.
 
-The long search is for what reads strangers' bytes: test_codec.py, test_convert.py, test_messagepack.py.
+The long search is for what reads strangers' bytes: test_codec.py, test_protobuf.py, test_messagepack.py.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""MessagePack of peer.proto: its shape, and what is refused; that frames survive it is in test_convert.py."""
+"""MessagePack of peer.proto: its shape, and what is refused; that frames survive it is in test_protobuf.py."""
 
 import contextlib
 import math

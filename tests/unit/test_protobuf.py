@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol import messages
+from edgekd.protocol.addresses import format_address
 from edgekd.protocol.messages import (
     PIECE,
     Ack,
