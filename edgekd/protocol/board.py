@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
 from edgekd.protocol.messages import Lesson
 
-ROUNDS = 16  # of each neighbour that are kept: so no more need be on their way
+ROUNDS = 16  # rounds kept for each neighbour; the outbox and the network's queue have the same limit
 # Trust from which a neighbour's predictions count as news. Honest neighbours had 0.4 and more in simulations. A liar
 # that speaks alone is compared with this peer's own predictions only, so its trust stays at some 0.1 to 0.2.
 TRUSTED = 0.25
@@ -31,6 +32,15 @@ class _Neighbour:
     last_round: int = -1
     learned: int = NEVER  # the receiver's step in which it was learned from last
     frames: dict[int, _Posted] = field(default_factory=dict)  # by round, oldest first
+
+
+class _Rank(NamedTuple):
+    """What makes one round a better lesson than another; the first field that differs decides."""
+
+    overdue: bool
+    trust: float  # of its teachers, added up
+    idle: int  # larger where a teacher was learned from longer ago
+    latest: int  # order of arrival
 
 
 class Board:
@@ -68,8 +78,8 @@ class Board:
             self._neighbours.pop(next(iter(self._neighbours)))
         return True
 
-    def heard(self, step: int) -> set[int]:
-        """Who has predictions here that still serve."""
+    def senders(self, step: int) -> set[int]:
+        """The neighbours whose predictions here still serve."""
         return {
             peer
             for peer, neighbour in self._neighbours.items()
@@ -79,12 +89,15 @@ class Board:
     def pick(self, step: int, trust: Trust) -> Lesson | None:
         """The lesson of an asynchronous step; None: nothing has arrived within `max_age`.
 
-        Rounds that hold a trusted neighbour's predictions which were not learned from yet come first, and of those the
-        round whose teachers are trusted most in sum. If two are equal, the round comes first whose teachers were
-        learned from longest ago, then the one that arrived last. If nothing is new, it is the round that arrived last.
+        Chosen is, in this order:
 
-        A neighbour trusted less than `TRUSTED` makes nothing new, and no lesson of its own. But nobody is shut out for
-        good: a neighbour that has not been learned from for `max_age` steps comes first with what is new, once.
+        1. a round with new predictions of an overdue neighbour: one that was not learned from for `max_age` steps. So
+           nobody is shut out for good, whatever its trust;
+        2. a round with new predictions of a neighbour that is trusted at least `TRUSTED`;
+        3. if nothing is new, the round that arrived last and holds such a neighbour's predictions.
+
+        Of several rounds it is the one with the largest sum of trust, then the one whose teachers were learned from
+        longest ago, then the one that arrived last.
         """
         rounds = self._by_round(step)
         chosen = self._choose(rounds, step, trust)
@@ -116,14 +129,17 @@ class Board:
     def _choose(self, rounds: Mapping[int, Mapping[int, _Posted]], step: int, trust: Trust) -> int | None:
         here = {peer for frames in rounds.values() for peer in frames}
         trusted = {peer for peer in here if trust.get(peer, 1.0) >= TRUSTED}
-        unheard = {peer for peer in here if step - self._waiting_since(peer) > self._max_age}
-        ranks = {}
+        overdue = {peer for peer in here if step - self._waiting_since(peer) > self._max_age}
+        ranks: dict[int, _Rank] = {}
         for round, frames in rounds.items():
-            new = {peer for peer, posted in frames.items() if not posted.used} & (trusted | unheard)
+            new = {peer for peer, posted in frames.items() if not posted.used} & (trusted | overdue)
             if new:
-                learned = min(self._neighbours[peer].learned for peer in new)
-                total = sum(trust.get(peer, 1.0) for peer in frames)
-                ranks[round] = (bool(new & unheard), total, -learned, _latest(frames.values()))
+                ranks[round] = _Rank(
+                    overdue=bool(new & overdue),
+                    trust=sum(trust.get(peer, 1.0) for peer in frames),
+                    idle=-min(self._neighbours[peer].learned for peer in new),
+                    latest=_latest(frames.values()),
+                )
         if ranks:
             return max(ranks, key=lambda round: ranks[round])
         again = {round: frames for round, frames in rounds.items() if not trusted.isdisjoint(frames)}

@@ -3,10 +3,10 @@
 A state machine without I/O. The peer's process, the lockstep simulation and the asynchronous simulation drive it, and
 decide nothing of this themselves. A driver does the following, in this order:
 
-1. `start`, until it says that the first step may begin.
+1. `may_begin`, until it says that the first step may begin.
 2. For each step: `post` what has arrived; `teach`, and broadcast if it names a round; `post` again; while `awaits`
    names neighbours, wait for news and `post`; then `lesson`. After the learner has learned, `heed` its disagreements.
-3. Asynchronous peers that have done their steps: `begin_lingering`, then `linger` again and again, until it says LEAVE.
+3. Asynchronous peers that have done their steps: `begin_lingering`, then `linger` again and again, until it says None.
 
 `group` is always the neighbours as they are now. The driver reads it before it posts what has arrived, since the last
 predictions of a neighbour come before its goodbye. Times are seconds of one monotonic clock; steps are the peer's own.
@@ -28,7 +28,7 @@ from edgekd.protocol.messages import Lesson
 from edgekd.protocol.schedule import heard_round, is_due, lockstep_round, next_round
 
 if TYPE_CHECKING:
-    from edgekd.config import ExchangeConfig
+    from edgekd.config import Config
 
 START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
 DEFAULT_LINGER = 60.0  # seconds
@@ -42,18 +42,12 @@ class Start(Enum):
     WAIT = "wait"
 
 
-class Leave(Enum):
-    """The end of lingering."""
-
-    LEAVE = "leave"
-
-
 @dataclass(frozen=True, slots=True)
 class Teach:
     """Broadcast predictions about `round` now."""
 
     round: int
-    keep: bool = False  # this very round will be the step's lesson: one forward pass serves for both
+    keep: bool = False  # keep the forward pass: this round is also the lesson of the step
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +71,21 @@ class Exchange:
     """One peer's exchange with its neighbours.
 
     Args:
-        config: the settings of the exchange; ``wait_for`` None means 0.
-        steps: that the peer will do; 0: without end.
-        learns: whether it learns from others at all; at alpha 1 it only teaches.
+        config: all settings. At alpha 1 the peer only teaches; ``wait_for`` None means 0.
         alone_until: the step before which it neither teaches nor learns: the first of two phases.
         neighbours: how many it can have at most; more are forgotten.
     """
 
     def __init__(
         self,
-        config: "ExchangeConfig",
+        config: "Config",
         *,
-        steps: int,
-        learns: bool = True,
         alone_until: int = 0,
         neighbours: int = 128,
     ) -> None:
-        self._config, self._steps, self._learns, self._alone_until = config, steps, learns, alone_until
-        self._board = Board(max_age=config.max_age, rounds=ROUNDS, neighbours=neighbours)
+        self._config, self._alone_until = config.exchange, alone_until
+        self._steps, self._learns = config.train.steps, config.distill.alpha < 1
+        self._board = Board(max_age=config.exchange.max_age, rounds=ROUNDS, neighbours=neighbours)
         self._first_step = 0
         self._disagreements: Mapping[int, float] = {}
         self._leave_at, self._pace, self._rest_until = math.inf, 0.0, -math.inf
@@ -114,7 +105,7 @@ class Exchange:
 
     # -- before the first step ---------------------------------------------------------------------------------------
 
-    def start(self, group: Sequence[Member], *, own_addresses: int = 0, waited: float) -> Start:
+    def may_begin(self, group: Sequence[Member], *, own_addresses: int = 0, waited: float) -> Start:
         """Whether the first step may begin.
 
         Args:
@@ -134,7 +125,7 @@ class Exchange:
     def start_timeout(self) -> float:
         """Seconds that a peer waits for its neighbours before its first step.
 
-        Synchronous peers wait without end; resumed, only where a lesson may wait without end too.
+        Lockstep waits without limit. After a resume it does so only if ``--sync`` has no limit.
         """
         sync = self._config.sync
         waits_for_all = sync is not None and (self._first_step == 0 or math.isinf(sync))
@@ -155,14 +146,15 @@ class Exchange:
 
     def teach(self, step: int, group: Sequence[Member]) -> Teach | None:
         """What to broadcast at the beginning of `step`; None: nothing is due. The round counts as published."""
-        every, first = self._config.broadcast_every, max(self._first_step, self._alone_until)
+        every = self._config.broadcast_every
         if step < self._alone_until:
             return None
-        if self.lockstep:
-            # Who begins, or has been restarted, broadcasts at once what the others wait for.
-            return self._publish(lockstep_round(step, every), True) if is_due(step, every) or step == first else None
-        if not is_due(step, every):
+        # In lockstep a peer that begins, or was restarted, broadcasts at once what the others wait for.
+        begins = self.lockstep and step == max(self._first_step, self._alone_until)
+        if not (is_due(step, every) or begins):
             return None
+        if self.lockstep:
+            return self._publish(lockstep_round(step, every), True)
         round = next_round(self.published, group)
         return self._publish(round, self._learns and self._board.peek(step, self.trust(step)) == round)
 
@@ -211,7 +203,7 @@ class Exchange:
 
         A neighbour that was never learned from is trusted fully: it is missing in what is returned.
         """
-        heard = self._board.heard(step)
+        heard = self._board.senders(step)
         return relative({id: score for id, score in self._disagreements.items() if id in heard})
 
     def is_done(self, step: int) -> bool:
@@ -231,14 +223,14 @@ class Exchange:
         self._leave_at = now + (DEFAULT_LINGER if limit is None else limit)
         self._pace = seconds_a_step * self._config.broadcast_every
 
-    def linger(self, now: float, group: Sequence[Member]) -> Teach | Rest | Leave:
-        """What a peer does next that has done its steps.
+    def linger(self, now: float, group: Sequence[Member]) -> Teach | Rest | None:
+        """The next action of a peer whose steps are done; None: it leaves.
 
-        It teaches a round whenever it hears of a newer one, never one of its own, until no neighbour that is up and has
-        an end is unfinished.
+        It teaches a round whenever it hears of a newer one, and opens none itself. It leaves when no neighbour is
+        unfinished (`Member.unfinished`), or after ``--linger`` seconds.
         """
         if self.lockstep or now >= self._leave_at or not any(member.unfinished for member in group):
-            return Leave.LEAVE
+            return None
         if now < self._rest_until:
             return Rest(min(self._rest_until, self._leave_at))
         if (round := heard_round(self.published, group)) > self.published:

@@ -1,7 +1,7 @@
 """When a peer broadcasts, and about which round.
 
-A round names a public batch, nothing more. So a peer follows its neighbours' rounds, but no single neighbour can carry
-it off: see `next_round`.
+A round names a public batch, nothing more. A peer follows its neighbours' rounds. With three or more neighbours, one
+liar cannot separate it from the others: see `heard_round`.
 """
 
 from collections.abc import Iterable
@@ -23,14 +23,15 @@ def lockstep_round(step: int, broadcast_every: int) -> int:
 
 
 def heard_round(published: int, group: Iterable[Member]) -> int:
-    """The round to which the neighbours call a peer; -1: to none.
+    """The round that a peer should move to, by its neighbours' rounds: max(N, M); -1 if nobody has published.
 
-    It is the larger of two. The first is the lower median of the neighbours' rounds, if two or more have published: a
-    newcomer to a group that is far ahead joins it at once, and one liar among three neighbours cannot move the median
-    out of the others' range. The second is the largest round of a neighbour that is at most `REACH` ahead of this peer
-    and of the upper median: peers of different speed follow the fastest of them, and one liar among three neighbours
-    cannot lead a peer away from the others in steps of `REACH`. A single neighbour that claims a round farther ahead is
-    ignored.
+    M is the lower median of the neighbours' rounds, if two or more have published. So a newcomer to a group that is far
+    ahead joins it at once, and one liar among three neighbours cannot move M out of the others' range.
+
+    N is the largest round that is at most min(published, U) + `REACH`, where U is the upper median. So peers of
+    different speed follow the fastest of them. One liar among three neighbours cannot lead a peer away from the others,
+    in small steps either; it can move the whole group, by up to `REACH` a broadcast, which does no harm. A single
+    neighbour that claims a round farther ahead is ignored.
 
     Args:
         published: the newest round that this peer has published; -1: none.

@@ -21,7 +21,7 @@ from edgekd.simulation.box import Box, Learning, StepReport, hearing, liars
 from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Conditions, Links, Sent
 from edgekd.simulation.stand_in import StandIn, contract_of
-from edgekd.simulation.station import State, Station, Submit
+from edgekd.simulation.station import Phase, Station, Submit
 
 STEP_JITTER = 0.1  # exact ratios of speeds would lock the phases of the peers
 
@@ -98,14 +98,15 @@ class Asynchronous:
 
     def _switch_on(self, outage: Outage) -> None:
         station, id = self._stations[outage.id], outage.id
-        if station.state is State.DONE:
+        if station.state is Phase.DONE:
             return
         if outage.fresh:
-            station.box = self._box(id)
+            station.box, station.replaced, self._links.bytes_sent[id] = self._box(id), 0, 0
         else:
-            counts, learner = station.box.exchange.counts, station.box.learner
+            before, learner = station.box.exchange, station.box.learner
             station.box.exchange = self._exchange(id, learner)
-            station.box.exchange.resume(learner.step, counts)
+            station.box.exchange.resume(learner.step, before.counts)
+            station.box.exchange.ages, station.box.exchange.teachers = before.ages, before.teachers
         station.start()
         self._greet([id])
 
@@ -157,19 +158,14 @@ class Asynchronous:
 
     def _exchange(self, id: int, learner: Learning) -> Exchange:
         """A peer's exchange: as in `edgekd run` it waits for all its neighbours and lingers without limit."""
-        config, count = self._config.exchange, len(self._neighbours[id])
-        config = dataclasses.replace(
-            config,
-            wait_for=count if config.wait_for is None else config.wait_for,
-            linger=math.inf if config.linger is None else config.linger,
+        given, count = self._config.exchange, len(self._neighbours[id])
+        exchange = dataclasses.replace(
+            given,
+            wait_for=count if given.wait_for is None else given.wait_for,
+            linger=math.inf if given.linger is None else given.linger,
         )
-        return Exchange(
-            config,
-            steps=self._config.train.steps,
-            learns=self._config.distill.alpha < 1,
-            alone_until=learner.alone_until,
-            neighbours=max(1, count),
-        )
+        config = dataclasses.replace(self._config, exchange=exchange)
+        return Exchange(config, alone_until=learner.alone_until, neighbours=max(1, count))
 
 
 def _conditions(config: Config) -> Conditions:

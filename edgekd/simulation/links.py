@@ -21,7 +21,7 @@ class Conditions:
     delay: float = 0.0  # units that each frame takes
     jitter: float = 0.0  # units that it takes longer, at most; drawn evenly
     bandwidth: float | None = None  # bytes a unit of each box's uplink, of predictions; None: without limit
-    loss: float = 0.0  # probability, in [0, 1), that a frame is lost once and sent again
+    loss: float = 0.0  # probability, in [0, 1), that one try of a frame is lost; each loss delays it
     step_seconds: float = 1.0  # seconds in a unit
 
 
@@ -82,7 +82,7 @@ class Links:
         self._pump(sender)
 
     def cut(self, peer: int) -> None:
-        """Break all streams of `peer`: what is on its way is lost."""
+        """Break all streams of `peer`, as when its power goes: what is on its way is lost."""
         for stream in self._streams[peer].values():
             stream.broken = True
         self._streams[peer].clear()
@@ -91,7 +91,7 @@ class Links:
                 stream_to.broken = True
 
     def close(self, peer: int) -> None:
-        """End all streams of `peer`: what it has sent still arrives, and nobody sends it anything more."""
+        """End all streams of `peer`, as after a goodbye: what it has sent still arrives; it is sent no more."""
         self._streams[peer].clear()
         for streams in self._streams.values():
             streams.pop(peer, None)
@@ -116,9 +116,10 @@ class Links:
         queue, bandwidth = self._queue, self._conditions.bandwidth
         while queue.now >= self._free[sender]:
             streams = self._streams[sender]
-            order = sorted(streams, key=lambda receiver: (receiver <= self._turn[sender], receiver))
-            found = ((receiver, streams[receiver].outbox.take()) for receiver in order)
-            receiver, predictions = next(((r, each) for r, each in found if each is not None), (-1, None))
+            predictions = None
+            for receiver in sorted(streams, key=lambda receiver: (receiver <= self._turn[sender], receiver)):
+                if predictions := streams[receiver].outbox.take():
+                    break
             if predictions is None:
                 return
             self._turn[sender] = receiver
@@ -133,14 +134,14 @@ class Links:
         stream.sent += 1
         arrives = self._queue.now + ticks + self._transit("frame", stream.number, stream.sent)
         stream.last = max(stream.last, arrives)
-        deliver = partial(self._deliver, sender, receiver, stream, what)
+        deliver = partial(self._deliver, sender, receiver, stream, stream.sent, what)
         self._queue.at(stream.last, Kind.DELIVERY, receiver, deliver)
 
-    def _deliver(self, sender: int, receiver: int, stream: _Stream, what: Sent | Frame) -> None:
+    def _deliver(self, sender: int, receiver: int, stream: _Stream, number: int, what: Sent | Frame) -> None:
         if stream.broken:
             return
         if isinstance(what, Sent):
-            ticks = self._transit("ack", stream.number, stream.sent)
+            ticks = self._transit("ack", stream.number, number)
             self._queue.at(self._queue.now + ticks, Kind.ACK, sender, partial(self._acked, sender, stream))
         self._receive(receiver, sender, what)
 

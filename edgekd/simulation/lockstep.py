@@ -85,13 +85,9 @@ class Lockstep:
 
 
 def _exchange(learner: Learner, clients: int) -> Exchange:
-    return Exchange(
-        dataclasses.replace(learner.config.exchange, sync=math.inf),
-        steps=learner.config.train.steps,
-        learns=learner.config.distill.alpha < 1,
-        alone_until=learner.alone_until,
-        neighbours=clients,
-    )
+    config = learner.config
+    in_lockstep = dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, sync=math.inf))
+    return Exchange(in_lockstep, alone_until=learner.alone_until, neighbours=clients)
 
 
 def _member(id: int) -> Member:

@@ -44,14 +44,6 @@ class StandIn:
         """That of no weights."""
         return hashlib.sha256().hexdigest()
 
-    def state(self) -> dict[str, Tensor]:
-        """Nothing changes but the step."""
-        return {}
-
-    def restore(self, state: dict[str, Tensor], step: int) -> None:
-        """Go on at `step`."""
-        self.step = step
-
 
 def contract_of(config: Config) -> Contract:
     """The contract of a group of stand-ins, which has no public file."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from edgekd.protocol.codec import decode
-from edgekd.protocol.exchange import Leave, Start, Teach
+from edgekd.protocol.exchange import Start, Teach
 from edgekd.protocol.members import Member, joined, on_down, on_frame, on_goodbye, on_heartbeat, on_predictions
 from edgekd.protocol.messages import (
     MAJOR,
@@ -31,10 +31,10 @@ from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Links, Sent
 
 TAUGHT, PICKED = 0.115, 0.237  # shares of a step: measured on a real peer, ResNet18, 32 images of 32 pixels a batch
-FAR = 2**40  # rounds of its own that a liar speaks of, if it is to
+FAR = 2**40  # the first round that a liar with `liar_frames` claims
 
 
-class State(Enum):
+class Phase(Enum):
     """What a simulated peer does."""
 
     OFF = "off"
@@ -90,7 +90,7 @@ class Station:
         self.id, self.box, self._queue, self._links, self._contract = box.id, box, queue, links, contract
         self._submit, self._step_ticks, self._offset, self._steps = submit, step_ticks, offset, steps
         self._second, self._liar_frames, self._report, self._left = TICKS / step_seconds, liar_frames, report, left
-        self.state = State.OFF
+        self.state = Phase.OFF
         self.instance = 0  # how often it has been started
         self.step = 0  # steps done
         self.members: dict[int, Member] = {}
@@ -109,7 +109,7 @@ class Station:
     def start(self) -> None:
         """Be switched on."""
         self.instance += 1
-        self.state, self.step = State.WAITING, self.box.learner.step
+        self.state, self.step = Phase.WAITING, self.box.learner.step
         self._wake_at, self._trained = None, (0, 0)
         self._teaching = self._learning = None
         self.members, self._arrived, self._newest = {}, [], None
@@ -123,12 +123,12 @@ class Station:
             self._teaching.result()
         if self._learning is not None:
             self._end_step(self._learning)
-        self.state = State.OFF
+        self.state = Phase.OFF
 
     @property
     def is_on(self) -> bool:
         """Whether it takes part."""
-        return self.state not in (State.OFF, State.DONE)
+        return self.state not in (Phase.OFF, Phase.DONE)
 
     def greet(self, neighbour: int) -> None:
         """A stream to `neighbour` has been opened: say Hello, then how far it is, then the newest predictions again."""
@@ -179,13 +179,13 @@ class Station:
         if member is None or not member.up:
             return
 
-        def is_silent() -> None:
+        def mark_down() -> None:
             now = self.members[neighbour]
             if now.instance == member.instance:  # else it is back
                 self.members[neighbour] = on_down(now)
                 self._wake(0)
 
-        self._later((member.last_heard + LAN.down_after - self._now) * self._second, is_silent)
+        self._later((member.last_heard + LAN.down_after - self._now) * self._second, mark_down)
 
     def _look(self) -> list[Member]:
         arrived, self._arrived = self._arrived, []
@@ -196,16 +196,16 @@ class Station:
     # -- what it does ------------------------------------------------------------------------------------------------
 
     def _consider(self) -> None:
-        if self.state is State.WAITING:
+        if self.state is Phase.WAITING:
             waited = (self._queue.now - self._started) / self._second
-            if self.box.exchange.start(self._look(), waited=waited) is Start.WAIT:
+            if self.box.exchange.may_begin(self._look(), waited=waited) is Start.WAIT:
                 self._rest(self.box.exchange.start_timeout - waited)
             else:
-                self.state = State.TRAINING
+                self.state = Phase.TRAINING
                 self._later(self._offset, self._begin)
-        elif self.state is State.LINGERING:
+        elif self.state is Phase.LINGERING:
             do = self.box.exchange.linger(self._now, self._look())
-            if isinstance(do, Leave):
+            if do is None:
                 self._leave()
             elif isinstance(do, Teach):
                 self._teach(do, self._step_ticks(self.step))
@@ -253,7 +253,7 @@ class Station:
         self._report(report)
 
     def _finish(self) -> None:
-        self.state = State.LINGERING
+        self.state = Phase.LINGERING
         steps, ticks = self._trained
         self.box.exchange.begin_lingering(self._now, seconds_a_step=ticks / max(1, steps) / self._second)
         self._links.say(self.id, self._heartbeat())
@@ -262,7 +262,7 @@ class Station:
     def _leave(self) -> None:
         self._links.say(self.id, Goodbye(parting=Parting.DONE))
         self._links.close(self.id)
-        self.state = State.DONE
+        self.state = Phase.DONE
         self._left(self.id)
 
     def _publish(self, frame: SoftPredictions) -> None:
@@ -295,7 +295,7 @@ class Station:
 
     def _wake(self, ticks: float) -> None:
         """Look again what to do after some ticks, unless that is planned for an earlier time."""
-        if self.state not in (State.WAITING, State.LINGERING) or ticks == math.inf:
+        if self.state not in (Phase.WAITING, Phase.LINGERING) or ticks == math.inf:
             return
         at = self._queue.now + max(0, round(ticks))
         if self._wake_at is None or at < self._wake_at or self._wake_at < self._queue.now:

@@ -52,7 +52,8 @@ class Neighbours:
 
     def sent(self, connection: Connection, frame: SoftPredictions) -> None:
         """Note predictions that were handed to the network."""
-        self.members[connection.id] = on_sent(self.members[connection.id], frame)
+        if connection.id in self.members:  # else it was dropped long ago, and forgotten since
+            self.members[connection.id] = on_sent(self.members[connection.id], frame)
 
     def down(self, id: int, why: str) -> None:
         """Note that a neighbour is down; `why` is for the log."""

@@ -8,7 +8,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
@@ -56,7 +56,7 @@ class Network:
         self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
         self._allow, self._timing = allow, timing
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
-        self._copy: concurrent.futures.Future[None] | None = None  # the newest
+        self._copying: deque[concurrent.futures.Future[None]] = deque()  # those that no look has seen done
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
         self._news = False  # something has changed since the last look
@@ -91,7 +91,7 @@ class Network:
             round: what they are about.
             log_probs: not to be changed afterwards.
             ready: returns once `log_probs` are there, for a copy off a device that is still under way; what it raises,
-                `collect` does, and nothing is sent.
+                `look` does, and nothing is sent.
         """
         assert self._hub is not None
         publish = self._hub.publish
@@ -104,7 +104,7 @@ class Network:
         if ready is None:
             send()
         else:
-            self._copy = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
+            self._copying.append(self._copies.submit(send))  # neither the training thread nor the network's waits
 
     def tell(self, beat: Heartbeat, state: State) -> None:
         """Set what heartbeats and status say from now on; the hub puts its own round into `beat`."""
@@ -131,8 +131,8 @@ class Network:
         """
         if self._failure is not None:
             raise self._failure
-        if self._copy is not None and self._copy.done():
-            self._copy.result()
+        while self._copying and self._copying[0].done():
+            self._copying.popleft().result()
         with self._changed:
             arrivals, self._arrivals, self._news = self._arrivals, [], False
             return self.members, arrivals

@@ -24,7 +24,7 @@ from edgekd.files.summary import PeerSummary
 from edgekd.learning.divergence import check_finite, diverged
 from edgekd.learning.evaluation import Accuracy, is_evaluated
 from edgekd.learning.learner import Learner, Losses
-from edgekd.protocol.exchange import Counts, Exchange, Leave, Start, Teach
+from edgekd.protocol.exchange import Counts, Exchange, Start, Teach
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.thread import Network
@@ -65,12 +65,7 @@ class Node:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._stop, self._watch = stop, watch
         self._recorder = Recorder(out)
-        self.exchange = Exchange(
-            config.exchange,
-            steps=config.train.steps,
-            learns=config.distill.alpha < 1,
-            alone_until=learner.alone_until,
-        )
+        self.exchange = Exchange(config, alone_until=learner.alone_until)
         self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
@@ -191,7 +186,7 @@ class Node:
         while not self._stop():
             group, own = self._look(), self.network.self_dialled
             waited = time.monotonic() - began
-            start = self.exchange.start(group, own_addresses=own, waited=waited)
+            start = self.exchange.may_begin(group, own_addresses=own, waited=waited)
             if start is Start.NOW:
                 return
             self._report(State.WAITING)
@@ -250,7 +245,7 @@ class Node:
         while not self._stop():
             now = time.monotonic()
             do = self.exchange.linger(now, self._look())
-            if isinstance(do, Leave):
+            if do is None:
                 return
             if isinstance(do, Teach):
                 self._broadcast(do)

@@ -4,7 +4,7 @@ A scenario is a text file in tests/scenarios. Lines that begin with ``#`` are pr
 indented is a command; the indented lines below it record what happened. A frame arrives at once, unless its link is
 held. A heartbeat follows each step.
 
-    peers SETTING=VALUE ...         for all: settings of `ExchangeConfig`, and steps (0: without end)
+    peers SETTING=VALUE ...         for all: settings of the section [exchange], and steps (0: without end)
     up IDS [resumes STEP] [SETTING=VALUE ...]   they are started, from nothing or from a checkpoint of that step
     down IDS                        they crash: what is on its way to and from them is lost
     part IDS from IDS               the links between these break; `heal`: all links work again
@@ -31,8 +31,8 @@ from itertools import product
 
 from in_memory import Network, Peer, predictions
 
-from edgekd.config import ExchangeConfig
-from edgekd.protocol.exchange import Counts, Exchange, Leave, Teach
+from edgekd.config import from_mapping
+from edgekd.protocol.exchange import Counts, Exchange, Teach
 from edgekd.protocol.messages import Goodbye, Lesson, Parting
 
 SECONDS_A_STEP = 2.0  # of peers that linger
@@ -100,7 +100,7 @@ class Commands:
         settings = self._settings | settings
         steps = int(settings.pop("steps", 0))
         for id in ids:
-            exchange = Exchange(ExchangeConfig(**settings), steps=steps)
+            exchange = Exchange(from_mapping({"train": {"steps": steps}, "exchange": settings}))
             exchange.resume(resumes[0], Counts())
             self._starts[id] += 1
             self._net.peers[id] = Peer(id, self._starts[id], steps, resumes[0], exchange)
@@ -167,9 +167,9 @@ class Commands:
             if isinstance(do, Teach):
                 self._publish(peer, do)
             else:
-                peer.notes.append("leaves" if isinstance(do, Leave) else f"rests until {do.until:g} s")
+                peer.notes.append("leaves" if do is None else f"rests until {do.until:g} s")
             self._write(peer, f"at {at[0]} s")
-            if isinstance(do, Leave):
+            if do is None:
                 self._net.say(peer.id, Goodbye(parting=Parting.DONE))
                 self._net.remove(peer.id)
 

@@ -120,6 +120,16 @@ def test_box_that_comes_back_with_its_checkpoint_does_the_rest_of_its_steps() ->
     assert [step for id, step in done if id == 1] == list(range(1, 41)), "no step is done twice"
 
 
+@pytest.mark.parametrize("how", ["checkpoint", "fresh"])
+def test_counts_agree_after_a_box_was_off(how: str) -> None:
+    for peer in peers(simulation={"down": f"1:10-15:{how}"}):
+        assert peer.ages is not None
+        assert len(peer.ages) == peer.lessons
+    fresh = peers(simulation={"down": "1:30-35:fresh"})[1]
+    assert fresh.bytes_sent >= 40 * FRAME * 2, "of its second start, which did all of its steps"
+    assert fresh.bytes_sent < 60 * FRAME * 2
+
+
 def test_box_that_comes_back_fresh_begins_anew() -> None:
     done: list[tuple[int, int]] = []
     simulate(config(simulation={"down": "1:10-30:fresh"}), lambda report: done.append((report.id, report.step)))

@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import torch
 
-from edgekd.config import ExchangeConfig
-from edgekd.protocol.exchange import Counts, Exchange, Leave, Rest, Start, Teach
+from edgekd.config import from_mapping
+from edgekd.protocol.exchange import Counts, Exchange, Rest, Start, Teach
 from edgekd.protocol.members import Member
 
 PROBS = torch.full((1, 2, 3), 1 / 3)
 
 
-def exchange(steps: int = 10, *, learns: bool = True, alone_until: int = 0, **settings: object) -> Exchange:
-    return Exchange(ExchangeConfig(**settings), steps=steps, learns=learns, alone_until=alone_until)  # type: ignore[arg-type]
+def exchange(steps: int = 10, *, alpha: float = 0.5, alone_until: int = 0, **settings: object) -> Exchange:
+    given = {name: value for name, value in settings.items() if value is not None}
+    tables = {"train": {"steps": steps}, "distill": {"alpha": alpha}, "exchange": given}
+    return Exchange(from_mapping(tables), alone_until=alone_until)
 
 
 def member(id: int, round: int = -1, **more: object) -> Member:
@@ -30,15 +32,15 @@ def post(e: Exchange, peer: int, round: int, step: int = 0) -> None:
 
 def test_peer_begins_when_as_many_neighbours_are_up_as_it_waits_for_its_own_addresses_among_them() -> None:
     e = exchange(wait_for=2)
-    assert e.start([member(1)], waited=0.0) is Start.WAIT
-    assert e.start([member(1)], own_addresses=1, waited=0.0) is Start.NOW
-    assert e.start([member(1), member(2, up=False)], waited=0.0) is Start.WAIT
-    assert e.start([member(1), member(2)], waited=0.0) is Start.NOW
+    assert e.may_begin([member(1)], waited=0.0) is Start.WAIT
+    assert e.may_begin([member(1)], own_addresses=1, waited=0.0) is Start.NOW
+    assert e.may_begin([member(1), member(2, up=False)], waited=0.0) is Start.WAIT
+    assert e.may_begin([member(1), member(2)], waited=0.0) is Start.NOW
 
 
 def test_asynchronous_peer_begins_without_its_neighbours_after_two_minutes_and_a_synchronous_one_never() -> None:
-    assert exchange(wait_for=2).start([], waited=120.0) is Start.SHORT
-    assert exchange(wait_for=2, sync=5.0).start([], waited=1e9) is Start.WAIT
+    assert exchange(wait_for=2).may_begin([], waited=120.0) is Start.SHORT
+    assert exchange(wait_for=2, sync=5.0).may_begin([], waited=1e9) is Start.WAIT
 
 
 def test_resumed_synchronous_peer_waits_for_ever_only_where_a_lesson_may() -> None:
@@ -49,14 +51,14 @@ def test_resumed_synchronous_peer_waits_for_ever_only_where_a_lesson_may() -> No
 
 
 def test_who_joins_a_group_in_lockstep_late_begins_at_once_since_it_is_waited_for() -> None:
-    assert exchange(wait_for=2, sync=5.0).start([member(1, round=1)], waited=0.0) is Start.NOW
-    assert exchange(wait_for=2).start([member(1, round=1)], waited=0.0) is Start.WAIT
+    assert exchange(wait_for=2, sync=5.0).may_begin([member(1, round=1)], waited=0.0) is Start.NOW
+    assert exchange(wait_for=2).may_begin([member(1, round=1)], waited=0.0) is Start.WAIT
 
 
 def test_peer_that_has_done_its_steps_already_waits_for_nobody() -> None:
     e = exchange(steps=5, wait_for=2)
     e.resume(5, Counts())
-    assert e.start([], waited=0.0) is Start.NOW
+    assert e.may_begin([], waited=0.0) is Start.NOW
 
 
 # -- a step ------------------------------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def test_forward_pass_is_kept_where_the_round_taught_will_be_the_lesson() -> Non
     e = exchange()
     post(e, 1, 0)
     assert e.teach(0, []) == Teach(0, keep=True)
-    only_teaches = exchange(learns=False)
+    only_teaches = exchange(alpha=1.0)
     post(only_teaches, 1, 0)
     assert only_teaches.teach(0, []) == Teach(0, keep=False)
     assert only_teaches.lesson(0, []) is None
@@ -221,16 +223,16 @@ def test_who_is_done_teaches_rounds_that_others_speak_of_at_its_own_pace_until_n
     assert e.linger(101.5, [member(1, round=6)]) == Rest(103.0)
     assert e.linger(103.0, [member(1, round=6)]) == Teach(6)
     assert e.linger(106.0, [member(1, round=6)]) == Rest(160.0)
-    assert e.linger(107.0, [member(1, round=9, done=True)]) is Leave.LEAVE
+    assert e.linger(107.0, [member(1, round=9, done=True)]) is None
 
 
 def test_lingering_ends_after_its_limit_when_all_are_down_and_where_nobody_has_an_end() -> None:
-    assert lingering().linger(160.0, [member(1)]) is Leave.LEAVE
-    assert lingering(linger=7.0).linger(107.0, [member(1)]) is Leave.LEAVE
-    assert lingering().linger(100.0, [member(1, up=False)]) is Leave.LEAVE
-    assert lingering().linger(100.0, [member(1, steps=0)]) is Leave.LEAVE
+    assert lingering().linger(160.0, [member(1)]) is None
+    assert lingering(linger=7.0).linger(107.0, [member(1)]) is None
+    assert lingering().linger(100.0, [member(1, up=False)]) is None
+    assert lingering().linger(100.0, [member(1, steps=0)]) is None
     assert lingering(linger=math.inf).linger(1e9, [member(1)]) == Rest(math.inf)
 
 
 def test_in_lockstep_nobody_lingers() -> None:
-    assert lingering(sync=5.0).linger(100.0, [member(1, round=5)]) is Leave.LEAVE
+    assert lingering(sync=5.0).linger(100.0, [member(1, round=5)]) is None

@@ -60,11 +60,12 @@ def test_what_cannot_be_copied_off_the_device_is_raised_to_the_training_thread_a
             raise DivergedError("NaN")
 
         first.publish(1, LOG_PROBS, fails)
+        first.publish(1, LOG_PROBS, lambda: None)  # a later copy does not hide the error
         with pytest.raises(DivergedError, match="NaN"):
             wait(lambda: bool(first.look()[1]))
         first.publish(2, LOG_PROBS, lambda: None)
         wait(has_published(second, 2))
-        assert [arrival.round for arrival in second.look()[1]] == [2], "what failed was not sent"
+        assert [arrival.round for arrival in second.look()[1]].count(1) <= 1, "what failed was not sent"
     finally:
         for network in (first, second):
             network.stop(Goodbye(parting=Parting.LEAVING))
