@@ -1,10 +1,15 @@
 """Peers under a virtual clock: what arrives when, who learns from whom, and that nothing else decides the result."""
 
+import csv
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from edgekd.cli import cli
 from edgekd.config import Config, from_mapping
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary, Summary
@@ -244,3 +249,41 @@ def test_summary_comes_back_from_json_with_its_ages() -> None:
     again = Summary.from_mapping(summary.to_mapping())
     assert again.peers == summary.peers
     assert "ages" not in simulate(config(learn=True, simulation={"asynchronous": False})).to_mapping()["peers"][0]
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def edgekd(*arguments: object) -> Any:
+    result = CliRunner().invoke(cli, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_config_that_a_simulation_writes_repeats_it(tmp_path: Path) -> None:
+    clock = ["--async", "--step-times", "1:1.5:3", "--delay", 0.5, "--down", "1:5-10:fresh,2:3-4:checkpoint"]
+    first = edgekd("simulate", *clock, "--model", MODEL, "--steps", 20, "--out", tmp_path / "a", "--json")
+    again = edgekd("simulate", "--config", tmp_path / "a" / "config.toml", "--out", tmp_path / "b", "--json")
+    found = [json.loads(result.stdout)["peers"] for result in (first, again)]
+    assert found[0] == found[1]
+    assert set(found[0][0]) >= {
+        *("id", "weights_sha256", "steps", "lessons", "fresh_lessons", "replaced", "ages", "teachers")
+    }
+
+
+def test_sweep_takes_lists_of_the_virtual_clocks_settings_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    small = ["--model", "mobilenet_v3_small", "--limit", 300, "--batch", 8, "--public-batch", 8, "--steps", 2]
+    clock = ["--async", "--step-times", "1:2,1", "--delay", "0,1", "--down", "1:1-2:fresh,2:1-2:fresh"]
+    edgekd("sweep", *small, *clock, "--seed", "0,1", "--jobs", 2, "--out", tmp_path)
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert {row["step_times"] for row in rows} == {"1:2", ""}
+    before = (tmp_path / "results.csv").read_bytes()
+    edgekd("sweep", *small, *clock, "--seed", "0,1", "--jobs", 2, "--out", tmp_path)
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_stand_ins_are_not_swept(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["sweep", "--async", "--model", MODEL, "--out", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert "no accuracy to sweep" in str(result.exception)

@@ -18,6 +18,7 @@ from edgekd.lab.findings.cells import settings, varied_settings
 from edgekd.lab.sweep.records import KINDS, POOLED, Cell, Outcome, append_outcome, read_outcomes, tidy
 from edgekd.learning.devices import choose_device
 from edgekd.simulation.groups import simulate_group, simulate_pooled
+from edgekd.simulation.stand_in import MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,13 @@ def check(cells: Sequence[Cell]) -> None:
     """See to it that there is something to run.
 
     Raises:
-        ConfigError: a cell trains without end, or there is none.
+        ConfigError: a cell trains without end or learns nothing, or there is none.
     """
     if not cells:
         raise ConfigError("there is no cell to run; at alpha 1 nobody teaches anybody: add other alphas, or --baseline")
+    if any(cell.config.model.model == MODEL for cell in cells):
+        raise ConfigError(
+            f"model {MODEL} learns nothing, so there is no accuracy to sweep; use it in `edgekd simulate`"
+        )
     if any(cell.config.train.steps == 0 for cell in cells):
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
