@@ -8,6 +8,17 @@ from itertools import pairwise
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.errors import ConfigError
 
+MOST_TIMES = 1000  # a step of one client may be so many times as long as the first one's
+# Least and most of each number; beyond them a simulation would take for ever, or its clock would stand still.
+_BOUNDS = (
+    ("delay", 0.0, 1e6),
+    ("jitter", 0.0, 1e6),
+    ("bandwidth", 1.0, 1e15),
+    ("loss", 0.0, 0.9),
+    ("step_seconds", 1e-3, 1e4),
+    ("liar_frames", 1, 1000),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:
@@ -17,6 +28,10 @@ class Outage:
     begins: float
     ends: float  # infinite: it does not come back
     fresh: bool  # it comes back with nothing; else it goes on from the last step that it had done
+
+    def __str__(self) -> str:
+        ends = "" if math.isinf(self.ends) else f"{self.ends:.12g}"
+        return f"{self.id}:{self.begins:.12g}-{ends}:{'fresh' if self.fresh else 'checkpoint'}"
 
     @classmethod
     def parse(cls, text: str) -> "Outage":
@@ -70,17 +85,12 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("delay", "jitter"):
+        for name, least, most in _BOUNDS:
             value = getattr(self, name)
-            require(value is None or value >= 0, f"{name} must be >= 0 units", value)
-        for name in ("bandwidth", "step_seconds"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"{name} must be > 0", value)
+            require(value is None or least <= value <= most, f"{name} must be from {least:g} to {most:g}", value)
         require(
             self.step_jitter is None or 0 <= self.step_jitter < 1, "step_jitter must be in [0, 1)", self.step_jitter
         )
-        require(self.loss is None or 0 <= self.loss < 1, "loss must be in [0, 1)", self.loss)
-        require(self.liar_frames is None or self.liar_frames >= 1, "liar_frames must be >= 1", self.liar_frames)
         given = [f.name for f in fields(self) if f.name != "asynchronous" and getattr(self, f.name) is not None]
         if given and not self.asynchronous:
             raise ConfigError(f"{given[0]} is for an asynchronous simulation: add --async")
@@ -93,6 +103,8 @@ class SimulationConfig:
         times = tuple(map(_positive, texts))
         if any(time is None for time in times):
             raise ConfigError(f"step_times must be positive numbers such as 1:1.5:3, got {self.step_times}")
+        if any(not 1 / MOST_TIMES <= (time or 0.0) / (times[0] or 1.0) <= MOST_TIMES for time in times):
+            raise ConfigError(f"step_times must be within {MOST_TIMES} times the first one, got {self.step_times}")
         return tuple(time or 0.0 for time in times)
 
     def outages(self) -> tuple[Outage, ...]:

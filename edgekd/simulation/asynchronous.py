@@ -58,7 +58,7 @@ class Asynchronous:
         """Let time pass until every peer has done its steps and left, or is off for good."""
         for outage in self._outages:
             self._plan(outage)
-        absent = {outage.id for outage in self._outages if outage.begins == 0}
+        absent = {outage.id for outage in self._outages if round(outage.begins * TICKS) == 0}
         for id in self._ids:
             if id not in absent:
                 self._stations[id].start()
@@ -98,7 +98,7 @@ class Asynchronous:
 
     def _switch_on(self, outage: Outage) -> None:
         station, id = self._stations[outage.id], outage.id
-        if station.state is Phase.DONE:
+        if station.is_on or station.state is Phase.DONE:
             return
         if outage.fresh:
             station.box, station.replaced, self._links.bytes_sent[id] = self._box(id), 0, 0

@@ -20,7 +20,8 @@ class StandIn:
     """
 
     def __init__(self, config: Config) -> None:
-        self.step, self.alone_until = 0, 0
+        self.step = 0
+        self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
         uniform = torch.full((config.model.heads, config.train.public_batch, CLASSES), 1 / CLASSES)
         self._log_probs = uniform.log()
 

@@ -10,6 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
+from edgekd.protocol.board import ROUNDS
 from edgekd.protocol.codec import decode
 from edgekd.protocol.exchange import Start, Teach
 from edgekd.protocol.members import Member, joined, on_down, on_frame, on_goodbye, on_heartbeat, on_predictions
@@ -31,6 +32,7 @@ from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Links, Sent
 
 TAUGHT, PICKED = 0.115, 0.237  # shares of a step: measured on a real peer, ResNet18, 32 images of 32 pixels a batch
+_NEVER = 2.0**60  # ticks: longer than any simulation
 FAR = 2**40  # the first round that a liar with `liar_frames` claims
 
 
@@ -98,7 +100,7 @@ class Station:
         self._arrived: list[tuple[int, Sent]] = []
         self._newest: Sent | None = None
         self._started = 0  # tick
-        self._wake_at: int | None = None  # tick at which it looks again what to do
+        self._wakes: set[int] = set()  # ticks at which it looks again what to do
         self._trained = 0, 0  # steps and ticks since it was started
         self._teaching: Pending | None = None  # the newest teaching pass
         self._learning: Pending | None = None  # the step under way
@@ -110,11 +112,11 @@ class Station:
         """Be switched on."""
         self.instance += 1
         self.state, self.step = Phase.WAITING, self.box.learner.step
-        self._wake_at, self._trained = None, (0, 0)
+        self._wakes, self._trained = set(), (0, 0)
         self._teaching = self._learning = None
         self.members, self._arrived, self._newest = {}, [], None
         self._started = self._queue.now
-        self._later(self._second * LAN.heartbeat_every, self._beat)
+        self._later(max(1.0, self._second * LAN.heartbeat_every), self._beat)
         self._wake(0)
 
     def stop(self) -> None:
@@ -166,12 +168,19 @@ class Station:
         frame = what.frame if isinstance(what, Sent) else what
         member = on_frame(self.members[sender], frame, self._now, current=True)
         if isinstance(what, Sent):
-            self._arrived.append((sender, what))
+            self._keep(sender, what)
             self.box.bytes_received += len(what.frame.payload)
             return on_predictions(member, what.frame, self.step)
         if isinstance(frame, Heartbeat):
             return on_heartbeat(member, frame)
         return on_down(on_goodbye(member, frame)) if isinstance(frame, Goodbye) else member
+
+    def _keep(self, sender: int, what: Sent) -> None:
+        """Keep what has arrived until it is looked at: as in a real peer, so many of each neighbour."""
+        self._arrived.append((sender, what))
+        of_it = [index for index, (id, _) in enumerate(self._arrived) if id == sender]
+        if len(of_it) > ROUNDS:
+            del self._arrived[of_it[0]]
 
     def miss(self, neighbour: int) -> None:
         """`neighbour` has gone without a word: it is down once nothing has come from it for a while."""
@@ -271,7 +280,7 @@ class Station:
 
     def _beat(self) -> None:
         self._links.say(self.id, self._heartbeat())
-        self._later(self._second * LAN.heartbeat_every, self._beat)
+        self._later(max(1.0, self._second * LAN.heartbeat_every), self._beat)
 
     def _heartbeat(self) -> Heartbeat:
         done = self.box.exchange.is_done(self.step)
@@ -291,21 +300,20 @@ class Station:
 
     def _rest(self, seconds: float) -> None:
         """Look again after some seconds: not a tick earlier, or it would not be time yet."""
-        self._wake(max(1, math.ceil(seconds * self._second)) if seconds < math.inf else math.inf)
+        self._wake(max(1.0, math.ceil(min(seconds * self._second, _NEVER))))
 
     def _wake(self, ticks: float) -> None:
-        """Look again what to do after some ticks, unless that is planned for an earlier time."""
-        if self.state not in (Phase.WAITING, Phase.LINGERING) or ticks == math.inf:
+        """Look again what to do after some ticks, unless that is planned already."""
+        if self.state not in (Phase.WAITING, Phase.LINGERING) or ticks >= _NEVER:
             return
         at = self._queue.now + max(0, round(ticks))
-        if self._wake_at is None or at < self._wake_at or self._wake_at < self._queue.now:
-            self._wake_at = at
+        if at not in self._wakes:
+            self._wakes.add(at)
             self._later(ticks, partial(self._woken, at))
 
-    def _woken(self, planned: int) -> None:
-        if self._wake_at == planned:
-            self._wake_at = None
-            self._consider()
+    def _woken(self, at: int) -> None:
+        self._wakes.discard(at)
+        self._consider()
 
     def _later(self, ticks: float, do: Callable[[], None]) -> None:
         """Do something after some ticks, if this start of the peer lasts until then."""

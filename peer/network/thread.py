@@ -104,7 +104,9 @@ class Network:
         if ready is None:
             send()
         else:
-            self._copying.append(self._copies.submit(send))  # neither the training thread nor the network's waits
+            copying = self._copies.submit(send)  # neither the training thread nor the network's waits for the device
+            self._copying.append(copying)
+            copying.add_done_callback(lambda _: self._note_news())
 
     def tell(self, beat: Heartbeat, state: State) -> None:
         """Set what heartbeats and status say from now on; the hub puts its own round into `beat`."""
@@ -129,11 +131,11 @@ class Network:
         What a neighbour sent before it said goodbye is among the arrivals when it is no longer among those that are up.
         A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
         """
-        if self._failure is not None:
-            raise self._failure
-        while self._copying and self._copying[0].done():
-            self._copying.popleft().result()
         with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            while self._copying and self._copying[0].done():
+                self._copying.popleft().result()
             arrivals, self._arrivals, self._news = self._arrivals, [], False
             return self.members, arrivals
 
@@ -146,6 +148,11 @@ class Network:
                 if left <= 0:
                     return
                 self._changed.wait(min(left, SLICE))
+
+    def _note_news(self) -> None:
+        with self._changed:
+            self._news = True
+            self._changed.notify_all()
 
     def stop(self, goodbye: Goodbye) -> None:
         """Say goodbye, free the port and end the thread, within some `timing.stop_timeout` seconds; idempotent."""

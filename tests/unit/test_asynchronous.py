@@ -14,7 +14,7 @@ from edgekd.config import Config, from_mapping
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.simulation.box import StepReport
-from edgekd.simulation.events import TICKS
+from edgekd.simulation.events import TICKS, Queue
 from edgekd.simulation.groups import simulate
 from edgekd.simulation.links import Links, Sent
 from edgekd.simulation.stand_in import MODEL
@@ -149,6 +149,30 @@ def test_box_that_never_comes_back_is_no_longer_waited_for() -> None:
     assert summary.peers[2].steps < 12
 
 
+@pytest.mark.parametrize("begins", ["0.00001", "0.00004", "0"])
+def test_box_that_is_off_from_the_very_beginning_starts_once(begins: str) -> None:
+    done: list[int] = []
+    summary = simulate(
+        config(simulation={"down": f"0:{begins}-5:fresh"}, train={"steps": 5}),
+        lambda report: done.append(report.step) if report.id == 0 else None,
+    )
+    assert summary.peers[0].steps == 5
+    assert done == [1, 2, 3, 4, 5]
+
+
+def test_waiting_and_lingering_peers_plan_no_more_the_longer_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest, at = 0, Queue.at
+
+    def counted(self: Queue, *event: Any) -> None:
+        nonlocal longest
+        at(self, *event)
+        longest = max(longest, len(self._events))
+
+    monkeypatch.setattr(Queue, "at", counted)
+    peers(simulation={"step_times": "1:1:300"}, train={"steps": 3}, exchange={"linger": 10_000.0})
+    assert longest < 60
+
+
 def test_newcomer_hears_the_newest_predictions_at_once() -> None:
     late = peers(simulation={"down": "2:0-20:fresh"}, exchange={"wait_for": 1})
     assert [peer.steps for peer in late] == [40, 40, 40]
@@ -223,9 +247,13 @@ def test_in_a_fleet_of_many_nobody_starves(degree: int) -> None:
         ({"down": "1:5-3:fresh"}, "must end after it begins"),
         ({"down": "9:1-2:fresh"}, "down names box 9"),
         ({"down": "1:1-5:fresh,1:4-6:fresh"}, "must not overlap"),
-        ({"loss": 1.0}, r"loss must be in \[0, 1\)"),
-        ({"delay": -1.0}, "delay must be >= 0"),
-        ({"bandwidth": 0.0}, "bandwidth must be > 0"),
+        ({"step_times": "1:1e9"}, "step_times must be within 1000 times the first one"),
+        ({"loss": 1.0}, r"loss must be from 0 to 0\.9"),
+        ({"delay": -1.0}, "delay must be from 0 to"),
+        ({"delay": 1e305}, "delay must be from 0 to"),
+        ({"bandwidth": 0.0}, "bandwidth must be from 1 to"),
+        ({"step_seconds": 20001.0}, "step_seconds must be from 0.001 to 10000"),
+        ({"liar_frames": 10**8}, "liar_frames must be from 1 to 1000"),
         ({"asynchronous": False, "delay": 1.0}, "delay is for an asynchronous simulation: add --async"),
     ],
 )

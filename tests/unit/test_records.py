@@ -189,6 +189,16 @@ def test_split_is_named() -> None:
     assert [split_name(from_mapping({"data": table})) for table in tables] == ["iid", "gamma", "gamma", "dirichlet"]
 
 
+def test_client_that_was_off_for_good_has_no_accuracy_and_comes_back_without_one(tmp_path: Path) -> None:
+    found = outcome()
+    lost = replace(found.peers[0], accuracy=None, own_accuracy=None, head_accuracies=())
+    found = replace(found, peers=(lost, *found.peers[1:]))
+    append_outcome(tmp_path, found)
+    (again,) = read_outcomes(tmp_path)
+    assert [peer.accuracy for peer in again.peers] == [peer.accuracy for peer in found.peers]
+    assert again.accuracies == [peer.accuracy for peer in found.peers[1:]]
+
+
 def test_cells_of_the_projects_own_sweeps_keep_their_names() -> None:
     """A setting that is added later must not orphan what was measured before: its default is left out of the name."""
     results = Path(__file__).parents[2] / "experiments" / "results"
@@ -205,7 +215,8 @@ def test_cells_of_the_projects_own_sweeps_keep_their_names() -> None:
     ("one", "same"),
     [
         ({"step_times": "2:3:6", "step_jitter": 0.1}, {"step_times": "1:1.5:3"}),
-        ({"step_times": "1", "delay": 0.0, "loss": 0.0, "step_seconds": 1.0}, {}),
+        ({"down": "2:1-2,1:3-"}, {"down": "1:3-:checkpoint,2:1.0-2.0:checkpoint"}),
+        ({"step_times": "1:1:1", "delay": 0.0, "loss": 0.0, "step_seconds": 1.0}, {}),
         ({"liar_frames": 4}, {}),
     ],
 )

@@ -46,9 +46,11 @@ def canonical(config: Config, *, alone: bool) -> Config:
 def _simulation(config: Config) -> SimulationConfig:
     """The virtual clock with its defaults left out, however they were given."""
     given = config.simulation
-    times = ":".join(f"{time / given.times()[0]:g}" for time in given.times())
+    ratios = [time / given.times()[0] for time in given.times()]
+    times = "1" if set(ratios) == {1.0} else ":".join(f"{ratio:.12g}" for ratio in ratios)
+    down = ",".join(map(str, sorted(given.outages(), key=lambda outage: (outage.id, outage.begins)))) or None
     idle = {"step_jitter": STEP_JITTER, "step_seconds": 1.0, "delay": 0.0, "jitter": 0.0, "loss": 0.0}
-    found = replace(given, step_times=None if times == "1" else times, asynchronous=True)
+    found = replace(given, step_times=None if times == "1" else times, down=down, asynchronous=True)
     if not config.exchange.liars:
         found = replace(found, liar_frames=None)
     return replace(found, **{name: None for name, default in idle.items() if getattr(given, name) == default})

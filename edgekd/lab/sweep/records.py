@@ -68,8 +68,8 @@ class Outcome:
 
     @property
     def accuracies(self) -> list[float]:
-        """Of the honest peers, in the order of their ids."""
-        return [peer.accuracy or 0.0 for peer in self.peers if not peer.liar]
+        """Of the honest peers that did all their steps, in the order of their ids."""
+        return [peer.accuracy for peer in self.peers if not peer.liar and peer.accuracy is not None]
 
 
 def split_name(config: Config) -> str:
@@ -173,8 +173,8 @@ def _parsed(kind: type, text: str) -> Any:
 def _peer(row: dict[str, str]) -> PeerSummary:
     return PeerSummary(
         id=int(row["client"]),
-        accuracy=float(row["accuracy"]),
-        own_accuracy=float(row["own_accuracy"]),
+        accuracy=_number(row["accuracy"]),
+        own_accuracy=_number(row["own_accuracy"]),
         steps=int(row["steps"]),
         head_accuracies=tuple(float(each) for each in row["head_accuracies"].split()),
         evaluation_samples=int(row["evaluation_samples"]),
@@ -185,6 +185,11 @@ def _peer(row: dict[str, str]) -> PeerSummary:
     )
 
 
+def _number(text: str) -> float | None:
+    """An accuracy; None: the client was off for good before its last step."""
+    return float(text) if text else None
+
+
 def _rows(outcome: Outcome) -> Iterable[list[str]]:
     config = outcome.cell.config
     settings = {name: value for table in to_mapping(config).values() for name, value in table.items()}
@@ -193,8 +198,8 @@ def _rows(outcome: Outcome) -> Iterable[list[str]]:
         own = {
             "client": peer.id,
             "liar": peer.liar,
-            "accuracy": peer.accuracy,
-            "own_accuracy": peer.own_accuracy,
+            "accuracy": "" if peer.accuracy is None else peer.accuracy,
+            "own_accuracy": "" if peer.own_accuracy is None else peer.own_accuracy,
             "head_accuracies": " ".join(str(each) for each in peer.head_accuracies),
             "evaluation_samples": peer.evaluation_samples,
             "private_samples": peer.private_samples,

@@ -47,6 +47,8 @@ def run_cell(cell: Cell) -> Result:
         return Failure(cell, str(error))
     except Exception as error:  # a bug, or out of memory: the other cells go on all the same
         return Failure(cell, f"{type(error).__name__}: {error}")
+    if all(peer.accuracy is None for peer in peers if not peer.liar):
+        return Failure(cell, "no honest client did all of its steps: see --down")
     return Outcome(cell, peers, time.monotonic() - began, _processor(cell.config.train.device))
 
 
