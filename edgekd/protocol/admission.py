@@ -100,6 +100,12 @@ def admit(
     return Decision(Verdict.WELCOME)
 
 
+def busy(theirs: Hello, caller: Caller) -> Decision:
+    """Refuse a caller while another of the same id is decided about and a second one waits."""
+    message = f"peer {theirs.id} at {caller.where}: others that say so are being decided about; dial again"
+    return Decision(Verdict.REFUSE, Refusal("busy", message, message))
+
+
 def _beside(incumbent: Incumbent, ours: Hello, theirs: Hello, caller: Caller) -> Decision:
     """The caller or the incumbent: one of two streams under one id stays."""
     if theirs.instance == incumbent.instance:

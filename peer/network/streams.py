@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from edgekd.protocol.addresses import place, seen_from
-from edgekd.protocol.admission import Caller, Decision, Incumbent, Refusal, Verdict, admit
+from edgekd.protocol.admission import Caller, Decision, Incumbent, Refusal, Verdict, admit, busy
 from edgekd.protocol.messages import Goodbye, Heartbeat, Hello
 from edgekd.protocol.timing import Timing
 from peer.network.connection import Connection
 from peer.network.door import Door, host
 from peer.network.neighbours import Neighbours
 from peer.network.tasks import Tasks
+from peer.network.turns import Turns
 from peer.transports.base import Stream, StreamClosedError
 
 
@@ -69,7 +70,7 @@ class Streams:
     ) -> None:
         self._speaker, self._door, self._neighbours, self._tasks = speaker, door, neighbours, tasks
         self._allow, self._is_cut_off, self._timing = allow, is_cut_off, timing
-        self._admitting = asyncio.Lock()  # one newcomer at a time, since a probe takes its time
+        self._turns = Turns()
         self.conversations: set[asyncio.Task[Any]] = set()  # one for each stream, from before its Hellos
 
     async def converse(self, stream: Stream, dialled: str | None) -> int | None:
@@ -146,7 +147,9 @@ class Streams:
         decision = self._ask(theirs, caller, self._incumbent(theirs.id))
         if decision.verdict in (Verdict.SELF, Verdict.REFUSE):  # it must not wait for another caller's probe
             return decision
-        async with self._admitting:
+        if self._turns.is_full(theirs.id):
+            return busy(theirs, caller)
+        async with self._turns.take(theirs.id):
             connection, incumbent = self._neighbours.connections.get(theirs.id), self._incumbent(theirs.id)
             decision = self._ask(theirs, caller, incumbent)
             if connection is None or incumbent is None:

@@ -460,10 +460,26 @@ def test_caller_that_is_refused_does_not_wait_for_the_probe_on_behalf_of_another
         await incumbent.send(hello(5, instance=1))
         await group.until(lambda: 5 in a.members)
         await second.send(hello(5, instance=2))
-        await group.until(lambda: a._streams._admitting.locked())
+        await group.until(lambda: a._streams._turns.taken(5))
         await stranger.send(hello(6, contract=replace(CONTRACT, temperature=2.0)))
         await group.until(lambda: a.refused["contract"] == 1)
-        assert a._streams._admitting.locked(), "the probe goes on"
+        assert a._streams._turns.taken(5), "the probe goes on"
+
+    run(scenario)
+
+
+def test_probes_on_behalf_of_one_id_hold_up_nobody_else_and_queue_no_more_than_one(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, probe_for=DEADLINE))
+        mute, *again = [await group.transport().dial(where, timeout=2.0) for _ in range(5)]
+        await mute.send(hello(5, instance=1))
+        await group.until(lambda: 5 in a.members)
+        for instance, stream in enumerate(again, 2):  # one is decided about, one waits, two are too many
+            await stream.send(hello(5, instance=instance))
+        await group.until(lambda: a.refused["busy"] == 2)
+        honest, _ = await group.start(hello(7), peers=(where,))
+        await group.until(lambda: up(a, 7) and up(honest, 0))
+        assert a._streams._turns.taken(5), "the probe goes on"
 
     run(scenario)
 
