@@ -20,6 +20,7 @@ class Timing:
     dial_timeout: float = 2.0  # seconds to connect, TLS included: some five round trips, and one lost packet
     backoff_first: float = 0.2  # seconds before the second try: a peer that is just starting is found at once
     backoff_max: float = 3.0  # seconds between two tries: a peer that comes back is found within `down_after`
+    send_within: float = 10.0  # seconds to hand over one frame: a neighbour that reads nothing for so long has gone
     close_timeout: float = 1.0  # seconds that a goodbye may take: a few round trips for predictions and their acks
     refusal_delay: float = 1.0  # seconds before a refused caller is disconnected: else refusing takes all the processor
     answer_within: float = 10.0  # seconds to take one piece of an answer, 32 KiB: the slowest link that is served
@@ -49,6 +50,7 @@ WAN = Timing(
     down_after=15.0,  # rides out a handover; no longer, since the transports' own keepalives end a dead stream at 15 s
     hello_within=10.0,  # a Hello may need two retransmissions, 1 s and 2 s after the first try, and a round trip each
     probe_for=4.0,  # a probe and its answer, each lost once
+    send_within=30.0,  # a frame of 400 KB at 1 Mbit/s takes 3 s; and outages of some seconds
     dial_timeout=8.0,  # TCP, TLS and HTTP/2 take some five round trips of a second, and one packet is lost
     close_timeout=3.0,  # last predictions, their acks and the goodbye are three trips
     stop_timeout=6.0,  # `close_timeout` and what the transport needs to close: a peer is gone within 7 s of a SIGTERM

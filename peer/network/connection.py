@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from edgekd.protocol.encodings import Packing
-from edgekd.protocol.messages import Frame, Goodbye, Heartbeat, Hello, SoftPredictions
+from edgekd.protocol.messages import Ack, Frame, Goodbye, Heartbeat, Hello, SoftPredictions
 from edgekd.protocol.outbox import Outbox
+from edgekd.protocol.timing import Timing
 from peer.transports.base import Stream, StreamClosedError
 
 
@@ -20,7 +22,7 @@ class Connection:
         dialled_by: the id of the side that dialled.
         packing: of what it is sent: one that it can read.
         outbox: predictions for it.
-        heartbeat_every: seconds between two heartbeats.
+        timing: how often it sends a heartbeat, and how long one frame may take.
         clock: monotonic, in seconds.
     """
 
@@ -32,30 +34,42 @@ class Connection:
         packing: Packing,
         outbox: Outbox[SoftPredictions],
         *,
-        heartbeat_every: float,
+        timing: Timing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream, self.hello, self.dialled_by = stream, hello, dialled_by
         self.packing, self.outbox = packing, outbox
-        self._heartbeat_every, self._clock = heartbeat_every, clock
+        self._timing, self._clock = timing, clock
         self.newest = -1  # the newest round that has arrived over it
         self.heard = asyncio.Event()  # something came
-        self._control: list[Frame] = []  # sent before predictions; a goodbye is always the last
+        # What is owed is counted, not queued: a neighbour that does not read fills no memory.
+        self._beat: Heartbeat | None = None  # the newest that waits
+        self._owed = 0  # acknowledgements
+        self._goodbye: Goodbye | None = None
+        self._sending_since: float | None = None  # when the frame that is under way was begun
         self._wake = asyncio.Event()
 
     @property
     def id(self) -> int:
         return self.hello.id
 
-    def send_soon(self, frame: Frame) -> None:
-        """Have a frame other than predictions sent; a goodbye follows the emptied outbox."""
-        if isinstance(frame, Heartbeat):  # only the newest is news, and a neighbour that does not read gets no queue
-            self._control = [waiting for waiting in self._control if not isinstance(waiting, Heartbeat)]
-        last = len(self._control)
-        if self._control and isinstance(self._control[-1], Goodbye):
-            last -= 1
-        self._control.insert(last, frame)
+    def send_soon(self, frame: Heartbeat | Goodbye) -> None:
+        """Send a heartbeat before all else, or a goodbye after all else. Of two that wait the newer stays."""
+        if isinstance(frame, Goodbye):
+            self._goodbye = frame
+        else:
+            probes = frame.probe or (self._beat is not None and self._beat.probe)
+            self._beat = replace(frame, probe=probes)
         self._wake.set()
+
+    def acknowledge(self) -> None:
+        """Send one more acknowledgement, of the newest round that has arrived."""
+        self._owed += 1
+        self._wake.set()
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether one frame has been under way for so long that the neighbour seems to read nothing."""
+        return self._sending_since is not None and now - self._sending_since >= self._timing.send_within
 
     def publish(self, frame: SoftPredictions) -> int:
         """Have predictions sent when their turn comes; how many that still waited they take the place of."""
@@ -74,11 +88,13 @@ class Connection:
             heartbeat: makes one.
             sent: called after predictions have been handed to the network.
         """
-        beat_at = self._clock() + self._heartbeat_every
+        beat_at = self._clock() + self._timing.heartbeat_every
         try:
             while True:
                 while (frame := self._next()) is not None:
+                    self._sending_since = self._clock()
                     await self.stream.send(frame)
+                    self._sending_since = None
                     if isinstance(frame, SoftPredictions):
                         sent(frame)
                     elif isinstance(frame, Goodbye):
@@ -87,7 +103,7 @@ class Connection:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), max(0.0, beat_at - self._clock()))
                 if (now := self._clock()) >= beat_at:
-                    beat_at = now + self._heartbeat_every
+                    beat_at = now + self._timing.heartbeat_every
                     self.send_soon(heartbeat())
         except StreamClosedError:
             pass
@@ -95,9 +111,12 @@ class Connection:
             await self.stream.close()
 
     def _next(self) -> Frame | None:
-        if self._control and not isinstance(self._control[0], Goodbye):
-            return self._control.pop(0)
+        """The next frame to send; a goodbye follows the emptied outbox."""
+        if (beat := self._beat) is not None:
+            self._beat = None
+            return beat
+        if self._owed:
+            self._owed -= 1
+            return Ack(round=max(self.newest, 0))
         predictions = self.outbox.take()
-        if predictions is None and self._control and self.outbox.empty:
-            return self._control.pop(0)
-        return predictions
+        return self._goodbye if predictions is None and self.outbox.empty else predictions

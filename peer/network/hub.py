@@ -239,9 +239,9 @@ class Hub:
 
     def connect(self, stream: Stream, hello: Hello, dialled_by: int) -> Connection:
         """Make the stream a neighbour's; `dialled_by` is the id of the side that has dialled it."""
-        packing, every = self._outgoing.packing_for(hello), self._timing.heartbeat_every
+        packing = self._outgoing.packing_for(hello)
         outbox = self._outgoing.outbox(packing)
-        connection = Connection(stream, hello, dialled_by, packing, outbox, heartbeat_every=every, clock=self._clock)
+        connection = Connection(stream, hello, dialled_by, packing, outbox, timing=self._timing, clock=self._clock)
         self._neighbours.connect(connection, seen_from(hello.address, stream.remote), self._clock())
         connection.send_soon(self.heartbeat())
         return connection
@@ -335,7 +335,7 @@ class Hub:
             self._deliver(Arrival(connection.id, connection.hello.instance, frame.round, probs))
             self._changed()
         finally:  # a refused frame is acknowledged too: it is no longer in flight
-            connection.send_soon(Ack(round=max(connection.newest, 0)))
+            connection.acknowledge()
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
@@ -345,13 +345,18 @@ class Hub:
             self._look(self._clock())
 
     def _look(self, now: float) -> None:
-        """Close the streams of silent neighbours, which are down; log what was held back."""
+        """Close the streams of neighbours that are silent or read nothing; log what was held back."""
         self._news.catch_up(now)
         for id, connection in list(self._neighbours.connections.items()):
             if is_silent(self.members[id], now, down_after=self._timing.down_after):
-                self._streams.drop(connection, None)
-                self._neighbours.down(id, f"silent for {self._timing.down_after:.0f} s")
-                self._dialler.lost()
+                why = f"silent for {self._timing.down_after:.0f} s"
+            elif connection.is_stalled(now):
+                why = f"it has read nothing for {self._timing.send_within:.0f} s"
+            else:
+                continue
+            self._streams.drop(connection, None)
+            self._neighbours.down(id, why)
+            self._dialler.lost()
 
     def _log(self, subject: str, level: int, message: str) -> None:
         self._news.say(subject, level, message, self._clock())

@@ -29,7 +29,7 @@ from peer.network.door import MAX_STRANGERS
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
-from peer.transports.memory import MemoryNetwork, MemoryTransport
+from peer.transports.memory import IN_FLIGHT, MemoryNetwork, MemoryTransport
 
 DEADLINE = 20.0  # seconds: far more than any of this takes
 
@@ -480,6 +480,29 @@ def test_probes_on_behalf_of_one_id_hold_up_nobody_else_and_queue_no_more_than_o
         honest, _ = await group.start(hello(7), peers=(where,))
         await group.until(lambda: up(a, 7) and up(honest, 0))
         assert a._streams._turns.taken(5), "the probe goes on"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("run", ["memory"], indirect=True)  # the others' windows hold thousands of such frames
+def test_neighbour_that_speaks_and_reads_nothing_is_disconnected(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        now = 0.0
+        a, where = await group.start(hello(0), clock=lambda: now)
+        deaf = await group.transport().dial(where, timeout=2.0)
+        await deaf.send(hello(5))
+        for round in range(3 * IN_FLIGHT):  # each is to be acknowledged
+            await deaf.send(encode(predictions(), round, Packing(Encoding.FLOAT16)))
+        await group.until(lambda: len(group.arrived[a]) == 3 * IN_FLIGHT)
+        assert up(a, 5)
+        now = LAN.send_within - 1
+        await deaf.send(Heartbeat(step=1, steps=0, round=0, done=False))
+        await group.until(lambda: a.members[5].last_heard == now)
+        a._look(now)
+        assert up(a, 5)
+        now = LAN.send_within
+        a._look(now)
+        assert not up(a, 5)
 
     run(scenario)
 
