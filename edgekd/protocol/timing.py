@@ -20,6 +20,7 @@ class Timing:
     dial_timeout: float = 2.0  # seconds to connect, TLS included: some five round trips, and one lost packet
     backoff_first: float = 0.2  # seconds before the second try: a peer that is just starting is found at once
     backoff_max: float = 3.0  # seconds between two tries: a peer that comes back is found within `down_after`
+    self_again: float = 60.0  # seconds until an address that was this peer itself is dialled again, to be sure of it
     send_within: float = 10.0  # seconds to hand over one frame: a neighbour that reads nothing for so long has gone
     close_timeout: float = 1.0  # seconds that a goodbye may take: a few round trips for predictions and their acks
     refusal_delay: float = 1.0  # seconds before a refused caller is disconnected: else refusing takes all the processor

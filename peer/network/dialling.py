@@ -21,7 +21,8 @@ class Dialler:
             neighbour). Raises OSError if nobody answers.
         spawn: runs a coroutine as a task.
         connected: the ids of the peers that are.
-        own: addresses that turned out to be this peer itself: they are not dialled again.
+        own: addresses that turned out to be this peer itself; they are dialled again rarely, since somebody else may
+            have echoed this peer's Hello there.
         expected: whether somebody should answer where peer `id` lives, so that silence there is news.
         news: says so.
         timing: the pauses between two tries.
@@ -34,7 +35,7 @@ class Dialler:
         spawn: Callable[[Coroutine[Any, Any, None]], Any],
         *,
         connected: Container[int | None],
-        own: Container[str],
+        own: set[str],
         expected: Callable[[int | None], bool],
         news: News,
         timing: Timing,
@@ -61,7 +62,7 @@ class Dialler:
             self._forgotten.add(address)
 
     def dials(self, address: str) -> bool:
-        """Whether `address` is one of those that it dials, or has found to be this peer's own."""
+        """Whether `address` is one of those that it dials."""
         return address in self._dialled
 
     def lost(self) -> None:
@@ -74,7 +75,12 @@ class Dialler:
 
     async def _keep_dialling(self, address: str, id: int | None) -> None:
         pause = self._timing.backoff_first
-        while not self._stopped and address not in self._own:
+        while not self._stopped:
+            if address in self._own:
+                if address in self._forgotten:
+                    break
+                await asyncio.sleep(self._timing.self_again)
+                self._own.discard(address)
             if id in self._connected:
                 self._lost.clear()
                 await self._lost.wait()
@@ -92,6 +98,5 @@ class Dialler:
                     pause = self._timing.backoff_first
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on
             pause = min(pause * BACKOFF_FACTOR, self._timing.backoff_max)
-        if address in self._forgotten:  # else it is this peer's own, and stays known
-            self._forgotten.discard(address)
-            self._dialled.discard(address)
+        self._forgotten.discard(address)
+        self._dialled.discard(address)

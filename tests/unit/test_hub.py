@@ -280,6 +280,29 @@ def test_own_address_among_the_peers_is_fine(run: Run) -> None:
     run(scenario)
 
 
+def test_stranger_that_echoes_a_hello_does_not_switch_off_a_dial_for_good(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        echoes: list[Hello] = []
+
+        async def echo(stream: Stream) -> None:
+            theirs = await stream.receive()
+            assert isinstance(theirs, Hello)
+            echoes.append(theirs)
+            await stream.send(theirs)
+
+        stranger = group.transport()
+        where = await stranger.listen("127.0.0.1:0", echo)
+        a, _ = await group.start(hello(0), peers=(where,), timing=replace(LAN, self_again=0.05))
+        await group.until(lambda: a.self_addresses == {where})
+        await stranger.close()
+        await group.start(hello(1), listen=where)
+        await group.until(lambda: up(a, 1))
+        assert echoes
+        assert a.self_addresses == set()
+
+    run(scenario)
+
+
 def test_another_contract_is_refused_on_both_sides_and_names_what_differs(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
