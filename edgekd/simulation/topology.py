@@ -12,7 +12,7 @@ from edgekd.errors import ConfigError
 from edgekd.seeds import derive
 
 MOST_CLIENTS = 2048  # so that any answer takes seconds at most
-LARGEST_FILE = 2**26  # bytes; all edges of so many clients, each said both ways, take less
+LARGEST_FILE = 2**25  # bytes; all edges of so many clients take less
 SWAPS = 10  # proposed for each edge of a random graph
 
 Edge = tuple[int, int]  # (i, j), i < j

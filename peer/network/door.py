@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Ask, Asked, Goodbye, Hello, Parting, Status
+from edgekd.protocol.places import Places
 from edgekd.protocol.timing import Timing
 from peer.network.asking import answer
 from peer.transports.base import Stream
 
-MAX_STRANGERS = 64  # streams dialled to this peer that are no neighbour's, or not yet
+MAX_DELAYED = 64  # refused callers that are kept for a moment
 MAX_ASKING = 8  # newcomers that are sent the public file at once
 
 
@@ -23,6 +24,7 @@ class Door:
         status: how it is, now.
         public: the bytes of the group's public file, for a newcomer.
         refuse: called with who it was and what was wrong.
+        evict: called with a stream that has to make room for another.
         timing: how long a stranger may take.
     """
 
@@ -33,26 +35,30 @@ class Door:
         status: Callable[[], Status],
         public: Callable[[], Iterable[bytes | memoryview]],
         refuse: Callable[[str, RemoteProtocolError], None],
+        evict: Callable[[Stream], None],
         timing: Timing,
     ) -> None:
         self._hello, self._status, self._public, self._refuse = hello, status, public, refuse
-        self._timing = timing
-        self.strangers = 0  # streams of which nothing is known yet, or nothing good
+        self._evict, self._timing = evict, timing
+        self._places: Places[Stream] = Places()
+        self._delayed = 0  # refused callers that are not disconnected yet
         self._asking = 0  # how many are being sent the public file
 
     @property
-    def is_full(self) -> bool:
-        """Whether one more stranger would be too many."""
-        return self.strangers >= MAX_STRANGERS
+    def strangers(self) -> int:
+        """How many streams there are of which nothing is known yet."""
+        return len(self._places)
 
     @contextmanager
-    def stranger(self) -> Iterator[None]:
-        """Count a stream that the other side has dialled until it is a neighbour's, or sent away."""
-        self.strangers += 1
+    def stranger(self, stream: Stream) -> Iterator[None]:
+        """Give a stream that the other side has dialled a place until it is a neighbour's, or sent away."""
+        evicted = self._places.enter(stream, id=stream.peer_id, address=host(stream))
+        if evicted is not None:
+            self._evict(evicted)
         try:
             yield
         finally:
-            self.strangers -= 1
+            self._places.leave(stream)
 
     async def greet(self, stream: Stream, *, dialled: bool) -> Hello | None:
         """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here.
@@ -76,11 +82,19 @@ class Door:
         return None
 
     async def send_away(self, stream: Stream, goodbye: Goodbye) -> None:
-        """End a stream before it has begun. A refused caller is disconnected after a delay, so that it cannot hurry."""
+        """End a stream before it has begun. A refused caller is disconnected after a delay, so that it cannot hurry.
+
+        It holds no place meanwhile. If very many are refused at once, the rest is disconnected without a delay.
+        """
+        self._places.leave(stream)
         with contextlib.suppress(asyncio.TimeoutError):  # it does not read
             await asyncio.wait_for(stream.send(goodbye), self._timing.close_timeout)
-        if goodbye.parting is Parting.REFUSED:
-            await asyncio.sleep(self._timing.refusal_delay)
+        if goodbye.parting is Parting.REFUSED and self._delayed < MAX_DELAYED:
+            self._delayed += 1
+            try:
+                await asyncio.sleep(self._timing.refusal_delay)
+            finally:
+                self._delayed -= 1
 
     async def _answer(self, stream: Stream, ask: Ask) -> None:
         if ask.what is Asked.STATUS:

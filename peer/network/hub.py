@@ -105,7 +105,12 @@ class Hub:
         self.self_addresses: set[str] = set()  # of those dialled, the ones that turned out to be this peer
         self.failure: BaseException | None = None  # a bug of ours, for the training thread to raise
         self._door = Door(
-            hello=self.own_hello, status=self.status, public=public, refuse=self._refuse_frame, timing=timing
+            hello=self.own_hello,
+            status=self.status,
+            public=public,
+            refuse=self._refuse_frame,
+            evict=self._evict,
+            timing=timing,
         )
         self._streams = Streams(
             self,
@@ -224,10 +229,12 @@ class Hub:
     async def _accept(self, stream: Stream) -> None:
         if self._neighbours.leaving:  # a neighbour that redials on our goodbye would find us up for another moment
             return
-        if self._door.is_full:
-            self.refused["busy"] += 1
-            return
         await self._streams.converse(stream, None)
+
+    def _evict(self, stream: Stream) -> None:
+        """A stranger has to make room at the door."""
+        self.refused["busy"] += 1
+        self._tasks.spawn(stream.close())
 
     def own_hello(self) -> Hello:
         """What this peer says of itself, now."""

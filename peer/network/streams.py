@@ -117,7 +117,7 @@ class Streams:
 
     async def _meet(self, stream: Stream, dialled: str | None) -> tuple[Hello | None, bool]:
         """Exchange Hellos and decide: the other side's, unless it is this very peer, and whether it is welcome."""
-        with contextlib.nullcontext() if dialled else self._door.stranger():
+        with contextlib.nullcontext() if dialled else self._door.stranger(stream):
             theirs = await self._door.greet(stream, dialled=dialled is not None)
             if theirs is None:
                 return None, False

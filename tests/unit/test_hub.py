@@ -23,9 +23,9 @@ from edgekd.protocol.messages import (
     Parting,
     State,
 )
+from edgekd.protocol.places import MOST as MAX_STRANGERS
 from edgekd.protocol.timing import LAN, WAN, Timing
 from peer.network.asking import ask_status, fetch_public
-from peer.network.door import MAX_STRANGERS
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
@@ -658,20 +658,31 @@ def test_who_has_too_much_refused_is_cut_off_and_the_others_are_not(run: Run) ->
     run(scenario)
 
 
-def test_no_more_are_listened_to_at_once_than_a_peer_has_room_for_before_they_have_said_who_they_are(run: Run) -> None:
+def test_silent_strangers_that_fill_the_door_keep_nobody_out_and_lose_their_own_places(run: Run) -> None:
     async def scenario(group: Group) -> None:
-        a, where = await group.start(hello(0))
+        a, where = await group.start(hello(0), timing=replace(LAN, hello_within=DEADLINE))
         stranger = group.transport()
         waiting = [await stranger.dial(where, timeout=2.0) for _ in range(MAX_STRANGERS)]
         await group.until(lambda: a._door.strangers == MAX_STRANGERS)
-        one_more = await stranger.dial(where, timeout=2.0)
-        with pytest.raises(StreamClosedError):
-            await one_more.receive()
-        assert a.refused["busy"] == 1
-        for stream in waiting:
-            await stream.close()
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))
+        assert a.refused["busy"] == 1
+        answer = await ask_status(group.transport(), where, timeout=DEADLINE)
+        assert answer.id == 0
+        for stream in waiting:
+            await stream.close()
+
+    run(scenario)
+
+
+def test_refused_callers_hold_no_place_at_the_door(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, where = await group.start(hello(0), timing=replace(LAN, refusal_delay=DEADLINE))
+        for _ in range(3):
+            stream = await group.transport().dial(where, timeout=2.0)
+            await stream.send(hello(5, contract=replace(CONTRACT, temperature=2.0)))
+        await group.until(lambda: a.refused["contract"] == 3)
+        await group.until(lambda: a._door.strangers == 0)
 
     run(scenario)
 

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from edgekd.cli import cli
 from edgekd.errors import ConfigError
-from edgekd.simulation.topology import neighbours
+from edgekd.simulation.topology import LARGEST_FILE, neighbours
 
 Graph = tuple[tuple[int, ...], ...]
 
@@ -150,7 +150,7 @@ def test_impossible_topology_is_one_line_with_the_rule_and_the_value(topology: s
         (b"\x89PNG\xff\xfe\x00", "line 1: an edge is I J"),
         (b"0 1\n1 3\n", "gives client 2 of 4 no neighbour: add an edge for each"),
         (b"# nothing yet\n", "gives client 0, 1, 2, 3 of 4 no neighbour"),
-        (b" " * (2**22 + 1), "has more than 4194304 bytes: that is no list of edges"),
+        (b" " * (LARGEST_FILE + 1), f"has more than {LARGEST_FILE} bytes: that is no list of edges"),
     ],
 )
 def test_wrong_file_is_one_line_that_names_the_place(tmp_path: Path, content: bytes, said: str) -> None:

@@ -24,8 +24,8 @@ from edgekd.keys.certificates import DAYS
 from edgekd.keys.keyring import make_keys
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.messages import Ack, Contract, Encoding, Goodbye, Heartbeat, Hello, Parting, SoftPredictions
+from edgekd.protocol.places import MOST as MAX_STRANGERS
 from peer import health
-from peer.network.door import MAX_STRANGERS
 from peer.network.hub import Hub
 from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
