@@ -16,7 +16,7 @@ COMMANDS = {
     "peer": "Start one peer: its own images, its neighbours' addresses.",
     "split": "Split a data set into files, a shard a box.",
     "public": "Make the public file out of unlabelled pictures.",
-    "simulate": "Run all learners in one process, in lockstep.",
+    "simulate": "Run all learners in one process, in lockstep or (--async) under a virtual clock.",
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "status": "Ask peers how they are.",
