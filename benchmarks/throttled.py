@@ -58,8 +58,8 @@ def run(folder: Path, config: Config) -> list[Trained]:
         for id, (own, share) in enumerate(zip(addresses, SHARES, strict=True)):
             command = [sys.executable, "-m", "edgekd", "peer", "--config", str(file), "--id", str(id), "--listen", own]
             command += ["--peers", ",".join(addresses), "--out", str(folder / f"peer-{id}"), "--json"]
-            with (folder / f"peer-{id}.log").open("wb") as log:
-                child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            with (folder / f"peer-{id}.out").open("wb") as out, (folder / f"peer-{id}.log").open("wb") as log:
+                child = subprocess.Popen(command, stdout=out, stderr=log)  # in one file lines would mix
             children.append(child)
             threading.Thread(target=_throttle, args=(child, share), daemon=True).start()
         for id, child in enumerate(children):
@@ -82,7 +82,7 @@ def _throttle(child: "subprocess.Popen[bytes]", share: float) -> None:
 
 
 def _read(folder: Path, id: int) -> Trained:
-    peer, printed = folder / f"peer-{id}", (folder / f"peer-{id}.log").read_text()
+    peer, printed = folder / f"peer-{id}", (folder / f"peer-{id}.out").read_text()
     return Trained(
         summary=json.loads((peer / "summary.json").read_text())["peers"][0],
         steps=[json.loads(line) for line in (peer / "metrics.jsonl").read_text().splitlines()],
