@@ -34,7 +34,7 @@ class CheckpointInfo:
     size: int  # pixels
     heads: int
     head_layers: str  # as in `ModelConfig`
-    counts: dict[str, int]  # over all steps so far: `edgekd.protocol.exchange.Counts`, and the bytes
+    counts: dict[str, int]  # over all steps so far: `edgekd.protocol.counts.Counts`, and the bytes
     accuracy: Accuracy | None  # of the last evaluation; None: there was none yet
 
 

@@ -5,6 +5,8 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgekd.protocol.counts import Counts
+
 _SIMULATED = ("ages", "teachers")  # fields that only an asynchronous simulation fills in
 
 
@@ -14,7 +16,7 @@ def standard_error(accuracy: float, samples: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PeerSummary:
+class PeerSummary(Counts):
     """The results of one peer. Accuracies are fractions of the evaluation set, in [0, 1]. Bytes are of payloads."""
 
     id: int
@@ -22,10 +24,6 @@ class PeerSummary:
     own_accuracy: float | None  # weighted with the label distribution of the private shard
     steps: int
     head_accuracies: tuple[float, ...] = ()  # of every head; the last one is `accuracy`
-    lessons: int = 0  # steps with a lesson
-    fresh_lessons: int = 0  # lessons with a frame that was in no earlier lesson
-    waits: int = 0  # steps that waited for the network; only in synchronous mode
-    missing: int = 0  # predictions that were missing in synchronous lessons
     private_samples: int = 0
     evaluation_samples: int = 0
     bytes_sent: int = 0
@@ -104,7 +102,8 @@ class Summary:
 
 
 def _peer_mapping(peer: PeerSummary) -> dict[str, Any]:
-    return {name: value for name, value in asdict(peer).items() if name not in _SIMULATED or value is not None}
+    shown = {name: value for name, value in asdict(peer).items() if name not in _SIMULATED or value is not None}
+    return {"id": peer.id, **shown}  # first: the order in which people read
 
 
 def _peer(mapping: dict[str, Any]) -> PeerSummary:

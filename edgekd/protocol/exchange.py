@@ -15,7 +15,7 @@ predictions of a neighbour come before its goodbye. Times are seconds of one mon
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from edgekd.losses.trust import relative
 from edgekd.protocol.board import ROUNDS, Board
+from edgekd.protocol.counts import Counts
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
 from edgekd.protocol.schedule import heard_round, is_due, lockstep_round, next_round
@@ -55,16 +56,6 @@ class Rest:
     """There is nothing to do before `until` (in seconds), or before something changes."""
 
     until: float
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a peer counts over its steps."""
-
-    lessons: int = 0  # steps that had one
-    fresh_lessons: int = 0  # those with predictions not learned from before
-    waits: int = 0  # steps that waited for the network: synchronous mode only
-    missing: int = 0  # predictions that synchronous lessons did without
 
 
 class Exchange:
@@ -175,6 +166,10 @@ class Exchange:
         live = [member.id for member in group if member.up and not member.done and not member.unsound]
         return frozenset(id for id in live if self._board.last_round(id) < round)
 
+    def note_wait(self) -> None:
+        """Count that a step waits for the network."""
+        self.counts = replace(self.counts, waits=self.counts.waits + 1)
+
     @property
     def lesson_timeout(self) -> float:
         """Seconds that a lesson waits for predictions at most: ``--sync SECONDS``."""
@@ -187,13 +182,14 @@ class Exchange:
         if self.lockstep:
             found = self._board.pick_round(lockstep_round(step, self._config.broadcast_every), step)
             live = {member.id for member in group if member.up and not member.done}
-            self.counts.missing += len(live.difference(found.teachers if found else ()))
+            missing = len(live.difference(found.teachers if found else ()))
+            self.counts = replace(self.counts, missing=self.counts.missing + missing)
         else:
             found = self._board.pick(step, self.trust(step))
         if found is None or not self._learns:
             return None
-        self.counts.lessons += 1
-        self.counts.fresh_lessons += found.fresh
+        lessons, fresh = self.counts.lessons + 1, self.counts.fresh_lessons + found.fresh
+        self.counts = replace(self.counts, lessons=lessons, fresh_lessons=fresh)
         self.teachers += len(found.teachers)
         self.ages[found.age] += 1
         return found

@@ -1,7 +1,7 @@
 """One simulated peer: a learner, its exchange, and what both simulations do with them alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -96,8 +96,7 @@ class Box:
             own_accuracy=accuracy.own if accuracy else None,
             head_accuracies=accuracy.heads if accuracy else (),
             steps=self.learner.step,
-            lessons=counts.lessons,
-            fresh_lessons=counts.fresh_lessons,
+            **asdict(counts),
             private_samples=len(self._data.private.labels) if self._data else 0,
             evaluation_samples=len(self._data.evaluation.labels) if self._data else 0,
             bytes_sent=self.bytes_sent,

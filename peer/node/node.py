@@ -24,7 +24,8 @@ from edgekd.files.summary import PeerSummary
 from edgekd.learning.divergence import check_finite, diverged
 from edgekd.learning.evaluation import Accuracy, is_evaluated
 from edgekd.learning.learner import Learner, Losses
-from edgekd.protocol.exchange import Counts, Exchange, Start, Teach
+from edgekd.protocol.counts import Counts
+from edgekd.protocol.exchange import Exchange, Start, Teach
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.thread import Network
@@ -281,7 +282,7 @@ class Node:
         """Wait as long as the lesson of `step` needs somebody's predictions; the neighbours after that."""
         began, group = time.monotonic(), self._look()
         if self.exchange.awaits(step, group):
-            self.exchange.counts.waits += 1
+            self.exchange.note_wait()
             while not self._stop():
                 waited = time.monotonic() - began
                 if not self.exchange.awaits(step, group, waited=waited):

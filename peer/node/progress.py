@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekd.learning.evaluation import Accuracy
+from edgekd.protocol.counts import Counts
 from edgekd.protocol.messages import Lesson, State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class Progress(Counts):
     """A peer's state for whoever watches it."""
 
     id: int
@@ -22,10 +23,6 @@ class Progress:
     labels: float | None  # losses of the last step
     distil: float | None
     accuracy: float | None
-    lessons: int  # these as in `edgekd.protocol.exchange.Counts`
-    fresh_lessons: int
-    waits: int
-    missing: int
     bytes_sent: int
     bytes_received: int
     seconds: float  # of training, in this process

@@ -32,7 +32,8 @@ from itertools import product
 from in_memory import Network, Peer, predictions
 
 from edgekd.config import from_mapping
-from edgekd.protocol.exchange import Counts, Exchange, Teach
+from edgekd.protocol.counts import Counts
+from edgekd.protocol.exchange import Exchange, Teach
 from edgekd.protocol.messages import Goodbye, Lesson, Parting
 
 SECONDS_A_STEP = 2.0  # of peers that linger

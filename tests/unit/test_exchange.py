@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from edgekd.config import from_mapping
-from edgekd.protocol.exchange import Counts, Exchange, Rest, Start, Teach
+from edgekd.protocol.counts import Counts
+from edgekd.protocol.exchange import Exchange, Rest, Start, Teach
 from edgekd.protocol.members import Member
 
 PROBS = torch.full((1, 2, 3), 1 / 3)
