@@ -60,7 +60,11 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     if as_json:
         print(json.dumps(summary.to_mapping(), indent=2))
         return
-    from edgekd.cli.tables import print_results
+    from edgekd.cli.tables import exchange_lines, print_results
+    from edgekd.simulation.stand_in import MODEL
 
-    print_results(summary)
+    if config.model.model != MODEL:  # stand-ins have no accuracy
+        print_results(summary)
+    if config.simulation.asynchronous:
+        print("\n".join(exchange_lines(summary.peers)))
     print(f"results in {folder}")

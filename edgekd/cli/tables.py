@@ -1,5 +1,7 @@
 """How results look on a terminal."""
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -105,3 +107,19 @@ def _caption(summary: Summary) -> str:
         against = summary.balanced and replace(summary, baseline=summary.balanced).gap_closed
         lines.append(f"{share} (between alone, balanced, and pooled: {against:.0%})." if against else f"{share}.")
     return "\n".join(lines)
+
+
+def exchange_lines(peers: Sequence[PeerSummary]) -> list[str]:
+    """Who heard how much, how late, over all peers of an asynchronous simulation: least, median and most of them."""
+    spreads = {
+        "steps with a lesson": [peer.lessons / max(1, peer.steps) for peer in peers],
+        "steps with a fresh one": [peer.fresh_lessons / max(1, peer.steps) for peer in peers],
+        "teachers a lesson": [peer.teachers or 0.0 for peer in peers],
+    }
+    lines = [
+        f"{name}: least {min(values):.2f}, median {statistics.median(values):.2f}, most {max(values):.2f}"
+        for name, values in spreads.items()
+    ]
+    if ages := sorted(age for peer in peers for age in peer.ages or ()):
+        lines.append(f"age of lessons in steps: median {ages[len(ages) // 2]}, most {ages[-1]}")
+    return lines

@@ -311,6 +311,13 @@ def test_sweep_takes_lists_of_the_virtual_clocks_settings_and_goes_on_where_it_s
     assert (tmp_path / "results.csv").read_bytes() == before
 
 
+def test_terminal_tells_who_heard_how_much_and_how_late(tmp_path: Path) -> None:
+    result = edgekd("simulate", "--async", "--model", MODEL, "--steps", 20, "--delay", 3, "--out", tmp_path / "a")
+    assert "steps with a lesson: least 0." in result.stdout
+    assert "age of lessons in steps: median " in result.stdout
+    assert "accuracy" not in result.stdout.splitlines()[0]
+
+
 def test_stand_ins_are_not_swept(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["sweep", "--async", "--model", MODEL, "--out", str(tmp_path)])
     assert isinstance(result.exception, ConfigError)
