@@ -14,6 +14,11 @@ def derive(*names: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def uniform(*names: int | str) -> float:
+    """A number in [0, 1) out of a path of names: `derive`, scaled."""
+    return derive(*names) / 2**63
+
+
 _GENERATOR = threading.RLock()  # all threads share torch's generator of a device
 
 

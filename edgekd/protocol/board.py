@@ -1,6 +1,6 @@
 """What has arrived from the neighbours, and which lesson a step learns from. Pure: the caller counts the steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,21 @@ TRUSTED = 0.25
 NEVER = -1  # the step in which a neighbour was learned from last, if it never was
 
 Trust = Mapping[int, float]  # by the neighbour's id, in [0, 1]; who is missing is trusted fully: 1
+
+
+def surplus(senders: Sequence[int]) -> int | None:
+    """Which arrival to drop after the newest, so that at most `ROUNDS` of its sender wait to be posted.
+
+    A long step must not fill the memory, nor may one neighbour push out another's predictions.
+
+    Args:
+        senders: of all that waits, oldest first.
+
+    Returns:
+        The index of the oldest of the newest one's sender; None: nothing is to be dropped.
+    """
+    of_it = [index for index, sender in enumerate(senders) if sender == senders[-1]]
+    return of_it[0] if len(of_it) > ROUNDS else None
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ The result depends on the settings, the seed, the machine and the build alone, n
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from edgekd.config import Config, Outage
@@ -16,16 +16,14 @@ from edgekd.files.summary import PeerSummary, Summary
 from edgekd.learning.learner import Learner
 from edgekd.protocol.exchange import Exchange
 from edgekd.protocol.messages import Contract, Frame
-from edgekd.seeds import derive
-from edgekd.simulation.box import Box, Learning, StepReport, hearing, liars
+from edgekd.seeds import uniform
+from edgekd.simulation.box import Box, Learning, Report, hearing, liars
 from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Conditions, Links, Sent
 from edgekd.simulation.stand_in import StandIn, contract_of
 from edgekd.simulation.station import Phase, Station, Submit
 
 STEP_JITTER = 0.1  # exact ratios of speeds would lock the phases of the peers
-
-Report = Callable[[StepReport], None]
 
 
 class Asynchronous:
@@ -133,7 +131,7 @@ class Asynchronous:
         ticks = times[id % len(times)] / times[0] * TICKS
 
         def step_ticks(step: int) -> int:
-            return max(1, round(ticks * (1 + jitter * (2 * _draw(seed, "step time", id, step) - 1))))
+            return max(1, round(ticks * (1 + jitter * (2 * uniform(seed, "step time", id, step) - 1))))
 
         return Station(
             self._box(id),
@@ -142,7 +140,7 @@ class Asynchronous:
             self._contract,
             self._submit,
             step_ticks=step_ticks,
-            offset=round(ticks * _draw(seed, "start", id)),
+            offset=round(ticks * uniform(seed, "start", id)),
             step_seconds=settings.step_seconds or 1.0,
             steps=self._config.train.steps,
             liar_frames=(settings.liar_frames or 0) if id in self._liars else 0,
@@ -177,8 +175,3 @@ def _conditions(config: Config) -> Conditions:
         loss=settings.loss or 0.0,
         step_seconds=settings.step_seconds or 1.0,
     )
-
-
-def _draw(*names: int | str) -> float:
-    """A number in [0, 1) that depends on its names alone."""
-    return derive(*names) / 2**63

@@ -1,6 +1,6 @@
 """One simulated peer: a learner, its exchange, and what both simulations do with them alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -29,6 +29,9 @@ class StepReport:
     step: int  # steps done, from 1
     losses: Losses | None  # None: a stand-in for a learner has none
     accuracy: Accuracy | None  # None: not evaluated in this step
+
+
+Report = Callable[[StepReport], None]
 
 
 class Learning(Protocol):

@@ -1,7 +1,7 @@
 """Simulate a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data in one place."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -11,11 +11,9 @@ from edgekd.data.datasets import PeerData, load_group, load_peer_data, load_pool
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.simulation.asynchronous import Asynchronous
-from edgekd.simulation.box import StepReport
+from edgekd.simulation.box import Report
 from edgekd.simulation.lockstep import Lockstep
 from edgekd.simulation.stand_in import MODEL
-
-Report = Callable[[StepReport], None]
 
 
 def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> Summary:

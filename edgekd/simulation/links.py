@@ -8,7 +8,7 @@ from torch import Tensor
 
 from edgekd.protocol.messages import Frame, SoftPredictions
 from edgekd.protocol.outbox import Outbox
-from edgekd.seeds import derive
+from edgekd.seeds import uniform
 from edgekd.simulation.events import TICKS, Kind, Queue
 
 RETRANSMISSION = 0.2  # seconds: the least that TCP waits before it sends again what was lost (RFC 6298, as in Linux)
@@ -163,4 +163,4 @@ class Links:
         return round(units * TICKS)
 
     def _draw(self, *names: int | str) -> float:
-        return derive(self._seed, "link", *names) / 2**63
+        return uniform(self._seed, "link", *names)

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
-from edgekd.protocol.board import ROUNDS
+from edgekd.protocol.board import surplus
 from edgekd.protocol.codec import decode
 from edgekd.protocol.exchange import Start, Teach
 from edgekd.protocol.members import Member, joined, on_down, on_frame, on_goodbye, on_heartbeat, on_predictions
@@ -178,9 +178,8 @@ class Station:
     def _keep(self, sender: int, what: Sent) -> None:
         """Keep what has arrived until it is looked at: as in a real peer, so many of each neighbour."""
         self._arrived.append((sender, what))
-        of_it = [index for index, (id, _) in enumerate(self._arrived) if id == sender]
-        if len(of_it) > ROUNDS:
-            del self._arrived[of_it[0]]
+        if (oldest := surplus([id for id, _ in self._arrived])) is not None:
+            del self._arrived[oldest]
 
     def miss(self, neighbour: int) -> None:
         """`neighbour` has gone without a word: it is down once nothing has come from it for a while."""

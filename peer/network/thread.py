@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from edgekd.protocol.board import ROUNDS
+from edgekd.protocol.board import surplus
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
@@ -182,11 +182,9 @@ class Network:
     def _deliver(self, arrival: Arrival) -> None:
         with self._changed:
             self._arrivals.append(arrival)
-            of_it = [index for index, each in enumerate(self._arrivals) if each.peer == arrival.peer]
-            if len(of_it) > ROUNDS:  # a long step must not fill the memory, nor one neighbour push out another's
-                del self._arrivals[of_it[0]]
-            self._news = True
-            self._changed.notify_all()
+            if (oldest := surplus([each.peer for each in self._arrivals])) is not None:
+                del self._arrivals[oldest]
+            self._note_news()
 
     def _snapshot(self) -> None:
         assert self._hub is not None
@@ -195,8 +193,7 @@ class Network:
             self.refused = self._hub.refused.copy()
             self.self_dialled = len(self._hub.self_addresses.intersection(self._peers))
             self._failure = self._hub.failure
-            self._news = True
-            self._changed.notify_all()
+            self._note_news()
 
     def _soon(self, do: Callable[[Hub], None]) -> None:
         assert self._hub is not None
