@@ -217,9 +217,10 @@ def test_average_behind_the_sum_in_one_split_is_named() -> None:
 
 
 def test_td_is_the_cheapest_only_if_it_is_at_every_size() -> None:
-    small = {"ce": [0.5, 0.5], "kl": [1.0, 1.0], "js": [1.11, 1.12], "td": [0.81, 0.8], "sed": [1.21, 1.2]}
+    times = {"ce": [0.5, 0.5], "kl": [1.0, 1.0], "js": [1.11, 1.12], "td": [0.81, 0.8], "sed": [1.21, 1.2]}
+    small = {measure: [*blocks, blocks[0]] for measure, blocks in times.items()}
     assert td_cheapest({"[256, 10]": small}).verdict == SUPPORTED
-    large = {**small, "td": [1.3, 1.3]}
+    large = {**small, "td": [1.3, 1.3, 1.3]}
     finding = td_cheapest({"[256, 10]": small, "[256, 397]": large})
     assert finding.verdict == NOT_SUPPORTED
     assert finding.deciding.name.endswith("[256, 397]")

@@ -20,6 +20,7 @@ from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary
 from edgekd.lab.findings.cost import write_ratios
 from edgekd.lab.report.document import Grid, Heading, Text, to_html, to_markdown
+from edgekd.lab.report.figures import STYLES
 from edgekd.lab.report.write import gather
 from edgekd.lab.sweep.grid import configs
 from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER, Cell, Outcome, append_outcome
@@ -80,8 +81,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("results")
     cifar, scenes, gap = root / "cifar", root / "scenes", root / "gap"
     sweep(cifar, SKEWED, range(3), gain=0.1)
-    sweep(cifar, IID, range(2), gain=0.0)
-    sweep(scenes, SUN, range(2), gain=0.1)
+    sweep(cifar, IID, range(3), gain=0.0)
+    sweep(scenes, SUN, range(3), gain=0.1)
     for measure, weight, seed in itertools.product(("kl", "sed"), (4.0, 16.0), range(3)):
         write(cifar, TOGETHER, cell(SKEWED, seed, measure=measure, kd_weight=weight), 0.5 + weight / 1000)
     for mean, changed in [
@@ -91,8 +92,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]:
         for seed in range(3):
             write(gap, TOGETHER, cell(SKEWED, seed, measure="js", temperature=4.0, **changed), mean + 0.001 * seed)
-    blocks = {"ce": [0.5, 0.52], "kl": [1.0, 1.0], "js": [1.2, 1.21], "td": [0.8, 0.81], "sed": [1.3, 1.31]}
-    write_ratios(cifar, {"[256, 10]": {"torch kl_div": [1.0, 1.01], **blocks}})
+    middle = {"torch kl_div": 1.0, "ce": 0.5, "kl": 1.0, "js": 1.2, "td": 0.8, "sed": 1.3}
+    write_ratios(cifar, {"[256, 10]": {name: [time, time + 0.01, time + 0.02] for name, time in middle.items()}})
     return [cifar, scenes, gap]
 
 
@@ -188,6 +189,25 @@ def test_a_combination_with_one_alpha_only_is_no_panel_beside_whole_ones(tmp_pat
     report([tmp_path / "figure", *([tmp_path / "gap"] if folder == "gap" else [])], tmp_path / "out")
     assert {row["combine"] for row in table(tmp_path / "out", "figure2")} == {"sum", "average"}
     assert [(row["combine"], row["mean"]) for row in table(tmp_path / "out", "gap")] == [("confident", "0.777")]
+
+
+def test_a_single_seed_is_drawn_hollow_and_is_not_the_best_beside_cells_of_more_seeds(tmp_path: Path) -> None:
+    for measure, alpha, seeds, accuracy in [
+        *(("kl", alpha, range(2), 0.4) for alpha in (0.2, 0.5, 0.8)),
+        *(("sed", alpha, range(1), 0.9) for alpha in (0.2, 0.5, 0.8)),
+    ]:
+        for seed in seeds:
+            write(
+                tmp_path / "figure", TOGETHER, cell(SKEWED, seed, measure=measure, combine="sum", alpha=alpha), accuracy
+            )
+    report([tmp_path / "figure"], tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "**0.400" in text
+    assert "**0.900" not in text
+    styles = re.findall(r'style="([^"]*)"', (tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    hollow = {style for style in styles if "fill-opacity: 0" in style}
+    assert any(STYLES["sed"][0] in style for style in hollow)
+    assert not any(STYLES["kl"][0] in style for style in hollow)
 
 
 def test_an_unfinished_sweep_without_any_line_is_drawn_as_points(tmp_path: Path) -> None:
@@ -301,8 +321,8 @@ def test_ingredients_of_the_projects_own_experiment_are_counted_from_its_first_c
 
 def test_times_come_from_the_file_that_the_benchmark_wrote(made: Path) -> None:
     times = {row["measure"]: float(row["time"]) for row in table(made, "cost")}
-    assert times["td"] == pytest.approx(0.805)
-    assert times["torch kl_div"] == pytest.approx(1.005)
+    assert times["td"] == pytest.approx(0.81)
+    assert times["torch kl_div"] == pytest.approx(1.01)
     assert findings(made)[5]["verdict"] == "supported"
 
 

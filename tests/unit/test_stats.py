@@ -47,11 +47,11 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 
 
 @pytest.mark.parametrize("claim", Hypothesis)
-def test_fewer_than_two_seeds_decide_nothing(claim: Hypothesis) -> None:
-    for differences in ([], [0.3]):
+def test_fewer_than_three_seeds_decide_nothing(claim: Hypothesis) -> None:
+    for differences in ([], [0.3], [0.3, 0.3001], [-0.3, -0.3001], [0.0, 0.0001]):
         found = compare(differences)
         assert (found.n, judge(claim, found, 0.02)) == (len(differences), UNDECIDED)
-        assert (found.low, found.high) == (-math.inf, math.inf)
+        assert len(differences) == 2 or (found.low, found.high) == (-math.inf, math.inf)
 
 
 def test_differences_without_scatter_have_an_interval_of_no_width() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
+MIN_SEEDS = 3  # of a verdict: with two, one lucky pair makes an interval far narrower than the seeds' scatter
+
 Values = Mapping[int, float]  # by seed
 
 
@@ -95,7 +97,7 @@ def judge(hypothesis: Hypothesis, found: Comparison, margin: float, together: in
     """Supported, not supported or undecided.
 
     Between supported and not supported there is always room for undecided, so that no verdict turns into its opposite
-    by a hair's breadth.
+    by a hair's breadth. Fewer than `MIN_SEEDS` differences are always undecided.
 
     Args:
         hypothesis: what is claimed.
@@ -104,6 +106,8 @@ def judge(hypothesis: Hypothesis, found: Comparison, margin: float, together: in
         together: how many such comparisons stand behind one claim. It is supported only if all are, which needs no
             correction; one is enough to refute it, so for that each gets an interval at 1 - 0.05 / `together`.
     """
+    if found.n < MIN_SEEDS:
+        return UNDECIDED
     low, high = found.interval()
     wide_low, wide_high = found.interval(1 - 0.05 / together)
     if hypothesis is Hypothesis.MORE:

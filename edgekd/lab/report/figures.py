@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekd.lab.findings.cells import measure_order
-from edgekd.lab.findings.panels import Panel
+from edgekd.lab.findings.panels import Panel, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,10 +113,11 @@ def _draw(axes: "Axes", panel: Panel, measures: Sequence[str]) -> None:
         x, y = [alpha + shift for alpha, _ in found], [p.mean for _, p in found]
         end = ([1.0], [panel.alone.mean]) if panel.alone and found[-1][0] < 1 else ([], [])
         axes.plot(x + end[0], y + end[1], line, color=colour, linewidth=1.4)
-        bars = {"elinewidth": 1, "capsize": 2.5, "markersize": 5, "color": colour}
-        axes.errorbar(x, y, [p.std for _, p in found], fmt=marker, label=measure.upper(), **bars)  # type: ignore[arg-type]
+        for hollow in (False, True):  # hollow: one seed does not tell how far its value would move with another
+            chosen = [(x, p) for x, (_, p) in zip(x, found, strict=True) if (p.n == 1) == hollow]
+            _errorbars(axes, chosen, marker, measure.upper(), colour, hollow=hollow)
     if panel.alone:
-        axes.errorbar([1], [panel.alone.mean], [panel.alone.std], fmt="o", color=INK, capsize=2.5, label="alone")
+        _errorbars(axes, [(1.0, panel.alone)], "o", "alone", INK, hollow=panel.alone.n == 1)
         axes.axhline(panel.alone.mean, color=INK, linewidth=0.8, linestyle=":")
     seeds = sorted({p.n for p in panel.points.values()})
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -124,6 +125,16 @@ def _draw(axes: "Axes", panel: Panel, measures: Sequence[str]) -> None:
     axes.set(xlabel="alpha, the weight of the labels", ylabel="mean accuracy")
     axes.set_xticks(panel.alphas, [f"{alpha:g}" for alpha in panel.alphas])
     axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.8)
+
+
+def _errorbars(
+    axes: "Axes", points: Sequence[tuple[float, Point]], marker: str, label: str, colour: str, *, hollow: bool
+) -> None:
+    """Means with the standard deviation over the clients; nothing where there are no points."""
+    if points:
+        x, y, std = zip(*((x, p.mean, p.std) for x, p in points), strict=True)
+        look = {"elinewidth": 1, "capsize": 2.5, "markersize": 5, "markerfacecolor": "none" if hollow else colour}
+        axes.errorbar(x, y, std, fmt=marker, label=label, color=colour, **look)  # type: ignore[arg-type]
 
 
 def _saved(figure: "Figure", suffix: str, *, transparent: bool = False) -> bytes:

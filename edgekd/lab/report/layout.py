@@ -92,19 +92,24 @@ def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
     return Grid(header, rows, folded=folded)
 
 
+def _best(rows: Iterable[Row]) -> Row:
+    """The row with the highest mean, of those with the most seeds: the means of few seeds scatter more."""
+    return max(rows, key=lambda row: (row.n, row.mean or 0.0))
+
+
 def panel_grid(table: Table) -> Grid:
     """Measures by alpha, from rows of figure 2."""
     rows = [row for row in table.rows if row.measure != "alone"]
     alone = next((row for row in table.rows if row.measure == "alone"), None)
     alphas = sorted({row.alpha for row in rows if row.alpha is not None})
-    best = {alpha: max(row.mean or 0 for row in rows if row.alpha == alpha) for alpha in alphas}
+    best = {alpha: _best(row for row in rows if row.alpha == alpha) for alpha in alphas}
     several = len({row.n for row in table.rows}) > 1
 
     def cell(row: Row | None) -> str:
         if row is None:
             return "-"
         text = _accuracy(row.mean, row.std_clients, row.std_error)
-        text = f"**{text}**" if row.measure != "alone" and row.mean == best.get(row.alpha or 0.0) else text
+        text = f"**{text}**" if row.measure != "alone" and row is best.get(row.alpha or 0.0) else text
         return f"{text}, n {row.n}" if several else text
 
     body = []
@@ -125,13 +130,13 @@ def scale_grid(table: Table) -> Grid:
     """Alpha, measure and scale by weight."""
     alphas = {row.alpha for row in table.rows}
     weights = sorted({row.kd_weight for row in table.rows if row.kd_weight is not None})
-    best = max(row.mean or 0 for row in table.rows)
+    best = _best(table.rows)
 
     def cell(row: Row | None) -> str:
         if row is None:
             return "-"
         text = f"{number_text(row.mean)} ± {number_text(row.std_error)}"
-        return f"**{text}**" if row.mean == best else text
+        return f"**{text}**" if row is best else text
 
     groups: dict[tuple[float, str, str], dict[float, Row]] = {}
     for row in table.rows:

@@ -31,7 +31,7 @@ HOW_TO_READ = (
     at least, **not supported** if the whole interval lies below the margin. A claim that two things are alike is
     **supported** if the whole interval lies within the margin to both sides, **not supported** if it lies wholly
     beyond. A claim that there is no gain looks at the upper side alone. Else it is **undecided**, which is always
-    between the two.
+    between the two. With fewer than three seeds a comparison is always undecided.
     """),
     _paragraph("""
     A claim about several measures or places is supported if each of its comparisons is, and not supported if one is
@@ -49,12 +49,13 @@ HOW_TO_READ = (
 FIGURE = _paragraph("""
     Mean accuracy over clients and seeds against alpha on {title}; vertical bars are the standard deviation over the
     clients, averaged over the seeds. alpha = 1 is each client alone, the same for all measures (dotted line); alpha =
-    0, where shown, has a second head that learns from the neighbours only.
+    0, where shown, has a second head that learns from the neighbours only. A hollow marker is a single seed.
 """)
 
 PANEL_TABLES = _paragraph("""
     In the tables: mean accuracy ± standard deviation over the clients (standard error of the mean over the seeds).
-    Bold is the largest of its column, whether or not the difference is more than noise.
+    Bold is the largest of its column among the cells with the most seeds, whether or not the difference is more than
+    noise.
 """)
 
 NOISE = _paragraph("""
@@ -72,7 +73,7 @@ CONTROL = _paragraph("""
 SCALE = _paragraph("""
     Near agreement KL, TD and JS or SED pull with forces of 4 : 2 : 1. `matched` multiplies TD by 2, JS and SED by 4,
     so that alpha means the same for each; `raw` is the paper's. Weight multiplies the distillation loss. ± is the
-    standard error over the seeds; bold is the largest of the table.
+    standard error over the seeds; bold is the largest of the table among the cells with the most seeds.
 """)
 
 GAP = _paragraph("""
