@@ -3,9 +3,11 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgekd.config import Config
 from edgekd.data.public import PublicSet
+from edgekd.data.splits import skew
 from edgekd.errors import ConfigError
 from edgekd.protocol.messages import Contract
 
@@ -29,6 +31,54 @@ def _mode(config: Config) -> str:
         return "async"
     phases = f"/{config.train.steps // 2}" if config.distill.two_phase else ""
     return f"sync/{config.exchange.broadcast_every}{phases}"
+
+
+def data_definition(config: Config) -> dict[str, Any]:
+    """The settings that decide which images a peer trains on and which it is evaluated on, by name."""
+    data, seeds = config.data, {"seed": config.train.seed, "data_seed": config.data_seed}
+    if data.private is not None:
+        return {"private": True, **seeds}
+    kind = data.data.partition(":")[0]  # a folder may have moved
+    names = ("limit", "clients", "iid", "dirichlet", "primary", "eval_fraction", "public_fraction")
+    return {"private": False, "data": kind, "gamma": skew(data), **{n: getattr(data, n) for n in names}, **seeds}
+
+
+def definition(public: PublicSet, config: Config) -> dict[str, Any]:
+    """What a checkpoint was made with, by the names of the settings: the data, and what the contract fixes."""
+    contract = make_contract(public, config)
+    return {
+        **data_definition(config),
+        "public": contract.public_sha256,
+        "public_batch": contract.public_batch,
+        "temperature": contract.temperature,
+        "sync": config.exchange.sync is not None,
+        "broadcast_every": config.exchange.broadcast_every if config.exchange.sync is not None else None,
+        "two_phase": config.distill.two_phase,
+    }
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """See to it that a checkpoint is used with the settings that it was made with.
+
+    Args:
+        before: `definition` of the checkpoint; empty in older ones, which say nothing.
+        now: `definition` or `data_definition` of the settings at hand.
+
+    Raises:
+        ConfigError: they differ; it names each setting.
+    """
+    others = [f"{n} was {_said(before[n])}, now {_said(now[n])}" for n in now if n in before and before[n] != now[n]]
+    if others:
+        raise ConfigError(
+            f"the checkpoint was made with other settings: {'; '.join(others)}. Leave out what differs, or start anew "
+            "with another --out"
+        )
+
+
+def _said(value: Any) -> str:
+    return (
+        f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else "not set" if value is None else str(value)
+    )
 
 
 def adopt(config: Config, contract: Contract, public: Path) -> Config:

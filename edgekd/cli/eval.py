@@ -37,6 +37,7 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     import torch
 
     torch.set_num_threads(config.train.threads)
+    from edgekd.contract import check_same, data_definition
     from edgekd.data.augment import normalise
     from edgekd.data.datasets import load_evaluation
     from edgekd.files.checkpoint import load_checkpoint, load_newest
@@ -49,7 +50,10 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     if found is None:
         raise ConfigError(f"no sound checkpoint in {checkpoint}: a peer writes them into its --out")
     info, state = found
-    evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed)
+    if config.data.eval is None:
+        check_same(info.made_with, data_definition(config))
+    run = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed, run=run)
     device = choose_device(config.train.device)
     network = ModelConfig(model=info.model, heads=info.heads, head_layers=info.head_layers)
     model = model_from_config(network, info.id, weights="none", classes=len(info.classes), size=info.size)

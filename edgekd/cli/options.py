@@ -25,7 +25,7 @@ def settings(
     It is passed a checked ``config``; settings that have no flag can come from the file all the same.
 
     Without ``--config`` the settings under the flags are those of the ``config.toml`` beside the path that the
-    command's parameter `path_of` names, if there is one.
+    command's parameter `path_of` names, if there is one. With ``--resume`` those of ``--out`` lie under all others.
     """
     fields = [
         (section, f)
@@ -39,7 +39,10 @@ def settings(
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
             file = config or (beside(given[path_of]) if path_of else None)
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
-            return command(config=from_mapping(overlay(_below(preset, file), flags)), **given)
+            resumed = given.get("out") if given.get("resume") else None
+            before = beside(resumed) if resumed and resumed.is_dir() else None
+            below = overlay(read_toml(before) if before else {}, _below(preset, file))
+            return command(config=from_mapping(overlay(below, flags)), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):

@@ -72,6 +72,9 @@ class _Stop:
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
+PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
+
+
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @click.option("--id", type=click.IntRange(0, MAX_ID), required=True, help="Which peer of the group this is, from 0.")
@@ -92,7 +95,11 @@ class _Stop:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"
 )
-@click.option("--resume", is_flag=True, help="Go on from the newest sound checkpoint in --out.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
 def command(
     config: Config,
@@ -122,7 +129,7 @@ def command(
         raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
     if discover:
         _check_discovery(listen)
-    from edgekd.files.runs import lock_folder, make_run_folder, write_config
+    from edgekd.files.runs import lock_folder, make_run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
     from peer.node.start import make_node
 
@@ -130,21 +137,18 @@ def command(
     lock = lock_folder(folder)  # until the process ends
     if not resume:
         check_unused(folder)
+    if resume:
+        config = _with_public_file(config, folder)
     if config.data.private is not None and config.data.public is None and neighbours:
-        config = _joined(config, neighbours, folder, resume)
+        config = _joined(config, neighbours, folder)
     config = _with_defaults(config, len(neighbours))
-    try:
-        write_config(folder, config)
-    except OSError as error:
-        if not resume:
-            raise
-        log.warning("cannot write to %s: %s; its config.toml stays as it is", folder, error.strerror)
     screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
     node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch)
     lines.step = lambda: int(node.learner.step)
     if resume:
         _resume(node, folder)
+    _write_settings(config, node.data.held_out, folder, resume)
     stop.ready = True
     try:
         with lock, contextlib.ExitStack() as beside:
@@ -172,25 +176,44 @@ def command(
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 
 
-def _joined(config: Config, peers: tuple[str, ...], folder: Path, resume: bool) -> Config:
-    """With the group's public file and settings: a neighbour's, or those of the folder that it resumes from."""
-    from edgekd.config import from_mapping, read_toml
-    from edgekd.contract import adopt, make_contract
+def _with_public_file(config: Config, folder: Path) -> Config:
+    """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
+    given, own = config.data.public, folder / PUBLIC
+    if given is None or Path(given).expanduser().is_file() or Path(given).name != PUBLIC:
+        return config
+    public = str(own.absolute()) if own.is_file() else None  # None: it is fetched again
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, public=public))
+
+
+def _joined(config: Config, peers: tuple[str, ...], folder: Path) -> Config:
+    """With the public file and the settings of a neighbour's group."""
+    from edgekd.contract import adopt
     from edgekd.data.public import PublicSet
     from peer.network.joining import join
     from peer.node.access import key_folder
 
-    file, written = (folder / "public.safetensors").absolute(), folder / "config.toml"
-    before = read_toml(written) if resume and file.is_file() and written.is_file() else {}
-    if "distill" in before:
-        contract = make_contract(PublicSet.load(file), from_mapping(before))
-    else:
-        log.info("asking the group for its public file and settings")
-        exchange = config.exchange
-        contract = join(peers, file, exchange.transport, key_folder(exchange.certs))
-        about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
-        log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
+    file, exchange = (folder / PUBLIC).absolute(), config.exchange
+    log.info("asking the group for its public file and settings")
+    contract = join(peers, file, PublicSet.load, exchange.transport, key_folder(exchange.certs))
+    about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
+    log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopt(config, contract, file)
+
+
+def _write_settings(config: Config, held_out: Any, folder: Path, resume: bool) -> None:
+    """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
+    from edgekd.files.runs import changed_settings, write_config
+
+    if resume and (changes := changed_settings(folder, config)):
+        log.info("going on with other settings than before: %s", ", ".join(changes))
+    try:
+        write_config(folder, config)
+        if held_out is not None:
+            held_out.save(folder)
+    except OSError as error:
+        if not resume:
+            raise
+        log.warning("cannot write to %s: %s; its settings stay as they are", folder, error.strerror)
 
 
 def _with_defaults(config: Config, neighbours: int) -> Config:

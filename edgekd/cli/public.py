@@ -60,5 +60,5 @@ def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
 
     check_addresses([source], exchange.certs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fetch(source, out, exchange.transport, key_folder(exchange.certs))
+    fetch(source, out, PublicSet.load, exchange.transport, key_folder(exchange.certs))
     return PublicSet.load(out)

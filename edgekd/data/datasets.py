@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekd.config import DataConfig
+from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, pixel_digests
 from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import Labelled, Source, folder, open_source
 from edgekd.data.splits import Indices, Split, permutation, split
@@ -25,6 +26,7 @@ class PeerData:
     private: Labelled
     public: PublicSet
     evaluation: Labelled
+    held_out: HeldOut | None = None  # of a box's own pictures; None: a common data set
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -72,7 +74,7 @@ def open_common(config: DataConfig, seed: int) -> CommonData:
     return CommonData(source=source, split=whole, augment=config.public_augment or "none")
 
 
-def load_peer_data(config: DataConfig, id: int, seed: int) -> PeerData:
+def load_peer_data(config: DataConfig, id: int, seed: int, run: Path | None = None) -> PeerData:
     """The data of peer `id`: its own shard, the public set and the evaluation set. No other images are decoded.
 
     Args:
@@ -80,12 +82,13 @@ def load_peer_data(config: DataConfig, id: int, seed: int) -> PeerData:
         id: of the peer; with a common data set it is below `config.clients`.
         seed: of the split, see `open_common`. With the peer's own files and no --eval, it chooses the images that are
             held out.
+        run: the peer's folder. What an earlier start there has held out stays held out.
 
     Raises:
         ConfigError: the data is missing or does not fit the settings.
     """
     if config.private is not None:
-        return _own_files(config, id, seed)
+        return _own_files(config, id, seed, run)
     if not 0 <= id < config.clients:
         raise ConfigError(f"id must be from 0 to clients - 1 = {config.clients - 1}, got {id}; see --clients")
     common = open_common(config, seed)
@@ -112,17 +115,16 @@ def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
     return _peers(common, [np.concatenate(common.split.shards)])[0]
 
 
-def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int) -> Labelled:
-    """The evaluation images of peer `id`: those of --eval folder:PATH, else those of the peer's own run.
+def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int, run: Path) -> Labelled:
+    """The evaluation images of peer `id`: those of --eval folder:PATH, else those of the peer's own run in `run`.
 
     Raises:
         ConfigError: the data is missing, does not fit the settings, or has other classes.
     """
     if config.eval is not None:
-        pictures = folder(_path(config.eval), size, classes)
-        return pictures.load(np.arange(len(pictures.labels)))
+        return _all_of(config.eval, size, classes)
     if config.private is not None:
-        own = _own_files(config, id, seed)
+        own = _own_files(config, id, seed, run)
         known, evaluation = own.classes, own.evaluation
     else:
         common = open_common(dataclasses.replace(config, size=size), seed)
@@ -146,7 +148,7 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
     ]
 
 
-def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
+def _own_files(config: DataConfig, id: int, seed: int, run: Path | None) -> PeerData:
     assert config.private is not None  # the caller has checked it
     if config.public is None:
         raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
@@ -157,22 +159,35 @@ def _own_files(config: DataConfig, id: int, seed: int) -> PeerData:
             raise ConfigError(
                 f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"
             )
-    private = folder(_path(config.private), size, public.classes)
-    if config.eval is not None:
-        evaluation = folder(_path(config.eval), size, public.classes)
-        kept, held = np.arange(len(private.labels)), np.arange(len(evaluation.labels))
+    source = folder(_path(config.private), size, public.classes)
+    private = source.load(np.arange(len(source.labels)))
+    before = HeldOut.load(run) if run else None
+    if config.eval is not None and (before is None or before == NOTHING):
+        held, evaluation = NOTHING, _all_of(config.eval, size, public.classes)
     else:
-        evaluation = private
-        kept, held = _hold_out(len(private.labels), derive(seed, "peer", id, "held-out"))
-    return PeerData(classes=public.classes, private=private.load(kept), public=public, evaluation=evaluation.load(held))
+        held, private, evaluation = _hold_out(private, before, derive(seed, "peer", id, "held-out"), run)
+        if config.eval is not None:
+            evaluation = _all_of(config.eval, size, public.classes)
+    return PeerData(classes=public.classes, private=private, public=public, evaluation=evaluation, held_out=held)
 
 
-def _hold_out(count: int, key: int) -> tuple[Indices, Indices]:
-    """Split `count` images: the indices of nine tenths to keep, and of one tenth to hold out; both ascending."""
-    if count < 2:
-        raise ConfigError(f"{count} private image is too few to hold some out for evaluation; use --eval folder:PATH")
-    order, held = permutation(count, key), max(1, count // 10)
-    return np.sort(order[held:]), np.sort(order[:held])
+def _hold_out(
+    images: Labelled, before: HeldOut | None, seed: int, run: Path | None
+) -> tuple[HeldOut, Labelled, Labelled]:
+    """What is held out by now, the images to train on, and those to evaluate on."""
+    if before == NOTHING:
+        raise ConfigError(f"{run} has held no picture out, since it was evaluated on --eval: give --eval folder:PATH")
+    digests = pixel_digests(images.images)
+    if before is None and run is not None and any(run.glob("checkpoint-*.safetensors")):
+        before = by_position(digests, seed, run)
+    held = grown(before, digests, seed) if before else choose(digests, seed)
+    return held, *divide(images, digests, held)
+
+
+def _all_of(setting: str, size: int, classes: tuple[str, ...]) -> Labelled:
+    """All pictures of "folder:PATH"."""
+    pictures = folder(_path(setting), size, classes)
+    return pictures.load(np.arange(len(pictures.labels)))
 
 
 def _path(setting: str) -> Path:

@@ -5,8 +5,9 @@ A checkpoint is a safetensors file with one metadata entry, JSON.
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -36,6 +37,7 @@ class CheckpointInfo:
     head_layers: str  # as in `ModelConfig`
     counts: dict[str, int]  # over all steps so far: `edgekd.protocol.counts.Counts`, and the bytes
     accuracy: Accuracy | None  # of the last evaluation; None: there was none yet
+    made_with: dict[str, Any] = field(default_factory=dict)  # `contract.definition`; empty in older checkpoints
 
 
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
@@ -44,7 +46,8 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
     Raises:
         OSError: the disk is full or not writable.
     """
-    entry = {**asdict(info), "sha256": _digest(info, state)}
+    entry = asdict(info)
+    entry["sha256"] = _digest(entry, state)
     path = folder / f"checkpoint-{info.step:08d}.safetensors"
     write_atomically(path, safetensors_pieces(state, {_KEY: json.dumps(entry, sort_keys=True)}))
     others = [other for other in checkpoints(folder) if other != path]
@@ -74,9 +77,10 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             entry = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         expected = entry.pop("sha256")
+        digest = _digest(entry, tensors)
         accuracy = _accuracy(**entry["accuracy"]) if entry["accuracy"] else None
         info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"]), "accuracy": accuracy})
-        damaged = _digest(info, tensors) != expected
+        damaged = digest != expected
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
     if damaged:
@@ -94,9 +98,11 @@ def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None
     return None
 
 
-def _accuracy(overall: float, own: float, heads: list[float]) -> Accuracy:
-    return Accuracy(overall, own, tuple(heads))
+def _accuracy(overall: float, own: float, heads: list[float], samples: int | None = None) -> Accuracy | None:
+    """None if it is not known on how many images it was measured, as in older checkpoints: it is measured anew."""
+    return None if samples is None else Accuracy(overall, own, tuple(heads), samples)
 
 
-def _digest(info: CheckpointInfo, tensors: dict[str, Tensor]) -> str:
-    return tensors_sha256(tensors, json.dumps(asdict(info), sort_keys=True).encode())
+def _digest(entry: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 of the tensors and of the metadata as they are written, so that later fields change nothing."""
+    return tensors_sha256(tensors, json.dumps(entry, sort_keys=True).encode())

@@ -9,7 +9,7 @@ from pathlib import Path
 import tomli_w
 from filelock import FileLock, Timeout
 
-from edgekd.config import Config, to_mapping
+from edgekd.config import Config, from_mapping, read_toml, to_mapping
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import Summary
@@ -52,6 +52,20 @@ def write_config(folder: Path, config: Config) -> Path:
     path = folder / "config.toml"
     write_atomically(path, [tomli_w.dumps(to_mapping(_absolute(config))).encode()])
     return path
+
+
+def changed_settings(folder: Path, config: Config) -> list[str]:
+    """How `config` differs from the folder's ``config.toml``: "steps 200 (was 120)"; empty if there is no such file."""
+    file = folder / "config.toml"
+    if not file.is_file():
+        return []
+    before, now = to_mapping(from_mapping(read_toml(file))), to_mapping(_absolute(config))
+    pairs = [
+        (name, before.get(section, {}).get(name), now.get(section, {}).get(name))
+        for section in {**before, **now}
+        for name in {**before.get(section, {}), **now.get(section, {})}
+    ]
+    return [f"{name} {new} (was {old})" for name, old, new in pairs if old != new]
 
 
 def _absolute(config: Config) -> Config:

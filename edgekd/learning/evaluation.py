@@ -19,6 +19,7 @@ class Accuracy:
     overall: float  # every image has the same weight; of one head
     own: float  # classes weighted as in the private shard, predictions with the shard's prior; of the same head
     heads: tuple[float, ...]  # `overall` of every head
+    samples: int  # images that it was measured on
 
 
 @torch.no_grad()
@@ -60,7 +61,7 @@ def evaluate(
     weight = shard.cpu() * (count > 0)  # classes that the evaluation set lacks do not count
     own = (weight * right[-1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
     heads = [float(each.sum().double() / count.sum()) for each in right[:-1]]
-    return Accuracy(heads[head], float(own), tuple(heads))
+    return Accuracy(heads[head], float(own), tuple(heads), len(evaluation.labels))
 
 
 def _right(scores: Tensor, labels: Tensor, classes: int) -> Tensor:

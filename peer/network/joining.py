@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgekd.errors import ConfigError
 from edgekd.files.atomic import atomic_file
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Contract
@@ -17,13 +18,16 @@ from peer.transports.by_name import make_transport
 TIMEOUT = 10.0  # seconds that may pass between two frames
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
+Check = Callable[[Path], object]  # reads a public file; raises ConfigError if it is not sound
 
-def join(addresses: Sequence[str], path: Path, transport: str, keys: Path | None = None) -> Contract:
+
+def join(addresses: Sequence[str], path: Path, check: Check, transport: str, keys: Path | None = None) -> Contract:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
     Args:
         addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
         path: where to write the file, atomically.
+        check: the file is kept only if this finds it sound.
         transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
 
@@ -38,14 +42,16 @@ def join(addresses: Sequence[str], path: Path, transport: str, keys: Path | None
     while True:
         for address in addresses:
             try:
-                return fetch(address, path, transport, keys)
+                return fetch(address, path, check, transport, keys)
             except (ConnectionError, TimeoutError) as error:
                 news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
         time.sleep(PAUSE)
 
 
-def fetch(address: str, path: Path, transport: str, keys: Path | None = None) -> Contract:
+def fetch(address: str, path: Path, check: Check, transport: str, keys: Path | None = None) -> Contract:
     """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
+
+    What is there already stays if no sound file comes.
 
     Returns:
         The contract of the peer's group.
@@ -55,10 +61,10 @@ def fetch(address: str, path: Path, transport: str, keys: Path | None = None) ->
         ConnectionError, TimeoutError: nobody answers there, or stops midway, or what came is not the group's file.
         OSError: the file cannot be written.
     """
-    return asyncio.run(_fetch(address, path, transport, keys))
+    return asyncio.run(_fetch(address, path, check, transport, keys))
 
 
-async def _fetch(address: str, path: Path, name: str, keys: Path | None) -> Contract:
+async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path | None) -> Contract:
     transport, digest = make_transport(name, WITHOUT_PREDICTIONS, keys), hashlib.sha256()
     try:
         with atomic_file(path) as file:
@@ -71,6 +77,11 @@ async def _fetch(address: str, path: Path, name: str, keys: Path | None) -> Cont
             if digest.hexdigest() != contract.public_sha256:
                 found, due = digest.hexdigest()[:8], contract.public_sha256[:8]
                 raise ConnectionError(f"{address} sent a public file with SHA-256 {found}..., its group's is {due}...")
+            file.flush()
+            try:
+                check(Path(file.name))
+            except ConfigError as error:
+                raise ConnectionError(f"{address} sent no usable public file: {error}") from error
     finally:
         await transport.close()
     return contract

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from edgekd.config import Config
+from edgekd.contract import check_same, definition
 from edgekd.data.datasets import PeerData
 from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
-from edgekd.files.checkpoint import CheckpointInfo
+from edgekd.files.checkpoint import CheckpointInfo, load_newest
 from edgekd.files.summary import PeerSummary
 from edgekd.learning.divergence import check_finite, diverged
 from edgekd.learning.evaluation import Accuracy, is_evaluated
@@ -65,7 +66,7 @@ class Node:
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._stop, self._watch = stop, watch
-        self._recorder = Recorder(out)
+        self._out, self._recorder = out, Recorder(out)
         self.exchange = Exchange(config, alone_until=learner.alone_until)
         self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
         self._accuracy: Accuracy | None = None
@@ -87,8 +88,9 @@ class Node:
         Raises:
             ConfigError: the checkpoint is of another network, other data or another peer.
         """
-        found = self._recorder.resume()
+        found = load_newest(self._out)
         if found is None:
+            self._recorder.resume(None)
             return False
         info, state = found
         ours = self._info()
@@ -96,12 +98,14 @@ class Node:
             if getattr(info, name) != getattr(ours, name):
                 there, here = getattr(info, name), getattr(ours, name)
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
+        check_same(info.made_with, ours.made_with)
         self.learner.restore(state, info.step)
         counts = dict(info.counts)
         self._bytes_before = {name: counts.pop(name) for name in self._bytes_before}
         self.exchange.resume(info.step, Counts(**counts))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
+        self._recorder.resume(info.step)  # after all checks: until then the folder stays as it is
         return True
 
     def run(self) -> PeerSummary:
@@ -151,7 +155,7 @@ class Node:
             head_accuracies=self._accuracy.heads if self._accuracy else (),
             steps=self.learner.step,
             private_samples=len(self.data.private.labels),
-            evaluation_samples=len(self.data.evaluation.labels),
+            evaluation_samples=self._accuracy.samples if self._accuracy else len(self.data.evaluation.labels),
             refused=dict(self.network.refused),
             replaced=sum(member.replaced for member in self.network.members),
             weights_sha256=self.learner.weights_sha256(),
@@ -319,6 +323,7 @@ class Node:
             head_layers=self.config.model.head_layers,
             counts=self._counts(),
             accuracy=self._accuracy,
+            made_with=definition(self.data.public, self.config),
         )
 
     def _tell(self, state: State) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
-from edgekd.files.checkpoint import CheckpointInfo, checkpoints, load_newest, save_checkpoint
+from edgekd.files.checkpoint import CheckpointInfo, checkpoints, save_checkpoint
 from edgekd.files.runs import write_summary
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.learning.divergence import check_finite
@@ -60,14 +60,11 @@ class Recorder:
         """Why the last checkpoint or summary could not be written; "" if it was."""
         return self.failing.get("checkpoint") or self.failing.get("summary") or ""
 
-    def resume(self) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
-        """The newest sound checkpoint, if any; metrics of later steps are dropped, since they come again."""
-        found = load_newest(self._folder)
-        step = found[0].step if found else 0
-        self._saved = step if found else -1
+    def resume(self, step: int | None) -> None:
+        """Go on after the checkpoint of `step` (None: there is none): metrics of later steps, which come again, go."""
+        self._saved = -1 if step is None else step
         if self._metrics.is_file():
-            self._try("metrics", lambda: _keep_up_to(step, self._metrics))
-        return found
+            self._try("metrics", lambda: _keep_up_to(step or 0, self._metrics))
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
         """Note one step; written some steps later, since reading a loss waits for the device."""

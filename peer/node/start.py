@@ -45,7 +45,7 @@ def make_node(
         ConfigError: the data, the network, its weights, the device or the keys cannot be had.
     """
     torch.set_num_threads(config.train.threads)
-    data = load_peer_data(config.data, id, seed=config.data_seed)
+    data = load_peer_data(config.data, id, seed=config.data_seed, run=out)
     contract = make_contract(data.public, config)
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, checked when read, the last few kept."""
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
 from edgekd.files.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
 from edgekd.files.summary import PeerSummary
+from edgekd.files.tensors import safetensors_pieces, tensors_sha256
 from edgekd.learning.evaluation import Accuracy
 from edgekd.learning.learner import Losses
 from peer.node.recorder import Recorder, check_unused
@@ -24,7 +27,8 @@ INFO = CheckpointInfo(
     heads=1,
     head_layers="512,256",
     counts={"lessons": 7},
-    accuracy=Accuracy(0.5, 0.75, (0.5,)),
+    accuracy=Accuracy(0.5, 0.75, (0.5,), 180),
+    made_with={"limit": 600, "gamma": 15.0, "dirichlet": None},
 )
 STATE = {
     "model.w": torch.arange(6.0).reshape(2, 3),
@@ -104,7 +108,7 @@ def test_resumed_metrics_drop_what_will_come_again(tmp_path: Path) -> None:
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 26, "lab')  # cut short by a power cut
     again = Recorder(tmp_path)
-    assert again.resume() is not None
+    again.resume(20)
     again.record({"step": 21}, losses)
     again.flush()
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -146,3 +150,13 @@ def test_what_a_full_disk_cut_short_does_not_spoil_what_is_written_later(
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 3]
     assert caplog.messages == [f"cannot write to {tmp_path}: File too large; training goes on"]
+
+
+def test_checkpoint_of_an_earlier_version_is_read_and_its_accuracy_is_measured_anew(tmp_path: Path) -> None:
+    """Nobody knows on how many images that accuracy was measured."""
+    entry = dataclasses.asdict(INFO)
+    del entry["made_with"], entry["accuracy"]["samples"]
+    entry["sha256"] = tensors_sha256(STATE, json.dumps(entry, sort_keys=True).encode())
+    path = tmp_path / "checkpoint-00000120.safetensors"
+    write_atomically(path, safetensors_pieces(STATE, {"edgekd": json.dumps(entry, sort_keys=True)}))
+    assert load_checkpoint(path)[0] == dataclasses.replace(INFO, made_with={}, accuracy=None)

@@ -19,7 +19,7 @@ def test_lines_of_metrics_that_a_power_cut_has_garbled_are_dropped_at_a_restart(
     (tmp_path / "metrics.jsonl").write_bytes(
         sound + b"\0" * 300 + b'\n{"step": 0, "lo{"step": 1}\n[3]\n{"other": 1}\n\xff\xfe\n{"step": 5}\n{"step": 0}'
     )
-    Recorder(tmp_path).resume()
+    Recorder(tmp_path).resume(None)
     assert lines(tmp_path) == [0]
 
 
@@ -34,7 +34,7 @@ def test_restart_in_a_folder_that_cannot_be_written_says_so_and_goes_on(
     monkeypatch.setattr(recorder, "write_atomically", full)
     with caplog.at_level(logging.WARNING):
         made = Recorder(tmp_path)
-        assert made.resume() is None
+        made.resume(None)
     assert made.failing == {"metrics": "No space left on device"}
     assert "training goes on" in caplog.text
     assert (tmp_path / "metrics.jsonl").read_text().endswith('{"step": 0}\n'), "what was there is kept"
@@ -44,6 +44,6 @@ def test_long_metrics_are_cut_off_where_they_lie_at_a_restart(tmp_path: Path) ->
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(f'{{"step": {step}}}\n' for step in (0, 0, 7, 8)) + '{"st')
     before = path.stat().st_ino
-    Recorder(tmp_path).resume()
+    Recorder(tmp_path).resume(None)
     assert lines(tmp_path) == [0, 0]
     assert path.stat().st_ino == before, "no copy of what may be large"

@@ -1,0 +1,129 @@
+"""Which of a box's own pictures are held out for evaluation. They are known by their pixels, not by name or place.
+
+So a picture stays on its side when others are added, removed or renamed, and when a program rewrites its metadata. A
+picture that is there twice is on one side. The run folder keeps the list, which only grows.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgekd.data.sources import Labelled
+from edgekd.data.splits import permutation
+from edgekd.errors import ConfigError
+from edgekd.files.atomic import write_atomically
+
+log = logging.getLogger("edgekd")
+
+FILE = "held-out.json"  # in the run folder
+SHARE = 10  # one picture of so many is held out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOut:
+    """The pictures that a run has held out so far, and the rule for pictures that it has not seen yet."""
+
+    digests: frozenset[str]  # from `pixel_digests`
+    cut: str  # a new picture is held out if its `_rank` is at most this; "": no new picture is held out
+
+    @classmethod
+    def load(cls, folder: Path) -> "HeldOut | None":
+        """What the run in `folder` has held out; None: the folder does not say.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        file = folder / FILE
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return cls(digests=frozenset(map(str, content["held_out"])), cut=str(content["cut"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"cannot read {file}, which says what was held out for evaluation ({error}); use --eval folder:PATH"
+            ) from error
+
+    def save(self, folder: Path) -> None:
+        """Write the file atomically.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        content = {"held_out": sorted(self.digests), "cut": self.cut}
+        write_atomically(folder / FILE, [(json.dumps(content, indent=1) + "\n").encode()])
+
+
+NOTHING = HeldOut(digests=frozenset(), cut="")  # where --eval names other pictures
+
+
+def pixel_digests(images: Tensor) -> list[str]:
+    """A digest of the pixels of each image, uint8 ``[N, 3, S, S]``: 32 hexadecimal digits."""
+    return [hashlib.blake2b(image.contiguous().numpy(), digest_size=16).hexdigest() for image in images]
+
+
+def choose(digests: Sequence[str], seed: int) -> HeldOut:
+    """A tenth of the different pictures, at least one, chosen by `seed`.
+
+    Raises:
+        ConfigError: there are fewer than two different pictures.
+    """
+    different = sorted({*digests}, key=lambda digest: _rank(digest, seed))
+    if len(different) < 2:
+        raise ConfigError(
+            f"{len(different)} private picture is too few to hold some out for evaluation; use --eval folder:PATH"
+        )
+    held = different[: max(1, len(different) // SHARE)]
+    return HeldOut(digests=frozenset(held), cut=_rank(held[-1], seed))
+
+
+def by_position(digests: Sequence[str], seed: int, run: Path) -> HeldOut:
+    """What versions before this file held out: a tenth of the sorted pictures, by their places."""
+    log.warning(
+        "%s was made before edgekd noted which pictures are held out. The tenth is taken as it was then, which is "
+        "right if no picture was added, removed or renamed; else use --eval folder:PATH",
+        run,
+    )
+    order = permutation(len(digests), seed)[: max(1, len(digests) // SHARE)]
+    return HeldOut(digests=frozenset(digests[place] for place in order), cut="")
+
+
+def grown(held: HeldOut, digests: Sequence[str], seed: int) -> HeldOut:
+    """`held` with those of the new pictures that are to be held out, too."""
+    new = {digest for digest in digests if held.cut and _rank(digest, seed) <= held.cut}
+    return HeldOut(digests=held.digests | new, cut=held.cut)
+
+
+def divide(images: Labelled, digests: Sequence[str], held: HeldOut) -> tuple[Labelled, Labelled]:
+    """Split into what is trained on and what is held out, both in the order of `images`, whose memory they reuse.
+
+    Raises:
+        ConfigError: one of the two would be empty.
+    """
+    places = torch.arange(len(digests))
+    out = torch.tensor([digest in held.digests for digest in digests], dtype=torch.bool)
+    if out.all() or not out.any():
+        what = "all private pictures are" if out.all() else "no private picture is one of those that are"
+        raise ConfigError(f"{what} held out for evaluation in this run; add pictures, or use --eval folder:PATH")
+    held_images, kept = images.images[out], places[~out].tolist()
+    for to, place in enumerate(kept):  # in place: the images may be a file larger than the memory
+        if to != place:
+            images.images[to] = images.images[place]
+    images.images[len(kept) :] = held_images
+    labels = torch.cat([images.labels[~out], images.labels[out]])
+    return (
+        Labelled(images=images.images[: len(kept)], labels=labels[: len(kept)]),
+        Labelled(images=images.images[len(kept) :], labels=labels[len(kept) :]),
+    )
+
+
+def _rank(digest: str, seed: int) -> str:
+    """A number in [0, 2^64) as 16 hexadecimal digits, which a picture and the seed determine."""
+    key = seed.to_bytes(8, "big", signed=False)
+    return hashlib.blake2b(digest.encode(), key=key, digest_size=8).hexdigest()
