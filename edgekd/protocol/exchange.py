@@ -35,9 +35,7 @@ START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbo
 DEFAULT_LINGER = 60.0  # seconds
 # A neighbour that has taught nothing for so long holds up nobody's end. Longer than a start or an evaluation takes.
 LINGER_FOR_SILENT = 600.0  # seconds; or, if that is longer:
-LINGER_FOR_SLOW = (
-    100.0  # times the interval between two broadcasts of this peer, for neighbours that are as much slower
-)
+LINGER_FOR_SLOW = 100.0  # times the interval between two broadcasts of this peer: a neighbour may be slower
 
 
 class Start(Enum):
@@ -231,8 +229,8 @@ class Exchange:
         """The next action of a peer whose steps are done; None: it leaves.
 
         It teaches a round whenever it hears of a newer one, and opens none itself. It leaves when no neighbour is
-        unfinished (`Member.unfinished`), or after ``--linger`` seconds. A neighbour counts as unfinished only as long as
-        it teaches: who only says that it is unfinished holds up nobody without end.
+        unfinished (`Member.unfinished`), or after ``--linger`` seconds. A neighbour counts as unfinished only as long
+        as it teaches: a neighbour that only says that it is unfinished holds up nobody without end.
         """
         self._note_taught(now, group)
         unfinished = [self._counts_until(member) for member in group if member.unfinished]
