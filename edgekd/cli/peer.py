@@ -23,7 +23,7 @@ from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import MAX_ID
+from edgekd.protocol.addresses import MAX_ID, parse_address
 
 log = logging.getLogger("edgekd")
 
@@ -88,9 +88,8 @@ PUBLIC = "public.safetensors"  # the public file in the folder of a peer that ha
 @click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS).")
 @click.option(
     "--metrics-port",
-    type=click.IntRange(0, 65535),
-    metavar="PORT",
-    help="Serve metrics for Prometheus on the host of --listen, else 127.0.0.1; 0: on any free port.",
+    metavar="[HOST:]PORT",
+    help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"
@@ -107,7 +106,7 @@ def command(
     listen: str | None,
     peers: str,
     discover: bool,
-    metrics_port: int | None,
+    metrics_port: str | None,
     out: Path | None,
     resume: bool,
     as_json: bool,
@@ -116,12 +115,12 @@ def command(
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     lines = log_to_stderr(id)
     stop = _Stop(lines)
-    from edgekd.protocol.addresses import parse_address
     from peer.node.access import check_access, check_addresses
 
     neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
     check_addresses(neighbours, config.exchange.certs)
     check_access(config.exchange, id, listen, neighbours)
+    metrics_at = None if metrics_port is None else _metrics_address(metrics_port)
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
@@ -152,8 +151,8 @@ def command(
     stop.ready = True
     try:
         with lock, contextlib.ExitStack() as beside:
-            if metrics_port is not None:
-                _serve_metrics(node, parse_address(listen)[0] if listen else "127.0.0.1", metrics_port, beside)
+            if metrics_at is not None:
+                _serve_metrics(node, *metrics_at, beside)
             node.network.start()
             if listen:
                 log.info("listening on %s", node.network.address)
@@ -232,8 +231,19 @@ def _resume(node: Any, folder: Path) -> None:
         log.info("no checkpoint in %s: starting anew", folder)
 
 
+def _metrics_address(text: str) -> tuple[str, int]:
+    """The host and port of "HOST:PORT" or "PORT"; without a host, only this box can ask."""
+    try:
+        return parse_address(text if ":" in text else f"127.0.0.1:{text}")
+    except ConfigError:
+        raise ConfigError(
+            f"--metrics-port takes PORT or HOST:PORT, such as 9100 or 0.0.0.0:9100, got {text!r}"
+        ) from None
+
+
 def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack) -> None:
-    from peer.node.metrics import MetricsServer, PeerCollector
+    from peer.node.metrics import PeerCollector
+    from peer.node.metrics_server import MetricsServer
 
     server = MetricsServer(PeerCollector(lambda: node.progress, node.network), host, port)
     beside.callback(server.stop)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 120.0  # seconds that an asynchronous peer waits for its neighbours
 DEFAULT_LINGER = 60.0  # seconds
+# A neighbour that has taught nothing for so long holds up nobody's end. Longer than a start or an evaluation takes.
+LINGER_FOR_SILENT = 600.0  # seconds; or, if that is longer:
+LINGER_FOR_SLOW = 100.0  # times the interval between two broadcasts of this peer: a neighbour may be slower
 
 
 class Start(Enum):
@@ -80,6 +83,8 @@ class Exchange:
         self._first_step = 0
         self._disagreements: Mapping[int, float] = {}
         self._leave_at, self._pace, self._rest_until = math.inf, 0.0, -math.inf
+        self._lingers_since = -math.inf
+        self._taught: dict[int, tuple[int, float]] = {}  # by id: bytes received, and when these last grew
         self.published = -1  # the newest round that this peer has published since it was started; -1: none
         self.counts = Counts()
         self.ages: Counter[int] = Counter()  # lessons since this start, by their age in steps
@@ -216,6 +221,7 @@ class Exchange:
             seconds_a_step: that a step of this peer took.
         """
         limit = self._config.linger
+        self._lingers_since = now
         self._leave_at = now + (DEFAULT_LINGER if limit is None else limit)
         self._pace = seconds_a_step * self._config.broadcast_every
 
@@ -223,16 +229,34 @@ class Exchange:
         """The next action of a peer whose steps are done; None: it leaves.
 
         It teaches a round whenever it hears of a newer one, and opens none itself. It leaves when no neighbour is
-        unfinished (`Member.unfinished`), or after ``--linger`` seconds.
+        unfinished (`Member.unfinished`), or after ``--linger`` seconds. A neighbour counts as unfinished only as long
+        as it teaches: a neighbour that only says that it is unfinished holds up nobody without end.
         """
-        if self.lockstep or now >= self._leave_at or not any(member.unfinished for member in group):
+        self._note_taught(now, group)
+        unfinished = [self._counts_until(member) for member in group if member.unfinished]
+        leave_at = min(self._leave_at, max(unfinished, default=now))
+        if self.lockstep or now >= leave_at:
             return None
         if now < self._rest_until:
-            return Rest(min(self._rest_until, self._leave_at))
+            return Rest(min(self._rest_until, leave_at))
         if (round := heard_round(self.published, group)) > self.published:
             self._rest_until = now + self._pace
             return self._publish(round, False)
-        return Rest(self._leave_at)
+        return Rest(leave_at)
+
+    def _note_taught(self, now: float, group: Sequence[Member]) -> None:
+        """Note which neighbours have taught since the last look. Nothing is kept of those that are forgotten."""
+        before = self._taught
+        self._taught = {}
+        for member in group:
+            received, since = before.get(member.id, (0, now))
+            if member.bytes_received > 0:
+                self._taught[member.id] = (member.bytes_received, now if member.bytes_received > received else since)
+
+    def _counts_until(self, member: Member) -> float:
+        """When an unfinished neighbour that teaches no more ceases to count, in seconds."""
+        _, since = self._taught.get(member.id, (0, self._lingers_since))
+        return since + max(LINGER_FOR_SILENT, LINGER_FOR_SLOW * self._pace)
 
     def _publish(self, round: int, keep: bool) -> Teach:
         self.published = round

@@ -1,8 +1,9 @@
 """What a frame, or its absence, does to a neighbour's record. Pure: `now` is an argument, in seconds."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
+from edgekd.protocol.counts import Traffic
 from edgekd.protocol.messages import Frame, Goodbye, Heartbeat, Hello, Neighbour, Parting, SoftPredictions
 
 MAX_NEIGHBOURS = 64  # connected ones that have dialled in, and addresses found by discovery
@@ -160,6 +161,16 @@ def without_the_long_gone(members: dict[int, Member], connected: Container[int])
     gone = sorted((m for m in members.values() if m.id not in connected), key=lambda m: m.last_heard)
     forgotten = {m.id for m in gone[: max(0, len(members) - 2 * MAX_NEIGHBOURS)]}
     return {id: member for id, member in members.items() if id not in forgotten}
+
+
+def total(before: Traffic, members: Iterable[Member]) -> Traffic:
+    """The traffic with these members, on top of `before`."""
+    counted = list(members)
+    return Traffic(
+        bytes_sent=before.bytes_sent + sum(member.bytes_sent for member in counted),
+        bytes_received=before.bytes_received + sum(member.bytes_received for member in counted),
+        replaced=before.replaced + sum(member.replaced for member in counted),
+    )
 
 
 def is_silent(member: Member, now: float, *, down_after: float) -> bool:

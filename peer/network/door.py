@@ -42,7 +42,7 @@ class Door:
         self._evict, self._timing = evict, timing
         self._places: Places[Stream] = Places()
         self._delayed = 0  # refused callers that are not disconnected yet
-        self._asking = 0  # how many are being sent the public file
+        self._asking: list[int | None] = []  # who is being sent the public file: the id that its key proves
 
     @property
     def strangers(self) -> int:
@@ -100,13 +100,16 @@ class Door:
         if ask.what is Asked.STATUS:
             await answer(stream, ask, self._status, (), within=self._timing.answer_within)
             return
-        if self._asking >= MAX_ASKING:
+        id = stream.peer_id
+        if id is not None and id in self._asking:
+            raise RemoteProtocolError("busy", f"peer {id} is being answered already; ask again")
+        if len(self._asking) >= MAX_ASKING:
             raise RemoteProtocolError("busy", f"{MAX_ASKING} are being answered already; ask again")
-        self._asking += 1
+        self._asking.append(id)
         try:
             await answer(stream, ask, self._status, self._public(), within=self._timing.answer_within)
         finally:
-            self._asking -= 1
+            self._asking.remove(id)
 
 
 def host(stream: Stream) -> str:

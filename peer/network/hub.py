@@ -20,7 +20,9 @@ from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.addresses import seen_from
 from edgekd.protocol.admission import CUT_OFF_BECAUSE, Refusal
 from edgekd.protocol.codec import decode
+from edgekd.protocol.counts import Traffic
 from edgekd.protocol.encodings import Packing
+from edgekd.protocol.frames import fitting
 from edgekd.protocol.guard import Guard
 from edgekd.protocol.members import (
     Member,
@@ -137,6 +139,10 @@ class Hub:
         """The record of each neighbour, by id."""
         return self._neighbours.members
 
+    def traffic(self) -> Traffic:
+        """The predictions to and from all neighbours since the start."""
+        return self._neighbours.traffic()
+
     # -- what the peer does ------------------------------------------------------------------------------------------
 
     async def start(self, listen: str | None) -> str:
@@ -194,18 +200,20 @@ class Hub:
     def status(self) -> Status:
         """How this peer is."""
         members = [member for _, member in sorted(self.members.items())]
-        return Status(
+        traffic = self.traffic()
+        status = Status(
             id=self._hello.id,
             state=self._state.value,
             step=self._beat.step,
             steps=self._beat.steps,
             round=self.published,
             accuracy=self._beat.accuracy,
-            bytes_sent=sum(member.bytes_sent for member in members),
-            bytes_received=sum(member.bytes_received for member in members),
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
             refused=dict(self.refused),
             neighbours=tuple(seen_by(member, self._beat.step) for member in members),
         )
+        return fitting(status)
 
     async def stop(self, goodbye: Goodbye) -> None:
         """Say goodbye after what is still to be sent, close every stream, free the port.

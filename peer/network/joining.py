@@ -16,6 +16,8 @@ from peer.network.news import News
 from peer.transports.by_name import make_transport
 
 TIMEOUT = 10.0  # seconds that may pass between two frames
+FIRST_TRY = 60.0  # seconds for a whole file; too short for a slow link, so the next try there has twice as long
+LONGEST_TRY = 3600.0  # seconds for a whole file
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
 Check = Callable[[Path], object]  # reads a public file; raises ConfigError if it is not sound
@@ -23,6 +25,8 @@ Check = Callable[[Path], object]  # reads a public file; raises ConfigError if i
 
 def join(addresses: Sequence[str], path: Path, check: Check, transport: str, keys: Path | None = None) -> Contract:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
+
+    Each try has a deadline, so that an address that sends without end, or too slowly, does not hold up the others.
 
     Args:
         addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
@@ -38,33 +42,47 @@ def join(addresses: Sequence[str], path: Path, check: Check, transport: str, key
         ConfigError: the keys are none.
         OSError: the file cannot be written.
     """
-    news = News()
+    news, within = News(), dict.fromkeys(addresses, FIRST_TRY)
     while True:
         for address in addresses:
+            began = time.monotonic()
             try:
-                return fetch(address, path, check, transport, keys)
+                return fetch(address, path, check, transport, keys, within=within[address])
             except (ConnectionError, TimeoutError) as error:
+                if time.monotonic() - began >= within[address]:
+                    within[address] = min(2 * within[address], LONGEST_TRY)
                 news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
         time.sleep(PAUSE)
 
 
-def fetch(address: str, path: Path, check: Check, transport: str, keys: Path | None = None) -> Contract:
+def fetch(
+    address: str, path: Path, check: Check, transport: str, keys: Path | None = None, *, within: float = LONGEST_TRY
+) -> Contract:
     """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
 
     What is there already stays if no sound file comes.
+
+    Args:
+        address: of a peer of the group.
+        path: where to write the file.
+        check: the file is kept only if this finds it sound.
+        transport: the group's, by name.
+        keys: the caller's folder of keys, if the group has any.
+        within: seconds for all of it.
 
     Returns:
         The contract of the peer's group.
 
     Raises:
         ConfigError: the keys are none.
-        ConnectionError, TimeoutError: nobody answers there, or stops midway, or what came is not the group's file.
+        ConnectionError, TimeoutError: nobody answers there, or stops midway, or is too slow, or what came is not the
+            group's file.
         OSError: the file cannot be written.
     """
-    return asyncio.run(_fetch(address, path, check, transport, keys))
+    return asyncio.run(_fetch(address, path, check, transport, keys, within))
 
 
-async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path | None) -> Contract:
+async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path | None, within: float) -> Contract:
     transport, digest = make_transport(name, WITHOUT_PREDICTIONS, keys), hashlib.sha256()
     try:
         with atomic_file(path) as file:
@@ -73,7 +91,12 @@ async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path |
                 digest.update(data)
                 file.write(data)
 
-            contract = (await fetch_public(transport, address, take, timeout=TIMEOUT)).contract
+            fetching = fetch_public(transport, address, take, timeout=TIMEOUT)
+            try:
+                contract = (await asyncio.wait_for(fetching, within)).contract
+            except asyncio.TimeoutError as error:
+                said = str(error) or f"{address} has not sent its whole public file within {within:g} s"
+                raise TimeoutError(said) from None
             if digest.hexdigest() != contract.public_sha256:
                 found, due = digest.hexdigest()[:8], contract.public_sha256[:8]
                 raise ConnectionError(f"{address} sent a public file with SHA-256 {found}..., its group's is {due}...")

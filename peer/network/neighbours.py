@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable
 
-from edgekd.protocol.members import Member, joined, on_down, on_frame, on_sent, without_the_long_gone
+from edgekd.protocol.counts import Traffic
+from edgekd.protocol.members import Member, joined, on_down, on_frame, on_sent, total, without_the_long_gone
 from edgekd.protocol.messages import Frame, SoftPredictions
 from peer.network.connection import Connection
 
@@ -20,6 +21,7 @@ class Neighbours:
         self._log, self._changed = log, changed
         self.members: dict[int, Member] = {}  # by id
         self.connections: dict[int, Connection] = {}  # by id; each is in `members`, too
+        self._forgotten = Traffic()  # with those that are no longer in `members`
         self.leaving = False  # this peer leaves: that a neighbour goes down is no news
 
     def connect(self, connection: Connection, address: str, now: float) -> None:
@@ -27,8 +29,15 @@ class Neighbours:
         id, hello = connection.id, connection.hello
         self.connections[id] = connection
         member = joined(hello, address, now, self.members.get(id))
-        self.members = without_the_long_gone({**self.members, id: member}, self.connections)
+        all_members = {**self.members, id: member}
+        self.members = without_the_long_gone(all_members, self.connections)
+        gone = (each for id, each in all_members.items() if id not in self.members)
+        self._forgotten = total(self._forgotten, gone)
         self._changed()
+
+    def traffic(self) -> Traffic:
+        """With all neighbours since the start: it never falls."""
+        return total(self._forgotten, self.members.values())
 
     def is_current(self, connection: Connection) -> bool:
         """Whether this is the neighbour's present stream: nothing has replaced it, and it was not taken out."""

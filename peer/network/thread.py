@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from edgekd.protocol.board import surplus
+from edgekd.protocol.counts import Traffic
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
@@ -64,6 +65,7 @@ class Network:
         self.address = ""  # bound, once started
         # Snapshots, replaced whole by the network thread:
         self.members: tuple[Member, ...] = ()
+        self.traffic = Traffic()
         self.refused: Counter[str] = Counter()
         self._failure: BaseException | None = None
         self.self_dialled = 0  # of `peers`, how many are this peer itself
@@ -190,6 +192,7 @@ class Network:
         assert self._hub is not None
         with self._changed:
             self.members = tuple(member for _, member in sorted(self._hub.members.items()))
+            self.traffic = self._hub.traffic()
             self.refused = self._hub.refused.copy()
             self.self_dialled = len(self._hub.self_addresses.intersection(self._peers))
             self._failure = self._hub.failure

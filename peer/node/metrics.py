@@ -1,23 +1,14 @@
-"""A peer's metrics for Prometheus, over HTTP: what it last reported and what its network has seen.
+"""A peer's metrics for Prometheus: what the peer last reported, and what its network has seen.
 
-Everything is read from snapshots that are replaced whole, in a thread of its own: no scrape makes the training wait.
+Everything is read from snapshots that are replaced whole. `peer/node/metrics_server.py` serves them over HTTP.
 """
 
-import socket
-import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import format_address
 from edgekd.protocol.members import seen_by
 from edgekd.protocol.messages import State
 
@@ -27,8 +18,6 @@ if TYPE_CHECKING:
 
 STATES = tuple(state.value for state in State if state is not State.STARTING)
 FILES = ("metrics", "checkpoint", "summary")
-POLL = 0.1  # seconds until the server sees that it is to stop
-TIMEOUT = 5.0  # seconds that who asks may take to say what
 
 
 class PeerCollector(Collector):
@@ -107,73 +96,3 @@ def _filled(family: Any, values: Values | float | None) -> Metric:
             family.add_metric([] if label is None else [label], float(value))
     result: Metric = family
     return result
-
-
-class MetricsServer:
-    """Serves a collector, and the process's own memory, time and files, at ``http://HOST:PORT/metrics``.
-
-    Args:
-        collector: what is served.
-        host: name or number; "0.0.0.0" and "::" are all addresses of this box.
-        port: 0: any free one.
-
-    Raises:
-        ConfigError: the address cannot be bound.
-    """
-
-    def __init__(self, collector: Collector, host: str, port: int) -> None:
-        registry = CollectorRegistry()
-        registry.register(collector)
-        ProcessCollector(registry=registry)
-        try:
-            self._server = _Server(host, port, lambda: generate_latest(registry))
-        except OSError as error:
-            why = error.strerror or error
-            raise ConfigError(
-                f"cannot serve metrics on {format_address(host, port)}: {why}; try another --metrics-port"
-            ) from error
-        self.address = format_address(host, self._server.server_address[1])  # bound
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL,), name="metrics", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """The port is free afterwards."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingMixIn, TCPServer):
-    """Not the standard library's HTTPServer: that asks the DNS for its own name, and a box may have none."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, host: str, port: int, text: Callable[[], bytes]) -> None:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, _, _, _, where = found[0]
-        self.text = text
-        super().__init__(where, _Handler)  # type: ignore[arg-type]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # else who asked has gone
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = TIMEOUT
-
-    def do_GET(self) -> None:
-        if self.path.partition("?")[0] not in ("/", "/metrics"):
-            self.send_error(404)
-            return
-        text = self.server.text()
-        self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nobody wants a line a scrape."""

@@ -157,7 +157,7 @@ class Node:
             private_samples=len(self.data.private.labels),
             evaluation_samples=self._accuracy.samples if self._accuracy else len(self.data.evaluation.labels),
             refused=dict(self.network.refused),
-            replaced=sum(member.replaced for member in self.network.members),
+            replaced=self.network.traffic.replaced,
             weights_sha256=self.learner.weights_sha256(),
             **self._counts(),
         )
@@ -305,10 +305,10 @@ class Node:
 
     def _counts(self) -> dict[str, Any]:
         """All that it counts over its steps and its messages, those before a restart included."""
-        members, before = self.network.members, self._bytes_before
+        traffic, before = self.network.traffic, self._bytes_before
         return asdict(self.exchange.counts) | {
-            "bytes_sent": before["bytes_sent"] + sum(member.bytes_sent for member in members),
-            "bytes_received": before["bytes_received"] + sum(member.bytes_received for member in members),
+            "bytes_sent": before["bytes_sent"] + traffic.bytes_sent,
+            "bytes_received": before["bytes_received"] + traffic.bytes_received,
         }
 
     def _info(self) -> CheckpointInfo:

@@ -8,14 +8,17 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from edgekd.protocol.messages import Heartbeat
+from peer.node import metrics_server
 from peer.transports.base import StreamClosedError
 from peer.transports.grpc.transport import GrpcTransport
 
@@ -129,6 +132,89 @@ def test_taken_metrics_port_is_a_clear_error(spawn: Any) -> None:
         assert peer.wait() == 1
     said = f"cannot serve metrics on 127.0.0.1:{port}: Address already in use; try another --metrics-port"
     assert peer.err[-1] == f"edgekd: {said}"
+
+
+def slow_callers(where: str, count: int) -> list[socket.socket]:
+    """Connections that have sent a part of a request."""
+    host, port = where.removeprefix("http://").removesuffix("/metrics").rsplit(":", 1)
+    made = [socket.create_connection((host, int(port)), DEADLINE) for _ in range(count)]
+    for each in made:
+        each.sendall(b"GET /metrics HTTP/1.1\r\n")
+    return made
+
+
+def has_ended(caller: socket.socket) -> bool:
+    try:
+        return caller.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_slow_callers_have_eight_connections_and_shut_nobody_out(spawn: Any) -> None:
+    peer = spawn("peer", "--id", 0, *SMALL, "--steps", 0)
+    where = url(peer)
+    scrape(where)
+    before = len(os.listdir(f"/proc/{peer.pid}/fd"))
+    callers = slow_callers(where, 100)
+    assert scrape(where)["edgekd_neighbours_up", ()] == 0
+    assert len(os.listdir(f"/proc/{peer.pid}/fd")) < before + 50
+    assert all(has_ended(caller) for caller in callers[:80])
+    for caller in callers:
+        caller.close()
+    peer.terminate()
+
+
+class Nothing(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield from ()
+
+
+def test_caller_that_sends_a_byte_now_and_then_has_one_deadline_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "DEADLINE", 0.5)
+    server = metrics_server.MetricsServer(Nothing(), "127.0.0.1", 0)
+    try:
+        (caller,) = slow_callers(f"http://{server.address}/metrics", 1)
+        with caller:
+            until(lambda: not is_open(caller))
+    finally:
+        server.stop()
+
+
+def is_open(caller: socket.socket) -> bool:
+    """Send one more byte; whether the other side still takes it."""
+    try:
+        caller.sendall(b"x")
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("GET /metrics?x=1 HTTP/1.0", 200), ("GET /else HTTP/1.1", 404), ("POST /metrics HTTP/1.1", 405), ("?", 400)],
+)
+def test_each_request_has_the_answer_that_http_wants(request_line: str, status: int) -> None:
+    server = metrics_server.MetricsServer(Nothing(), "127.0.0.1", 0)
+    try:
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), DEADLINE) as caller:
+            caller.sendall(f"{request_line}\r\n\r\n".encode())
+            assert caller.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
+    finally:
+        server.stop()
+
+
+def test_metrics_are_on_loopback_unless_a_host_is_given(spawn: Any) -> None:
+    open_to_all = ["--listen", "0.0.0.0:0", "--insecure", "--steps", 0]
+    alone = spawn("peer", "--id", 0, *SMALL, *open_to_all)
+    assert url(alone).startswith("http://127.0.0.1:")
+    shown = spawn("peer", "--id", 1, *SMALL, *open_to_all, "--metrics-port", "0.0.0.0:0")
+    assert url(shown).startswith("http://0.0.0.0:")
+    wrong = spawn("peer", "--id", 1, *SMALL, "--metrics-port", "x")
+    assert wrong.wait() == 1
+    assert wrong.err[-1].startswith("edgekd: --metrics-port takes PORT or HOST:PORT, such as 9100 or 0.0.0.0:9100")
+    for peer in (alone, shown):
+        peer.terminate()
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/proc/mounts").is_file(), reason="mounts a small disk")

@@ -232,7 +232,24 @@ def test_lingering_ends_after_its_limit_when_all_are_down_and_where_nobody_has_a
     assert lingering(linger=7.0).linger(107.0, [member(1)]) is None
     assert lingering().linger(100.0, [member(1, up=False)]) is None
     assert lingering().linger(100.0, [member(1, steps=0)]) is None
-    assert lingering(linger=math.inf).linger(1e9, [member(1)]) == Rest(math.inf)
+
+
+def test_neighbour_that_says_it_is_unfinished_and_teaches_nothing_holds_up_no_end() -> None:
+    e = lingering(linger=math.inf)
+    says_so = member(1)
+    assert e.linger(100.0, [says_so]) == Rest(700.0)
+    teaches = member(2, bytes_received=10)
+    assert e.linger(650.0, [says_so, teaches]) == Rest(1250.0)
+    assert e.linger(1249.0, [says_so, teaches]) == Rest(1250.0), "it has taught no more since"
+    assert e.linger(1249.5, [says_so, replace(teaches, bytes_received=20)]) == Rest(1849.5)
+    another = member(3)  # another id of somebody who never teaches: it gets no time of its own
+    assert e.linger(1849.5, [says_so, replace(teaches, bytes_received=20), another]) is None
+
+
+def test_slow_group_lingers_longer_for_slower_neighbours() -> None:
+    e = exchange(linger=math.inf)
+    e.begin_lingering(0.0, seconds_a_step=60.0)
+    assert e.linger(0.0, [member(1)]) == Rest(6000.0)
 
 
 def test_in_lockstep_nobody_lingers() -> None:

@@ -11,6 +11,7 @@ from hellos import CONTRACT, hello
 
 from edgekd.protocol.codec import encode
 from edgekd.protocol.encodings import Packing
+from edgekd.protocol.frames import LONGEST_ADDRESS
 from edgekd.protocol.guard import REFUSALS
 from edgekd.protocol.messages import (
     Ack,
@@ -564,6 +565,17 @@ def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
         assert neighbour.disagreement == 0.25
         (of_b,) = b.status().neighbours
         assert of_b.disagreement is None, "it has learned from nobody"
+
+    run(scenario)
+
+
+def test_status_fits_its_frame_though_a_neighbour_announces_a_long_address(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, address = await group.start(hello(0))
+        b, _ = await group.start(hello(1, address="b" * 400 + ":7000"), peers=(address,))
+        await group.until(lambda: up(a, 1) and up(b, 0))
+        (neighbour,) = (await ask_status(group.transport(), address, timeout=DEADLINE)).neighbours
+        assert neighbour.address == "b" * (LONGEST_ADDRESS - 3) + "..."
 
     run(scenario)
 

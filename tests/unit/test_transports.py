@@ -29,7 +29,7 @@ from peer import health
 from peer.network.hub import Hub
 from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
-from peer.transports.grpc.transport import SERVICE, GrpcTransport
+from peer.transports.grpc.transport import MOST_STREAMS, SERVICE, GrpcTransport
 from peer.transports.memory import MemoryNetwork, MemoryTransport
 from peer.wire import messagepack
 from peer.wire.protobuf import to_bytes
@@ -576,19 +576,22 @@ def test_who_opens_streams_and_gives_no_room_to_answer_keeps_nobody_out_for_long
         )
         address = await hub.start(ANYWHERE)
         host, _, port = address.rpartition(":")
-        _, writer = await asyncio.open_connection(host, int(port))
         named = {":method": "POST", ":scheme": "http", ":path": f"/{SERVICE}/Exchange", ":authority": "x"}
         named |= {"content-type": "application/grpc", "te": "trailers"}
         headers = b"".join(
             b"\0" + bytes([len(k)]) + k.encode() + bytes([len(v)]) + v.encode() for k, v in named.items()
         )
         no_window = (4).to_bytes(2, "big") + bytes(4)  # SETTINGS_INITIAL_WINDOW_SIZE: 0
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2(4, 0, 0, no_window))
-        for number in range(MAX_STRANGERS):
-            writer.write(http2(1, 4, 2 * number + 1, headers))
-        await until(lambda: hub._door.strangers == MAX_STRANGERS)
-        await until(lambda: hub._door.strangers == 0)
-        writer.close()
+        async with contextlib.AsyncExitStack() as connections:
+            for _ in range(MAX_STRANGERS // MOST_STREAMS):
+                _, writer = await asyncio.open_connection(host, int(port))
+                connections.callback(writer.close)
+                writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2(4, 0, 0, no_window))
+                for number in range(MOST_STREAMS + 2):  # two are too many
+                    writer.write(http2(1, 4, 2 * number + 1, headers))
+            await until(lambda: hub._door.strangers == MAX_STRANGERS)
+            assert hub.refused["busy"] == 0
+            await until(lambda: hub._door.strangers == 0)
         await hub.stop(BYE)
 
     run_grpc(scenario)

@@ -10,21 +10,23 @@ from urllib.parse import unquote
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, parse_address, place
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable
+from peer.transports.files import most_connections
 from peer.transports.grpc import tls as grpc_tls
 from peer.transports.grpc.handshake import refusal
+from peer.transports.grpc.health import HealthService
 from peer.transports.grpc.keys import KeyFiles
 from peer.transports.grpc.streams import AcceptedStream, DialledStream, GrpcStream, hang_up, remote
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
 IDENTITY = ("edgekd-service", SERVICE)  # in the headers of a peer's answer; see peer.proto
+MOST_STREAMS = 8  # of a connection; a peer has one
 STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds until remaining calls are cancelled
 
 _TRIED = re.compile(r"ipv[46]:(\S+): ")  # in gRPC's message about a failed connection
@@ -50,6 +52,8 @@ _SERVER = [
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.server_handshake_timeout_ms", 5_000),  # else a silent connection is kept for two minutes
     ("grpc.http2.bdp_probe", 0),  # else a fast sender gets megabytes; with this, 64 kB a connection
+    ("grpc.max_concurrent_streams", MOST_STREAMS),
+    ("grpc.max_connection_idle_ms", 5_000),  # a connection without a stream
     ("grpc.so_reuseport", 0),  # else two peers on one port would share the incoming streams
 ]
 
@@ -82,12 +86,14 @@ class GrpcTransport:
     async def listen(self, address: str, accept: Accept) -> str:
         host, _ = parse_address(address)
         check_bindable(address)
-        server = grpc.aio.server(options=[*_SERVER, *self._limits])
-        handler = grpc.stream_stream_rpc_method_handler(self._exchange)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),))
-        servicer = health.aio.HealthServicer()  # serves "" from the start
-        await servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        connections = ("grpc.max_allowed_incoming_connections", most_connections())
+        server = grpc.aio.server(options=[*_SERVER, *self._limits, connections])
+        exchange = grpc.method_handlers_generic_handler(
+            SERVICE, {"Exchange": grpc.stream_stream_rpc_method_handler(self._exchange)}
+        )
+        health = HealthService()
+        await health.serving(SERVICE)
+        server.add_generic_rpc_handlers((exchange, health.handler()))
         try:
             if self._keys is None:
                 port = server.add_insecure_port(address)

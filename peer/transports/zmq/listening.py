@@ -18,6 +18,7 @@ from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, parse_address
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
+from peer.transports.files import most_connections
 from peer.transports.zmq.keys import REQUESTS, CurveKeys, Pair, admission
 from peer.transports.zmq.sockets import (
     BATCH,
@@ -69,6 +70,7 @@ class Listener:
         accept: Accept,
         open_streams: set[ZmqStream],
     ) -> None:
+        self._most_strangers = min(MAX_STRANGERS, most_connections())
         self._max, self._keys, self._accept = max_message_bytes, keys, accept
         self._open_streams, self._news = open_streams, News()
         self._router = make_socket(context, zmq.ROUTER, max_message_bytes)
@@ -221,7 +223,7 @@ class Listener:
 
     def _limit_strangers(self) -> None:
         strangers = [(fd, caller) for fd, caller in self._callers.items() if not caller.identity and not caller.is_cut]
-        for descriptor, caller in strangers[:-MAX_STRANGERS]:
+        for descriptor, caller in strangers[: -self._most_strangers]:
             caller.is_cut = True  # the event of its end comes later
             cut(descriptor, caller.remote)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import socket
@@ -177,20 +178,32 @@ def cut(descriptor: int, remote: str) -> None:
 
 @contextlib.contextmanager
 def _copied(descriptor: int) -> Iterator[socket.socket | None]:
-    """A duplicate of the descriptor, which keeps referring to the same connection; None: there is no such socket."""
+    """The connection of a descriptor; None: there is no such socket.
+
+    It is a duplicate, which refers to the same connection even if libzmq closes its own. If no file is left for a
+    duplicate, it is the descriptor itself: strangers must be cut then above all.
+    """
     try:
         own = os.dup(descriptor)
-    except OSError:
-        yield None
-        return
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            yield None
+            return
+        own = descriptor
     try:
         copy = socket.socket(fileno=own)
     except OSError:
-        os.close(own)
+        if own != descriptor:
+            os.close(own)
         yield None
         return
-    with copy:
+    try:
         yield copy
+    finally:
+        if own != descriptor:
+            copy.close()
+        else:
+            copy.detach()
 
 
 def _peer_of(connection: socket.socket | None) -> str:

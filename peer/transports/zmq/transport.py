@@ -5,7 +5,7 @@ The resources that a stranger can use are bounded:
 - before its handshake has succeeded, only libzmq keeps state for it;
 - `BACKLOG` limits the connections that wait to be accepted;
 - `HANDSHAKE_WITHIN` limits the seconds of a handshake;
-- `MAX_STRANGERS` limits the connections without a stream;
+- `MAX_STRANGERS` limits the connections without a stream, and so does the number of files of the process;
 - MAXMSGSIZE limits the bytes of each part of a message;
 - `WINDOW` limits the messages that a stream keeps.
 
