@@ -46,9 +46,14 @@ def print_results(summary: Summary) -> None:
 
 
 def wide_console() -> Console:
-    """Stdout; where that is no terminal, as wide as a table needs."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    """Stdout; where that is no terminal, as wide as a table needs. Text is shown as it is: ``[red]`` is no markup."""
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=160)
+
+
+def plain_console(*, width: int | None = None) -> Console:
+    """Stdout, for texts that may come from others: neither markup nor emoji codes are looked for in them."""
+    return Console(width=width, markup=False, emoji=False)
 
 
 def results_table(summary: Summary) -> Table:
