@@ -2,8 +2,6 @@
 
 import json
 import os
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -46,14 +44,13 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
 
     folder = make_run_folder(out, data_name(config))
     write_config(folder, config)
-    began = time.monotonic()
 
     def show(report: StepReport) -> None:
         if report.accuracy is not None and not as_json:
             say(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}")
 
     count = jobs or max(1, (os.cpu_count() or 1) // config.train.threads)
-    summary = replace(simulate(config, show, jobs=count), seconds=time.monotonic() - began)
+    summary = simulate(config, show, jobs=count)
     write_summary(folder, summary)
     if as_json:
         print(json.dumps(summary.to_mapping(), indent=2))

@@ -35,8 +35,11 @@ class _Column:
 
 def peer_line(peer: PeerSummary) -> str:
     """What one peer has reached, in a line."""
-    images = f"{peer.evaluation_samples} images, {peer.lessons} lessons in {peer.steps} steps"
-    return f"peer {peer.id}: accuracy {accuracy_text(peer)} on {images}, {bytes_text(peer.bytes_sent)} sent"
+    reached = f"accuracy {accuracy_text(peer)} on {peer.evaluation_samples} images"
+    if peer.accuracy is None:
+        reached = "stopped before its first evaluation"
+    done = f"{peer.lessons} lessons in {peer.steps} steps, {bytes_text(peer.bytes_sent)} sent"
+    return f"peer {peer.id}: {reached}, {done}"
 
 
 def print_results(summary: Summary) -> None:

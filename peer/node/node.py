@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,10 @@ class Node:
                 there, here = getattr(info, name), getattr(ours, name)
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
         self.learner.restore(state, info.step)
-        counts = dict(info.counts)
-        self._bytes_before = {name: counts.pop(name) for name in self._bytes_before}
-        self.exchange.resume(info.step, Counts(**counts))
+        # Another version may count other things: those are left out.
+        self._bytes_before = {name: info.counts.get(name, 0) for name in self._bytes_before}
+        known = {f.name: info.counts[f.name] for f in fields(Counts) if f.name in info.counts}
+        self.exchange.resume(info.step, Counts(**known))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
         return True

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from edgekd.errors import ConfigError
 from edgekd.files.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
@@ -146,3 +148,36 @@ def test_what_a_full_disk_cut_short_does_not_spoil_what_is_written_later(
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 3]
     assert caplog.messages == [f"cannot write to {tmp_path}: File too large; training goes on"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": {"lessons": "7"}},
+        {"counts": [7]},
+        {"classes": [1, 2]},
+        {"classes": 3},
+        {"step": "120"},
+        {"id": -1},
+        {"accuracy": [1]},
+        {"accuracy": {"overall": 1}},
+        {"size": None},
+        {"colour": "red"},
+        {"model": None},
+    ],
+)
+def test_metadata_that_is_not_what_it_should_be_is_an_error_that_names_the_file(tmp_path: Path, changes: dict) -> None:
+    path = save_checkpoint(tmp_path, INFO, STATE)
+    with safe_open(path, framework="pt") as file:
+        entry = json.loads(file.metadata()["edgekd"])
+    save_file(STATE, path, metadata={"edgekd": json.dumps({**entry, **changes})})
+    with pytest.raises(ConfigError, match="is not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "3", "[]", "null", '{"sha256": 1}'])
+def test_metadata_of_another_form_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
+    save_file(STATE, tmp_path / "c.safetensors", metadata={"edgekd": text})
+    with pytest.raises(ConfigError, match=r"c\.safetensors is not a readable checkpoint") as error:
+        load_checkpoint(tmp_path / "c.safetensors")
+    assert len(str(error.value)) < 500
