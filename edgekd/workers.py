@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
+from edgekd.printable import log_plainly
+
 
 @contextmanager
 def workers(count: int) -> Iterator[ProcessPoolExecutor]:
@@ -34,6 +36,7 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
+    log_plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

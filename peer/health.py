@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import ConfigError
+from edgekd.printable import printable
 from edgekd.protocol.addresses import place
 
 TIMEOUT = 3.0  # seconds
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         problem = str(error)
     if problem is not None:
-        print(problem)
+        print(printable(problem))
         return 1
     return 0
 

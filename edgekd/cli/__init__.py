@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from edgekd.cli.lines import prepare_streams, say
 from edgekd.cli.signals import on_stop
 from edgekd.errors import EdgeKDError
+from edgekd.printable import log_plainly
 
 COMMANDS = {
     "run": "Start N peers on this machine and let them teach one another.",
@@ -57,6 +59,8 @@ def _stop_early(number: int, frame: object) -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
+    prepare_streams()
+    log_plainly()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
         on_stop(_stop_early)
@@ -67,8 +71,8 @@ def main(args: list[str] | None = None) -> Any:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        print(f"edgekd: {error.format_message()}", file=sys.stderr)
+        say(f"edgekd: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (EdgeKDError, OSError) as error:
-        print(f"edgekd: {error}", file=sys.stderr)
+        say(f"edgekd: {error}", err=True)
         sys.exit(error.exit_code if isinstance(error, EdgeKDError) else 1)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.lines import say
+
 EXAMPLES = """
 \b
 Examples:
@@ -48,13 +50,13 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
 
     wanted = ids(listed)
     if not (out / "ca").exists():
-        click.echo(f"{out / 'ca'}: a new authority, for a new group")
+        say(f"{out / 'ca'}: a new authority, for a new group")
     had = {id for id in wanted if (out / f"peer-{id}").exists()}
     others = make_keys(out, wanted, datetime.now(timezone.utc), days, renew=renew)
     for id in wanted:
         done = "made" if id not in had else "renewed" if renew else "kept as it was"
-        click.echo(f"{out / f'peer-{id}'}: {done}; all that the box of peer {id} needs, for --certs")
+        say(f"{out / f'peer-{id}'}: {done}; all that the box of peer {id} needs, for --certs")
     if others:
         to = ", ".join(str(out / f"peer-{id}" / "curve") for id in others)
-        click.echo(f"with --transport zmq copy {to} to those peers' boxes, too: new keys are in it; grpc needs nothing")
-    click.echo(f"{out / 'ca' / 'key.pem'} lets anybody in: keep it here, and give it to no box")
+        say(f"with --transport zmq copy {to} to those peers' boxes, too: new keys are in it; grpc needs nothing")
+    say(f"{out / 'ca' / 'key.pem'} lets anybody in: keep it here, and give it to no box")

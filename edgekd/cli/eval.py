@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import beside, settings
 from edgekd.config import Config, ModelConfig
 from edgekd.errors import ConfigError
@@ -74,4 +75,4 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     text = f"peer {info.id} at step {info.step}: accuracy {reached.overall:.3f} ± {error:.3f} on {samples} images"
     if info.heads > 1:
         text += f" (each head: {', '.join(f'{each:.3f}' for each in reached.heads)})"
-    print(json.dumps(result) if as_json else text)
+    say(json.dumps(result) if as_json else text)

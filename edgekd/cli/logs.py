@@ -4,8 +4,10 @@ import logging
 import sys
 from collections.abc import Callable
 
+from edgekd.printable import Lines, printable
 
-class PeerLines(logging.Formatter):
+
+class PeerLines(Lines):
     """Formats log records of one peer."""
 
     def __init__(self, id: int) -> None:
@@ -15,13 +17,8 @@ class PeerLines(logging.Formatter):
 
     def line(self, level: str, message: str) -> str:
         """One line, whatever is in `message`."""
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-        return f"{level} peer={self._id} step={'-' if self.step is None else self.step()} {shown}"
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line; a bug's traceback follows it."""
-        line = self.line(record.levelname, record.getMessage())
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        step = "-" if self.step is None else self.step()
+        return f"{level} peer={self._id} step={step} {printable(message)}"
 
 
 class _Stderr:

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
@@ -168,7 +169,7 @@ def command(
         if as_json:
             _print_json({"event": "summary", **dataclasses.asdict(reached)})
         else:
-            print(f"{peer_line(reached)}; results in {folder}", flush=True)
+            say(f"{peer_line(reached)}; results in {folder}")
     except OSError:  # nobody reads it, or it goes to a full disk; the folder has it
         mute_stdout()
     if node.unwritten:
@@ -281,4 +282,4 @@ def _print_progress(stop: _Stop) -> Callable[[Any], None]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    print(json.dumps(content), flush=True)
+    say(json.dumps(content))

@@ -5,11 +5,12 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from edgekd.cli.tables import bytes_text
+from edgekd.cli.lines import say
+from edgekd.cli.tables import bytes_text, plain_console
+from edgekd.printable import printable
 
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
 
@@ -37,7 +38,7 @@ class Screen:
     """
 
     def __init__(self, title: str = "") -> None:
-        self._console, self._title = Console(), title
+        self._console, self._title = plain_console(), title
         self._latest: dict[int, Any] = {}
         self._plain_at: dict[int, float] = {}
         self._live: Live | None = None
@@ -71,7 +72,10 @@ class Screen:
 
     def log(self, line: str) -> None:
         """Print a line above the table."""
-        print(line, file=sys.stderr, flush=True) if self._live is None else self._live.console.print(line, markup=False)
+        if self._live is None:
+            say(line, err=True)
+        else:
+            self._live.console.print(printable(line))
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -87,7 +91,7 @@ class Screen:
         self._plain_at[progress.id] = now
         names = [column for column, _ in _COLUMNS]
         cells = (f"{name} {cell}" for name, cell in zip(names[1:], _row(progress)[1:], strict=True) if cell != "-")
-        print(f"peer {progress.id}: " + ", ".join(cells), flush=True)
+        say(f"peer {progress.id}: " + ", ".join(cells))
 
     def _table(self) -> Table:
         table = Table(title=self._title or None, title_justify="left")

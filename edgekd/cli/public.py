@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import settings
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
@@ -37,7 +38,7 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
         )
     public = _fetched(source, config.exchange, out) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
-    click.echo(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
+    say(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
 
 
 def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Path) -> Any:

@@ -29,6 +29,7 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     """
     from rich.table import Table
 
+    from edgekd.cli.lines import say
     from edgekd.cli.tables import wide_console
     from edgekd.lab.report.layout import found_text
     from edgekd.lab.report.write import write_report
@@ -39,8 +40,8 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
         table.add_column(name, justify="right" if name == "n" else "left")
     for finding in findings:
         found = finding.deciding.found
-        table.add_row(finding.id, finding.verdict, found_text(found).replace("[", r"\["), str(found.n))
+        table.add_row(finding.id, finding.verdict, found_text(found), str(found.n))
     wide_console().print(table)
     if any(finding.missing for finding in findings):
-        print("undecided for want of cells: the report says which, under each finding")
-    print(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")
+        say("undecided for want of cells: the report says which, under each finding")
+    say(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import refuse, settings
 from edgekd.cli.signals import terminable
 from edgekd.config import ACCESS, LYING, Config
@@ -49,7 +49,7 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
         with terminable():
             _run(config, out, baseline, as_json)
     except KeyboardInterrupt:  # before its peers have begun; later on they write what they have reached
-        print("edgekd: stopped", file=sys.stderr)
+        say("edgekd: stopped", err=True)
         raise click.exceptions.Exit(130) from None
 
 
@@ -184,9 +184,9 @@ def _write_results(folder: Path, summary: Any, baselines: Any) -> None:
 
 def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(summary.to_mapping()))
+        say(json.dumps(summary.to_mapping()))
         return
     from edgekd.cli.tables import print_results
 
     print_results(summary)
-    print(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
+    say(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")

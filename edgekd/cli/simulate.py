@@ -2,12 +2,11 @@
 
 import json
 import os
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import settings
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
@@ -45,17 +44,13 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
 
     folder = make_run_folder(out, data_name(config))
     write_config(folder, config)
-    began = time.monotonic()
 
     def show(report: StepReport) -> None:
         if report.accuracy is not None and not as_json:
-            print(
-                f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}",
-                flush=True,
-            )
+            say(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}")
 
     count = jobs or max(1, (os.cpu_count() or 1) // config.train.threads)
-    summary = replace(simulate(config, show, jobs=count), seconds=time.monotonic() - began)
+    summary = simulate(config, show, jobs=count)
     write_summary(folder, summary)
     if as_json:
         print(json.dumps(summary.to_mapping(), indent=2))
@@ -67,4 +62,4 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
         print_results(summary)
     if config.simulation.asynchronous:
         print("\n".join(exchange_lines(summary.peers)))
-    print(f"results in {folder}")
+    say(f"results in {folder}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import settings
 from edgekd.config import Config, TrainConfig
 
@@ -37,14 +38,14 @@ def command(config: Config, out: Path) -> None:
 
     written = write_split(config.data, config.data_seed, out)
     images = len(PublicSet.load(out / "public.safetensors"))
-    click.echo(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")
+    say(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")
     rows = TrainConfig().public_batch
     if images < rows:
-        click.echo(
+        say(
             f"warning: peers need --public-batch {images} or less; more --public-fraction makes room for {rows}",
             err=True,
         )
     for folder, counts in written.items():
         shown = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])
         more = f" and {len(counts) - 10} more classes" if len(counts) > 10 else ""
-        click.echo(f"{folder}: {sum(counts.values())} images ({shown}{more})")
+        say(f"{folder}: {sum(counts.values())} images ({shown}{more})")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import settings
 from edgekd.config import Config, ExchangeConfig
 
@@ -108,11 +109,11 @@ def _print_table(found: list[dict[str, Any]]) -> None:
             ", ".join(f"{why} {count}" for why, count in each["refused"].items()) or "-",
         )
     wide_console().print(table)
-    print("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
-    print("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
+    say("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
+    say("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
     for each in found:
         if not each["up"]:
-            print(each["error"])
+            say(each["error"])
 
 
 def _text(value: int | None) -> str:

@@ -1,7 +1,6 @@
 """``edgekd sweep``: a grid of simulations."""
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ from typing import Any
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import grid_settings
 from edgekd.config import LIVE
 from edgekd.errors import EdgeKDError
+from edgekd.printable import printable
 
 EXAMPLES = """
 \b
@@ -55,7 +56,7 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
         with terminable(), lock_folder(out):
             _sweep(cells, tables, out, jobs, engine)
     except KeyboardInterrupt:
-        print("edgekd: stopped; the same command goes on where it was", file=sys.stderr)
+        say("edgekd: stopped; the same command goes on where it was", err=True)
         raise click.exceptions.Exit(130) from None
 
 
@@ -71,7 +72,7 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     with _progress(cells, len(left)) as show:
         failures = sweep(left, out, runner, show)
     files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())
-    print(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
+    say(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
     if failures:
         alike = len(failures) > 1 and len({failure.reason for failure in failures}) == 1
         advice = "all for the same reason" if alike else "the same command tries again"
@@ -116,7 +117,7 @@ def _progress(cells: list[Any], left: int) -> Iterator[Callable[[Any], None]]:
                 print_line(f"{done}/{total} cells, about {timedelta(seconds=round(rest))} left: {label[result.cell]}")
 
         def print_line(text: str) -> None:
-            console.print(text, highlight=False, soft_wrap=True, markup=False)
+            console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
         yield show
 

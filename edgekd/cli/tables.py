@@ -35,8 +35,11 @@ class _Column:
 
 def peer_line(peer: PeerSummary) -> str:
     """What one peer has reached, in a line."""
-    images = f"{peer.evaluation_samples} images, {peer.lessons} lessons in {peer.steps} steps"
-    return f"peer {peer.id}: accuracy {accuracy_text(peer)} on {images}, {bytes_text(peer.bytes_sent)} sent"
+    reached = f"accuracy {accuracy_text(peer)} on {peer.evaluation_samples} images"
+    if peer.accuracy is None:
+        reached = "stopped before its first evaluation"
+    done = f"{peer.lessons} lessons in {peer.steps} steps, {bytes_text(peer.bytes_sent)} sent"
+    return f"peer {peer.id}: {reached}, {done}"
 
 
 def print_results(summary: Summary) -> None:
@@ -46,9 +49,14 @@ def print_results(summary: Summary) -> None:
 
 
 def wide_console() -> Console:
-    """Stdout; where that is no terminal, as wide as a table needs."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    """Stdout; where that is no terminal, as wide as a table needs. Text is shown as it is: ``[red]`` is no markup."""
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=160)
+
+
+def plain_console(*, width: int | None = None) -> Console:
+    """Stdout, for texts that may come from others: neither markup nor emoji codes are looked for in them."""
+    return Console(width=width, markup=False, emoji=False)
 
 
 def results_table(summary: Summary) -> Table:

@@ -1,8 +1,9 @@
 """Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
 
 from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
+from edgekd.config.fields import setting_type
 from edgekd.config.sections import AUGMENTATIONS, Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
-from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, setting_type, to_mapping
+from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping
 from edgekd.config.virtual import Outage, SimulationConfig
 
 __all__ = [

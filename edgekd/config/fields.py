@@ -1,7 +1,7 @@
 """A setting as a field of a dataclass: its default, help and choices; and the checks that all sections share."""
 
 import math
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from typing import Any
 
 from edgekd.errors import ConfigError
@@ -19,9 +19,30 @@ def require(holds: bool, rule: str, value: object) -> None:
         raise ConfigError(f"{rule}, got {value}")
 
 
+def setting_type(f: "Field[Any]") -> type:
+    """The one type of a setting's value, apart from None; ``int | None`` is annotated so."""
+    name = str(f.type).replace("<class '", "").replace("'>", "").partition(" | ")[0]
+    return {"int": int, "float": float, "str": str, "bool": bool}[name]
+
+
+def check_type(f: "Field[Any]", value: Any, section: str = "") -> None:
+    """See whether a value is of the setting's type; `section` is where it stands, for the message.
+
+    Raises:
+        ConfigError: it is not. A whole number will do where any number does.
+    """
+    kind = setting_type(f)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not (isinstance(value, kind) and (kind is not int or number)) and not (kind is float and number):
+        where = f"[{section}] {f.name}" if section else f.name
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+
+
 def check_fields(section: Any) -> None:
     for f in fields(section):
         choices, value = f.metadata["choices"], getattr(section, f.name)
+        if value is not None or f.default is not None:
+            check_type(f, value)
         if choices and value is not None and value not in choices:
             raise ConfigError(f"{f.name} must be one of {', '.join(choices)}, got {value}")
         if isinstance(value, float) and not math.isfinite(value) and not f.metadata["endless"]:

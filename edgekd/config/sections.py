@@ -3,7 +3,7 @@
 A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--kd-weight``); its help is the flag's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from edgekd.config.exchange_settings import ExchangeConfig
 from edgekd.config.fields import check_fields, require, setting
@@ -216,6 +216,12 @@ class Config:
     simulation: SimulationConfig = SimulationConfig()
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            section, kind = getattr(self, f.name), type(f.default)
+            if not isinstance(section, kind):
+                raise ConfigError(
+                    f"{f.name} must be a {kind.__name__}, got {section!r}; see edgekd.config.from_mapping"
+                )
         models, clients = len(self.model.model.split(",")), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")

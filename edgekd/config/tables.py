@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.config.exchange_settings import ExchangeConfig
+from edgekd.config.fields import check_type, setting_type
 from edgekd.config.sections import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
@@ -66,30 +67,12 @@ def _section(name: str, kind: type, table: Any) -> Any:
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"unknown setting '{key}' in [{name}]; known: {', '.join(sorted(known))}")
-        _check_type(f"[{name}] {key}", known[key], value)
+        check_type(known[key], value, section=name)
     return kind(**{key: _widened(known[key], value) for key, value in table.items()})
-
-
-def _kinds(f: "dataclasses.Field[Any]") -> tuple[type, ...]:
-    """The Python types that a setting takes; ``int | None`` is annotated so."""
-    names = str(f.type).replace("<class '", "").replace("'>", "").split(" | ")
-    return tuple({"int": int, "float": float, "str": str, "bool": bool}[n] for n in names if n != "None")
-
-
-def setting_type(f: "dataclasses.Field[Any]") -> type:
-    """The one type of a setting's value, apart from None."""
-    return _kinds(f)[0]
 
 
 def _widened(f: "dataclasses.Field[Any]", value: Any) -> Any:
     return float(value) if setting_type(f) is float and isinstance(value, int) else value
-
-
-def _check_type(where: str, f: "dataclasses.Field[Any]", value: Any) -> None:
-    kind = setting_type(f)
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if not (isinstance(value, kind) and (kind is not int or number)) and not (kind is float and number):
-        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
 
 
 def to_mapping(config: Config) -> dict[str, dict[str, Any]]:

@@ -22,9 +22,11 @@ from edgekd.data.images import decode_pictures, open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK, safetensors_pieces
+from edgekd.printable import printable
 
 # Of the file, not of the package, so that peers of two versions of the package agree.
 FORMAT, VERSION = "edgekd-public", 1
+LONGEST_WHY = 200  # characters of what is wrong with a file: it may come from a stranger, and so do the words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -81,8 +83,8 @@ class PublicSet:
             return cls(images=images, sha256=digest, **_checked(about, images))
         except OSError as error:
             raise ConfigError(f"cannot read the public file {path}: {error.strerror or error}") from error
-        except (SafetensorError, KeyError, TypeError, ValueError, ConfigError) as error:
-            why = "has no key " + str(error) if isinstance(error, KeyError) else str(error)
+        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
+            why = printable("has no key " + str(error) if isinstance(error, KeyError) else str(error), LONGEST_WHY)
             raise ConfigError(
                 f"{path} is not a public file of edgekd ({why}); make one with `edgekd public` or `edgekd split`"
             ) from error
@@ -106,7 +108,7 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
 
     Args:
         images: uint8 ``[N, 3, S, S]``.
-        classes: >= 2 different names, none empty.
+        classes: >= 2 different names, printable and none empty.
         augment: "none", "crop" or "crop+flip".
 
     Raises:
@@ -160,9 +162,11 @@ def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:
     classes = tuple(about["classes"])
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(isinstance(c, str) and c for c in classes):
         raise ConfigError(f"classes must be two names or more, no two alike, got {', '.join(map(str, classes))}")
+    if strange := [name for name in classes if not name.isprintable()]:  # it would reach logs and terminals
+        raise ConfigError(f"class names must be printable, got {printable(strange[0])}")
     shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] == 0 or shape[1] != 3 or shape[2] != shape[3]:
-        raise ConfigError(f"images must be uint8 [N, 3, S, S], got {images.dtype} {list(shape)}")
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or 0 in shape:
+        raise ConfigError(f"images must be uint8 [N, 3, S, S], N and S >= 1, got {images.dtype} {list(shape)}")
     return {"classes": classes, "augment": check_augmentation(about["augment"])}
 
 

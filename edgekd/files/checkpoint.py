@@ -16,10 +16,12 @@ from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import safetensors_pieces, tensors_sha256
 from edgekd.learning.evaluation import Accuracy
+from edgekd.printable import printable
 
 log = logging.getLogger("edgekd")
 
 KEEP = 2  # checkpoints in a folder
+LONGEST_WHY = 200  # characters of what is wrong with one
 _KEY = "edgekd"  # of the metadata entry
 
 
@@ -80,9 +82,11 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         digest = _digest(entry, tensors)
         accuracy = _accuracy(**entry["accuracy"]) if entry["accuracy"] else None
         info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"]), "accuracy": accuracy})
+        _check(info)
         damaged = digest != expected
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path} is not a readable checkpoint: {printable(why, LONGEST_WHY)}") from error
     if damaged:
         raise ConfigError(f"{path} is damaged: its contents do not match its SHA-256")
     return info, tensors
@@ -96,6 +100,17 @@ def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None
         except ConfigError as error:
             log.warning("%s; trying the one before it", error)
     return None
+
+
+def _check(info: CheckpointInfo) -> None:
+    """See whether the metadata is what its fields say."""
+    numbers, texts = (info.id, info.step, info.size, info.heads, *info.counts.values()), (info.model, info.head_layers)
+    if not all(type(number) is int and number >= 0 for number in numbers) or type(info.round) is not int:
+        raise ValueError("a number in its metadata is no whole number from 0")
+    if not all(isinstance(text, str) for text in (*texts, *info.classes)):
+        raise ValueError("a name in its metadata is no text")
+    if not isinstance(info.made_with, dict):
+        raise ValueError("the settings in its metadata are no table")
 
 
 def _accuracy(overall: float, own: float, heads: list[float], samples: int | None = None) -> Accuracy | None:

@@ -14,6 +14,14 @@ from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import Summary
 
+# Of [data]: what a box with its own pictures does not use.
+COMMON = frozenset(
+    {
+        *("data", "limit", "clients", "iid", "gamma", "dirichlet", "primary"),
+        *("eval_fraction", "public_fraction"),
+    }
+)
+
 
 def make_run_folder(out: Path | None, name: str) -> Path:
     """Create the folder `out`, or ``runs/TIME-NAME`` if `out` is None. An existing folder will do.
@@ -49,8 +57,10 @@ def write_config(folder: Path, config: Config) -> Path:
     Raises:
         OSError: the file cannot be written. An existing file is unchanged.
     """
-    path = folder / "config.toml"
-    write_atomically(path, [tomli_w.dumps(to_mapping(_absolute(config))).encode()])
+    path, tables = folder / "config.toml", to_mapping(_absolute(config))
+    if config.data.private is not None:  # settings of a common data set have no part in this run
+        tables["data"] = {name: value for name, value in tables["data"].items() if name not in COMMON}
+    write_atomically(path, [tomli_w.dumps(tables).encode()])
     return path
 
 

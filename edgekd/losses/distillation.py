@@ -8,7 +8,7 @@ from torch import Tensor
 
 from edgekd.config import DistillConfig
 from edgekd.losses.combinations import combine
-from edgekd.losses.measures import dissimilarity, nway_dissimilarity, second_order
+from edgekd.losses.measures import nway_dissimilarity, second_order, unchecked_dissimilarity
 from edgekd.names import NWAY
 
 
@@ -38,7 +38,7 @@ def distil(
         loss = nway_dissimilarity(config.measure, stacked, student_logits, config.temperature)  # [batch]
     else:
         targets = combine(config.combine, stacked, config.sharpen, weights)
-        losses = [dissimilarity(config.measure, q, student_logits, config.temperature) for q in targets]
+        losses = [unchecked_dissimilarity(config.measure, q, student_logits, config.temperature) for q in targets]
         loss = torch.stack(losses).sum(dim=0)
     scale = config.temperature**2 if config.temperature_scaling else 1.0
     if config.kd_scale == "matched":

@@ -170,6 +170,7 @@ MEASURES: dict[str, Measure] = {
 
 # Multiplied by this factor, a measure agrees with KL to second order near p = q (``--kd-scale matched``). The factor of
 # the measures that are not listed is 1.
+SUM_TOLERANCE = 0.01  # by which a row of probabilities may miss 1: float16 and bfloat16 round
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
 
@@ -191,16 +192,24 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
     Raises:
         ConfigError: there is no such measure (the message lists the known ones), or the user's function fails in its
             trial.
-        ValueError: the shapes differ or are not ``[batch, classes]``, or the temperature is not > 0.
+        ValueError: the shapes differ or are not ``[batch, classes]``, the teacher's rows are no probabilities, or the
+            temperature is not > 0.
     """
-    function = _find(measure)
     if teacher_probs.shape != student_logits.shape or student_logits.ndim != 2:
         raise ValueError(
             "teacher_probs and student_logits must be [batch, classes] alike, "
             f"got {list(teacher_probs.shape)} and {list(student_logits.shape)}"
         )
+    sums = teacher_probs.detach().sum(dim=-1, dtype=torch.float64)
+    if not (bool((teacher_probs >= 0).all()) and bool(((sums - 1).abs() <= SUM_TOLERANCE).all())):  # NaN fails too
+        raise ValueError("teacher_probs must be probabilities: each >= 0, and each row sums to 1")
+    return unchecked_dissimilarity(measure, teacher_probs, student_logits, temperature)
+
+
+def unchecked_dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+    """`dissimilarity` of tensors that are known to be sound: looking at their values would wait for the device."""
     z = _scaled(student_logits, temperature)
-    return function(teacher_probs.detach().to(z.dtype), z)
+    return _find(measure)(teacher_probs.detach().to(z.dtype), z)
 
 
 def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -267,9 +276,9 @@ def _scaled(logits: Tensor, temperature: float) -> Tensor:
 
 
 def _find(name: str) -> Measure:
-    if name in MEASURES:
+    if isinstance(name, str) and name in MEASURES:
         return MEASURES[name]
-    if is_extension(name):
+    if isinstance(name, str) and is_extension(name):
         return _own(name)
     raise ConfigError(f"measure must be one of {', '.join(MEASURES)} or package.module:function, got {name}")
 

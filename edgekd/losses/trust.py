@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgekd.losses.combinations import median
-from edgekd.losses.measures import dissimilarity
+from edgekd.losses.measures import unchecked_dissimilarity
 
 Scores = Mapping[int, Tensor]  # by neighbour id: a float32 scalar in [0, 1] on the learner's device
 
@@ -38,7 +38,7 @@ def disagreements(teachers: Tensor, own: Tensor) -> Tensor:
     middle = median(everybody).expand_as(teachers)
     # JS is symmetric, so either of the two may be passed as logits.
     logits = teachers.float().clamp_min(torch.finfo(torch.float32).tiny).log()
-    js = dissimilarity("js", middle.flatten(0, 1), logits.flatten(0, 1))  # [teachers * batch]
+    js = unchecked_dissimilarity("js", middle.flatten(0, 1), logits.flatten(0, 1), 1.0)  # [teachers * batch]
     return (js.view(len(teachers), -1).mean(dim=1) / math.log(2)).clamp(0.0, 1.0)
 
 

@@ -1,6 +1,7 @@
 """Simulate a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data in one place."""
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,11 +29,13 @@ def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> 
     Raises:
         ConfigError: the data, the split, the topology or the network cannot be had, or the run has no end.
     """
+    began = time.monotonic()
     torch.set_num_threads(config.train.threads)
-    if config.model.model == MODEL:  # stand-ins see no data
-        return simulate_group(dict.fromkeys(range(config.data.clients)), config, report, jobs=jobs)
-    group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
-    return simulate_group(group, config, report, jobs=jobs)
+    group: Mapping[int, PeerData | None] = dict.fromkeys(range(config.data.clients))  # stand-ins see no data
+    if config.model.model != MODEL:
+        group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
+    summary = simulate_group(group, config, report, jobs=jobs)
+    return dataclasses.replace(summary, seconds=time.monotonic() - began)
 
 
 def simulate_group(

@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,10 @@ class Node:
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
         check_same(info.made_with, ours.made_with)
         self.learner.restore(state, info.step)
-        counts = dict(info.counts)
-        self._bytes_before = {name: counts.pop(name) for name in self._bytes_before}
-        self.exchange.resume(info.step, Counts(**counts))
+        # Another version may count other things: those are left out.
+        self._bytes_before = {name: info.counts.get(name, 0) for name in self._bytes_before}
+        known = {f.name: info.counts[f.name] for f in fields(Counts) if f.name in info.counts}
+        self.exchange.resume(info.step, Counts(**known))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
         self._recorder.resume(info.step)  # after all checks: until then the folder stays as it is

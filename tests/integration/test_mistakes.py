@@ -1,5 +1,6 @@
 """A user's mistake: one line that says what to do, a non-zero exit, no traceback."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,29 @@ def test_port_that_another_peer_holds_is_an_error(spawn: Any, ports: Any, tmp_pa
     line = fails(spawn("peer", "--id", 1, "--listen", f"127.0.0.1:{port}", *small, "--out", tmp_path / "b"))
     assert str(port) in line
     assert "--listen" in line
+
+
+def test_checkpoint_with_counts_of_another_version_is_resumed_from(spawn: Any, tmp_path: Path) -> None:
+    from edgekd.files.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+
+    small = [
+        "--limit",
+        200,
+        "--model",
+        "mobilenet_v3_small",
+        "--batch",
+        8,
+        "--public-batch",
+        8,
+        "--out",
+        tmp_path / "p",
+    ]
+    first = spawn("peer", "--id", 0, "--steps", 1, *small)
+    assert first.wait() == 0, first.err
+    info, state = load_checkpoint(checkpoints(tmp_path / "p")[0])
+    counts = {**info.counts, "naps": 3}
+    del counts["waits"]
+    save_checkpoint(tmp_path / "p", dataclasses.replace(info, counts=counts), state)
+    again = spawn("peer", "--id", 0, "--steps", 2, *small, "--resume")
+    assert again.wait() == 0, again.err
+    assert any("resumed at step 1" in line for line in again.err)

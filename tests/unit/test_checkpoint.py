@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
@@ -160,3 +162,37 @@ def test_checkpoint_of_an_earlier_version_is_read_and_its_accuracy_is_measured_a
     path = tmp_path / "checkpoint-00000120.safetensors"
     write_atomically(path, safetensors_pieces(STATE, {"edgekd": json.dumps(entry, sort_keys=True)}))
     assert load_checkpoint(path)[0] == dataclasses.replace(INFO, made_with={}, accuracy=None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": {"lessons": "7"}},
+        {"counts": [7]},
+        {"classes": [1, 2]},
+        {"classes": 3},
+        {"step": "120"},
+        {"id": -1},
+        {"accuracy": [1]},
+        {"accuracy": {"overall": 1}},
+        {"size": None},
+        {"colour": "red"},
+        {"model": None},
+        {"made_with": ["seed"]},
+    ],
+)
+def test_metadata_that_is_not_what_it_should_be_is_an_error_that_names_the_file(tmp_path: Path, changes: dict) -> None:
+    path = save_checkpoint(tmp_path, INFO, STATE)
+    with safe_open(path, framework="pt") as file:
+        entry = json.loads(file.metadata()["edgekd"])
+    save_file(STATE, path, metadata={"edgekd": json.dumps({**entry, **changes})})
+    with pytest.raises(ConfigError, match="is not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "3", "[]", "null", '{"sha256": 1}'])
+def test_metadata_of_another_form_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
+    save_file(STATE, tmp_path / "c.safetensors", metadata={"edgekd": text})
+    with pytest.raises(ConfigError, match=r"c\.safetensors is not a readable checkpoint") as error:
+        load_checkpoint(tmp_path / "c.safetensors")
+    assert len(str(error.value)) < 500

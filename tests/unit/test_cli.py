@@ -1,5 +1,6 @@
 """The command line: flags over files, help at once, names kept honest."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from click.testing import CliRunner
 import edgekd
 from edgekd.cli import COMMANDS, cli
 from edgekd.cli.options import settings
-from edgekd.cli.tables import accuracy_text, bytes_text
-from edgekd.config import Config
+from edgekd.cli.tables import accuracy_text, bytes_text, peer_line
+from edgekd.config import Config, DataConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
+from edgekd.files.runs import write_config
 from edgekd.files.summary import PeerSummary
 
 
@@ -115,3 +117,38 @@ def test_real_peers_do_not_lie_whatever_flags_or_a_file_say(tmp_path: Path, name
     result = CliRunner().invoke(cli, [name, *more, "--config", str(file)])
     assert isinstance(result.exception, ConfigError)
     assert "take liars out of the file" in str(result.exception)
+
+
+def test_peer_that_was_stopped_before_an_evaluation_names_no_accuracy() -> None:
+    peer = PeerSummary(id=0, accuracy=None, own_accuracy=None, steps=7, lessons=5, evaluation_samples=15)
+    assert peer_line(peer) == "peer 0: stopped before its first evaluation, 5 lessons in 7 steps, 0 B sent"
+
+
+def test_config_of_a_box_with_its_own_pictures_says_nothing_of_a_common_data_set(tmp_path: Path) -> None:
+    config = Config(data=DataConfig(private="folder:pictures", public="p.safetensors"))
+    tables = read_toml(write_config(tmp_path, config))
+    assert set(tables["data"]) == {"private", "public"}
+    assert from_mapping(tables).data.private == config.data.private.replace(
+        "pictures", str(Path("pictures").absolute())
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")
+def test_closed_standard_streams_are_opened_before_a_file_takes_their_place(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom edgekd.cli import main\n"
+        f"try: main(['certs', '--ids', 'x', '--out', {str(tmp_path / 'keys')!r}])\nexcept SystemExit: pass\n"
+        f"file = os.open({str(tmp_path / 'file')!r}, os.O_RDWR | os.O_CREAT)\n"
+        "os.write(file, str(file).encode()); print('lost', file=sys.stderr); os._exit(0)"
+    )
+    subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], check=True, timeout=100)
+    assert int((tmp_path / "file").read_text()) > 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_an_encoding_lacks_is_shown_by_its_number(encoding: str) -> None:
+    code = "from edgekd.cli.lines import *; prepare_streams(); say('0.9 ± 0.1 of 猫 \\udce9')"
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, timeout=100, check=True)
+    plus_minus = b"\\xb1" if encoding == "ascii" else b"\xb1"
+    assert result.stdout == b"0.9 " + plus_minus + b" 0.1 of \\u732b \\udce9\n"

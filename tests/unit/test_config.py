@@ -1,12 +1,24 @@
 """Settings: refused with the rule, the value and what is allowed."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-from edgekd.config import Config, DistillConfig, from_mapping, overlay, read_toml, to_mapping
+from edgekd.config import (
+    Config,
+    DataConfig,
+    DistillConfig,
+    ExchangeConfig,
+    TrainConfig,
+    from_mapping,
+    overlay,
+    read_toml,
+    to_mapping,
+)
 from edgekd.config.presets import PRESETS, find_preset
 from edgekd.errors import ConfigError
 
@@ -122,3 +134,19 @@ def test_presets_differ_in_what_the_text_and_the_script_say_differently() -> Non
     assert text == replace(code, distill=same, train=replace(code.train, augment="crop+flip"))
     with pytest.raises(ConfigError, match="preset must be one of paper-text, paper-code, got paper"):
         find_preset("paper")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Config(train={"steps": 1}), "train must be a TrainConfig, got {'steps': 1}; see edgekd.config.from"),
+        (lambda: TrainConfig(steps="5"), "steps must be int, got '5'"),
+        (lambda: TrainConfig(steps=None), "steps must be int, got None"),
+        (lambda: TrainConfig(threads=True), "threads must be int, got True"),
+        (lambda: DataConfig(data=None), "data must be str, got None"),
+        (lambda: ExchangeConfig(topology=3), "topology must be str, got 3"),
+    ],
+)
+def test_value_of_another_type_is_an_error_when_a_config_is_made(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        make()

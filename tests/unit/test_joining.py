@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hellos import CONTRACT, hello
 
+from edgekd.errors import ConfigError
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Encoding, Goodbye, Parting, Piece
@@ -22,6 +23,10 @@ from peer.transports.by_name import make_transport
 CONTENT = bytes(range(256)) * 300
 GROUPS = replace(CONTRACT, public_sha256=hashlib.sha256(CONTENT).hexdigest())
 ANYWHERE = "127.0.0.1:0"
+
+
+def sound(file: Path) -> None:
+    assert file.is_file()
 
 
 @contextmanager
@@ -78,7 +83,7 @@ def test_address_that_sends_without_end_does_not_keep_a_newcomer_from_the_next(
     monkeypatch.setattr(joining, "FIRST_TRY", 0.5)
     file = tmp_path / "public.safetensors"
     with endless(transport, data) as bad, honest(transport) as good:
-        assert joining.join([bad, good], file, transport) == GROUPS
+        assert joining.join([bad, good], file, sound, transport) == GROUPS
     assert file.read_bytes() == CONTENT
     assert list(tmp_path.iterdir()) == [file], "no part of the other is left"
 
@@ -102,6 +107,22 @@ def test_only_a_try_that_was_too_short_is_followed_by_a_longer_one(
     monkeypatch.setattr(joining, "fetch", fetch)
     monkeypatch.setattr(joining.time, "monotonic", lambda: now)
     monkeypatch.setattr(joining, "PAUSE", 0.0)
-    assert joining.join(["slow:1", "closed:1"], tmp_path / "file", "grpc") == GROUPS
+    assert joining.join(["slow:1", "closed:1"], tmp_path / "file", sound, "grpc") == GROUPS
     assert allowed["slow:1"] == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
     assert set(allowed["closed:1"]) == {60.0}
+
+
+def test_file_that_is_not_sound_is_not_kept_and_what_was_there_stays(tmp_path: Path) -> None:
+    def unsound(file: Path) -> None:
+        assert file.read_bytes() == CONTENT
+        raise ConfigError("it has no images")
+
+    file = tmp_path / "public.safetensors"
+    file.write_bytes(b"what was there")
+    with (
+        honest("grpc") as address,
+        pytest.raises(ConnectionError, match="sent no usable public file: it has no images"),
+    ):
+        joining.fetch(address, file, unsound, "grpc")
+    assert file.read_bytes() == b"what was there"
+    assert list(tmp_path.iterdir()) == [file]

@@ -337,3 +337,22 @@ def test_matched_nway_forms_agree_with_kl_near_equality_of_the_teachers(measure:
     q = (z.detach() + 1e-4 * torch.randn(4, 6, generator=generator, dtype=torch.float64)).softmax(-1)
     scaled = second_order(measure, count + 1) * nway_dissimilarity(measure, q.expand(count, 4, 6), z)
     torch.testing.assert_close(scaled, dissimilarity("kl", q, z), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    "row", [[-3.0, 5.0, 9.0], [0.5, 0.7, -0.2], [0.5, 0.4, 0.0], [1.0, 1.0, 1.0], [float("nan"), 0.5, 0.5]]
+)
+def test_teacher_that_is_no_distribution_is_an_error(row: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be probabilities"):
+        dissimilarity("kl", torch.tensor([[0.2, 0.3, 0.5], row]), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_rounded_probabilities_are_distributions(dtype: torch.dtype) -> None:
+    q = torch.randn(64, 397, generator=torch.Generator().manual_seed(0)).mul(4).softmax(-1).to(dtype)
+    assert dissimilarity("kl", q, torch.zeros(64, 397)).isfinite().all()
+
+
+def test_function_in_the_place_of_a_name_is_an_error_that_says_how_to_name_it() -> None:
+    with pytest.raises(ConfigError, match=r"or package\.module:function, got <function"):
+        dissimilarity(lambda q, z: z.sum(-1), torch.ones(1, 2) / 2, torch.zeros(1, 2))  # type: ignore[arg-type]

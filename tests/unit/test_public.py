@@ -1,5 +1,6 @@
 """The public set: its file, its batches, its augmentation."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -150,6 +151,13 @@ GOOD = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         ({"images": GOOD}, about(classes=["a"]), "two names or more"),
         ({"images": GOOD}, about(classes=[1, {}]), "not a public file"),
         ({"images": GOOD}, about(augment="blur"), "augment must be one of"),
+        ({"images": GOOD}, about(classes=["a", "b\x1b[2J"]), r"class names must be printable, got b\x1b[2J"),
+        ({"images": GOOD}, about(classes=["a", "b\nforged"]), r"class names must be printable, got b\nforged"),
+        ({"images": GOOD}, about(augment="crop\x1b[2J\n"), r"got crop\x1b[2J\n"),
+        ({"images": GOOD}, about(format="\x1b[2J"), r"format \x1b[2J version"),
+        ({"images": GOOD}, {"edgekd": "[" * 100_000}, "not a public file"),
+        ({"images": GOOD[:0]}, about(), "images must be uint8"),
+        ({"images": GOOD[:, :, :0, :0].contiguous()}, about(), "images must be uint8"),
         ({"images": GOOD.float()}, about(), "images must be uint8"),
         ({"images": GOOD[:, :, :4].contiguous()}, about(), "images must be uint8"),
         ({"weights": GOOD}, about(), "images"),
@@ -160,6 +168,25 @@ def test_what_is_no_public_file_is_refused_with_the_reason(tmp_path: Path, tenso
     with pytest.raises(ConfigError, match="not a public file") as error:
         PublicSet.load(tmp_path / "p")
     assert said in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(field=st.sampled_from(["format", "version", "classes", "augment", "edgekd"]), value=JSON)
+def test_whatever_the_metadata_of_a_public_file_is_it_loads_or_is_refused(tmp_path_factory, field, value) -> None:
+    file = tmp_path_factory.getbasetemp() / "fuzzed"
+    save_file(
+        {"images": GOOD}, file, metadata={"edgekd": json.dumps(value)} if field == "edgekd" else about(**{field: value})
+    )
+    with contextlib.suppress(ConfigError):
+        assert all(isinstance(name, str) and name.isprintable() for name in PublicSet.load(file).classes)
 
 
 def test_missing_and_garbage_files_are_config_errors(tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ def test_liars_are_the_last_clients_learn_as_all_do_and_count_in_no_mean() -> No
     assert lied_to.mean_accuracy == pytest.approx(sum(peer.accuracy or 0 for peer in lied_to.peers[:3]) / 3)
     assert not set(weights(honest)[:3]) & set(weights(lied_to)[:3])
     assert [peer.bytes_sent for peer in honest.peers] == [peer.bytes_sent for peer in lied_to.peers]
-    assert simulate(config(exchange={"liars": 1, "lie": "random"})) == lied_to
+    assert simulate(config(exchange={"liars": 1, "lie": "random"})).peers == lied_to.peers
     first = simulate(config(train={"steps": 1}, exchange={"liars": 1, "lie": "flip"}))
     assert weights(first)[3] == weights(simulate(config(train={"steps": 1})))[3], "it has heard the truth"
 
 
 def test_no_liars_is_as_if_there_were_no_such_thing() -> None:
-    assert simulate(config(exchange={"liars": 0, "lie": "flip"})) == simulate(config())
+    assert simulate(config(exchange={"liars": 0, "lie": "flip"})).peers == simulate(config()).peers
 
 
 class _Linear(nn.Module):

@@ -629,3 +629,13 @@ def test_key_file_that_is_damaged_shuts_out_its_peer_alone(group: Callable[[int]
             assert (await arrivals.get()).peer_id == 1
 
     run(scenario)
+
+
+def test_no_room_for_one_more_socket_is_an_error_that_names_the_address(lab: Lab) -> None:
+    async def scenario() -> None:
+        transport = lab.transport()
+        transport._context.max_sockets = 1
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:0: Too many open files"):
+            await transport.listen(ANYWHERE, lambda stream: asyncio.sleep(0))
+
+    run(scenario)

@@ -100,7 +100,8 @@ class GrpcTransport:
             else:
                 port = server.add_secure_port(address, grpc_tls.listening(self._keys))
         except RuntimeError as error:  # the port was taken after the check
-            raise ConfigError(f"cannot listen on {address}: {error}") from error
+            why = str(error).partition("; set GRPC_VERBOSITY")[0]  # the rest is advice for who develops with gRPC
+            raise ConfigError(f"cannot listen on {address}: {why}") from error
         self._accept, self._server = accept, server
         await server.start()
         return format_address(host, port)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import zmq
 
+from edgekd.errors import ConfigError
 from peer.transports.base import Accept, Stream
 from peer.transports.binding import check_bindable
 from peer.transports.zmq.dialling import dial
@@ -49,6 +50,12 @@ class ZmqTransport:
 
     async def listen(self, address: str, accept: Accept) -> str:
         check_bindable(address)
+        try:
+            return await self._listen(address, accept)
+        except zmq.ZMQError as error:  # no OSError, though there may be no file left for one more socket
+            raise ConfigError(f"cannot listen on {address}: {error.strerror}") from error
+
+    async def _listen(self, address: str, accept: Accept) -> str:
         listener = Listener(self._context, self._max, self._keys, accept, self._streams)
         try:
             bound = await listener.bind(address)
