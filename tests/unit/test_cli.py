@@ -128,9 +128,7 @@ def test_config_of_a_box_with_its_own_pictures_says_nothing_of_a_common_data_set
     config = Config(data=DataConfig(private="folder:pictures", public="p.safetensors"))
     tables = read_toml(write_config(tmp_path, config))
     assert set(tables["data"]) == {"private", "public"}
-    assert from_mapping(tables).data.private == config.data.private.replace(
-        "pictures", str(Path("pictures").absolute())
-    )
+    assert from_mapping(tables).data.private == f"folder:{Path('pictures').absolute()}"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")

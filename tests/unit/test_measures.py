@@ -354,5 +354,5 @@ def test_rounded_probabilities_are_distributions(dtype: torch.dtype) -> None:
 
 
 def test_function_in_the_place_of_a_name_is_an_error_that_says_how_to_name_it() -> None:
-    with pytest.raises(ConfigError, match="or package.module:function, got <function"):
+    with pytest.raises(ConfigError, match=r"or package\.module:function, got <function"):
         dissimilarity(lambda q, z: z.sum(-1), torch.ones(1, 2) / 2, torch.zeros(1, 2))  # type: ignore[arg-type]
