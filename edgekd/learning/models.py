@@ -1,6 +1,7 @@
 """Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -93,7 +94,7 @@ def make_model(
         network = get_model(name, weights=None)
     features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
-        _load_backbone(network, Path(weights), name)
+        _load_backbone(network, Path(os.path.expanduser(weights)), name)
     model = Classifier(network, features, classes, heads, hidden)
     _check_size(model, name, size)
     return model
