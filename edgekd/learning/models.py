@@ -1,6 +1,7 @@
 """Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
 
 import contextlib
+import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +80,9 @@ def make_model(
 
     known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
     if name not in known:
-        raise ConfigError(f"unknown model '{name}'; torchvision's classifiers are: {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown model '{name}'; {meant}torchvision's classifiers are: {', '.join(known)}")
     if weights == "imagenet":
         try:
             published = get_model_weights(name).DEFAULT
