@@ -1,6 +1,7 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
 import contextlib
+import difflib
 import importlib
 import os
 import sys
@@ -11,7 +12,7 @@ import click
 from edgekd.cli.lines import prepare_streams, say
 from edgekd.cli.signals import on_stop
 from edgekd.errors import EdgeKDError
-from edgekd.printable import log_plainly
+from edgekd.printable import log_plainly, printable
 
 COMMANDS = {
     "run": "Start N peers on this machine and let them teach one another.",
@@ -33,7 +34,8 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            ctx.fail(f"no such command '{printable(name)}'" + (f"; did you mean {near[0]}?" if near else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
         return command
 

@@ -1,5 +1,6 @@
 """The one way from commands to stdout and stderr: a line at a time, whatever is in it, in any encoding."""
 
+import contextlib
 import io
 import os
 import sys
@@ -21,7 +22,8 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # its descriptor was replaced by one that cannot seek
+                stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, *, err: bool = False) -> None:

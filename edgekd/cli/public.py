@@ -32,6 +32,8 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
     """
     if bool(source) == bool(images):
         raise ConfigError("name IMAGES to make the file of, or with --from the peer to fetch it from")
+    if out.parent.exists() and not out.parent.is_dir():
+        raise ConfigError(f"{out.parent} is a file, not a folder: choose another --out")
     if out.exists():
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"

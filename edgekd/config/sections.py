@@ -219,9 +219,8 @@ class Config:
         for f in fields(self):
             section, kind = getattr(self, f.name), type(f.default)
             if not isinstance(section, kind):
-                raise ConfigError(
-                    f"{f.name} must be a {kind.__name__}, got {section!r}; see edgekd.config.from_mapping"
-                )
+                advice = "edgekd.config.from_mapping makes a Config of tables"
+                raise ConfigError(f"{f.name} must be a {kind.__name__}, got {section!r}; {advice}")
         models, clients = len(self.model.model.split(",")), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")

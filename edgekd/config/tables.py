@@ -91,7 +91,9 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: the file cannot be read or is not TOML.
     """
     try:
-        tables: dict[str, dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables: dict[str, dict[str, Any]] = tomllib.loads(
+            path.read_text(encoding="utf-8", errors="surrogateescape")
+        )  # of a path
         return tables
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error

@@ -1,6 +1,7 @@
 """The data of one peer: a shard of a common data set, or files of the peer's own box."""
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,7 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None) -> Peer
     assert config.private is not None  # the caller has checked it
     if config.public is None:
         raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
-    public = PublicSet.load(Path(config.public).expanduser())
+    public = PublicSet.load(Path(os.path.expanduser(config.public)))
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
         if asked is not None and asked != has:
@@ -191,4 +192,4 @@ def _all_of(setting: str, size: int, classes: tuple[str, ...]) -> Labelled:
 
 
 def _path(setting: str) -> Path:
-    return Path(setting.partition(":")[2]).expanduser()
+    return Path(os.path.expanduser(setting.partition(":")[2]))

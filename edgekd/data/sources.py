@@ -61,7 +61,7 @@ def open_source(data: str, size: int | None = None) -> Source:
     kind, _, path = data.partition(":")
     size = size or SIZES.get(kind)
     if kind == "folder" and path and size:
-        return folder(Path(path).expanduser(), size)
+        return folder(Path(os.path.expanduser(path)), size)
     if data not in _OPENERS or not size:
         raise ConfigError(f"data must be {', '.join(_OPENERS)} or folder:PATH, got {data}")
     return _OPENERS[data](size)
@@ -137,7 +137,7 @@ _OPENERS: dict[str, Callable[[int], Source]] = {"digits": _digits, "cifar10": _c
 
 def data_root() -> Path:
     """The folder of torchvision's data sets: $EDGEKD_DATA, default ~/.cache/edgekd."""
-    return Path(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd").expanduser()
+    return Path(os.path.expanduser(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd"))
 
 
 def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:

@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         _check(info)
         damaged = digest != expected
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        why = "it holds plain weights, no checkpoint of a peer" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path} is not a readable checkpoint: {printable(why, LONGEST_WHY)}") from error
     if damaged:
         raise ConfigError(f"{path} is damaged: its contents do not match its SHA-256")

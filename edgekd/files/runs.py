@@ -1,6 +1,7 @@
 """The run folder: the settings and results of a run."""
 
 import json
+import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -60,7 +61,7 @@ def write_config(folder: Path, config: Config) -> Path:
     path, tables = folder / "config.toml", to_mapping(_absolute(config))
     if config.data.private is not None:  # settings of a common data set have no part in this run
         tables["data"] = {name: value for name, value in tables["data"].items() if name not in COMMON}
-    write_atomically(path, [tomli_w.dumps(tables).encode()])
+    write_atomically(path, [tomli_w.dumps(tables).encode(errors="surrogateescape")])
     return path
 
 
@@ -83,10 +84,12 @@ def _absolute(config: Config) -> Config:
 
     def folder(setting: str | None) -> str | None:
         kind, _, path = (setting or "").partition(":")
-        return f"folder:{Path(path).expanduser().absolute()}" if kind == "folder" else setting
+        return f"folder:{Path(os.path.expanduser(path)).absolute()}" if kind == "folder" else setting
 
     def file(setting: str | None) -> str | None:
-        return setting if setting in (None, "none", "imagenet") else str(Path(str(setting)).expanduser().absolute())
+        return (
+            setting if setting in (None, "none", "imagenet") else str(Path(os.path.expanduser(str(setting))).absolute())
+        )
 
     data = config.data
     data = replace(
@@ -98,7 +101,7 @@ def _absolute(config: Config) -> Config:
     )
     topology = config.exchange.topology
     if topology not in ("full", "ring") and not topology.startswith("regular:"):
-        topology = str(Path(topology).expanduser().absolute())
+        topology = str(Path(os.path.expanduser(topology)).absolute())
     return replace(
         config,
         data=data,

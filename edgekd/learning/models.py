@@ -1,10 +1,14 @@
 """Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
 
+import contextlib
+import difflib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
 
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")  # before all names of a file
 PTH_SINCE = "2.6.0"  # the first PyTorch whose `weights_only` runs no code: CVE-2025-32434
 
 
@@ -75,7 +80,9 @@ def make_model(
 
     known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
     if name not in known:
-        raise ConfigError(f"unknown model '{name}'; torchvision's classifiers are: {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown model '{name}'; {meant}torchvision's classifiers are: {', '.join(known)}")
     if weights == "imagenet":
         try:
             published = get_model_weights(name).DEFAULT
@@ -90,7 +97,7 @@ def make_model(
         network = get_model(name, weights=None)
     features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
-        _load_backbone(network, Path(weights), name)
+        _load_backbone(network, Path(os.path.expanduser(weights)), name)
     model = Classifier(network, features, classes, heads, hidden)
     _check_size(model, name, size)
     return model
@@ -146,23 +153,54 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
-    if path.suffix != ".safetensors" and torch.__version__ < PTH_SINCE:
+    safe = path.suffix == ".safetensors"
+    if not safe and torch.__version__ < PTH_SINCE:
         advice = f"install PyTorch {PTH_SINCE} or newer, or give a .safetensors file"
         raise ConfigError(f"PyTorch {torch.__version__} may run code that is in {path} (CVE-2025-32434): {advice}")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = _load_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own errors; all mean that the file is invalid
-        raise ConfigError(f"{path} is not a readable weights file: {_first_line(error)}") from error
+        raise ConfigError(f"{path} is not a readable weights file: {_unreadable(path, error)}") from error
+    loaded = _unwrapped(loaded)
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
     for key, tensor in loaded.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
             raise ConfigError(f"{path}: {key} is no plain tensor; save it dense, without quantisation")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ConfigError(f"{path}: {key} holds NaN or infinite numbers; take weights of before training diverged")
+    return _unprefixed(loaded)
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, in our words where the reader's give advice that would run code from the file."""
+    if not isinstance(error, UnpicklingError):
+        return _first_line(error)
+    with contextlib.suppress(Exception):
+        _load_safetensors(path)
+        return "its content is safetensors; rename it to end in .safetensors"
+    return "it holds more than tensors, such as a whole model; save model.state_dict() alone"
+
+
+def _unwrapped(loaded: Any) -> Any:
+    """The state_dict of a file in which training programs keep it beside other things."""
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
     return loaded
+
+
+def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what DataParallel, torch.compile and Lightning put before each name."""
+    while state and (prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)):
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
 
 
 def _first_line(error: Exception) -> str:

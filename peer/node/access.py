@@ -1,6 +1,7 @@
 """Who gets in: what is refused before a peer starts, since it would leave a door open or never work."""
 
 import logging
+import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,7 +23,7 @@ def key_folder(certs: str | None) -> Path | None:
     """
     if certs is None:
         return None
-    folder = Path(certs).expanduser()
+    folder = Path(os.path.expanduser(certs))
     if all_peers := sorted(folder.glob("peer-*")):
         raise ConfigError(f"{folder} holds the keys of a whole group: take one peer's, such as {all_peers[0]}")
     return folder

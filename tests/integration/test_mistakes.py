@@ -178,7 +178,7 @@ def test_checkpoint_with_counts_of_another_version_is_resumed_from(spawn: Any, t
         tmp_path / "p",
     ]
     first = spawn("peer", "--id", 0, "--steps", 1, *small)
-    assert first.wait() == 0, first.err
+    assert first.wait() == 0, "\n".join(first.err)
     info, state = load_checkpoint(checkpoints(tmp_path / "p")[0])
     counts = {**info.counts, "naps": 3}
     del counts["waits"]

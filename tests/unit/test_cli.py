@@ -13,10 +13,11 @@ import edgekd
 from edgekd.cli import COMMANDS, cli
 from edgekd.cli.options import settings
 from edgekd.cli.tables import accuracy_text, bytes_text, peer_line
-from edgekd.config import Config, DataConfig, from_mapping, read_toml
+from edgekd.config import Config, DataConfig, ExchangeConfig, ModelConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
 from edgekd.files.runs import write_config
 from edgekd.files.summary import PeerSummary
+from edgekd.learning.models import make_model
 
 
 def parsed(*arguments: str) -> Config:
@@ -128,9 +129,7 @@ def test_config_of_a_box_with_its_own_pictures_says_nothing_of_a_common_data_set
     config = Config(data=DataConfig(private="folder:pictures", public="p.safetensors"))
     tables = read_toml(write_config(tmp_path, config))
     assert set(tables["data"]) == {"private", "public"}
-    assert from_mapping(tables).data.private == config.data.private.replace(
-        "pictures", str(Path("pictures").absolute())
-    )
+    assert from_mapping(tables).data.private == f"folder:{Path('pictures').absolute()}"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")
@@ -152,3 +151,25 @@ def test_what_an_encoding_lacks_is_shown_by_its_number(encoding: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, timeout=100, check=True)
     plus_minus = b"\\xb1" if encoding == "ascii" else b"\xb1"
     assert result.stdout == b"0.9 " + plus_minus + b" 0.1 of \\u732b \\udce9\n"
+
+
+def test_paths_that_are_not_utf_8_and_a_home_come_back_from_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = Config(
+        data=DataConfig(data="folder:/caf\udce9"),
+        model=ModelConfig(weights="~/w.pth"),
+        exchange=ExchangeConfig(topology="~/t"),
+    )
+    read = from_mapping(read_toml(write_config(tmp_path, config)))
+    assert read.data.data == "folder:/caf\udce9"
+    assert (read.model.weights, read.exchange.topology) == ("/home/somebody/w.pth", "/home/somebody/t")
+
+
+def test_slip_in_the_name_of_a_command_or_a_model_gets_the_nearest_one() -> None:
+    result = CliRunner().invoke(cli, ["simulte"])
+    assert result.exit_code == 2
+    assert "no such command 'simulte'; did you mean simulate?" in result.output
+    with pytest.raises(ConfigError, match="unknown model 'resnet81'; did you mean resnet18"):
+        make_model("resnet81", "none", 2, 32)

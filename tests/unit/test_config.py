@@ -139,7 +139,10 @@ def test_presets_differ_in_what_the_text_and_the_script_say_differently() -> Non
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Config(train={"steps": 1}), "train must be a TrainConfig, got {'steps': 1}; see edgekd.config.from"),
+        (
+            lambda: Config(train={"steps": 1}),
+            "train must be a TrainConfig, got {'steps': 1}; edgekd.config.from_mapping",
+        ),
         (lambda: TrainConfig(steps="5"), "steps must be int, got '5'"),
         (lambda: TrainConfig(steps=None), "steps must be int, got None"),
         (lambda: TrainConfig(threads=True), "threads must be int, got True"),

@@ -42,7 +42,8 @@ def test_result_does_not_depend_on_how_many_learners_compute_at_once(model: str)
     one = simulate(settings, reports[0].append)
     four = simulate(settings, reports[1].append, jobs=4)
     assert weights(one) == weights(four)
-    assert one == four
+    assert one.peers == four.peers
+    assert one.seconds > 0
     assert [(r.id, r.step, float(r.losses.labels)) for r in reports[0]] == [
         (r.id, r.step, float(r.losses.labels)) for r in reports[1]
     ]

@@ -81,3 +81,34 @@ def test_pth_is_not_read_by_a_pytorch_that_may_run_what_is_in_it(
     assert read_weights(tmp_path / "w.safetensors").keys() == WEIGHTS.keys()
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.10.0"))
     assert read_weights(tmp_path / "w.pth").keys() == WEIGHTS.keys()
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {f"module.{key}": tensor for key, tensor in WEIGHTS.items()},
+        {f"_orig_mod.{key}": tensor for key, tensor in WEIGHTS.items()},
+        {"state_dict": WEIGHTS, "epoch": 3},
+        {"model": {f"module.{key}": tensor for key, tensor in WEIGHTS.items()}},
+        {"state_dict": {f"model._orig_mod.{key}": tensor for key, tensor in WEIGHTS.items()}, "epoch": 3},
+    ],
+)
+def test_weights_are_found_where_training_programs_put_them(tmp_path: Path, wrapped: dict) -> None:
+    torch.save(wrapped, tmp_path / "w.pth")
+    read = read_weights(tmp_path / "w.pth")
+    assert read.keys() == WEIGHTS.keys()
+    assert all(torch.equal(read[key], WEIGHTS[key]) for key in WEIGHTS)
+
+
+def test_what_is_wrong_with_a_file_is_said_in_our_words(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
+    save_file(WEIGHTS, tmp_path / "w.bin")
+    save_file({"layer.weight": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors")
+    for name, says in (
+        ("whole.pth", r"save model\.state_dict\(\) alone"),
+        ("w.bin", r"rename it to end in \.safetensors"),
+        ("nan.safetensors", "holds NaN or infinite numbers"),
+    ):
+        with pytest.raises(ConfigError, match=says) as error:
+            read_weights(tmp_path / name)
+        assert "weights_only" not in str(error.value)

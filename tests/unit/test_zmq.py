@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import re
@@ -631,10 +632,13 @@ def test_key_file_that_is_damaged_shuts_out_its_peer_alone(group: Callable[[int]
     run(scenario)
 
 
-def test_no_room_for_one_more_socket_is_an_error_that_names_the_address(lab: Lab) -> None:
-    async def scenario() -> None:
+def test_no_room_for_one_more_socket_is_an_error_that_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(context: Any, kind: int) -> Any:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    async def scenario(lab: Lab) -> None:
         transport = lab.transport()
-        transport._context.max_sockets = 1
+        monkeypatch.setattr(zmq.Context, "socket", full)
         with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:0: Too many open files"):
             await transport.listen(ANYWHERE, lambda stream: asyncio.sleep(0))
 
