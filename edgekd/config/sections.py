@@ -3,6 +3,7 @@
 A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--kd-weight``); its help is the flag's.
 """
 
+import os
 from dataclasses import dataclass, fields
 
 from edgekd.config.exchange_settings import ExchangeConfig
@@ -19,15 +20,16 @@ AUGMENTATIONS = ("none", "crop", "crop+flip")
 class DataConfig:
     """What a peer trains on: a common data set that is split by number, or a box's own files."""
 
-    data: str = setting("digits", "common data set: digits, cifar10, sun397 or folder:PATH (one subfolder a class)")
+    data: str = setting("digits", "common data set: digits, cifar10, sun397, or a folder with one subfolder a class")
     limit: int | None = setting(None, "use only N images of the data set, drawn with the data seed")
     size: int | None = setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
     private: str | None = setting(
-        None, "a box's own labelled images, folder:PATH, instead of --data; goes with --public"
+        None, "a box's own labelled images, a folder with one subfolder a class, instead of --data; goes with --public"
     )
     public: str | None = setting(None, "the group's public file, made by `edgekd public` or `edgekd split`")
     eval: str | None = setting(
-        None, "labelled images to evaluate on, folder:PATH; default: a tenth of the private ones"
+        None,
+        "labelled images to evaluate on, a folder with one subfolder a class; default: a tenth of the private ones",
     )
     clients: int = setting(3, "how many peers share the data set")
     iid: bool = setting(False, "split alike: shuffle and cut evenly")
@@ -48,10 +50,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name in ("data", "private", "eval"):
+            object.__setattr__(self, name, _with_kind(getattr(self, name), named=name == "data"))
         kind = self.data.partition(":")[0]
         require(
             kind in ("digits", "cifar10", "sun397", "folder"),
-            "data must be digits, cifar10, sun397 or folder:PATH",
+            "data must be digits, cifar10, sun397 or a folder that exists",
             self.data,
         )
         require(self.limit is None or self.limit >= 1, "limit must be >= 1", self.limit)
@@ -74,9 +78,19 @@ class DataConfig:
             require(0 < getattr(self, name) < 1, f"{name} must be in (0, 1)", getattr(self, name))
         if self.public is not None and self.private is None:
             raise ConfigError("--public goes with --private folder:PATH, the box's own images")
-        for name in ("private", "eval"):
-            value = getattr(self, name)
-            require(value is None or value.startswith("folder:"), f"{name} must be folder:PATH", value)
+
+
+def _with_kind(setting: str | None, *, named: bool) -> str | None:
+    """A plain path as ``folder:PATH``; other settings as they are.
+
+    Args:
+        setting: ``folder:PATH``, a path or a name.
+        named: names of data sets are allowed, so a path must look like one, or exist.
+    """
+    if setting is None or setting in ("digits", "cifar10", "sun397") or setting.startswith("folder:"):
+        return setting
+    is_path = os.sep in setting or setting[:1] in (".", "~") or os.path.isdir(setting)
+    return f"folder:{setting}" if is_path or not named else setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,12 +103,13 @@ class DistillConfig:
     )
     measure: str = setting(
         "kl",
-        f"dissimilarity to distil with: {', '.join(MEASURE_NAMES)}, or a function of your own, package.module:function",
+        f"dissimilarity to distil with: {', '.join(MEASURE_NAMES)}, or a function of your own, FILE.py:function or "
+        "package.module:function",
     )
     combine: str = setting(
         "geometric",
         f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
-        "own, package.module:function",
+        "own, FILE.py:function or package.module:function",
     )
     sharpen: float = setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
     temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
@@ -118,7 +133,8 @@ class DistillConfig:
         for name, known in (("measure", MEASURE_NAMES), ("combine", COMBINATION_NAMES)):
             value = getattr(self, name)
             if value not in known and not is_extension(value):
-                raise ConfigError(f"{name} must be one of {', '.join(known)} or package.module:function, got {value}")
+                own = "FILE.py:function or package.module:function"
+                raise ConfigError(f"{name} must be one of {', '.join(known)}, {own}, got {value}")
         if self.combine == NWAY and (self.measure not in NWAY_MEASURES or self.sharpen != 1):
             raise ConfigError(
                 f"combine nway goes with measure {' or '.join(NWAY_MEASURES)} and no sharpening, "

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from edgekd.config import Config, from_mapping, read_toml, to_mapping
 from edgekd.errors import ConfigError
+from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import Summary
 
@@ -102,9 +103,12 @@ def _absolute(config: Config) -> Config:
     topology = config.exchange.topology
     if topology not in ("full", "ring") and not topology.startswith("regular:"):
         topology = str(Path(os.path.expanduser(topology)).absolute())
+    distill = config.distill
+    measure, combine = with_absolute_file(distill.measure), with_absolute_file(distill.combine)
     return replace(
         config,
         data=data,
+        distill=replace(distill, measure=measure, combine=combine),
         model=replace(config.model, weights=file(config.model.weights)),
         exchange=replace(config.exchange, topology=topology, certs=file(config.exchange.certs)),
     )

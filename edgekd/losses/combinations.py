@@ -99,7 +99,7 @@ def combine(name: str, teachers: Tensor, sharpen: float = 1.0, weights: Tensor |
     """The targets of several teachers.
 
     Args:
-        name: one of `COMBINATIONS`, "agreement", or ``package.module:function``.
+        name: one of `COMBINATIONS`, "agreement", ``FILE.py:function`` or ``package.module:function``.
         teachers: probabilities ``[teachers, batch, classes]``, rows sum to 1.
         sharpen: > 0, no unit: each target is raised to this power and renormalised.
         weights: of the teachers, ``[teachers]``, >= 0, sum to 1; only "agreement" uses them. None: equal weights.
@@ -133,7 +133,8 @@ def _find(name: str) -> Combination:
     if is_extension(name):
         return _own(name)
     raise ConfigError(
-        f"combine must be one of {', '.join([*COMBINATIONS, AGREEMENT])} or package.module:function, got {name}"
+        f"combine must be one of {', '.join([*COMBINATIONS, AGREEMENT])}, FILE.py:function or "
+        f"package.module:function, got {name}"
     )
 
 

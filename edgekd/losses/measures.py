@@ -179,7 +179,7 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
 
     Args:
         measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user,
-            "package.module:function".
+            "FILE.py:function" or "package.module:function".
         teacher_probs: probabilities q, float ``[batch, classes]``, rows sum to 1, zeros allowed; a constant.
         student_logits: logits z, the same shape, any finite floats; p = softmax(z / temperature). Gradients flow
             through these. There is no second derivative. float64 stays float64; other types are computed in float32.
@@ -280,7 +280,9 @@ def _find(name: str) -> Measure:
         return MEASURES[name]
     if isinstance(name, str) and is_extension(name):
         return _own(name)
-    raise ConfigError(f"measure must be one of {', '.join(MEASURES)} or package.module:function, got {name}")
+    raise ConfigError(
+        f"measure must be one of {', '.join(MEASURES)}, FILE.py:function or package.module:function, got {name}"
+    )
 
 
 @functools.cache

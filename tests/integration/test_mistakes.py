@@ -32,8 +32,8 @@ def fails(process: Any) -> str:
     ("flags", "says"),
     [
         (
-            ["run", "--measure", "hellinger"],
-            "measure must be one of ce, kl, js, td, sed, mse or package.module:function, got hellinger",
+            ["run", "--measure", "hell"],
+            "measure must be one of ce, kl, js, td, sed, mse, FILE.py:function or package.module:function, got hell",
         ),
         (["run", "--alpha", "1.5"], "alpha must be in [0, 1], got 1.5"),
         (["run", "--alpha", "0"], "add --heads 2 or --two-phase"),

@@ -33,7 +33,7 @@ from edgekd.errors import ConfigError
         ({"distill": {"alpha": 0.0}}, "alpha 0 uses no labels"),
         (
             {"distill": {"combine": "mode"}},
-            "combine must be one of sum, average, geometric, confident, median, trimmed, agreement, nway or package",
+            "combine must be one of sum, average, geometric, confident, median, trimmed, agreement, nway, FILE.py",
         ),
         ({"distill": {"combine": "nway"}}, "combine nway goes with measure js or sed"),
         ({"distill": {"combine": "nway", "measure": "js", "sharpen": 2.0}}, "no sharpening, got js and sharpen 2"),
@@ -42,11 +42,11 @@ from edgekd.errors import ConfigError
         ({"model": {"head_layers": "512,x"}}, "head_layers must be none or widths from 1 to 65536 such as 512,256"),
         ({"distill": {"two_phase": True}, "model": {"heads": 3}}, "two_phase goes with 1 or 2 heads"),
         ({"distill": {"two_phase": True}, "train": {"steps": 0}}, "two_phase needs an end and two steps, got steps 0"),
-        ({"distill": {"measure": "hellinger"}}, "measure must be one of ce, kl, js, td, sed, mse or package.mod"),
+        ({"distill": {"measure": "hellinger"}}, "measure must be one of ce, kl, js, td, sed, mse, FILE.py:function"),
         ({"distill": {"alpha": "half"}}, "[distill] alpha must be float, got 'half'"),
         ({"train": {"steps": True}}, "[train] steps must be int, got True"),
         ({"train": {"batch": 1}}, "batch must be >= 2"),
-        ({"data": {"data": "mnist"}}, "data must be digits, cifar10, sun397 or folder:PATH, got mnist"),
+        ({"data": {"data": "mnist"}}, "data must be digits, cifar10, sun397 or a folder that exists, got mnist"),
         ({"data": {"iid": True, "gamma": 3.0}}, "choose one of iid, gamma and dirichlet, got iid and gamma"),
         ({"data": {"public": "x"}}, "--public goes with --private folder:PATH"),
         ({"exchange": {"broadcast_every": 0}}, "broadcast_every must be >= 1, got 0"),
@@ -153,3 +153,13 @@ def test_presets_differ_in_what_the_text_and_the_script_say_differently() -> Non
 def test_value_of_another_type_is_an_error_when_a_config_is_made(make: Callable[[], object], says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         make()
+
+
+def test_plain_path_of_a_folder_is_taken_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for given in ("pictures", "./elsewhere", "~/pictures", "/a/b", "folder:pictures"):
+        assert DataConfig(data=given).data == f"folder:{given.removeprefix('folder:')}"
+    assert DataConfig(data="digits").data == "digits"
+    own = DataConfig(private="mine", public="p", eval="theirs")
+    assert (own.private, own.eval) == ("folder:mine", "folder:theirs")

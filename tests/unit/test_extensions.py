@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgekd.config import Config, DistillConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
+from edgekd.files.runs import write_config
 from edgekd.losses.combinations import combine
 from edgekd.losses.measures import dissimilarity
 
@@ -57,6 +59,27 @@ def test_own_measure_is_used_as_the_built_in_ones_are(own: str) -> None:
     expected = 1 - math.sqrt(0.1) - math.sqrt(0.4)
     assert dissimilarity(f"{own}:hellinger", q, z).item() == pytest.approx(expected, rel=1e-6)
     assert dissimilarity(f"{own}:hellinger", q, 2 * z, 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_function_may_be_named_by_its_file_from_any_folder(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, z = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.0, 0.0]])
+    expected = 1 - math.sqrt(0.1) - math.sqrt(0.4)
+    config = Config(distill=DistillConfig(measure=f"./{own}.py:hellinger", combine=f"{own}.py:surest_half"))
+    write_config(tmp_path, config)
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = from_mapping(read_toml(tmp_path / "config.toml")).distill
+    for name in (written.measure, f"{tmp_path}/{own}.py:hellinger", f"~/{own}.py:hellinger"):
+        assert dissimilarity(name, q, z).item() == pytest.approx(expected, rel=1e-6)
+    teachers = torch.tensor([[[0.5, 0.5]], [[0.1, 0.9]]])
+    assert torch.equal(combine(written.combine, teachers), teachers[1:])
+
+
+def test_file_that_is_not_there_is_an_error_that_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"cannot load ./nowhere.py:f: FileNotFoundError: .*nowhere.py"):
+        dissimilarity("./nowhere.py:f", torch.ones(1, 2) / 2, torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize(
