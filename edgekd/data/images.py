@@ -1,67 +1,36 @@
-"""Pictures become uint8 tensors: decode, turn upright, resize the shorter side, crop the centre."""
+"""Pictures become uint8 tensors: resize the shorter side, crop the centre."""
 
 import logging
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from edgekd.data.pictures import UnreadableError
 from edgekd.errors import ConfigError
 
 logger = logging.getLogger("edgekd")
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 IN_MEMORY = 2**30  # bytes; larger sets of images are kept in a memory-mapped temporary file
-
-
-class UnreadableError(Exception):
-    """A picture cannot be decoded; the message names it."""
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files directly in `folder`, known by their extensions, sorted by name, without hidden files."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-    return sorted((p for p in files if p.is_file()), key=lambda p: p.name)
-
-
-def open_picture(path: Path, size: int) -> Image.Image:
-    """Decode a picture as RGB, turned upright by its EXIF tag; `fit` will resize it to `size` pixels.
-
-    An alpha channel is dropped. A grey channel is repeated. 16-bit values are cut to 8 bits.
-
-    Raises:
-        UnreadableError: the file is not a picture, or is damaged.
-    """
-    try:
-        with Image.open(path) as image:
-            # Large photos are decoded at 1/2, 1/4 or 1/8, but not below twice the size. At 12 megapixels that is 4
-            # times as fast.
-            image.draft(None, (2 * size, 2 * size))
-            ImageOps.exif_transpose(image, in_place=True)
-            return _rgb(image)
-    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
-        raise UnreadableError(f"{path}: {error or type(error).__name__}") from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip to white
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns if P with transparency is converted directly to RGB
-    return image.convert("RGB")
+EXTREME = 8  # a picture whose longer side is more than this many times its shorter one is cropped before it is resized
+ALIKE = 4  # of 255; pictures whose values differ by no more look alike
 
 
 def fit(image: Image.Image, size: int) -> Tensor:
     """Resize the shorter side to `size` (bilinear, antialiased) and crop the centre: uint8 ``[3, size, size]``."""
-    pixels: Tensor = F.pil_to_tensor(F.center_crop(F.resize(image.convert("RGB"), [size]), [size]))
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    short, long = sorted(image.size)
+    if long > EXTREME * short:  # resized as a whole, a picture of 60,000 x 1 pixels would need gigabytes
+        centre = [(side - short) / 2 for side in image.size]
+        box = (centre[0], centre[1], centre[0] + short, centre[1] + short)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box)
+    pixels: Tensor = F.pil_to_tensor(F.center_crop(F.resize(image, [size]), [size]))
     return pixels
 
 
@@ -100,6 +69,15 @@ def decode_pictures(
     if len(read) < len(wanted):
         logger.warning("%d of %d pictures of %s could not be read", len(wanted) - len(read), len(wanted), where)
     return images[: len(read)], read
+
+
+def warn_if_alike(images: Tensor, indices: Sequence[int], name: str) -> None:
+    """Warn if two images or more have these indices and all nearly equal the first: something went wrong with them."""
+    if len(indices) < 2:
+        return
+    first = images[indices[0]].short()
+    if all((images[i].short() - first).abs().max() <= ALIKE for i in indices[1:]):
+        logger.warning("all %d pictures of %s are alike: look at some of them", len(indices), name)
 
 
 def allocate(count: int, size: int) -> Tensor:

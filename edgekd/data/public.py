@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgekd.data.augment import check_augmentation, padding
-from edgekd.data.images import decode_pictures, open_picture, pictures_in
+from edgekd.data.images import decode_pictures, warn_if_alike
+from edgekd.data.pictures import open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK, safetensors_pieces
@@ -131,6 +132,7 @@ def public_from_pictures(paths: Iterable[Path], classes: Sequence[str], size: in
     if not files:
         raise ConfigError("no public pictures: name picture files, or folders that hold some")
     images, _ = decode_pictures(lambda i: open_picture(files[i], size), range(len(files)), size, "the public set")
+    warn_if_alike(images, range(len(images)), "the public set")
     return make_public(images, classes, augment)
 
 

@@ -14,7 +14,8 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from edgekd.data.images import decode_pictures, logger, open_picture, pictures_in
+from edgekd.data.images import decode_pictures, logger, warn_if_alike
+from edgekd.data.pictures import is_of_system, open_picture, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
 
@@ -47,7 +48,12 @@ class Source:
         """
         chosen = np.asarray(indices, dtype=np.int64)
         images, read = decode_pictures(self.open_at, chosen.tolist(), self.size, self.where)
-        return Labelled(images=images, labels=torch.from_numpy(self.labels[chosen[read]]))
+        labels = self.labels[chosen[read]]
+        for label in np.unique(labels):
+            warn_if_alike(
+                images, np.flatnonzero(labels == label).tolist(), f"class {self.classes[label]} of {self.where}"
+            )
+        return Labelled(images=images, labels=torch.from_numpy(labels))
 
 
 def open_source(data: str, size: int | None = None) -> Source:
@@ -74,26 +80,28 @@ def folder(path: Path, size: int, classes: tuple[str, ...] | None = None) -> Sou
         path: the folder with the subfolders. Pictures in deeper folders are not read.
         size: side of the images, pixels.
         classes: the class names; label i is the i-th one. The subfolders may be some of them. Default: the names of the
-            subfolders, sorted.
+            subfolders with pictures, sorted.
 
     Raises:
-        ConfigError: there is no such folder, it has no pictures, or `classes` lacks the name of a subfolder.
+        ConfigError: there is no such folder, it has no pictures, or `classes` lacks the name of a subfolder with some.
     """
     if not path.is_dir():
         raise ConfigError(f"there is no folder {path}")
-    found = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    unknown = [name for name in found if classes is not None and name not in classes]
+    entries = sorted((p for p in path.iterdir() if not is_of_system(p)), key=lambda p: p.name)
+    files = {p.name: pictures_in(p) for p in entries if p.is_dir()}
+    full = [name for name in files if files[name]]
+    unknown = [name for name in full if classes is not None and name not in classes]
     if classes is not None and unknown:
         raise ConfigError(
             f"{path} has a subfolder {', '.join(unknown)}, which the public file does not know; "
             f"known: {', '.join(classes)}"
         )
-    files = {name: pictures_in(path / name) for name in found}
-    full = [name for name in found if files[name]]
     if not full:
         raise ConfigError(f"no pictures in {path}/CLASS/: give a folder that holds one subfolder of pictures a class")
-    if empty := [name for name in found if not files[name]]:
-        logger.warning("no pictures directly in %s of %s: no class of this data set", ", ".join(empty), path)
+    if loose := len(entries) - len(files):
+        logger.warning("%s: left out %d file(s) outside of the classes' subfolders", path, loose)
+    if empty := [name for name in files if not files[name]]:
+        logger.warning("no pictures directly in %s of %s: passed over", ", ".join(empty), path)
     names = classes or tuple(full)
     return _from_files(
         names, [(label, file) for label, name in enumerate(names) for file in files.get(name, [])], size, str(path)

@@ -7,6 +7,7 @@ from torchvision.transforms.v2 import functional as F
 
 from edgekd.config import DataConfig
 from edgekd.data.datasets import open_common
+from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
 
@@ -19,7 +20,8 @@ def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str
     Args:
         config: the data set and the kind of split.
         seed: of the split, unless the config has a `data_seed`.
-        out: is created if it does not exist. It may contain empty folders, such as mounted volumes, but no file.
+        out: is created if it does not exist. It may contain empty folders, such as mounted volumes, and
+            what systems leave in folders, but no other file.
 
     Returns:
         The number of pictures of each class, for each folder of pictures.
@@ -27,7 +29,9 @@ def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str
     Raises:
         ConfigError: `out` contains files, or the data is missing or does not fit the settings.
     """
-    if out.exists() and (not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))):
+    if out.exists() and (
+        not out.is_dir() or any(not path.is_dir() and not is_of_system(path) for path in out.rglob("*"))
+    ):
         raise ConfigError(f"{out} is not empty: choose another --out, or remove it first")
     common = open_common(config, seed)
     parts = {out / "eval": common.split.evaluation}

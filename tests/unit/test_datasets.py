@@ -135,10 +135,11 @@ def test_written_files_give_the_same_pixels_in_the_same_order(photos: Path, tmp_
 
 def test_split_command_writes_the_files_and_refuses_to_overwrite_them(photos: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "shards"
-    (out / "client-0").mkdir(parents=True)  # as a mounted volume is
+    (out / "client-0" / "lost+found").mkdir(parents=True)  # as a mounted volume is
+    (out / ".DS_Store").touch()
     arguments = ["split", "--data", f"folder:{photos}", "--size", "16", "--clients", "2", "--iid", "--out", str(out)]
     main(arguments)
-    assert sorted(path.name for path in out.iterdir()) == ["client-0", "client-1", "eval", "public.safetensors"]
+    assert sorted(path.name for path in out.iterdir())[1:] == ["client-0", "client-1", "eval", "public.safetensors"]
     assert f"{out / 'client-1' / 'private'}: 60 images (" in capsys.readouterr().out
     with pytest.raises(SystemExit) as exit:
         main(arguments)
@@ -179,9 +180,28 @@ def test_private_folder_may_lack_classes_and_labels_still_count_by_the_public_fi
 
 
 def test_private_class_that_the_public_file_does_not_know_is_refused_and_the_known_are_listed(shards: Path) -> None:
-    (shards / "client-0" / "private" / "yak").mkdir()
+    Image.new("RGB", (8, 8)).save(made(shards / "client-0" / "private" / "yak") / "1.png")
     with pytest.raises(ConfigError, match="subfolder yak, which the public file does not know; known: cat, dog, emu"):
         load_peer_data(own_config(shards), 0, 1)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_private_folder_may_hold_what_systems_leave_in_it(shards: Path, caplog) -> None:
+    private = shards / "client-0" / "private"
+    before = load_peer_data(own_config(shards), 0, 1)
+    for name in ("lost+found", "@eaDir", ".Trash-1000", "__MACOSX", "empty"):
+        made(private / name)
+    Image.new("RGB", (8, 8)).save(private / "@eaDir" / "thumbnail.png")
+    for name in (".DS_Store", "Thumbs.db", "cat/.DS_Store", "cat/Thumbs.db", "cat/desktop.ini"):
+        (private / name).write_bytes(b"x")
+    after = load_peer_data(own_config(shards), 0, 1)
+    assert after.classes == before.classes
+    assert same(after.private, before.private)
+    assert caplog.messages == [f"no pictures directly in empty of {private}: passed over"]
 
 
 def test_size_and_augmentation_come_from_the_public_file(shards: Path) -> None:
@@ -239,6 +259,35 @@ def test_unreadable_pictures_are_left_out_with_their_labels(tmp_path: Path, capl
     assert source.load([0, 3, 2]).labels.tolist() == [1]
     assert "emu" in caplog.text
     assert "2 of 3 pictures" in caplog.text
+
+
+def test_class_whose_pictures_are_all_alike_is_warned_of(tmp_path: Path, caplog) -> None:
+    for name, step in (("cat", 1), ("dog", 9), ("emu", 0)):
+        for number in range(1 if name == "emu" else 3):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (8, 8), (step * number,) * 3).save(tmp_path / name / f"{number}.png")
+    folder(tmp_path, 8).load(range(7))
+    assert caplog.messages == [f"all 3 pictures of class cat of {tmp_path} are alike: look at some of them"]
+
+
+def test_each_folder_says_in_one_line_what_is_left_out(tmp_path: Path, caplog) -> None:
+    cat = made(tmp_path / "cat")
+    picture = Image.new("RGB", (8, 8))
+    for suffix in ("jfif", "gif", "avif", "png", "tga", "jp2"):
+        picture.save(cat / f"x.{suffix}")
+    for name in ("a.heic", "b.heic", "notes", "bad.eps"):
+        (cat / name).touch()
+    picture.save(made(cat / "more") / "y.png")
+    (cat / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    picture.save(tmp_path / "loose.png")
+    source = folder(tmp_path, 8)
+    assert len(source.load(range(len(source.labels))).labels) == 6
+    assert caplog.messages[:2] == [
+        f"{cat}: left out 2 file(s) of a kind that is not read (.heic), "
+        "1 file(s) of a kind that is not read (.eps), 1 dead link(s), 1 folder(s) in it, which are not searched, "
+        "1 file(s) of a kind that is not read (no suffix)",
+        f"{tmp_path}: left out 1 file(s) outside of the classes' subfolders",
+    ]
 
 
 def test_public_set_in_memory_is_the_one_on_disk(photos: Path, shards: Path) -> None:

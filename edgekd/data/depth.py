@@ -1,0 +1,70 @@
+"""Pictures whose values are not of 8 bits: 16-bit and 32-bit integers, and floats, become grey of 8 bits."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
+_BITS, _MAXIMUM, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 339, 341  # tags of TIFF
+_UNSIGNED = 1
+_FAINT = 1 / 16  # floats below this are taken to have another unit than 1
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether the values are 16-bit or 32-bit integers, or floats."""
+    return image.mode.startswith(("I", "F"))
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """The picture in grey of 8 bits; white is the largest value that the file names, else that its own values suggest.
+
+    Raises:
+        ValueError: no value is finite.
+    """
+    values = np.asarray(image)
+    said = _said(image)
+    if image.mode == "I" and _first(image, _SAMPLE_FORMAT) == _UNSIGNED:
+        values = values.view(np.uint32)
+    return Image.fromarray(_eight_bits(values, said))
+
+
+def _said(image: Image.Image) -> float | None:
+    """The largest possible value by the tags of a TIFF."""
+    for tag in (_SIGNED_MAXIMUM, _MAXIMUM):
+        if isinstance(value := _first(image, tag), int | float) and value > 0:
+            return float(value)
+    bits = _first(image, _BITS)
+    return float(2**bits - 1) if isinstance(bits, int) and 8 <= bits < 16 else None
+
+
+def _first(image: Image.Image, tag: int) -> Any:
+    value = getattr(image, "tag_v2", {}).get(tag)
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _eight_bits(values: Any, said: float | None) -> Any:
+    """Values of any range to 0..255.
+
+    Integers of 16 bits lose their lower half. So do those of 10, 12 or 14 bits lose their lowest 2, 4 or 6.
+    """
+    finite = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("no value of the picture is a number")
+    low, high = float(finite.min()), float(finite.max())
+    white = said if said is not None and said >= high else _guessed(low, high, values.dtype.kind == "f")
+    bits = int(white).bit_length()
+    if values.dtype.kind in "iu" and low >= 0 and bits >= 8 and white == 2**bits - 1:
+        return (values >> (bits - 8)).astype(np.uint8)
+    black = min(low, 0.0)
+    scaled = np.nan_to_num(values.astype(np.float64), nan=black, posinf=white, neginf=black)
+    return np.rint((scaled - black) / (white - black or 1.0) * 255).clip(0, 255).astype(np.uint8)
+
+
+def _guessed(low: float, high: float, is_float: bool) -> float:
+    """The largest possible value where all are from `low` to `high`: that of the least usual depth which has them."""
+    if low < 0:
+        return high
+    if is_float and high <= 1:
+        return 1.0 if high > _FAINT else high
+    return next((2.0**bits - 1 for bits in _DEPTHS if high < 2**bits), high)
