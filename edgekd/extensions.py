@@ -48,7 +48,7 @@ def load_function(name: str) -> Callable[..., Any]:
 
 def _of_name(module: str) -> ModuleType:
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # python -m adds this folder, an installed command does not
+        sys.path.append(os.getcwd())  # last: a random.py there must not take the place of Python's own
     return importlib.import_module(module)
 
 

@@ -12,6 +12,16 @@ from contextlib import contextmanager
 from edgekd.printable import log_plainly
 
 
+def at_once(threads: int) -> int:
+    """How many workers of so many threads this process may run side by side, at least one.
+
+    Its cores are those of its affinity and of its cgroup's quota, which may be fewer than the machine has.
+    """
+    from joblib import cpu_count
+
+    return max(1, int(cpu_count()) // threads)
+
+
 @contextmanager
 def workers(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of `count` processes.
@@ -19,6 +29,7 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
     Leaving the block by an exception (Ctrl-C too) ends them at once, whatever they are doing; by its end, once all is
     done. They also end with their parent, however that ends.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # a random.py in the working folder is not theirs to import; since Python 3.11
     # Spawned: forking a process that has run torch or grpc can hang.
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin)
     try:

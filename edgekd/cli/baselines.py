@@ -1,6 +1,5 @@
 """What the peers reach without one another: each alone, and one model on all shards; side by side on the cores."""
 
-import os
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import simulate_lone, simulate_pooled
-from edgekd.workers import workers
+from edgekd.workers import at_once, workers
 
 Curve = list[tuple[int, float]]  # (step, accuracy)
 
@@ -34,7 +33,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         ConfigError: the data, the split or the network cannot be had.
     """
     jobs: dict[Future[Any], tuple[str, int]] = {}
-    count = max(1, (os.cpu_count() or 1) // config.train.threads)
+    count = at_once(config.train.threads)
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
     with workers(count) as pool:
         jobs[pool.submit(simulate_pooled, config)] = ("pooled", 0)  # the longest first

@@ -16,9 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
+import edgekd
 from edgekd.errors import ConfigError
 from peer.transports.binding import check_bindable
 
+# A child imports what this process does. `python -m` would look into the working folder first, where there may be a
+# random.py; an option against that came with Python 3.11.
+_MAIN = "import sys; sys.path[:] = [*filter(None, sys.path), {root!r}]; from edgekd.cli import main; main()"
 STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5, with --timing wan within 7
 
 
@@ -62,24 +66,48 @@ class Fleet:
         self.events: queue.Queue[Event] = queue.Queue()
         addresses = [f"127.0.0.1:{port}" for port in free_ports(len(neighbours))]
         self._children: dict[int, subprocess.Popen[str]] = {}
-        for id, own in enumerate(addresses):
-            command = [sys.executable, "-m", "edgekd", "peer", "--config", str(config), "--id", str(id), "--json"]
-            others = [addresses[other] for other in neighbours[id]]
-            wanted = len(others) if wait_for is None else min(wait_for, len(others))
-            command += ["--listen", own, "--peers", ",".join(others), "--wait-for", str(wanted)]
-            command += ["--out", str(folder / f"peer-{id}")]
-            self._children[id] = _start(command)
-            pipes = ("stdout", "stderr")
-            readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]
-            for reader in readers:
-                reader.start()
-            threading.Thread(target=self._wait, args=(id, readers), daemon=True).start()
+        try:
+            for id, own in enumerate(addresses):
+                others = [addresses[other] for other in neighbours[id]]
+                wanted = len(others) if wait_for is None else min(wait_for, len(others))
+                command = ["peer", "--config", str(config), "--id", str(id), "--json", "--listen", own]
+                command += ["--peers", ",".join(others), "--wait-for", str(wanted)]
+                self._begin(id, [*command, "--out", str(folder / f"peer-{id}")])
+        except BaseException as error:  # Ctrl-C, too: who has begun must not stay behind
+            self.stop()
+            if isinstance(error, OSError | RuntimeError):  # no file or no thread is left for one more
+                begun, wanted_all = len(self._children), len(neighbours)
+                raise ConfigError(
+                    f"only {begun} of {wanted_all} peers could be started: {error}; use fewer --clients, or raise the "
+                    "limits of this machine (ulimit -n, ulimit -u)"
+                ) from error
+            raise
+
+    def _begin(self, id: int, command: list[str]) -> None:
+        self._children[id] = _start(command)
+        pipes = ("stdout", "stderr")
+        readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]
+        for reader in readers:
+            reader.start()
+        threading.Thread(target=self._wait, args=(id, readers), daemon=True).start()
+
+    def pause(self) -> None:
+        """Stop the children where they are."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them continue."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for child in self._children.values():
+            if child.poll() is None:
+                child.send_signal(number)
 
     def stop(self) -> None:
         """Ask every child to end, and end those that do not."""
-        for child in self._children.values():
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
+        self.go_on()  # who is stopped hears nothing
         deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children.values():
             try:
@@ -113,9 +141,9 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _start(command: list[str]) -> "subprocess.Popen[str]":
-    # A session of its own: Ctrl-C reaches the children through this process alone, once.
+    # A session of its own: Ctrl-C and Ctrl-Z reach the children through this process alone.
     return subprocess.Popen(
-        command,
+        [sys.executable, "-c", _MAIN.format(root=str(Path(edgekd.__file__).parents[1])), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """``edgekd run``: N peers on this machine, as real processes."""
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -12,7 +13,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import refuse, settings
-from edgekd.cli.signals import terminable
+from edgekd.cli.signals import pausable, terminable
 from edgekd.config import ACCESS, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
 
@@ -135,28 +136,31 @@ def _watch(
     codes: dict[int, int] = {}
     trained: set[int] = set()
     try:
-        while len(codes) < config.data.clients:
-            event = fleet.events.get()
-            if event.progress is not None:
-                if event.progress.step > 0:
-                    trained.add(event.id)
-                if not as_json:
-                    screen.show(event.progress)
-            elif event.log is not None:
-                screen.log(event.log)
-            elif event.code is not None:
-                codes[event.id] = event.code
-                if event.code != 0:
-                    screen.lost(event.id)
-                    screen.log(f"peer {event.id} died: {_why(event.code)}")
-                    if event.id not in trained:
-                        fleet.stop()  # it never began: so will a second try, and the others would wait for it
+        with pausable(fleet.pause, fleet.go_on):
+            while len(codes) < config.data.clients:
+                event = fleet.events.get()
+                if event.progress is not None:
+                    if event.progress.step > 0:
+                        trained.add(event.id)
+                    if not as_json:
+                        screen.show(event.progress)
+                elif event.log is not None:
+                    screen.log(event.log)
+                elif event.code is not None:
+                    codes[event.id] = event.code
+                    if event.code != 0:
+                        screen.lost(event.id)
+                        screen.log(f"peer {event.id} died: {_why(event.code)}")
+                        if event.id not in trained:
+                            fleet.stop()  # it never began: so will a second try, and the others would wait for it
     except KeyboardInterrupt:
-        screen.log("stopping: the peers write what they have reached")
+        with contextlib.suppress(OSError):  # a terminal that has gone
+            screen.log("stopping: the peers write what they have reached")
         fleet.stop()
         codes = dict.fromkeys(range(config.data.clients), 0)
     finally:
-        screen.close()
+        with contextlib.suppress(OSError):
+            screen.close()
         fleet.stop()
     return codes
 

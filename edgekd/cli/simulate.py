@@ -1,7 +1,6 @@
 """``edgekd simulate``: all learners in one process, in lockstep or under a virtual clock."""
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ from edgekd.cli.lines import say
 from edgekd.cli.options import settings
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
+from edgekd.workers import at_once
 
 EXAMPLES = """
 \b
@@ -49,7 +49,7 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
         if report.accuracy is not None and not as_json:
             say(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}")
 
-    count = jobs or max(1, (os.cpu_count() or 1) // config.train.threads)
+    count = jobs or at_once(config.train.threads)
     summary = simulate(config, show, jobs=count)
     write_summary(folder, summary)
     if as_json:

@@ -1,6 +1,5 @@
 """``edgekd sweep``: a grid of simulations."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from edgekd.cli.options import grid_settings
 from edgekd.config import LIVE
 from edgekd.errors import EdgeKDError
 from edgekd.printable import printable
+from edgekd.workers import at_once
 
 EXAMPLES = """
 \b
@@ -66,7 +66,7 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
 
     _write_tables(tables, out)
     threads = max(cell.config.train.threads for cell in cells)
-    count = jobs or max(1, (os.cpu_count() or 1) // threads)
+    count = jobs or at_once(threads)
     runner = ray_cluster() if engine == "ray" else local(count)
     left = missing(cells, out)
     with _progress(cells, len(left)) as show:

@@ -1,5 +1,7 @@
 """The run folder: the settings and results of a run."""
 
+import contextlib
+import itertools
 import json
 import os
 import time
@@ -26,17 +28,29 @@ COMMON = frozenset(
 
 
 def make_run_folder(out: Path | None, name: str) -> Path:
-    """Create the folder `out`, or ``runs/TIME-NAME`` if `out` is None. An existing folder will do.
+    """Create the folder `out`, which may exist; or a new ``runs/TIME-NAME`` if `out` is None.
 
     Raises:
         ConfigError: the folder cannot be created.
     """
-    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        return _new_folder(Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
-    return folder
+        where = out or Path("runs")
+        raise ConfigError(f"cannot make the folder {where}: {error.strerror}; choose another --out") from error
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """A folder that nobody else has: another run may have begun in the same second."""
+    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        with contextlib.suppress(FileExistsError):
+            folder = parent / f"{name}{suffix}"
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("the numbers do not end")
 
 
 def lock_folder(folder: Path) -> AbstractContextManager[object]:

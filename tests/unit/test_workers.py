@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.workers import workers
+from edgekd.workers import at_once, workers
 
 PARENT = """
 import time
-from edgekd.workers import workers
+from edgekd.workers import at_once, workers
 if __name__ == "__main__":
     with workers(1) as pool:
         pool.submit(print, "working", flush=True).result()
@@ -72,3 +72,15 @@ def _runs(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
+def test_workers_at_once_are_as_many_as_this_process_may_use_cores() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert at_once(1) == 1
+        assert at_once(4) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert 1 <= at_once(1) <= len(before)
