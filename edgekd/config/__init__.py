@@ -1,15 +1,26 @@
 """Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
 
 from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
-from edgekd.config.sections import AUGMENTATIONS, Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
+from edgekd.config.sections import (
+    AUGMENTATIONS,
+    EACH,
+    PUBLIC_AUGMENTATIONS,
+    Config,
+    DataConfig,
+    DistillConfig,
+    ModelConfig,
+    TrainConfig,
+)
 from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, setting_type, to_mapping
 from edgekd.config.virtual import Outage, SimulationConfig
 
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "EACH",
     "LIVE",
     "LYING",
+    "PUBLIC_AUGMENTATIONS",
     "SECTIONS",
     "Config",
     "DataConfig",
