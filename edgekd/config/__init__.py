@@ -2,15 +2,26 @@
 
 from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
 from edgekd.config.fields import setting_type
-from edgekd.config.sections import AUGMENTATIONS, Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
+from edgekd.config.sections import (
+    AUGMENTATIONS,
+    EACH,
+    PUBLIC_AUGMENTATIONS,
+    Config,
+    DataConfig,
+    DistillConfig,
+    ModelConfig,
+    TrainConfig,
+)
 from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping
 from edgekd.config.virtual import Outage, SimulationConfig
 
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "EACH",
     "LIVE",
     "LYING",
+    "PUBLIC_AUGMENTATIONS",
     "SECTIONS",
     "Config",
     "DataConfig",

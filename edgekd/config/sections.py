@@ -14,6 +14,8 @@ from edgekd.extensions import is_extension
 from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 AUGMENTATIONS = ("none", "crop", "crop+flip")
+EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
+PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +45,9 @@ class DataConfig:
     public_fraction: float = setting(0.1, "share of all images whose labels are thrown away: the public set")
     public_augment: str | None = setting(
         None,
-        "augmentation of the public batch, one for all its images; part of the contract [default: none]",
-        AUGMENTATIONS,
+        "augmentation of the public batch: one for all its images, or one for each image; part of the contract "
+        "[default: none]",
+        PUBLIC_AUGMENTATIONS,
     )
     data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
 
@@ -199,6 +202,11 @@ class TrainConfig:
     )
     augment: str | None = setting(
         None, "augmentation of private images by whole pixels; default crop+flip, for digits crop", AUGMENTATIONS
+    )
+    norm_from: str | None = setting(
+        None,
+        "images by which batch norm's running statistics move in a step with a lesson [default: private]",
+        ("private", "public"),
     )
     precision: str = setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = setting(1, "torch threads a peer")

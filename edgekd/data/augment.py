@@ -1,6 +1,6 @@
 """Augmentation by whole pixels, and normalisation. Both work on batches, without a Python loop over images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,14 +15,14 @@ GROUP = 4
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet's channels, in [0, 1]
 
 
-def check_augmentation(name: str) -> str:
-    """Returns `name` if it is an augmentation.
+def check_augmentation(name: str, known: Sequence[str]) -> str:
+    """Returns `name` if it is one of the `known` augmentations.
 
     Raises:
         ConfigError: it is not.
     """
-    if name not in AUGMENTATIONS:
-        raise ConfigError(f"augment must be one of {', '.join(AUGMENTATIONS)}, got {name}")
+    if name not in known:
+        raise ConfigError(f"augment must be one of {', '.join(known)}, got {name}")
     return name
 
 
@@ -37,7 +37,7 @@ def private_augmentation(name: str, size: int) -> Callable[[Tensor], Tensor]:
     Raises:
         ConfigError: there is no augmentation of this name.
     """
-    if check_augmentation(name) == "none":
+    if check_augmentation(name, AUGMENTATIONS) == "none":
         return lambda images: images
     steps: list[torch.nn.Module] = [v2.RandomCrop(size, padding=padding(size))]
     if name == "crop+flip":

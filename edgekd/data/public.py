@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from edgekd.config import EACH, PUBLIC_AUGMENTATIONS
 from edgekd.data.augment import check_augmentation, padding
 from edgekd.data.images import decode_pictures, warn_if_alike
 from edgekd.data.pictures import open_picture, pictures_in
@@ -36,7 +37,7 @@ class PublicSet:
 
     images: Tensor  # uint8 [N, 3, S, S]; read-only
     classes: tuple[str, ...]  # >= 2, in the order of the columns of predictions
-    augment: str  # "none", "crop" or "crop+flip"
+    augment: str  # one of `edgekd.config.PUBLIC_AUGMENTATIONS`
     sha256: str  # of the file's bytes, 64 hexadecimal digits; also set if there is no file on disk
 
     def __len__(self) -> int:
@@ -45,8 +46,8 @@ class PublicSet:
     def batch(self, round: int, rows: int) -> Tensor:
         """The public batch of `round` >= 0, uint8 ``[rows, 3, S, S]``, the same on every peer.
 
-        An epoch has ``N // rows`` rounds and uses no image twice. Keyed hashes determine its order. All images of a
-        batch have the same crop and flip.
+        An epoch has ``N // rows`` rounds and uses no image twice. Keyed hashes determine its order, and the crops and
+        flips: one for the whole batch, or with an augmentation that ends in ``-each`` one for each image.
 
         Raises:
             ConfigError: the set has fewer than `rows` images.
@@ -54,7 +55,10 @@ class PublicSet:
         check_enough(len(self), rows)
         epoch, place = divmod(round, len(self) // rows)
         order = _order(self.sha256, epoch, len(self))[place * rows : (place + 1) * rows]
-        return _augmented(self.images[order], self.augment, _hash(self.sha256, "augment", round))
+        images, kind = self.images[order], self.augment.removesuffix(EACH)
+        if self.augment == kind:
+            return _augmented(images, kind, _hash(self.sha256, "augment", round))
+        return _each_augmented(images, kind, [_hash(self.sha256, "augment", round, row) for row in range(rows)])
 
     def save(self, path: Path) -> None:
         """Write the file atomically.
@@ -110,7 +114,7 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
     Args:
         images: uint8 ``[N, 3, S, S]``.
         classes: >= 2 different names, printable and none empty.
-        augment: "none", "crop" or "crop+flip".
+        augment: one of `edgekd.config.PUBLIC_AUGMENTATIONS`.
 
     Raises:
         ConfigError: an argument breaks one of these rules.
@@ -169,7 +173,7 @@ def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or 0 in shape:
         raise ConfigError(f"images must be uint8 [N, 3, S, S], N and S >= 1, got {images.dtype} {list(shape)}")
-    return {"classes": classes, "augment": check_augmentation(about["augment"])}
+    return {"classes": classes, "augment": check_augmentation(about["augment"], PUBLIC_AUGMENTATIONS)}
 
 
 def _sha256_of_file(path: Path) -> str:
@@ -197,6 +201,24 @@ def _augmented(images: Tensor, augment: str, bits: bytes) -> Tensor:
         return images
     size = images.shape[-1]
     pad = padding(size)
-    top, left = (int.from_bytes(part, "big") % (2 * pad + 1) for part in (bits[:3], bits[3:6]))
+    top, left, flip = _view(bits, pad)
     images = F.pad(images, [pad] * 4)[..., top : top + size, left : left + size]
-    return images.flip(-1) if augment == "crop+flip" and bits[6] & 1 else images.contiguous()
+    return images.flip(-1) if augment == "crop+flip" and flip else images.contiguous()
+
+
+def _each_augmented(images: Tensor, augment: str, bits: Sequence[bytes]) -> Tensor:
+    """Crop and flip each image in its own way, which its `bits` determine; ``[N, 3, S, S]``."""
+    size = images.shape[-1]
+    pad = padding(size)
+    top, left, flip = torch.tensor([_view(each, pad) for each in bits])[:, :, None].unbind(1)  # each [N, 1]
+    along = torch.arange(size)
+    across = torch.where((flip == 1) & (augment == "crop+flip"), size - 1 - along, along)
+    image = torch.arange(len(images))[:, None, None]
+    padded = F.pad(images, [pad] * 4).permute(0, 2, 3, 1)  # [N, H, W, 3]
+    return padded[image, (top + along)[:, :, None], (left + across)[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _view(bits: bytes, pad: int) -> tuple[int, int, int]:
+    """Top and left of a crop, in [0, 2 pad], and whether to flip (0 or 1), from 8 random bytes."""
+    top, left = (int.from_bytes(part, "big") % (2 * pad + 1) for part in (bits[:3], bits[3:6]))
+    return top, left, bits[6] & 1

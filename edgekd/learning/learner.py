@@ -28,8 +28,9 @@ from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
-from edgekd.learning.models import frozen_statistics, model_from_config
+from edgekd.learning.models import model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser
+from edgekd.learning.statistics import Statistics, copied_statistics, move_statistics
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.protocol.messages import Lesson
@@ -46,6 +47,14 @@ class Losses:
     def numbers(self) -> dict[str, float | None]:
         """The losses by name; None for NaN and infinity, which JSON does not have. Waits for the device."""
         return {"labels": _finite(self.labels), "distil": None if self.distil is None else _finite(self.distil)}
+
+
+@dataclass(frozen=True, slots=True)
+class PublicPass:
+    """A forward pass on a public batch."""
+
+    logits: Tensor  # [heads, rows, classes]
+    statistics: Statistics  # of batch norm, as this pass would move them
 
 
 def _finite(loss: Tensor) -> float | None:
@@ -81,8 +90,9 @@ class Learner:
         self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
         self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
-        self._kept: tuple[int, Tensor] | None = None  # the round and the logits of a public pass, with their graph
+        self._kept: tuple[int, PublicPass] | None = None  # of a round, with its graph
         self._label_losses: list[Tensor] | None = None  # of every head
+        self._statistics: Statistics = []  # of batch norm, as the private pass has moved them
         self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
         self._frozen: nn.Module | None = None  # teaches in the second of two phases
         self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
@@ -120,9 +130,9 @@ class Learner:
         """
         keep = keep and self._frozen is None
         with torch.set_grad_enabled(keep):
-            logits = self._public_logits(round, self._frozen or self.model)
-        self._kept = (round, logits) if keep else None
-        scaled = logits.detach() / self.config.distill.temperature
+            found = self._public_pass(round, self._frozen or self.model)
+        self._kept = (round, found) if keep else None
+        scaled = found.logits.detach() / self.config.distill.temperature
         if noise_std := self.config.exchange.noise_std:
             scaled = scaled + noise_std * self._noise(round, scaled.shape).to(self.device)
         return F.log_softmax(scaled, dim=-1)
@@ -132,7 +142,8 @@ class Learner:
         images, labels = self._private_batch()
         with seeded(self._seed("study", self.step), self.device):
             images = self._augment(images)
-        logits = self._forward(self.model, normalise(images), "private", self.step)
+        with copied_statistics(self.model) as self._statistics:
+            logits = self._forward(self.model, normalise(images), "private", self.step)
         prior = self._prior if self.balanced else None
         self._label_losses = [label_loss(head, labels, prior) for head in logits]
 
@@ -140,6 +151,8 @@ class Learner:
         """Finish the step: run both backward passes and update the weights.
 
         Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
+        With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; the private
+        pass moves them in steps without a lesson.
 
         Raises:
             LocalProtocolError: `study` was not called in this step.
@@ -157,7 +170,10 @@ class Learner:
             labels.backward()
         loss: Tensor | None = None
         if lesson is not None:
-            logits = kept[1] if kept and kept[0] == lesson.round else self._public_logits(lesson.round, self.model)
+            found = kept[1] if kept and kept[0] == lesson.round else self._public_pass(lesson.round, self.model)
+            logits = found.logits
+            if self.config.train.norm_from == "public":
+                self._statistics = found.statistics
             teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
             weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
             loss = distil_heads(teachers, logits, distill, weights)
@@ -166,6 +182,7 @@ class Learner:
         shown = label_losses[self._answering].detach()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
+        move_statistics(self.model, self._statistics)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)  # now: many learners share one process
         self.step += 1
@@ -286,7 +303,7 @@ class Learner:
 
     def _uses_random_numbers(self, size: int) -> bool:
         """Whether a forward pass in training mode draws random numbers, as dropout does."""
-        with seeded(0, self.device), torch.no_grad(), frozen_statistics(self.model):
+        with seeded(0, self.device), torch.no_grad(), copied_statistics(self.model):
             before = generator_state(self.device)
             self.model(torch.zeros(2, 3, size, size, device=self.device))
             return not torch.equal(before, generator_state(self.device))
@@ -299,11 +316,11 @@ class Learner:
             logits: Tensor = model(images)
         return logits.float()
 
-    def _public_logits(self, round: int, model: nn.Module) -> Tensor:
-        """Logits of a public batch. Batch norm uses the batch's statistics and does not update the running ones."""
+    def _public_pass(self, round: int, model: nn.Module) -> PublicPass:
+        """A forward pass on the public batch of `round`. It leaves the running statistics of batch norm as they are."""
         images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
-        with frozen_statistics(model):
-            return self._forward(model, normalise(images), "public", round)
+        with copied_statistics(model) as statistics:
+            return PublicPass(self._forward(model, normalise(images), "public", round), statistics)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:
         """Standard normal noise, always the same for one round. Whoever knows the seed can compute it."""

@@ -3,8 +3,6 @@
 import contextlib
 import difflib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -205,16 +203,3 @@ def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)  # an empty .pth file: EOFError without a message
-
-
-@contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Within this block, batch norm in training mode does not update its running statistics."""
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True

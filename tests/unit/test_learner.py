@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from edgekd.config import Config, from_mapping
+from edgekd.data.augment import normalise
 from edgekd.data.datasets import PeerData, load_peer_data
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.learning.devices import choose_device
@@ -89,6 +90,49 @@ def test_teaching_leaves_every_weight_and_statistic_alone(data: PeerData) -> Non
     before = learner.weights_sha256()
     learner.teach(0)
     assert learner.weights_sha256() == before
+
+
+def statistics(learner: Learner) -> list[torch.Tensor]:
+    return [tensor.clone() for name, tensor in learner.model.state_dict().items() if "running" in name]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_running_statistics_move_by_the_pass_that_norm_from_names(data: PeerData, keep: bool) -> None:
+    found = {}
+    for norm_from in (None, "private", "public"):
+        learner = Learner(data, config(train={"norm_from": norm_from} if norm_from else {}), 0)
+        learner.teach(4, keep=keep)
+        learner.study()
+        learner.learn(lesson(4))
+        found[norm_from] = statistics(learner)
+    alone = Learner(data, config(), 0)
+    steps(alone, 1, lessons=False)
+    private, public = found["private"][0], found["public"][0]  # of the first layer: before any weight has changed
+    assert torch.equal(private, statistics(alone)[0])
+    assert torch.equal(private, found[None][0])
+    assert not torch.equal(private, public)
+    images = data.public.batch(4, 8)
+    alone = Learner(data, config(), 0)
+    backbone = alone.model.backbone
+    mean = backbone.conv1(normalise(images)).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(public, 0.1 * mean, rtol=1e-4, atol=1e-6)
+
+
+def test_with_norm_from_public_a_step_without_a_lesson_is_still_a_lone_peers(data: PeerData) -> None:
+    public = Learner(data, config(train={"norm_from": "public"}), 0)
+    assert steps(public, 3, lessons=False) == steps(Learner(data, config(), 0), 3, lessons=False)
+
+
+def test_pass_kept_from_teaching_moves_the_statistics_as_a_new_one_does(data: PeerData) -> None:
+    weights = []
+    for keep in (True, False):
+        learner = Learner(data, config(train={"norm_from": "public"}), 0)
+        for step in range(3):
+            learner.teach(step, keep=keep)
+            learner.study()
+            learner.learn(lesson(step))
+        weights.append(learner.weights_sha256())
+    assert weights[0] == weights[1]
 
 
 def test_taught_predictions_are_log_probabilities_softened_by_the_temperature(data: PeerData) -> None:

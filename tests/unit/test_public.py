@@ -62,8 +62,8 @@ def test_fewer_images_than_rows_is_an_error_that_says_both() -> None:
         numbered(5).batch(0, 6)
 
 
-@pytest.mark.parametrize("augment", ["crop", "crop+flip"])
-def test_a_batch_is_cropped_and_flipped_as_one_by_its_round(augment: str) -> None:
+@pytest.mark.parametrize("augment", ["crop", "crop+flip", "crop-each", "crop+flip-each"])
+def test_a_batch_is_cropped_and_flipped_by_its_round_as_one_or_image_by_image(augment: str) -> None:
     public, plain = noise(24, augment), noise(24, "none")
     assert public.sha256 != plain.sha256
     padded = torch.nn.functional.pad(public.images, [2] * 4)
@@ -77,15 +77,17 @@ def test_a_batch_is_cropped_and_flipped_as_one_by_its_round(augment: str) -> Non
     for round in range(300):
         batch = public.batch(round, 8)
         assert torch.equal(batch, public.batch(round, 8))
+        assert batch.is_contiguous()
         ways = {places[image.numpy().tobytes()] for image in batch}
-        assert len(ways) == 1
+        assert (len(ways) == 1) == (not augment.endswith("-each"))  # of 8 images two at least differ
         seen |= ways
     assert len({way[:2] for way in seen}) == 25
-    assert {way[2] for way in seen} == ({False, True} if augment == "crop+flip" else {False})
+    assert {way[2] for way in seen} == ({False, True} if "flip" in augment else {False})
 
 
-def test_augmenting_never_touches_the_images_themselves() -> None:
-    public = noise(8, "crop+flip")
+@pytest.mark.parametrize("augment", ["crop+flip", "crop+flip-each"])
+def test_augmenting_never_touches_the_images_themselves(augment: str) -> None:
+    public = noise(8, augment)
     before = public.images.clone()
     for round in range(20):
         public.batch(round, 8).zero_()

@@ -12,7 +12,7 @@ Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
 IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *LIVE)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
-UNHEARD = ("public_augment",)  # nor on this, where nobody is heard
+UNHEARD = ("public_augment", "norm_from")  # nor on these, where nobody is heard
 
 
 def canonical(config: Config, *, alone: bool) -> Config:
@@ -38,7 +38,8 @@ def canonical(config: Config, *, alone: bool) -> Config:
     model = replace(found.model, weights=config.weights)
     if model.heads == 1:
         model = replace(model, head_layers=ModelConfig().head_layers)
-    train = replace(found.train, lr=config.peak_lr, augment=config.augment, eval_every=0)
+    norm_from = None if found.train.norm_from == "private" else found.train.norm_from
+    train = replace(found.train, lr=config.peak_lr, augment=config.augment, eval_every=0, norm_from=norm_from)
     simulation = _simulation(found) if asynchronous else SimulationConfig()
     return replace(found, data=data, model=model, train=train, exchange=exchange, simulation=simulation)
 

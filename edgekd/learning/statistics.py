@@ -1,0 +1,45 @@
+"""The running statistics of batch norm: which forward pass moves them is decided after the pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+# Of each batch-norm layer: running mean, running variance, and the number of batches.
+Statistics = list[tuple[Tensor, Tensor, Tensor]]
+
+
+@contextmanager
+def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
+    """Within this block, a pass in training mode moves copies of the running statistics; the model keeps its own.
+
+    Yields:
+        The copies. After the pass, `move_statistics` may put them in the place of the model's own.
+    """
+    layers = _layers(model)
+    own = _statistics(layers)
+    copies = [(mean.clone(), variance.clone(), batches.clone()) for mean, variance, batches in own]
+    _put(layers, copies)
+    try:
+        yield copies
+    finally:
+        _put(layers, own)
+
+
+def move_statistics(model: nn.Module, statistics: Statistics) -> None:
+    """Make `statistics`, from `copied_statistics`, the running statistics of `model`."""
+    _put(_layers(model), statistics)
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+
+
+def _statistics(layers: list[nn.Module]) -> Statistics:
+    return [(layer.running_mean, layer.running_var, layer.num_batches_tracked) for layer in layers]  # type: ignore[misc]
+
+
+def _put(layers: list[nn.Module], statistics: Statistics) -> None:
+    # Other tensors in their place, not other values in them: backward still needs those of earlier passes.
+    for layer, (mean, variance, batches) in zip(layers, statistics, strict=True):
+        layer.running_mean, layer.running_var, layer.num_batches_tracked = mean, variance, batches
