@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from edgekd.printable import log_plainly
 
@@ -22,16 +23,30 @@ def at_once(threads: int) -> int:
     return max(1, int(cpu_count()) // threads)
 
 
+_tally: Any = None  # of a worker: what `count` adds to
+
+
+def make_tally() -> Any:
+    """A number that workers and this process share, as ``.get_obj().value``."""
+    return multiprocessing.get_context("spawn").Value("q", 0)
+
+
+def count(number: int) -> None:
+    """In a worker: add to the tally of its pool."""
+    with _tally.get_lock():
+        _tally.value += number
+
+
 @contextmanager
-def workers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of `count` processes.
+def workers(number: int, tally: Any = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of `number` processes; `tally`: what they count together, of `make_tally`.
 
     Leaving the block by an exception (Ctrl-C too) ends them at once, whatever they are doing; by its end, once all is
     done. They also end with their parent, however that ends.
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # a random.py in the working folder is not theirs to import; since Python 3.11
     # Spawned: forking a process that has run torch or grpc can hang.
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin)
+    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin, (tally,))
     try:
         yield pool
     except BaseException:
@@ -46,7 +61,9 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _begin() -> None:
+def _begin(tally: Any) -> None:
+    global _tally
+    _tally = tally
     log_plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()

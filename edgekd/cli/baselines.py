@@ -1,19 +1,24 @@
 """What the peers reach without one another: each alone, and one model on all shards; side by side on the cores."""
 
-from concurrent.futures import Future, as_completed
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from edgekd.cli.lines import say
+from edgekd.cli.progress import LeftColumn, duration
 from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import simulate_lone, simulate_pooled
-from edgekd.workers import at_once, workers
+from edgekd.workers import at_once, count, make_tally, workers
 
 Curve = list[tuple[int, float]]  # (step, accuracy)
+LOOK_EVERY = 0.5  # seconds between two looks at the steps that are done
+PLAIN_EVERY = 15.0  # seconds between two lines where stderr is no terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +38,14 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         ConfigError: the data, the split or the network cannot be had.
     """
     jobs: dict[Future[Any], tuple[str, int]] = {}
-    count = at_once(config.train.threads)
+    steps = make_tally()  # of one peer; one of the pooled model takes as many images as one of all peers
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
-    with workers(count) as pool:
-        jobs[pool.submit(simulate_pooled, config)] = ("pooled", 0)  # the longest first
+    with workers(at_once(config.train.threads), steps) as pool:
+        jobs[pool.submit(_pooled, config)] = ("pooled", 0)  # the longest first
         for balance in kinds:
             for id in range(config.data.clients):
                 jobs[pool.submit(_lone, config, id, balance)] = (balance, id)
-        done = _collect(jobs, quiet)
+        done = _collect(jobs, steps, config.train.steps * config.data.clients * (1 + len(kinds)), quiet)
     summaries = {
         balance: Summary(peers=tuple(done[balance, id][0] for id in range(config.data.clients))) for balance in kinds
     }
@@ -56,18 +61,38 @@ def _lone(config: Config, id: int, balance: str) -> tuple[PeerSummary, Curve]:
     curve: Curve = []
 
     def note(report: StepReport) -> None:
+        count(1)
         if report.accuracy is not None:
             curve.append((report.step, report.accuracy.overall))
 
     return simulate_lone(config, id, balance=balance, report=note), curve
 
 
-def _collect(jobs: dict[Future, tuple[str, int]], quiet: bool) -> dict:  # type: ignore[type-arg]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    done = {}
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task("baselines: each peer alone, and all data pooled", total=len(jobs))
-        for future in as_completed(jobs):
-            done[jobs[future]] = future.result()
-            progress.advance(bar)
+def _pooled(config: Config) -> PeerSummary:
+    return simulate_pooled(config, report=lambda report: count(config.data.clients))
+
+
+def _collect(jobs: dict[Future, tuple[str, int]], steps: Any, total: int, quiet: bool) -> dict:  # type: ignore[type-arg]
+    """What the jobs give; meanwhile a bar shows how many of the `total` steps are done."""
+    console, done, told = Console(stderr=True), {}, time.monotonic()
+
+    def left(elapsed: float) -> float | None:
+        counted = steps.get_obj().value
+        return elapsed * (total - counted) / counted if counted else None
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    if not quiet:
+        say("baselines: each peer alone, and one model on all data", err=True)
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, TimeElapsedColumn(), LeftColumn(left), console=console, disable=hidden) as progress:
+        bar = progress.add_task("baselines", total=total)
+        began, under_way = time.monotonic(), set(jobs)
+        while under_way:
+            ended, under_way = wait(under_way, LOOK_EVERY, FIRST_COMPLETED)
+            done.update({jobs[future]: future.result() for future in ended})
+            now, counted = time.monotonic(), steps.get_obj().value
+            progress.update(bar, completed=counted)
+            if hidden and not quiet and now - told > PLAIN_EVERY:
+                told = now
+                say(f"baselines: {counted}/{total} steps, about {duration(left(now - began))} left", err=True)
     return done

@@ -41,6 +41,7 @@ Examples:
 
 
 PATIENCE = 5.0  # seconds
+STOPPING = "stopping: saying goodbye and writing what has been reached"
 
 
 class _Stop:
@@ -51,9 +52,14 @@ class _Stop:
         self._lines = lines
         self._asked_at = 0.0
         self.ready = False  # there is a state worth writing
+        self.screen: Screen | None = None  # what it shows is not written over
+        self._unsaid = False
         on_stop(self._on_signal)
 
     def __call__(self) -> bool:
+        if self._unsaid:
+            self._unsaid = False
+            log.info(STOPPING)
         return self.asked
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -63,9 +69,10 @@ class _Stop:
             os._exit(1)
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
-            line = self._lines.line("INFO", "stopping: saying goodbye and writing what has been reached")
-            with contextlib.suppress(OSError):  # Ctrl-C also ended the `tee` that it went to
-                os.write(2, f"{line}\n".encode())  # safe in a handler
+            self._unsaid = self.screen is not None and self.screen.live  # it is said above the table, soon
+            if not self._unsaid:
+                with contextlib.suppress(OSError):  # Ctrl-C also ended the `tee` that it went to
+                    os.write(2, f"{self._lines.line('INFO', STOPPING)}\n".encode())  # safe in a handler
 
     def ignore_signals(self) -> None:
         """The peer is through: what is left is the interpreter's own end."""
@@ -142,7 +149,7 @@ def command(
     if config.data.private is not None and config.data.public is None and neighbours:
         config = _joined(config, neighbours, folder)
     config = _with_defaults(config, len(neighbours))
-    screen = Screen()
+    screen = stop.screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
     node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch)
     lines.step = lambda: int(node.learner.step)

@@ -3,11 +3,16 @@
 import os
 import sys
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from rich.live import Live
+from rich.progress import ProgressColumn, Task
 from rich.table import Table
+from rich.text import Text
 
+from edgekd.cli.columns import Column, fitted
 from edgekd.cli.lines import say
 from edgekd.cli.tables import bytes_text, plain_console
 from edgekd.printable import printable
@@ -18,6 +23,27 @@ PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
 def mute_stdout() -> None:
     """Write no further to a stdout that takes nothing any more, not at the interpreter's end either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def duration(seconds: float | None) -> str:
+    """``0:01:30``; None: that is not known yet."""
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+class LeftColumn(ProgressColumn):
+    """The time left beside a bar.
+
+    Args:
+        seconds_left: after so many seconds; None: that is not known yet.
+    """
+
+    def __init__(self, seconds_left: Callable[[float], float | None]) -> None:
+        super().__init__()
+        self._seconds_left = seconds_left
+
+    def render(self, task: Task) -> Text:
+        """The cell."""
+        return Text("" if task.finished else f"{duration(self._seconds_left(task.elapsed or 0.0))} left")
 
 
 class _Dead:
@@ -42,6 +68,11 @@ class Screen:
         self._latest: dict[int, Any] = {}
         self._plain_at: dict[int, float] = {}
         self._live: Live | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a table on the terminal now, which other lines must not cut through."""
+        return self._live is not None
 
     def show(self, progress: Any) -> None:
         """Take in one peer's `Progress`."""
@@ -89,30 +120,26 @@ class Screen:
         if not news and now - self._plain_at.get(progress.id, 0.0) < PLAIN_EVERY:
             return
         self._plain_at[progress.id] = now
-        names = [column for column, _ in _COLUMNS]
+        names = [column.title for column in _COLUMNS]
         cells = (f"{name} {cell}" for name, cell in zip(names[1:], _row(progress)[1:], strict=True) if cell != "-")
         say(f"peer {progress.id}: " + ", ".join(cells))
 
     def _table(self) -> Table:
-        table = Table(title=self._title or None, title_justify="left")
-        for name, justify in _COLUMNS:
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        for _, progress in sorted(self._latest.items()):
-            table.add_row(*_row(progress))
-        return table
+        rows = [_row(progress) for _, progress in sorted(self._latest.items())]
+        return fitted(_COLUMNS, [rows], self._console, self._title or None)
 
 
 _COLUMNS = (
-    ("peer", "left"),
-    ("state", "left"),
-    ("step", "right"),
-    ("loss", "right"),
-    ("distil", "right"),
-    ("accuracy", "right"),
-    ("neighbours up", "right"),
-    ("age", "right"),
-    ("sent", "right"),
-    ("received", "right"),
+    Column("peer", justify="left"),
+    Column("state", justify="left"),
+    Column("step"),
+    Column("loss", 2),
+    Column("distil", 5),
+    Column("accuracy"),
+    Column("neighbours up", 1),
+    Column("age", 4),
+    Column("sent", 3),
+    Column("received", 6),
 )
 
 

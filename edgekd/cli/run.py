@@ -27,6 +27,9 @@ Examples:
 """
 
 
+FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or below, are normal for some hundred steps"
+
+
 class PeerDiedError(EdgeKDError):
     """A peer of the run ended with an error; the others' results are kept."""
 
@@ -70,6 +73,8 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
         from edgekd.cli.baselines import train_baselines
 
         baselines = train_baselines(config, quiet=as_json)
+    if not as_json and config.weights == "none":
+        say(FROM_SCRATCH, err=True)
     began = time.monotonic()
     codes = _watch(config, graph, file, folder, as_json)
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)

@@ -18,18 +18,6 @@ Examples:
   edgekd status 0@box-a:7000 1@box-b:7000 --certs certs/peer-0 --json
 """
 
-NUMBERS = (
-    "step",
-    "round",
-    "accuracy",
-    "neighbours up",
-    "age",
-    "disagreement",
-    "sent",
-    "received",
-    "replaced",
-    "refused",
-)
 UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "no answer"}
 NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
 
@@ -51,7 +39,9 @@ def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json:
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _print_table(found)
+        from edgekd.cli.tables import wide_console
+
+        print_table(found, wide_console())
     if not all(each["up"] for each in found):
         raise click.exceptions.Exit(1)
 
@@ -76,44 +66,45 @@ async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[s
     return {"address": address, "up": True, **dataclasses.asdict(status)}
 
 
-def _print_table(found: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+def print_table(found: list[dict[str, Any]], console: Any) -> None:
+    """A row a peer, what the columns mean, and why peers did not answer."""
+    from edgekd.cli.columns import Column, fitted
 
-    from edgekd.cli.tables import bytes_text, wide_console
-
-    table = Table()
-    for name in ("address", "peer", "state"):
-        table.add_column(name, overflow="fold")
-    for name in NUMBERS:
-        table.add_column(name, justify="right", overflow="fold")
-    for each in found:
-        if not each["up"]:
-            table.add_row(each["address"], "-", each["state"], *["-"] * len(NUMBERS))
-            continue
-        neighbours = each["neighbours"]
-        apart = max(((n["disagreement"], n["id"]) for n in neighbours if n["disagreement"] is not None), default=None)
-        ages = [n["age"] for n in neighbours if n["up"] and n["age"] is not None]
-        table.add_row(
-            each["address"],
-            _text(each["id"]),
-            each["state"],
-            _text(each["step"]) + (f"/{each['steps']}" if each["steps"] else ""),
-            _text(each["round"]),
-            "-" if each["accuracy"] is None else f"{each['accuracy']:.3f}",
-            f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
-            f"{min(ages)}-{max(ages)}" if ages else "-",
-            f"{apart[0]:.2f} of {apart[1]}" if apart else "-",
-            bytes_text(each["bytes_sent"]),
-            bytes_text(each["bytes_received"]),
-            str(sum(n["replaced"] for n in neighbours)),
-            ", ".join(f"{why} {count}" for why, count in each["refused"].items()) or "-",
-        )
-    wide_console().print(table)
+    columns = [Column("address", justify="left"), Column("peer", justify="left"), Column("state", justify="left")]
+    columns += [Column("step"), Column("round", 6), Column("accuracy"), Column("neighbours up", 1), Column("age", 3)]
+    columns += [Column("disagreement", 4), Column("sent", 5), Column("received", 8), Column("replaced", 7)]
+    columns += [Column("refused", 2)]
+    console.print(fitted(columns, [[_row(each) for each in found]], console))
     say("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
     say("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
     for each in found:
         if not each["up"]:
             say(each["error"])
+
+
+def _row(of: dict[str, Any]) -> list[str]:
+    from edgekd.cli.tables import bytes_text
+
+    if not of["up"]:
+        return [of["address"], "-", of["state"], *["-"] * 10]
+    neighbours = of["neighbours"]
+    apart = max(((n["disagreement"], n["id"]) for n in neighbours if n["disagreement"] is not None), default=None)
+    ages = [n["age"] for n in neighbours if n["up"] and n["age"] is not None]
+    return [
+        of["address"],
+        _text(of["id"]),
+        of["state"],
+        _text(of["step"]) + (f"/{of['steps']}" if of["steps"] else ""),
+        _text(of["round"]),
+        "-" if of["accuracy"] is None else f"{of['accuracy']:.3f}",
+        f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
+        f"{min(ages)}-{max(ages)}" if ages else "-",
+        f"{apart[0]:.2f} of {apart[1]}" if apart else "-",
+        bytes_text(of["bytes_sent"]),
+        bytes_text(of["bytes_received"]),
+        str(sum(n["replaced"] for n in neighbours)),
+        ", ".join(f"{why} {count}" for why, count in of["refused"].items()) or "-",
+    ]
 
 
 def _text(value: int | None) -> str:

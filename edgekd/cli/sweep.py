@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     count = jobs or at_once(threads)
     runner = ray_cluster() if engine == "ray" else local(count)
     left = missing(cells, out)
-    with _progress(cells, len(left)) as show:
+    with _progress(cells, left, None if engine == "ray" else count) as show:
         failures = sweep(left, out, runner, show)
     files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())
     say(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
@@ -80,41 +79,35 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
 
 
 @contextmanager
-def _progress(cells: list[Any], left: int) -> Iterator[Callable[[Any], None]]:
+def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterator[Callable[[Any], None]]:
     """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from edgekd.cli.progress import LeftColumn, duration
+    from edgekd.lab.sweep.pace import Pace
     from edgekd.lab.sweep.run import Failure, labels
 
     total, label = len(cells), labels(cells)
     told: set[str] = set()  # reasons
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(
-        *columns, TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
+    pace = Pace(left, at_once)
+    bar = Progress(*columns, LeftColumn(pace.seconds_left), console=console, disable=not console.is_terminal)
     with bar:
-        task = bar.add_task(f"{total} cells", total=total, completed=total - left)
+        task = bar.add_task(f"{total} cells", total=total, completed=total - len(left))
         began = time.monotonic()
 
         def show(result: Any) -> None:
             bar.advance(task)
+            pace.note(result)
             if isinstance(result, Failure):
                 reason = "the same" if result.reason in told else result.reason
                 told.add(result.reason)
                 print_line(f"failed: {label[result.cell]}: {reason}")
             elif not console.is_terminal:
-                done = int(bar.tasks[0].completed)
-                rest = (time.monotonic() - began) / (done - total + left) * (total - done)
-                print_line(f"{done}/{total} cells, about {timedelta(seconds=round(rest))} left: {label[result.cell]}")
+                rest = duration(pace.seconds_left(time.monotonic() - began))
+                print_line(f"{int(bar.tasks[0].completed)}/{total} cells, about {rest} left: {label[result.cell]}")
 
         def print_line(text: str) -> None:
             console.print(printable(text), highlight=False, soft_wrap=True, markup=False)

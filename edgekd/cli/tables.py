@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
+from edgekd.cli.columns import Column, fitted
 from edgekd.files.summary import PeerSummary, Summary, standard_error
 
 
@@ -31,6 +32,7 @@ def bytes_text(count: int) -> str:
 class _Column:
     title: str
     summary: Summary
+    rank: int = 0  # of `Column`
 
 
 def peer_line(peer: PeerSummary) -> str:
@@ -44,14 +46,15 @@ def peer_line(peer: PeerSummary) -> str:
 
 def print_results(summary: Summary) -> None:
     """The table on stdout."""
-    wide_console().print(results_table(summary))
+    console = wide_console()
+    console.print(results_table(summary, console))
     print(_caption(summary))
 
 
 def wide_console() -> Console:
     """Stdout; where that is no terminal, as wide as a table needs. Text is shown as it is: ``[red]`` is no markup."""
     console = plain_console()
-    return console if console.is_terminal else plain_console(width=160)
+    return console if console.is_terminal else plain_console(width=1000)
 
 
 def plain_console(*, width: int | None = None) -> Console:
@@ -59,35 +62,31 @@ def plain_console(*, width: int | None = None) -> Console:
     return Console(width=width, markup=False, emoji=False)
 
 
-def results_table(summary: Summary) -> Table:
+def results_table(summary: Summary, console: Console) -> Table:
     """A row a peer, then mean and standard deviation over the peers."""
-    columns = [_Column("accuracy alone", summary.baseline)] if summary.baseline else []
+    found = [_Column("accuracy alone", summary.baseline, 2)] if summary.baseline else []
     if summary.balanced:
-        columns.append(_Column("alone, balanced", summary.balanced))
-    columns.append(_Column("accuracy together" if summary.baseline else "accuracy", summary))
-    table = Table()
-    table.add_column("peer")
-    table.add_column("private images", justify="right")
-    for column in columns:
-        table.add_column(column.title, justify="right")
-    if summary.baseline:
-        table.add_column("gain", justify="right")
-    table.add_column("bytes sent", justify="right")
+        found.append(_Column("alone, balanced", summary.balanced, 3))
+    found.append(_Column("accuracy together" if summary.baseline else "accuracy", summary))
+    columns = [Column("peer", justify="left"), Column("private images", 4)]
+    columns += [Column(column.title, column.rank) for column in found]
+    columns += [*([Column("gain", 1)] if summary.baseline else []), Column("bytes sent", 5)]
+    peers = []
     for peer in summary.peers:
-        cells = [accuracy_text(_find(column.summary, peer.id)) for column in columns]
+        cells = [accuracy_text(_find(column.summary, peer.id)) for column in found]
         if summary.baseline:
             cells.append(_gain(peer, _find(summary.baseline, peer.id)))
         name = f"{peer.id}, a liar" if peer.liar else str(peer.id)
-        table.add_row(name, str(peer.private_samples), *cells, bytes_text(peer.bytes_sent))
-    table.add_section()
+        peers.append([name, str(peer.private_samples), *cells, bytes_text(peer.bytes_sent)])
+    overall = []
     for name in ("mean", "std"):
-        values = [getattr(column.summary, f"{name}_accuracy") for column in columns]
+        values = [getattr(column.summary, f"{name}_accuracy") for column in found]
         cells = ["-" if value is None else f"{value:.3f}" for value in values]
         if summary.baseline:
             gains = [values[-1], values[0]]
             cells.append(f"{gains[0] - gains[1]:+.3f}" if name == "mean" and None not in gains else "")
-        table.add_row({"mean": "mean", "std": "standard deviation"}[name], "", *cells, "")
-    return table
+        overall.append([{"mean": "mean", "std": "standard deviation"}[name], "", *cells, ""])
+    return fitted(columns, [peers, overall], console)
 
 
 def _find(summary: Summary, id: int) -> PeerSummary | None:

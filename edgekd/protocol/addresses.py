@@ -55,9 +55,10 @@ def ids(text: str) -> tuple[int, ...]:
 def is_loopback(host: str) -> bool:
     """Whether only processes of this box can reach `host`. Of names, only localhost counts: others may mean any box."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return host.lower().rstrip(".") == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback  # Python before 3.13 misses ::ffff:127.0.0.1
 
 
 def format_address(host: str, port: int) -> str:

@@ -25,7 +25,8 @@ class Dialler:
             have echoed this peer's Hello there.
         expected: whether somebody should answer where peer `id` lives, so that silence there is news.
         news: says so.
-        timing: the pauses between two tries.
+        timing: the pauses between two tries, and how long silence of an address that has never answered is no news:
+            peers that are started together do not listen all at once.
         clock: monotonic, in seconds.
     """
 
@@ -74,7 +75,7 @@ class Dialler:
         self._stopped = True
 
     async def _keep_dialling(self, address: str, id: int | None) -> None:
-        pause = self._timing.backoff_first
+        pause, silent_until = self._timing.backoff_first, self._clock() + self._timing.down_after
         while not self._stopped:
             if address in self._own:
                 if address in self._forgotten:
@@ -91,9 +92,10 @@ class Dialler:
             except OSError as error:
                 if address in self._forgotten:
                     break
-                if self._expected(id):
+                if self._expected(id) and self._clock() >= silent_until:
                     self._news.say(address, logging.INFO, f"{error}; keep dialling", self._clock())
             else:
+                silent_until = began
                 if self._clock() - began > self._timing.backoff_max:
                     pause = self._timing.backoff_first
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on

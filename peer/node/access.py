@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -48,7 +49,7 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
         ConfigError: it would be open to other boxes without --insecure; the keys will not do, or are another peer's; a
             neighbour that it dials is none that it allows.
     """
-    exposed = listen is not None and not is_loopback(parse_address(listen)[0])
+    exposed = listen is not None and not _is_on_loopback(parse_address(listen)[0])
     folder = key_folder(exchange.certs)
     if folder is not None:
         _check_keys(exchange, folder, id)
@@ -64,6 +65,16 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
         wanted, _ = place(text)
         if allowed is not None and wanted not in (None, id, *allowed):
             raise ConfigError(f"--peers names {text}, which --allow {exchange.allow} would refuse: add {wanted} to it")
+
+
+def _is_on_loopback(host: str) -> bool:
+    """Whether `host` is loopback, or a name for nothing else, as a box's own name often is in its /etc/hosts."""
+    if is_loopback(host):
+        return True
+    try:
+        return all(is_loopback(str(where[0])) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):  # nobody knows it
+        return False
 
 
 def _check_keys(exchange: ExchangeConfig, folder: Path, id: int) -> None:

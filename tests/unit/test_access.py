@@ -1,6 +1,8 @@
 """Who may listen where, and what a peer with keys needs to know of those that it dials."""
 
+import contextlib
 import logging
+import socket
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from peer.node.access import check_access, check_addresses
 NOW = datetime.now(timezone.utc)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.8.8.8", "localhost", "LOCALHOST", "localhost.", "::1", "::ffff:127.0.0.1"]
+)
 def test_this_boxs_own_hosts_need_no_keys(host: str, caplog: pytest.LogCaptureFixture) -> None:
     assert is_loopback(host)
     where = f"[{host}]:7000" if ":" in host else f"{host}:7000"
@@ -40,6 +44,16 @@ def test_hosts_that_others_reach_need_keys_or_a_word_that_they_do_not(
     assert caplog.messages == [
         f"listening on {where} without keys: whoever reaches it can read along and teach this peer"
     ]
+
+
+@pytest.mark.parametrize(("found", "open_to_others"), [(["127.0.1.1"], False), (["127.0.1.1", "192.168.1.5"], True)])
+def test_name_is_this_boxs_own_if_all_its_addresses_are(
+    found: list[str], open_to_others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in found]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: answer)
+    with pytest.raises(ConfigError, match="open to other boxes") if open_to_others else contextlib.nullcontext():
+        check_access(ExchangeConfig(), 0, "my-box:7000", [])
 
 
 def test_keys_that_end_soon_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,7 @@ from edgekd.protocol.messages import Ack, Encoding, Goodbye, Parting, SoftPredic
 from peer.transports.base import Stream, StreamClosedError
 from peer.transports.grpc.transport import GrpcTransport
 from peer.transports.zmq.listening import MAX_STRANGERS
+from peer.transports.zmq.sockets import why_unreachable
 from peer.transports.zmq.streams import END, MORE, OPENING, WINDOW
 from peer.transports.zmq.transport import ZmqTransport
 from peer.wire.messagepack import to_bytes
@@ -268,6 +269,19 @@ def test_who_does_not_open_a_stream_is_refused_and_the_port_serves_on(caplog: py
     with caplog.at_level(logging.INFO, "edgekd"):
         run(scenario)
     assert any("refused somebody at 127.0.0.1:" in line and "is not edgekd's" in line for line in caplog.messages)
+
+
+def test_connection_that_says_nothing_at_all_is_news_of_no_weight(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever dials a peer that does not listen yet finds out why, and then it may listen."""
+
+    async def scenario(lab: Lab) -> None:
+        async with lab.listener() as (address, _):
+            assert await why_unreachable(parts(address)) == "the connection was closed at once"
+            await until(lambda: any("broke off the handshake" in line for line in caplog.messages))
+
+    with caplog.at_level(logging.INFO, "edgekd"):
+        run(scenario)
+    assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
 def parts(address: str) -> tuple[str, int]:

@@ -37,6 +37,7 @@ from peer.transports.zmq.sockets import (
 from peer.transports.zmq.streams import OPENING, ZmqStream
 
 MAX_STRANGERS = 64  # connections without a stream; one more cuts the oldest
+BROKEN_OFF = "it broke off the handshake, as peers may that begin at the same time"  # see `why_unreachable`
 NEWS_PAUSE = 0.02  # seconds between two reads of new and ended connections
 REBIND_PAUSE = 0.02  # seconds between two attempts to listen again
 
@@ -204,7 +205,7 @@ class Listener:
         """Explain a failed handshake."""
         ours, theirs = ("keys", "none") if self._keys else ("no keys", "some")
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # the other side may have seen the cause first
-            return f"it broke off the handshake; this peer uses {ours}"
+            return f"{BROKEN_OFF}; this peer uses {ours}"
         if value == MISMATCH:
             return f"this peer uses {ours} and that one {theirs}"
         if value == UNOPENED:
@@ -229,7 +230,8 @@ class Listener:
 
     def _refuse(self, caller: _Caller, why: str) -> None:
         host = caller.remote.rpartition(":")[0] or "an address unknown"  # ended before its address was read
-        self._news.say(f"{host} {why}", logging.WARNING, f"refused somebody at {host}: {why}", time.monotonic())
+        level = logging.INFO if why.startswith(BROKEN_OFF) else logging.WARNING
+        self._news.say(f"{host} {why}", level, f"refused somebody at {host}: {why}", time.monotonic())
 
     # -- a new pair of keys --------------------------------------------------------------------------------------------
 

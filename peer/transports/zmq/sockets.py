@@ -151,7 +151,10 @@ def _looked_up(host: str, port: int, flags: int) -> list[Address]:
 
 
 async def why_unreachable(where: Address) -> str:
-    """The reason why an address cannot be reached, which ZeroMQ does not report."""
+    """The reason why an address cannot be reached, which ZeroMQ does not report.
+
+    It tries to connect; somebody who has begun to listen in the meantime sees a connection that ends at once.
+    """
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

@@ -1,0 +1,54 @@
+"""Tables that fit the terminal: where it is narrow, less important columns are left out, and no number is cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+BESIDE = 3  # characters around a cell: a line and two spaces
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    rank: int = 0  # 0: it is always shown; of the others the one with the highest is left out first
+    justify: Literal["left", "right"] = "right"
+
+
+def fitted(
+    columns: Sequence[Column], parts: Sequence[Sequence[Sequence[str]]], console: Console, title: str | None = None
+) -> Table:
+    """The table, with as many of the columns as `console` has room for.
+
+    Args:
+        columns: from left to right.
+        parts: the rows, each with a cell a column; a line is drawn between two parts.
+        console: where it is shown; one that is no terminal, such as a file, has room for all.
+        title: above it.
+    """
+    least = [
+        max(cell_len(text) for text in [*column.title.split(), *(row[i] for part in parts for row in part)])
+        for i, column in enumerate(columns)
+    ]
+    shown = list(range(len(columns)))
+    while (room := console.width - 1 - sum(least[i] + BESIDE for i in shown)) < 0 and console.is_terminal:
+        spare = max(shown, key=lambda i: columns[i].rank)
+        if columns[spare].rank == 0:
+            break
+        shown.remove(spare)
+    table = Table(title=title, title_justify="left")
+    for i in shown:
+        wider = min(max(0, room), max(0, cell_len(columns[i].title) - least[i]))  # for a title in one line
+        room -= wider
+        width = None if room < 0 else least[i] + wider  # None: what has no room even now goes on in the next line
+        table.add_column(columns[i].title, justify=columns[i].justify, width=width, overflow="fold")
+    for part in parts:
+        for row in part:
+            table.add_row(*(row[i] for i in shown))
+        table.add_section()
+    return table

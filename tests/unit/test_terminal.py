@@ -1,0 +1,122 @@
+"""What a terminal shows: tables that fit it, without a number that is cut, and lines that do not cut through them."""
+
+import io
+import logging
+import re
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from edgekd.cli import peer, progress
+from edgekd.cli.logs import PeerLines
+from edgekd.cli.status import print_table
+from edgekd.cli.tables import results_table
+from edgekd.files.summary import PeerSummary, Summary
+
+PROGRESS = SimpleNamespace(
+    id=1,
+    state="lingering",
+    step=1234,
+    steps=20000,
+    labels=0.1234,
+    distil=0.0123,
+    up=2,
+    accuracy=0.987,
+    age=3,
+    bytes_sent=123_456_789,
+    bytes_received=987_654_321,
+)
+PEERS = tuple(
+    PeerSummary(id=id, accuracy=0.912, own_accuracy=0.9, steps=5, private_samples=398, evaluation_samples=180)
+    for id in range(3)
+)
+TOGETHER = Summary(peers=PEERS, baseline=Summary(peers=PEERS), balanced=Summary(peers=PEERS), pooled=0.97)
+NEIGHBOUR = {"id": 2, "up": True, "age": 12, "disagreement": 0.25, "replaced": 3}
+STATUS = {
+    "address": "127.0.0.1:17000",
+    "up": True,
+    "id": 0,
+    "state": "training",
+    "step": 1234,
+    "steps": 20000,
+    "round": 1234,
+    "accuracy": 0.987,
+    "bytes_sent": 123_456_789,
+    "bytes_received": 987_654_321,
+    "refused": {"busy": 12, "oversized": 3},
+    "neighbours": [NEIGHBOUR],
+}
+
+
+def live(console: Console) -> None:
+    screen = progress.Screen("2 peers teach one another")
+    screen._console, screen._latest = console, {1: PROGRESS}
+    console.print(screen._table())
+
+
+def results(console: Console) -> None:
+    console.print(results_table(TOGETHER, console))
+
+
+def status(console: Console) -> None:
+    print_table([STATUS], console)
+
+
+def shown(show: Any, width: int, *, terminal: bool = True) -> list[str]:
+    text = io.StringIO()
+    show(Console(file=text, width=width, force_terminal=terminal, color_system=None, markup=False))
+    return text.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("show", "width", "there", "gone"),
+    [
+        (live, 120, ["lingering", "1234/20000", "0.987", "0.0123", "123.5 MB", "987.7 MB"], []),
+        (live, 80, ["lingering", "1234/20000", "0.123", "0.987", "123.5 MB"], ["received", "distil"]),
+        (live, 60, ["lingering", "1234/20000", "0.987"], ["sent", "loss"]),
+        (results, 120, ["private images", "398", "0.912 ± 0.021", "+0.000", "0 B"], []),
+        (results, 80, ["accuracy alone", "balanced", "together", "0.912 ± 0.021", "+0.000"], ["images", "sent"]),
+        (results, 60, ["accuracy together", "0.912 ± 0.021", "+0.000"], ["alone"]),
+        (status, 80, ["127.0.0.1:17000", "training", "1234/20000", "0.987", "1/1"], ["received"]),
+        (status, 70, ["127.0.0.1:17000", "training", "1234/20000", "0.987"], ["received"]),
+    ],
+)
+def test_narrow_terminals_show_fewer_columns_and_every_number_whole(
+    show: Any, width: int, there: list[str], gone: list[str]
+) -> None:
+    lines = shown(show, width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert [cell for cell in there if cell not in text] == []
+    assert [title for title in gone if title in text] == []
+
+
+@pytest.mark.parametrize("show", [live, results, status])
+def test_what_has_no_room_at_all_goes_on_in_the_next_line(show: Any) -> None:
+    lines = shown(show, 30)
+    assert max(map(len, lines)) <= 30
+    assert "…" not in "".join(lines)
+
+
+def test_file_has_room_for_all_columns() -> None:
+    assert re.search("received.*replaced.*refused", "\n".join(shown(status, 1000, terminal=False)))
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_stopping_is_said_above_the_table_not_through_it(
+    live: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handlers: list[Any] = []
+    monkeypatch.setattr(peer, "on_stop", handlers.append)
+    stop = peer._Stop(PeerLines(0))
+    stop.ready, stop.screen = True, SimpleNamespace(live=live)  # type: ignore[assignment]
+    assert not stop()
+    handlers[0](signal.SIGTERM, None)
+    with caplog.at_level(logging.INFO, "edgekd"):
+        assert stop()
+        assert stop()
+    assert ("stopping: saying goodbye" in capfd.readouterr().err) == (not live)
+    assert caplog.messages == ([peer.STOPPING] if live else [])
