@@ -28,7 +28,7 @@ class Baselines:
     alone: Summary
     balanced: Summary | None
     pooled: float
-    curves: dict[int, Curve]  # of the lone peers without balance
+    curves: dict[str, dict[int, Curve]]  # of the lone peers, by "alone" and, where balance is on, "alone, balanced"
 
 
 def train_baselines(config: Config, *, quiet: bool) -> Baselines:
@@ -53,7 +53,12 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         alone=summaries["off"],
         balanced=summaries.get("on"),
         pooled=done["pooled", 0].accuracy,
-        curves={id: done["off", id][1] for id in range(config.data.clients)},
+        curves={
+            {"off": "alone", "on": "alone, balanced"}[balance]: {
+                id: done[balance, id][1] for id in range(config.data.clients)
+            }
+            for balance in kinds
+        },
     )
 
 

@@ -79,7 +79,7 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
     codes = _watch(config, graph, file, folder, as_json)
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
-        _write_results(folder, summary, baselines)
+        _write_results(folder, summary, baselines, config)
         _print_results(summary, folder, as_json)
     dead = {id: code for id, code in codes.items() if code != 0}
     if dead:
@@ -182,13 +182,17 @@ def _read_summary(path: Path) -> Any:
     return Summary.from_mapping(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _write_results(folder: Path, summary: Any, baselines: Any) -> None:
+def _write_results(folder: Path, summary: Any, baselines: Any, config: Config) -> None:
     from edgekd.files.plots import plot_accuracy, read_curve
-    from edgekd.files.runs import write_summary
+    from edgekd.files.runs import data_name, write_summary
+    from edgekd.lab.findings.cells import split_label
 
     write_summary(folder, summary)
     together = {peer.id: read_curve(folder / f"peer-{peer.id}" / "metrics.jsonl") for peer in summary.peers}
-    plot_accuracy(folder / "accuracy.png", together, baselines.curves if baselines else {}, summary.pooled)
+    curves = {"together": together, **(baselines.curves if baselines else {})}
+    title = f"{data_name(config)}, {split_label(config)}, {config.data.clients} peers, seed {config.train.seed}"
+    samples = max(peer.evaluation_samples for peer in summary.peers)
+    plot_accuracy(folder / "accuracy.png", curves, summary.pooled, title=title, samples=samples)
 
 
 def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
