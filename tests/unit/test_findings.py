@@ -149,7 +149,7 @@ def test_measure_without_enough_seeds_is_not_left_out_for_the_sake_of_more() -> 
     few = [c for c in configs() if c.distill.measure != "sed" or c.train.seed < 1]
     finding = skewed_gain(study_of(few, lambda config: 0.5))
     assert (finding.verdict, finding.deciding.found.n) == (UNDECIDED, 1)
-    assert all("of the same two seeds at least" in each for each in finding.missing)
+    assert all("of the same three seeds at least" in each for each in finding.missing)
 
 
 def test_differences_that_cancel_over_alpha_are_not_alike() -> None:

@@ -210,6 +210,17 @@ def test_a_single_seed_is_drawn_hollow_and_is_not_the_best_beside_cells_of_more_
     assert not any(STYLES["kl"][0] in style for style in hollow)
 
 
+def test_two_seeds_have_an_effect_without_an_interval_and_equal_cells_are_both_the_best(tmp_path: Path) -> None:
+    for seed in range(2):
+        for measure, alpha in itertools.product(("kl", "sed"), (0.2, 0.5)):
+            write(tmp_path / "figure", TOGETHER, cell(SKEWED, seed, measure=measure, combine="sum", alpha=alpha), 0.5)
+    baselines(tmp_path / "figure", SKEWED, range(2), alone=0.4, pooled=0.6)
+    report([tmp_path / "figure"], tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| distillation - alone, sum, alpha 0.5 | it is above 0 | +0.100 | 2 | 2 | undecided |" in text
+    assert text.count("**0.500") == 4
+
+
 def test_an_unfinished_sweep_without_any_line_is_drawn_as_points(tmp_path: Path) -> None:
     for measure in ("kl", "sed"):
         write(tmp_path / "figure", TOGETHER, cell(SKEWED, 0, measure=measure, combine="sum", alpha=0.2), 0.5)

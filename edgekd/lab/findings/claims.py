@@ -16,6 +16,7 @@ from edgekd.lab.findings.panels import Family
 from edgekd.lab.findings.results import Baselines
 from edgekd.lab.findings.stats import (
     ACCURACY,
+    MIN_SEEDS,
     NOT_SUPPORTED,
     SUPPORTED,
     UNDECIDED,
@@ -50,7 +51,7 @@ class Part:
     @property
     def strength(self) -> float:
         """How far the effect lies on the side of its hypothesis; endlessly far on the other where nothing is known."""
-        if self.found.n < 2:
+        if self.found.n < MIN_SEEDS:
             return -math.inf
         effect = self.found.effect
         return {Hypothesis.MORE: effect, Hypothesis.NO_MORE: -effect, Hypothesis.ALIKE: -abs(effect)}[self.hypothesis]
@@ -75,7 +76,9 @@ class Finding:
     @property
     def deciding(self) -> Part:
         """The part that the verdict hangs on: of the worst verdict the weakest, one with data before one without."""
-        return min((p for p in self.parts if p.decides), key=lambda p: (_RANK[p.verdict], p.found.n < 2, p.strength))
+        return min(
+            (p for p in self.parts if p.decides), key=lambda p: (_RANK[p.verdict], p.found.n < MIN_SEEDS, p.strength)
+        )
 
     @property
     def missing(self) -> list[str]:
@@ -132,13 +135,13 @@ def part(name: str, hypothesis: Hypothesis, pairs: Pairs, missing: str = "", dec
     """One comparison, of the means by seed; `missing` says which cells it needs, all of them with the same seeds."""
     by_seed, kinds = seed_means(pairs), len(pairs)
     found = compare([by_seed[seed] for seed in sorted(by_seed)])
-    lacking = f"{missing}, of the same two seeds at least" if missing and found.n < 2 else ""
+    lacking = f"{missing}, of the same three seeds at least" if missing and found.n < MIN_SEEDS else ""
     return Part(name, hypothesis, found, decides, lacking, kinds)
 
 
 def judged(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
     """With verdicts; those with data that decide together, and those that do not, count as one family each."""
-    size = {decides: sum(p.decides is decides and p.found.n > 1 for p in parts) for decides in (True, False)}
+    size = {decides: sum(p.decides is decides and p.found.n >= MIN_SEEDS for p in parts) for decides in (True, False)}
     return tuple(replace(p, verdict=judge(p.hypothesis, p.found, unit.margin, max(1, size[p.decides]))) for p in parts)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
-MIN_SEEDS = 3  # of a verdict: with two, one lucky pair makes an interval far narrower than the seeds' scatter
+# Of an interval and of a verdict. With two, one lucky pair makes an interval far narrower than the seeds' scatter.
+MIN_SEEDS = 3
 
 Values = Mapping[int, float]  # by seed
 
@@ -41,7 +42,7 @@ class Hypothesis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The mean of `n` paired differences. With fewer than two its interval is endless: nothing is known."""
+    """The mean of `n` paired differences. With fewer than `MIN_SEEDS` its interval is endless."""
 
     effect: float  # NaN where n is 0
     error: float  # standard error of the effect; infinite where n < 2
@@ -59,7 +60,7 @@ class Comparison:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided t interval."""
-        if self.n < 2:
+        if self.n < MIN_SEEDS:
             return -math.inf, math.inf
         from scipy.stats import t
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from edgekd.lab.findings.claims import Finding, Part
 from edgekd.lab.findings.cost import Ratios
 from edgekd.lab.findings.panels import Point
-from edgekd.lab.findings.stats import SUPPORTED, Comparison, Hypothesis, compare
+from edgekd.lab.findings.stats import MIN_SEEDS, SUPPORTED, Comparison, Hypothesis, compare
 from edgekd.lab.report.document import Block, Grid, Text
 from edgekd.lab.report.tables import Row, Table
 from edgekd.names import LIE_NAMES, MEASURE_NAMES
@@ -92,9 +92,9 @@ def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
     return Grid(header, rows, folded=folded)
 
 
-def _best(rows: Iterable[Row]) -> Row:
-    """The row with the highest mean, of those with the most seeds: the means of few seeds scatter more."""
-    return max(rows, key=lambda row: (row.n, row.mean or 0.0))
+def _best(rows: Iterable[Row]) -> tuple[int, float | None]:
+    """Seeds and mean of the best row: of those with the most seeds, since the means of few seeds scatter more."""
+    return max(((row.n, row.mean) for row in rows), key=lambda best: (best[0], best[1] or 0.0))
 
 
 def panel_grid(table: Table) -> Grid:
@@ -109,7 +109,7 @@ def panel_grid(table: Table) -> Grid:
         if row is None:
             return "-"
         text = _accuracy(row.mean, row.std_clients, row.std_error)
-        text = f"**{text}**" if row.measure != "alone" and row is best.get(row.alpha or 0.0) else text
+        text = f"**{text}**" if row.measure != "alone" and (row.n, row.mean) == best.get(row.alpha or 0.0) else text
         return f"{text}, n {row.n}" if several else text
 
     body = []
@@ -136,7 +136,7 @@ def scale_grid(table: Table) -> Grid:
         if row is None:
             return "-"
         text = f"{number_text(row.mean)} ± {number_text(row.std_error)}"
-        return f"**{text}**" if row is best else text
+        return f"**{text}**" if (row.n, row.mean) == best else text
 
     groups: dict[tuple[float, str, str], dict[float, Row]] = {}
     for row in table.rows:
@@ -236,7 +236,8 @@ def cost_grid(ratios: Ratios) -> Grid:
 
     def cell(values: Sequence[float]) -> str:
         found = compare(values)
-        return f"{found.effect:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        effect = f"{found.effect:.2f}"
+        return effect if found.n < MIN_SEEDS else f"{effect} [{found.low:.2f}, {found.high:.2f}]"
 
     body = tuple(
         (measure.upper() if measure in MEASURE_NAMES else measure, *(cell(ratios[shape][measure]) for shape in ratios))

@@ -31,7 +31,8 @@ HOW_TO_READ = (
     at least, **not supported** if the whole interval lies below the margin. A claim that two things are alike is
     **supported** if the whole interval lies within the margin to both sides, **not supported** if it lies wholly
     beyond. A claim that there is no gain looks at the upper side alone. Else it is **undecided**, which is always
-    between the two. With fewer than three seeds a comparison is always undecided.
+    between the two. With fewer than three seeds a comparison has no interval
+    and is always undecided.
     """),
     _paragraph("""
     A claim about several measures or places is supported if each of its comparisons is, and not supported if one is
