@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import edgekd
 from edgekd.cli import status
+from edgekd.cli.tables import plain_console
 from edgekd.printable import Lines, printable
 
 HOSTILE = "cat\x1b]0;owned\x07\nINFO peer=0 step=9 forged\u202e\udce9\x7f"
@@ -60,7 +61,8 @@ def test_commands_print_through_say_unless_they_print_no_text_of_others() -> Non
     }
 
 
-def test_status_shows_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_markup_as_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
     neighbour = {
         "id": 1,
         "address": "[fd00::6]:7000",
@@ -74,11 +76,12 @@ def test_status_shows_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None
     }
     known = {"id": 0, "step": 3, "steps": 9, "round": 2, "accuracy": 0.5, "bytes_sent": 1, "bytes_received": 1}
     peer = {"up": True, **known, "refused": {"[/nonsense]": 1}, "neighbours": [neighbour]}
-    status._print_table(
+    status.print_table(
         [
             {**peer, "address": "[fd00::5]:7000", "state": "[link=evil]on[/link]"},
             {**status.NOTHING, "address": "[::1]:7000", "up": False, "error": "cannot reach [::1]:7000:\n\x1b[2J"},
-        ]
+        ],
+        plain_console(),
     )
     out = capsys.readouterr().out
     for text in ("[fd00::5]:7000", "[link=evil]on[/link]", "[/nonsense] 1", "[::1]:7000:\\n\\x1b[2J"):
