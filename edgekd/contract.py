@@ -76,9 +76,9 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def _said(value: Any) -> str:
-    return (
-        f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else "not set" if value is None else str(value)
-    )
+    if value is None:
+        return "not set"
+    return f"{value[:8]}..." if len(str(value)) == 64 else str(value)  # a SHA-256 is as long
 
 
 def adopt(config: Config, contract: Contract, public: Path) -> Config:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
 
@@ -63,4 +64,4 @@ def _of_file(file: str) -> ModuleType:
 
 
 def _absolute(file: str) -> str:
-    return os.path.abspath(os.path.expanduser(file))
+    return os.path.abspath(expanded(file))

@@ -2,6 +2,8 @@
 
 import logging
 
+LONGEST_WHY = 200  # characters of what is wrong with a file: it may come from a stranger, and so do the words
+
 
 def printable(text: str, longest: int | None = None) -> str:
     r"""The text on one line, with ``\x1b`` and the like for each character that cannot be printed.

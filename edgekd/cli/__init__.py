@@ -1,7 +1,6 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
 import contextlib
-import difflib
 import importlib
 import os
 import sys
@@ -12,6 +11,7 @@ import click
 from edgekd.cli.lines import prepare_streams, say
 from edgekd.cli.signals import on_stop
 from edgekd.errors import EdgeKDError
+from edgekd.names import meant
 from edgekd.printable import log_plainly, printable
 
 COMMANDS = {
@@ -34,8 +34,8 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            ctx.fail(f"no such command '{printable(name)}'" + (f"; did you mean {near[0]}?" if near else ""))
+            hint = meant(name, COMMANDS)
+            ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
         return command
 

@@ -24,6 +24,7 @@ from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 from edgekd.protocol.addresses import MAX_ID, parse_address
 
 log = logging.getLogger("edgekd")
@@ -142,10 +143,10 @@ def command(
 
     folder = make_run_folder(out, f"peer-{id}")
     lock = lock_folder(folder)  # until the process ends
-    if not resume:
-        check_unused(folder)
     if resume:
         config = _with_public_file(config, folder)
+    else:
+        check_unused(folder)
     if config.data.private is not None and config.data.public is None and neighbours:
         config = _joined(config, neighbours, folder)
     config = _with_defaults(config, len(neighbours))
@@ -186,7 +187,7 @@ def command(
 def _with_public_file(config: Config, folder: Path) -> Config:
     """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
     given, own = config.data.public, folder / PUBLIC
-    if given is None or Path(given).expanduser().is_file() or Path(given).name != PUBLIC:
+    if given is None or expanded(given).is_file() or Path(given).name != PUBLIC:
         return config
     public = str(own.absolute()) if own.is_file() else None  # None: it is fetched again
     return dataclasses.replace(config, data=dataclasses.replace(config.data, public=public))

@@ -13,6 +13,7 @@ from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension
 from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
+DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
@@ -57,7 +58,7 @@ class DataConfig:
             object.__setattr__(self, name, _with_kind(getattr(self, name), named=name == "data"))
         kind = self.data.partition(":")[0]
         require(
-            kind in ("digits", "cifar10", "sun397", "folder"),
+            kind in (*DATA_SETS, "folder"),
             "data must be digits, cifar10, sun397 or a folder that exists",
             self.data,
         )
@@ -90,7 +91,7 @@ def _with_kind(setting: str | None, *, named: bool) -> str | None:
         setting: ``folder:PATH``, a path or a name.
         named: names of data sets are allowed, so a path must look like one, or exist.
     """
-    if setting is None or setting in ("digits", "cifar10", "sun397") or setting.startswith("folder:"):
+    if setting is None or setting in DATA_SETS or setting.startswith("folder:"):
         return setting
     is_path = os.sep in setting or setting[:1] in (".", "~") or os.path.isdir(setting)
     return f"folder:{setting}" if is_path or not named else setting

@@ -91,9 +91,8 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: the file cannot be read or is not TOML.
     """
     try:
-        tables: dict[str, dict[str, Any]] = tomllib.loads(
-            path.read_text(encoding="utf-8", errors="surrogateescape")
-        )  # of a path
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")  # a path need not be UTF-8
+        tables: dict[str, dict[str, Any]] = tomllib.loads(text)
         return tables
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error

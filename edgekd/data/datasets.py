@@ -1,7 +1,6 @@
 """The data of one peer: a shard of a common data set, or files of the peer's own box."""
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import Labelled, Source, folder, open_source
 from edgekd.data.splits import Indices, Split, permutation, split
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 from edgekd.seeds import derive
 
 __all__ = ["CommonData", "Labelled", "PeerData", "load_group", "load_peer_data", "load_pooled_data", "open_common"]
@@ -153,7 +153,7 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None) -> Peer
     assert config.private is not None  # the caller has checked it
     if config.public is None:
         raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
-    public = PublicSet.load(Path(os.path.expanduser(config.public)))
+    public = PublicSet.load(expanded(config.public))
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
         if asked is not None and asked != has:
@@ -163,12 +163,11 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None) -> Peer
     source = folder(_path(config.private), size, public.classes)
     private = source.load(np.arange(len(source.labels)))
     before = HeldOut.load(run) if run else None
-    if config.eval is not None and (before is None or before == NOTHING):
-        held, evaluation = NOTHING, _all_of(config.eval, size, public.classes)
-    else:
+    held, evaluation = NOTHING, private
+    if config.eval is None or before not in (None, NOTHING):
         held, private, evaluation = _hold_out(private, before, derive(seed, "peer", id, "held-out"), run)
-        if config.eval is not None:
-            evaluation = _all_of(config.eval, size, public.classes)
+    if config.eval is not None:
+        evaluation = _all_of(config.eval, size, public.classes)
     return PeerData(classes=public.classes, private=private, public=public, evaluation=evaluation, held_out=held)
 
 
@@ -192,4 +191,4 @@ def _all_of(setting: str, size: int, classes: tuple[str, ...]) -> Labelled:
 
 
 def _path(setting: str) -> Path:
-    return Path(os.path.expanduser(setting.partition(":")[2]))
+    return expanded(setting.partition(":")[2])

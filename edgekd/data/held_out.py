@@ -106,12 +106,11 @@ def divide(images: Labelled, digests: Sequence[str], held: HeldOut) -> tuple[Lab
     Raises:
         ConfigError: one of the two would be empty.
     """
-    places = torch.arange(len(digests))
     out = torch.tensor([digest in held.digests for digest in digests], dtype=torch.bool)
     if out.all() or not out.any():
         what = "all private pictures are" if out.all() else "no private picture is one of those that are"
         raise ConfigError(f"{what} held out for evaluation in this run; add pictures, or use --eval folder:PATH")
-    held_images, kept = images.images[out], places[~out].tolist()
+    held_images, kept = images.images[out], (~out).nonzero().flatten().tolist()
     for to, place in enumerate(kept):  # in place: the images may be a file larger than the memory
         if to != place:
             images.images[to] = images.images[place]

@@ -24,11 +24,10 @@ from edgekd.data.pictures import open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK, safetensors_pieces
-from edgekd.printable import printable
+from edgekd.printable import LONGEST_WHY, printable
 
 # Of the file, not of the package, so that peers of two versions of the package agree.
 FORMAT, VERSION = "edgekd-public", 1
-LONGEST_WHY = 200  # characters of what is wrong with a file: it may come from a stranger, and so do the words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ from edgekd.data.images import decode_pictures, logger, warn_if_alike
 from edgekd.data.pictures import is_of_system, open_picture, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 
 SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # the default side of the input images, pixels
 
@@ -67,7 +68,7 @@ def open_source(data: str, size: int | None = None) -> Source:
     kind, _, path = data.partition(":")
     size = size or SIZES.get(kind)
     if kind == "folder" and path and size:
-        return folder(Path(os.path.expanduser(path)), size)
+        return folder(expanded(path), size)
     if data not in _OPENERS or not size:
         raise ConfigError(f"data must be {', '.join(_OPENERS)} or folder:PATH, got {data}")
     return _OPENERS[data](size)
@@ -145,7 +146,7 @@ _OPENERS: dict[str, Callable[[int], Source]] = {"digits": _digits, "cifar10": _c
 
 def data_root() -> Path:
     """The folder of torchvision's data sets: $EDGEKD_DATA, default ~/.cache/edgekd."""
-    return Path(os.path.expanduser(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd"))
+    return expanded(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd")
 
 
 def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:

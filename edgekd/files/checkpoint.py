@@ -16,12 +16,11 @@ from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import safetensors_pieces, tensors_sha256
 from edgekd.learning.evaluation import Accuracy
-from edgekd.printable import printable
+from edgekd.printable import LONGEST_WHY, printable
 
 log = logging.getLogger("edgekd")
 
 KEEP = 2  # checkpoints in a folder
-LONGEST_WHY = 200  # characters of what is wrong with one
 _KEY = "edgekd"  # of the metadata entry
 
 

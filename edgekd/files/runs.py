@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -17,6 +16,7 @@ from edgekd.errors import ConfigError
 from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import Summary
+from edgekd.paths import expanded
 
 # Of [data]: what a box with its own pictures does not use.
 COMMON = frozenset(
@@ -99,12 +99,10 @@ def _absolute(config: Config) -> Config:
 
     def folder(setting: str | None) -> str | None:
         kind, _, path = (setting or "").partition(":")
-        return f"folder:{Path(os.path.expanduser(path)).absolute()}" if kind == "folder" else setting
+        return f"folder:{expanded(path).absolute()}" if kind == "folder" else setting
 
     def file(setting: str | None) -> str | None:
-        return (
-            setting if setting in (None, "none", "imagenet") else str(Path(os.path.expanduser(str(setting))).absolute())
-        )
+        return setting if setting in (None, "none", "imagenet") else str(expanded(str(setting)).absolute())
 
     data = config.data
     data = replace(
@@ -116,7 +114,7 @@ def _absolute(config: Config) -> Config:
     )
     topology = config.exchange.topology
     if topology not in ("full", "ring") and not topology.startswith("regular:"):
-        topology = str(Path(os.path.expanduser(topology)).absolute())
+        topology = str(expanded(topology).absolute())
     distill = config.distill
     measure, combine = with_absolute_file(distill.measure), with_absolute_file(distill.combine)
     return replace(

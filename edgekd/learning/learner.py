@@ -30,7 +30,7 @@ from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
 from edgekd.learning.models import model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser
-from edgekd.learning.statistics import Statistics, copied_statistics, move_statistics
+from edgekd.learning.statistics import Statistics, copied_statistics, frozen_statistics, move_statistics
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.protocol.messages import Lesson
@@ -54,7 +54,7 @@ class PublicPass:
     """A forward pass on a public batch."""
 
     logits: Tensor  # [heads, rows, classes]
-    statistics: Statistics  # of batch norm, as this pass would move them
+    statistics: Statistics  # of batch norm, as this pass would move them; empty if it has no say in them
 
 
 def _finite(loss: Tensor) -> float | None:
@@ -172,8 +172,7 @@ class Learner:
         if lesson is not None:
             found = kept[1] if kept and kept[0] == lesson.round else self._public_pass(lesson.round, self.model)
             logits = found.logits
-            if self.config.train.norm_from == "public":
-                self._statistics = found.statistics
+            self._statistics = found.statistics or self._statistics
             teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
             weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
             loss = distil_heads(teachers, logits, distill, weights)
@@ -303,7 +302,7 @@ class Learner:
 
     def _uses_random_numbers(self, size: int) -> bool:
         """Whether a forward pass in training mode draws random numbers, as dropout does."""
-        with seeded(0, self.device), torch.no_grad(), copied_statistics(self.model):
+        with seeded(0, self.device), torch.no_grad(), frozen_statistics(self.model):
             before = generator_state(self.device)
             self.model(torch.zeros(2, 3, size, size, device=self.device))
             return not torch.equal(before, generator_state(self.device))
@@ -319,7 +318,8 @@ class Learner:
     def _public_pass(self, round: int, model: nn.Module) -> PublicPass:
         """A forward pass on the public batch of `round`. It leaves the running statistics of batch norm as they are."""
         images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
-        with copied_statistics(model) as statistics:
+        apart = copied_statistics if self.config.train.norm_from == "public" else frozen_statistics
+        with apart(model) as statistics:
             return PublicPass(self._forward(model, normalise(images), "public", round), statistics)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:

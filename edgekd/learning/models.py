@@ -1,8 +1,6 @@
 """Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
 
 import contextlib
-import difflib
-import os
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,6 +11,8 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
+from edgekd.names import meant
+from edgekd.paths import expanded
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")  # before all names of a file
 PTH_SINCE = "2.6.0"  # the first PyTorch whose `weights_only` runs no code: CVE-2025-32434
@@ -78,9 +78,10 @@ def make_model(
 
     known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown model '{name}'; {meant}torchvision's classifiers are: {', '.join(known)}")
+        hint = meant(name, known)
+        raise ConfigError(
+            f"unknown model '{name}'; {hint + ' ' if hint else ''}torchvision's classifiers are: {', '.join(known)}"
+        )
     if weights == "imagenet":
         try:
             published = get_model_weights(name).DEFAULT
@@ -95,7 +96,7 @@ def make_model(
         network = get_model(name, weights=None)
     features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
-        _load_backbone(network, Path(os.path.expanduser(weights)), name)
+        _load_backbone(network, expanded(weights), name)
     model = Classifier(network, features, classes, heads, hidden)
     _check_size(model, name, size)
     return model

@@ -10,6 +10,19 @@ Statistics = list[tuple[Tensor, Tensor, Tensor]]
 
 
 @contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
+    """Within this block, batch norm in training mode does not update its running statistics. Yields nothing to move."""
+    layers = _layers(model)
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield []
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+@contextmanager
 def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
     """Within this block, a pass in training mode moves copies of the running statistics; the model keeps its own.
 
@@ -31,15 +44,15 @@ def move_statistics(model: nn.Module, statistics: Statistics) -> None:
     _put(_layers(model), statistics)
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
+def _layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
 
 
-def _statistics(layers: list[nn.Module]) -> Statistics:
+def _statistics(layers: list[nn.modules.batchnorm._BatchNorm]) -> Statistics:
     return [(layer.running_mean, layer.running_var, layer.num_batches_tracked) for layer in layers]  # type: ignore[misc]
 
 
-def _put(layers: list[nn.Module], statistics: Statistics) -> None:
+def _put(layers: list[nn.modules.batchnorm._BatchNorm], statistics: Statistics) -> None:
     # Other tensors in their place, not other values in them: backward still needs those of earlier passes.
     for layer, (mean, variance, batches) in zip(layers, statistics, strict=True):
         layer.running_mean, layer.running_var, layer.num_batches_tracked = mean, variance, batches

@@ -4,12 +4,11 @@ Undirected: neighbours teach each other. A pure function of its arguments, the s
 drawn as splits are, from raw bits of Philox, since a graph library's stream may change with its version.
 """
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from edgekd.data.splits import permutation, uniforms
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 from edgekd.seeds import derive
 
 MOST_CLIENTS = 2048  # so that any answer takes seconds at most
@@ -127,7 +126,7 @@ def _is_connected(edges: set[Edge], clients: int) -> bool:
 
 def _read(name: str, clients: int) -> set[Edge]:
     try:
-        with Path(os.path.expanduser(name)).open("rb") as file:
+        with expanded(name).open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         allowed = "full, ring, regular:D or a file with an edge, I J, a line"

@@ -1,7 +1,6 @@
 """Who gets in: what is refused before a peer starts, since it would leave a door open or never work."""
 
 import logging
-import os
 import socket
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from edgekd.config import ExchangeConfig
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 from edgekd.protocol.addresses import is_loopback, parse_address, place
 
 log = logging.getLogger("edgekd")
@@ -24,7 +24,7 @@ def key_folder(certs: str | None) -> Path | None:
     """
     if certs is None:
         return None
-    folder = Path(os.path.expanduser(certs))
+    folder = expanded(certs)
     if all_peers := sorted(folder.glob("peer-*")):
         raise ConfigError(f"{folder} holds the keys of a whole group: take one peer's, such as {all_peers[0]}")
     return folder
