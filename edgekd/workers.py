@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext
 from typing import Any
 
 from edgekd.printable import log_plainly
@@ -28,13 +29,23 @@ _tally: Any = None  # of a worker: what `count` adds to
 
 def make_tally() -> Any:
     """A number that workers and this process share, as ``.get_obj().value``."""
-    return multiprocessing.get_context("spawn").Value("q", 0)
+    return _context().Value("q", 0)
 
 
 def count(number: int) -> None:
     """In a worker: add to the tally of its pool."""
     with _tally.get_lock():
         _tally.value += number
+
+
+def _context() -> SpawnContext:
+    """How processes are started: spawned, since forking a process that has run torch or grpc can hang.
+
+    A random.py or socket.py in the working folder is not theirs to import, nor the resource tracker's, which the first
+    shared number starts. Python 3.10 does not know the variable, and looks there.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    return multiprocessing.get_context("spawn")
 
 
 @contextmanager
@@ -44,9 +55,7 @@ def workers(number: int, tally: Any = None) -> Iterator[ProcessPoolExecutor]:
     Leaving the block by an exception (Ctrl-C too) ends them at once, whatever they are doing; by its end, once all is
     done. They also end with their parent, however that ends.
     """
-    os.environ["PYTHONSAFEPATH"] = "1"  # a random.py in the working folder is not theirs to import; since Python 3.11
-    # Spawned: forking a process that has run torch or grpc can hang.
-    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin, (tally,))
+    pool = ProcessPoolExecutor(number, _context(), _begin, (tally,))
     try:
         yield pool
     except BaseException:
