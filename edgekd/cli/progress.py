@@ -28,7 +28,7 @@ def mute_stdout() -> None:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
+def unheard() -> Iterator[None]:
     """What is written to stdout in this block may be lost: that is no reason to stop training."""
     try:
         yield
@@ -91,7 +91,7 @@ class Screen:
         """Take in one peer's `Progress`."""
         before = self._latest.get(progress.id)
         self._latest[progress.id] = progress
-        with _unheard():
+        with unheard():
             self._show(progress, before)
 
     def _show(self, progress: Any, before: Any) -> None:
@@ -108,7 +108,7 @@ class Screen:
         if id in self._latest:
             self._latest[id] = _Dead(self._latest[id])
             if self._live is not None:
-                with _unheard():
+                with unheard():
                     self._live.update(self._table(), refresh=True)
 
     def log(self, line: str) -> None:
@@ -117,13 +117,13 @@ class Screen:
             with contextlib.suppress(OSError):
                 say(line, err=True)
         else:
-            with _unheard():
+            with unheard():
                 self._live.console.print(printable(line))
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:
-            with _unheard():
+            with unheard():
                 self._live.stop()
             self._live = None
 

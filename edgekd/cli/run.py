@@ -13,7 +13,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import refuse, settings
-from edgekd.cli.signals import Stop, pausable, stoppable
+from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
 from edgekd.config import ACCESS, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
 
@@ -53,8 +53,7 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
         with stoppable() as stop:
             _run(config, out, baseline, as_json, stop)
     except KeyboardInterrupt:  # before its peers have begun; later on they write what they have reached
-        say("edgekd: stopped", err=True)
-        raise click.exceptions.Exit(130) from None
+        end_stopped("stopped")
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:

@@ -10,7 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+import click
+
+from edgekd.cli.lines import say
 
 PATIENCE = 5.0  # seconds after the first request in which no other one ends a process at once
 
@@ -83,6 +87,13 @@ def pausable(pause: Obey) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_stopped(line: str) -> NoReturn:
+    """End a command that was told to: say `line`, unless its terminal has gone, and exit as after Ctrl-C."""
+    with contextlib.suppress(OSError):
+        say(f"edgekd: {line}", err=True)
+    raise click.exceptions.Exit(130)
 
 
 def on_stop(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
