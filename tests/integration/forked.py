@@ -74,6 +74,8 @@ def _run(
 ) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+    for each in (signal.SIGHUP, signal.SIGTSTP):  # and one under nohup that this is
+        signal.signal(each, signal.SIG_DFL)
     for each in ignored:
         signal.signal(each, signal.SIG_IGN)
     for connection, number in ((out, 1), (err, 2)):

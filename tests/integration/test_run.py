@@ -24,6 +24,12 @@ def begin(folder: Path, *arguments: str, files: int | None = None) -> "subproces
     source = Path(__file__).parents[2]
     code = f"import sys; sys.path[:] = [*filter(None, sys.path), {str(source)!r}]; from edgekd.cli import main; main()"
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files or limit[0], limit[1]))
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTSTP):  # this process may have been told to ignore them
+            signal.signal(number, signal.SIG_DFL)
+
     return subprocess.Popen(
         [sys.executable, "-c", code, "run", *SMALL, *arguments, "--out", "results"],
         cwd=folder,
@@ -31,7 +37,7 @@ def begin(folder: Path, *arguments: str, files: int | None = None) -> "subproces
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files or limit[0], limit[1])),
+        preexec_fn=prepare,
     )
 
 

@@ -83,8 +83,9 @@ def test_run_that_is_told_to_end_as_its_peers_begin_leaves_none(spawn: Any, tmp_
     run.until(lambda p: p.children())
     run.send_signal(signal.SIGTERM)
     peers = set(run.children())
-    while run.alive:
-        peers.update(run.children())
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        while run.alive:
+            peers.update(run.children())
     assert run.wait() == 0, run.err
     assert not any(map(runs, peers))
     assert "Traceback" not in run.said
@@ -111,6 +112,11 @@ def test_simulation_that_is_told_to_end_summarises_what_it_has_reached(
 @pytest.mark.parametrize("arguments", [RUN, SIMULATE], ids=["run", "simulate"])
 def test_terminal_that_goes_costs_no_summary(tmp_path: Path, arguments: list[object]) -> None:
     terminal, its_end = pty.openpty()
+
+    def prepare() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # this process may have been told to ignore it
+
     process = subprocess.Popen(
         [sys.executable, "-m", "edgekd", *map(str, arguments)],
         cwd=tmp_path,
@@ -119,7 +125,7 @@ def test_terminal_that_goes_costs_no_summary(tmp_path: Path, arguments: list[obj
         stderr=its_end,
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=prepare,
     )
     os.close(its_end)
     try:
