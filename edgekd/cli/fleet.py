@@ -23,6 +23,7 @@ from peer.transports.binding import check_bindable
 # A child imports what this process does. `python -m` would look into the working folder first, where there may be a
 # random.py; an option against that came with Python 3.11.
 _MAIN = "import sys; sys.path[:] = [*filter(None, sys.path), {root!r}]; from edgekd.cli import main; main()"
+READ_TIMEOUT = 5.0  # seconds for the last lines of a child that has ended
 STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5, with --timing wan within 7
 
 
@@ -51,7 +52,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class Fleet:
-    """One ``edgekd peer`` a client, on ports of 127.0.0.1.
+    """One ``edgekd peer`` a client, on ports of 127.0.0.1: started as the block begins, gone when it has ended.
+
+    `events` holds what the children say, that they have ended, and the signals that this process is handed: a queue
+    that a signal handler may put into, whatever it has interrupted.
 
     Args:
         config: the file with all settings.
@@ -63,25 +67,40 @@ class Fleet:
     def __init__(
         self, config: Path, folder: Path, neighbours: Sequence[Sequence[int]], wait_for: int | None = None
     ) -> None:
-        self.events: queue.Queue[Event] = queue.Queue()
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(len(neighbours))]
+        self.events: queue.SimpleQueue[Event | signal.Signals] = queue.SimpleQueue()
+        self._config, self._folder, self._neighbours, self._wait_for = config, folder, neighbours, wait_for
         self._children: dict[int, subprocess.Popen[str]] = {}
+
+    def __enter__(self) -> "Fleet":
+        """Start the peers.
+
+        Raises:
+            ConfigError: not all can be started; none is left behind.
+        """
         try:
-            for id, own in enumerate(addresses):
-                others = [addresses[other] for other in neighbours[id]]
-                wanted = len(others) if wait_for is None else min(wait_for, len(others))
-                command = ["peer", "--config", str(config), "--id", str(id), "--json", "--listen", own]
-                command += ["--peers", ",".join(others), "--wait-for", str(wanted)]
-                self._begin(id, [*command, "--out", str(folder / f"peer-{id}")])
-        except BaseException as error:  # Ctrl-C, too: who has begun must not stay behind
+            addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._neighbours))]
+            for id in range(len(addresses)):
+                self._begin(id, self._command(id, addresses))
+        except BaseException as error:
             self.stop()
             if isinstance(error, OSError | RuntimeError):  # no file or no thread is left for one more
-                begun, wanted_all = len(self._children), len(neighbours)
+                begun, wanted = len(self._children), len(self._neighbours)
                 raise ConfigError(
-                    f"only {begun} of {wanted_all} peers could be started: {error}; use fewer --clients, or raise the "
+                    f"only {begun} of {wanted} peers could be started: {error}; use fewer --clients, or raise the "
                     "limits of this machine (ulimit -n, ulimit -u)"
                 ) from error
             raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def _command(self, id: int, addresses: Sequence[str]) -> list[str]:
+        others = [addresses[other] for other in self._neighbours[id]]
+        wanted = len(others) if self._wait_for is None else min(self._wait_for, len(others))
+        command = ["peer", "--config", str(self._config), "--id", str(id), "--json", "--listen", addresses[id]]
+        command += ["--peers", ",".join(others), "--wait-for", str(wanted)]
+        return [*command, "--out", str(self._folder / f"peer-{id}")]
 
     def _begin(self, id: int, command: list[str]) -> None:
         self._children[id] = _start(command)
@@ -92,22 +111,20 @@ class Fleet:
         threading.Thread(target=self._wait, args=(id, readers), daemon=True).start()
 
     def pause(self) -> None:
-        """Stop the children where they are."""
+        """Stop this process and the children, where they are, until this process is told to go on."""
         self._signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """Let them continue."""
+        os.kill(os.getpid(), signal.SIGSTOP)
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
-        for child in self._children.values():
+        for child in list(self._children.values()):  # a handler may interrupt the start of one more
             if child.poll() is None:
                 child.send_signal(number)
 
     def stop(self) -> None:
-        """Ask every child to end, and end those that do not."""
+        """Ask every child to end, and end those that do not; idempotent."""
         self._signal(signal.SIGTERM)
-        self.go_on()  # who is stopped hears nothing
+        self._signal(signal.SIGCONT)  # who is stopped hears nothing
         deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children.values():
             try:
@@ -115,6 +132,10 @@ class Fleet:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+    def kill(self) -> None:
+        """End every child at once; what they have not written is lost."""
+        self._signal(signal.SIGKILL)
 
     def _read(self, id: int, pipe: str) -> None:
         stream: IO[str] = getattr(self._children[id], pipe)
@@ -128,7 +149,7 @@ class Fleet:
     def _wait(self, id: int, readers: list[threading.Thread]) -> None:
         code = self._children[id].wait()
         for reader in readers:  # what it said last comes before the news that it has ended
-            reader.join()
+            reader.join(READ_TIMEOUT)
         self.events.put(Event(id, code=code))
 
 

@@ -1,9 +1,11 @@
 """Live progress: a table on a terminal, plain lines elsewhere."""
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +25,17 @@ PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
 def mute_stdout() -> None:
     """Write no further to a stdout that takes nothing any more, not at the interpreter's end either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What is written to stdout in this block may be lost: that is no reason to stop training."""
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads any more
+        mute_stdout()
+    except OSError:  # a full disk, a terminal that has gone
+        pass
 
 
 def duration(seconds: float | None) -> str:
@@ -78,12 +91,8 @@ class Screen:
         """Take in one peer's `Progress`."""
         before = self._latest.get(progress.id)
         self._latest[progress.id] = progress
-        try:
+        with unheard():
             self._show(progress, before)
-        except BrokenPipeError:  # nobody reads any more: no reason to stop training
-            mute_stdout()
-        except OSError:  # nor is a full disk
-            pass
 
     def _show(self, progress: Any, before: Any) -> None:
         if not self._console.is_terminal:
@@ -99,19 +108,23 @@ class Screen:
         if id in self._latest:
             self._latest[id] = _Dead(self._latest[id])
             if self._live is not None:
-                self._live.update(self._table(), refresh=True)
+                with unheard():
+                    self._live.update(self._table(), refresh=True)
 
     def log(self, line: str) -> None:
         """Print a line above the table."""
         if self._live is None:
-            say(line, err=True)
+            with contextlib.suppress(OSError):
+                say(line, err=True)
         else:
-            self._live.console.print(printable(line))
+            with unheard():
+                self._live.console.print(printable(line))
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:
-            self._live.stop()
+            with unheard():
+                self._live.stop()
             self._live = None
 
     def _plain(self, progress: Any, before: Any) -> None:

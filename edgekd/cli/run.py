@@ -13,7 +13,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import refuse, settings
-from edgekd.cli.signals import pausable, terminable
+from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
 from edgekd.config import ACCESS, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
 
@@ -50,23 +50,36 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
     refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
     try:
-        with terminable():
-            _run(config, out, baseline, as_json)
+        with stoppable() as stop:
+            _run(config, out, baseline, as_json, stop)
     except KeyboardInterrupt:  # before its peers have begun; later on they write what they have reached
-        say("edgekd: stopped", err=True)
-        raise click.exceptions.Exit(130) from None
+        end_stopped("stopped")
 
 
-def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
-    from edgekd.files.runs import data_name, make_run_folder, write_config
+def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:
+    from edgekd.files.runs import data_name, lock_folder, make_run_folder
     from edgekd.simulation.topology import neighbours
 
     config = _with_defaults(config)
     graph = neighbours(config.exchange.topology, config.data.clients, config.data_seed)
     _check_before(config)
     folder = make_run_folder(out, data_name(config))
-    if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
-        raise ConfigError(f"{folder} holds an earlier run; choose another --out")
+    with lock_folder(folder):
+        if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
+            raise ConfigError(f"{folder} holds an earlier run; choose another --out")
+        dead = _run_in(folder, config, graph, baseline, as_json, stop)
+    if dead:
+        which = ", ".join(f"peer {id} ({_why(code)})" for id, code in sorted(dead.items()))
+        raise PeerDiedError(f"ended with an error: {which}; what the others reached is in {folder}")
+
+
+def _run_in(
+    folder: Path, config: Config, graph: Sequence[Sequence[int]], baseline: bool, as_json: bool, stop: Stop
+) -> dict[int, int]:
+    """The run, and what it leaves in its folder; the exit codes of the peers that have ended with an error."""
+    from edgekd.cli.fleet import Fleet
+    from edgekd.files.runs import write_config
+
     file = write_config(folder, config)
     baselines = None
     if baseline:
@@ -75,16 +88,16 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool) -> Non
         baselines = train_baselines(config, quiet=as_json)
     if not as_json and config.weights == "none":
         say(FROM_SCRATCH, err=True)
+    fleet = Fleet(file, folder, graph, config.exchange.wait_for)
+    stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
-    codes = _watch(config, graph, file, folder, as_json)
+    with pausable(fleet.events.put), fleet:
+        codes = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
         _write_results(folder, summary, baselines, config)
         _print_results(summary, folder, as_json)
-    dead = {id: code for id, code in codes.items() if code != 0}
-    if dead:
-        which = ", ".join(f"peer {id} ({_why(code)})" for id, code in sorted(dead.items()))
-        raise PeerDiedError(f"ended with an error: {which}; what the others reached is in {folder}")
+    return {id: code for id, code in codes.items() if code != 0}
 
 
 def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
@@ -129,45 +142,65 @@ def _check_before(config: Config) -> None:
             model_from_config(config.model, id, weights=config.weights, classes=classes, size=size)
 
 
-def _watch(
-    config: Config, neighbours: Sequence[Sequence[int]], file: Path, folder: Path, as_json: bool
-) -> dict[int, int]:
-    """Start the peers and show what they say until all have ended; their exit codes."""
-    from edgekd.cli.fleet import Fleet
-    from edgekd.cli.progress import Screen
+class _Watch:
+    """Shows what the peers say, and does what the signals ask for.
 
-    fleet = Fleet(file, folder, neighbours, config.exchange.wait_for)
-    screen = Screen(f"{config.data.clients} peers teach one another")
-    codes: dict[int, int] = {}
-    trained: set[int] = set()
-    try:
-        with pausable(fleet.pause, fleet.go_on):
-            while len(codes) < config.data.clients:
-                event = fleet.events.get()
-                if event.progress is not None:
-                    if event.progress.step > 0:
-                        trained.add(event.id)
-                    if not as_json:
-                        screen.show(event.progress)
+    Args:
+        fleet: of the peers.
+        clients: how many they are.
+        as_json: show no progress.
+    """
+
+    def __init__(self, fleet: Any, clients: int, *, as_json: bool) -> None:
+        from edgekd.cli.progress import Screen
+
+        self._fleet, self._clients, self._as_json = fleet, clients, as_json
+        self._screen = Screen(f"{clients} peers teach one another")
+        self._trained: set[int] = set()
+        self._stopped = False
+
+    def run(self) -> dict[int, int]:
+        """Watch until all peers have ended; their exit codes."""
+        codes: dict[int, int] = {}
+        with contextlib.closing(self._screen):
+            while len(codes) < self._clients:
+                event = self._fleet.events.get()
+                if isinstance(event, signal.Signals):
+                    self._obey(event)
+                elif event.progress is not None:
+                    self._progress(event.progress)
                 elif event.log is not None:
-                    screen.log(event.log)
-                elif event.code is not None:
-                    codes[event.id] = event.code
-                    if event.code != 0:
-                        screen.lost(event.id)
-                        screen.log(f"peer {event.id} died: {_why(event.code)}")
-                        if event.id not in trained:
-                            fleet.stop()  # it never began: so will a second try, and the others would wait for it
-    except KeyboardInterrupt:
-        with contextlib.suppress(OSError):  # a terminal that has gone
-            screen.log("stopping: the peers write what they have reached")
-        fleet.stop()
-        codes = dict.fromkeys(range(config.data.clients), 0)
-    finally:
-        with contextlib.suppress(OSError):
-            screen.close()
-        fleet.stop()
-    return codes
+                    self._screen.log(event.log)
+                else:
+                    codes[event.id] = self._ended(event.id, event.code)
+        return codes
+
+    def _obey(self, number: signal.Signals) -> None:
+        if number.name != "SIGTSTP":
+            self._screen.log("stopping: the peers write what they have reached")
+            self._stop()
+        elif not self._stopped:
+            self._fleet.pause()
+
+    def _progress(self, progress: Any) -> None:
+        if progress.step > 0:
+            self._trained.add(progress.id)
+        if not self._as_json:
+            self._screen.show(progress)
+
+    def _ended(self, id: int, code: int) -> int:
+        """The exit code that counts."""
+        if code == 0 or (self._stopped and code == -signal.SIGTERM):  # the latter had not begun
+            return 0
+        self._screen.lost(id)
+        self._screen.log(f"peer {id} died: {_why(code)}")
+        if id not in self._trained:  # it never began: so will a second try, and the others would wait for it
+            self._stop()
+        return code
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._fleet.stop()
 
 
 def _why(code: int) -> str:
@@ -196,10 +229,14 @@ def _write_results(folder: Path, summary: Any, baselines: Any, config: Config) -
 
 
 def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
-    if as_json:
-        say(json.dumps(summary.to_mapping()))
-        return
+    from edgekd.cli.progress import mute_stdout
     from edgekd.cli.tables import print_results
 
-    print_results(summary)
-    say(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
+    try:
+        if as_json:
+            say(json.dumps(summary.to_mapping()))
+        else:
+            print_results(summary)
+            say(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
+    except OSError:  # its terminal has gone, or a full disk is under it; the folder has it
+        mute_stdout()

@@ -1,21 +1,87 @@
-"""What ends a command from outside: Ctrl-C, SIGTERM, and SIGHUP where a terminal has gone."""
+"""What ends or pauses a command from outside: Ctrl-C, SIGTERM, SIGHUP where a terminal has gone, and Ctrl-Z.
 
+What was ignored when the process began stays ignored: SIGHUP under nohup, SIGINT in a background job of a script.
+"""
+
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+import click
+
+from edgekd.cli.lines import say
+
+PATIENCE = 5.0  # seconds after the first request in which no other one ends a process at once
+
+Obey = Callable[[signal.Signals], object]
+
+
+class Stop:
+    """Whether this process has been told to end, by SIGINT, SIGTERM or SIGHUP.
+
+    The first request is obeyed. A second one changes nothing: what has been reached is being written. The third ends
+    the process at once, unless it comes within `PATIENCE` seconds of the first.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._count, self._first = 0, 0.0
+        self._obey: Obey = _interrupt
+        self._at_once: Callable[[], object] = lambda: None
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def hand_to(self, obey: Obey, at_once: Callable[[], object] = lambda: None) -> None:
+        """From now on the first request calls `obey`, where it raised KeyboardInterrupt before.
+
+        Both functions are called in the middle of whatever the main thread does.
+
+        Args:
+            obey: takes the first request.
+            at_once: called before the third request ends the process.
+        """
+        self._obey, self._at_once = obey, at_once
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Take a request; a signal handler."""
+        now = time.monotonic()
+        self._count += 1
+        if not self.asked:
+            self.asked, self._first = True, now
+            self._obey(signal.Signals(number))
+        elif self._count > 2 and now - self._first > PATIENCE:
+            self._at_once()
+            with contextlib.suppress(OSError):
+                os.write(2, b"edgekd: ended at once\n")
+            os._exit(128 + number)
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """In this block SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; an ignored SIGHUP stays ignored."""
+def stoppable() -> Iterator[Stop]:
+    """In this block requests to end go to a `Stop`; after one, further ones are ignored when the block ends."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop.on_signal) for number in _ends()}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if stop.asked else handler)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _ends()}
+@contextmanager
+def pausable(pause: Obey) -> Iterator[None]:
+    """In this block Ctrl-Z (SIGTSTP) calls `pause`, in the middle of whatever the main thread does."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        pause(signal.Signals(number))
+
+    before = {number: signal.signal(number, on_signal) for number in _obeyed("SIGTSTP")}
     try:
         yield
     finally:
@@ -23,32 +89,28 @@ def terminable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def pausable(pause: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
-    """In this block Ctrl-Z (SIGTSTP) calls `pause` before this process stops, and `go_on` once it continues."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        pause()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        go_on()
-
-    if not hasattr(signal, "SIGTSTP"):  # Windows
-        yield
-        return
-    before = signal.signal(signal.SIGTSTP, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTSTP, before)
-
-
-def _ends() -> list[signal.Signals]:
-    """SIGTERM, and SIGHUP unless it is ignored, as under nohup, or not there, as on Windows."""
-    hangups = [number for number in signal.Signals if number.name == "SIGHUP"]
-    return [signal.SIGTERM, *(number for number in hangups if signal.getsignal(number) is not signal.SIG_IGN)]
+def end_stopped(line: str) -> NoReturn:
+    """End a command that was told to: say `line`, unless its terminal has gone, and exit as after Ctrl-C."""
+    with contextlib.suppress(OSError):
+        say(f"edgekd: {line}", err=True)
+    raise click.exceptions.Exit(130)
 
 
 def on_stop(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    """Have SIGINT, SIGTERM and SIGHUP handled so; a SIGHUP that is ignored, as under nohup, stays ignored."""
-    for number in (signal.SIGINT, *_ends()):
+    """Have SIGINT, SIGTERM and SIGHUP handled so, but for those that are ignored."""
+    for number in _ends():
         signal.signal(number, handler)
+
+
+def _interrupt(number: signal.Signals) -> None:
+    raise KeyboardInterrupt
+
+
+def _ends() -> list[signal.Signals]:
+    return [signal.SIGTERM, *_obeyed("SIGINT", "SIGHUP")]
+
+
+def _obeyed(*names: str) -> list[signal.Signals]:
+    """Those of these signals that this system has and this process does not ignore."""
+    found = [number for number in signal.Signals if number.name in names]
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]

@@ -7,8 +7,11 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import settings
+from edgekd.cli.progress import mute_stdout, unheard
+from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
+from edgekd.files.summary import Summary
 from edgekd.workers import at_once
 
 EXAMPLES = """
@@ -38,22 +41,46 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     """
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
-    from edgekd.files.runs import data_name, make_run_folder, write_config, write_summary
+    from edgekd.files.runs import data_name, lock_folder, make_run_folder
+
+    folder = make_run_folder(out, data_name(config))
+    try:
+        with stoppable() as stop, lock_folder(folder):
+            summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
+    except KeyboardInterrupt:  # before the first step
+        end_stopped("stopped")
+    if stop.asked and any(peer.steps < config.train.steps for peer in summary.peers):
+        end_stopped(f"stopped early; {folder} holds what had been reached")
+
+
+def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop) -> Summary:
+    """Simulate, and leave the results in `folder`; KeyboardInterrupt ends it before the first step, `stop` later."""
+    from edgekd.files.runs import write_config, write_summary
     from edgekd.simulation.box import StepReport
     from edgekd.simulation.groups import simulate
 
-    folder = make_run_folder(out, data_name(config))
     write_config(folder, config)
 
     def show(report: StepReport) -> None:
+        stop.hand_to(lambda number: None)  # there is something to summarise: it ends after this step
         if report.accuracy is not None and not as_json:
-            say(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}")
+            with unheard():
+                say(
+                    f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}"
+                )
 
-    count = jobs or at_once(config.train.threads)
-    summary = simulate(config, show, jobs=count)
+    summary = simulate(config, show, jobs=jobs, stop=stop)
     write_summary(folder, summary)
+    try:
+        _print(config, summary, folder, as_json)
+    except OSError:  # its terminal has gone, or a full disk is under it; the folder has it
+        mute_stdout()
+    return summary
+
+
+def _print(config: Config, summary: Summary, folder: Path, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(summary.to_mapping(), indent=2))
+        print(json.dumps(summary.to_mapping(), indent=2), flush=True)
         return
     from edgekd.cli.tables import exchange_lines, print_results
     from edgekd.simulation.stand_in import MODEL

@@ -43,7 +43,7 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
 
     What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
     """
-    from edgekd.cli.signals import terminable
+    from edgekd.cli.signals import end_stopped, stoppable
     from edgekd.files.runs import lock_folder, make_run_folder
     from edgekd.lab.sweep.grid import configs, plan
     from edgekd.lab.sweep.run import check
@@ -52,11 +52,10 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
     check(cells)
     make_run_folder(out, "sweep")
     try:
-        with terminable(), lock_folder(out):
+        with stoppable(), lock_folder(out):
             _sweep(cells, tables, out, jobs, engine)
     except KeyboardInterrupt:
-        say("edgekd: stopped; the same command goes on where it was", err=True)
-        raise click.exceptions.Exit(130) from None
+        end_stopped("stopped; the same command goes on where it was")
 
 
 def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None, engine: str) -> None:

@@ -1,7 +1,10 @@
 """Atomic writes: a file is complete or unchanged, even after a power cut."""
 
+import contextlib
 import errno
+import glob
 import os
+import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,24 +17,22 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """A temporary file in the same folder. It replaces `path` if the block ends without an exception.
 
     The file is created with `mode`, so others can never read a secret. Without `mode`, it takes the mode of an existing
-    `path`.
+    `path`. Its name is random: several processes may write the same `path` at once, and the last one to end wins.
 
     Raises:
         OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _clear(path)
+    file = _create(path, 0o666 if mode is None else mode)
+    temporary = Path(file.name)
     try:
-        if mode is not None:
-            temporary.unlink(missing_ok=True)  # a killed process may have left one with another mode
-        with open(
-            temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)
-        ) as file:
+        with file:
             if mode is None and path.exists():
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)  # while its lock is held
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -54,3 +55,33 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int
     with atomic_file(path, mode) as file:
         for piece in pieces:
             file.write(piece)
+
+
+def _create(path: Path, mode: int) -> BinaryIO:
+    """A new file beside `path`, locked for as long as it is open: so others see that its writer is alive."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
+        _lock(file, wait=True)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another process has cleared it away before it was locked
+
+
+def _clear(path: Path) -> None:
+    """Delete the temporary files of writers of `path` that were killed."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError), open(leftover, "r+b") as file:
+            if _lock(file, wait=False):
+                leftover.unlink()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Whether `file` is locked now, until it is closed; False, too, where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True

@@ -6,7 +6,7 @@ The result depends on the settings, the seed, the machine and the build alone, n
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from edgekd.config import Config, Outage
@@ -52,8 +52,11 @@ class Asynchronous:
         self._outages = config.simulation.outages()
         self._taking_part = set(self._ids)
 
-    def run(self) -> None:
-        """Let time pass until every peer has done its steps and left, or is off for good."""
+    def run(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass until every peer has done its steps and left, or is off for good.
+
+        Once `stop()` holds, each peer ends with the step that is under way.
+        """
         for outage in self._outages:
             self._plan(outage)
         absent = {outage.id for outage in self._outages if round(outage.begins * TICKS) == 0}
@@ -61,7 +64,10 @@ class Asynchronous:
             if id not in absent:
                 self._stations[id].start()
         self._greet([id for id in self._ids if id not in absent])
-        self._queue.run(lambda: not self._taking_part)
+        self._queue.run(lambda: not self._taking_part or stop())
+        if stop():
+            for station in self._stations.values():
+                station.stop()
 
     def summary(self) -> Summary:
         """What all have reached."""

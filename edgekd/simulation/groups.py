@@ -1,8 +1,9 @@
 """Simulate a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data in one place."""
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -16,8 +17,10 @@ from edgekd.simulation.box import Report
 from edgekd.simulation.lockstep import Lockstep
 from edgekd.simulation.stand_in import MODEL
 
+Stop = Callable[[], bool]
 
-def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> Summary:
+
+def simulate(config: Config, report: Report | None = None, *, jobs: int = 1, stop: Stop = lambda: False) -> Summary:
     """Train ``config.data.clients`` learners side by side in this process.
 
     Args:
@@ -25,6 +28,7 @@ def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> 
         report: called after every step of every learner: in lockstep in the order of their ids, else in the order of
             the virtual clock.
         jobs: how many learners compute at once, each with ``config.train.threads``; it does not change the result.
+        stop: becomes true when the simulation is to end early, with what has been reached.
 
     Raises:
         ConfigError: the data, the split, the topology or the network cannot be had, or the run has no end.
@@ -34,12 +38,17 @@ def simulate(config: Config, report: Report | None = None, *, jobs: int = 1) -> 
     group: Mapping[int, PeerData | None] = dict.fromkeys(range(config.data.clients))  # stand-ins see no data
     if config.model.model != MODEL:
         group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
-    summary = simulate_group(group, config, report, jobs=jobs)
+    summary = simulate_group(group, config, report, jobs=jobs, stop=stop)
     return dataclasses.replace(summary, seconds=time.monotonic() - began)
 
 
 def simulate_group(
-    group: Mapping[int, PeerData | None], config: Config, report: Report | None = None, *, jobs: int = 1
+    group: Mapping[int, PeerData | None],
+    config: Config,
+    report: Report | None = None,
+    *,
+    jobs: int = 1,
+    stop: Stop = lambda: False,
 ) -> Summary:
     """`simulate` on data that is loaded already, by the learners' ids; None: a stand-in, which needs none."""
     if config.train.steps == 0:
@@ -48,16 +57,19 @@ def simulate_group(
     with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.train.threads,)) as pool:
         if config.simulation.asynchronous:
             asynchronous = Asynchronous(group, config, pool.submit, report or (lambda _: None))
-            asynchronous.run()
+            asynchronous.run(stop)
             return asynchronous.summary()
         data = {id: each for id, each in group.items() if each is not None}
         if len(data) < len(group):
             raise ConfigError(f"model {MODEL} stands in for learners of an asynchronous simulation: add --async")
         lockstep = Lockstep(data, config)
-        for step in range(config.train.steps):
-            for done in lockstep.step(step, pool.map if jobs > 1 else map):
-                if report:
-                    report(done)
+        for done in itertools.chain.from_iterable(
+            lockstep.step(step, pool.map if jobs > 1 else map) for step in range(config.train.steps)
+        ):
+            if report:
+                report(done)
+            if stop():
+                break
     return lockstep.summary()
 
 

@@ -54,7 +54,7 @@ class Network:
         timing: Timing = LAN,
     ) -> None:
         self._make_transport, self.hello, self._listen = make_transport, hello, listen
-        self._peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
+        self.peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
         self._allow, self._timing = allow, timing
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._copying: deque[concurrent.futures.Future[None]] = deque()  # those that no look has seen done
@@ -170,7 +170,7 @@ class Network:
         self._hub = Hub(
             self._make_transport(),
             self.hello,
-            peers=self._peers,
+            peers=self.peers,
             lockstep=self._lockstep,
             packing=self._packing,
             deliver=self._deliver,
@@ -194,7 +194,7 @@ class Network:
             self.members = tuple(member for _, member in sorted(self._hub.members.items()))
             self.traffic = self._hub.traffic()
             self.refused = self._hub.refused.copy()
-            self.self_dialled = len(self._hub.self_addresses.intersection(self._peers))
+            self.self_dialled = len(self._hub.self_addresses.intersection(self.peers))
             self._failure = self._hub.failure
             self._note_news()
 

@@ -6,9 +6,10 @@ It decides nothing of the exchange: which round to teach, what to learn, whom to
 
 import contextlib
 import logging
+import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from edgekd.protocol.counts import Counts
 from edgekd.protocol.exchange import Exchange, Start, Teach
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
+from peer.network.news import News
 from peer.network.thread import Network
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import Progress, Watch, step_record
@@ -37,6 +39,10 @@ from peer.node.recorder import Recorder
 log = logging.getLogger("edgekd")
 
 SAY_EVERY = 15.0  # seconds between two lines about waiting
+STUCK_AFTER = 30.0  # seconds after which a wait without end is told of, with what ends it
+LISTED = 4  # addresses in a line
+GO_ON_ALONE = "if they have finished or are gone for good, start this peer again with --resume --wait-for 0"
+BOUND = "--sync SECONDS would bound such waits"
 REPORT_EVERY = 0.25  # seconds: reading a loss waits for the device
 
 
@@ -66,7 +72,7 @@ class Node:
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._stop, self._watch = stop, watch
-        self._out, self._recorder = out, Recorder(out)
+        self._out, self._recorder, self._news = out, Recorder(out), News()
         self.exchange = Exchange(config, alone_until=learner.alone_until)
         self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
         self._accuracy: Accuracy | None = None
@@ -200,7 +206,9 @@ class Node:
             if start is Start.SHORT:
                 log.warning("%d of %d neighbours are there after %.0f s; training begins", there, wanted, waited)
                 return
-            if time.monotonic() - said >= SAY_EVERY:
+            if math.isinf(self.exchange.start_timeout) and waited >= STUCK_AFTER:
+                self._say_stuck("start", f"{self._awaited(there)}; {GO_ON_ALONE}")
+            elif time.monotonic() - said >= SAY_EVERY:
                 said = time.monotonic()
                 log.info("waiting: %d of %d neighbours are there", there, wanted)
             self.network.wait_for_news(min(self.exchange.start_timeout - waited, SAY_EVERY), self._stop)
@@ -290,9 +298,11 @@ class Node:
             self.exchange.note_wait()
             while not self._stop():
                 waited = time.monotonic() - began
-                if not self.exchange.awaits(step, group, waited=waited):
+                if not (awaited := self.exchange.awaits(step, group, waited=waited)):
                     break
-                self.network.wait_for_news(self.exchange.lesson_timeout - waited, self._stop)
+                if math.isinf(self.exchange.lesson_timeout) and waited >= STUCK_AFTER:
+                    self._say_stuck("lesson", f"waiting for predictions of {_named(awaited)}; {BOUND}")
+                self.network.wait_for_news(min(self.exchange.lesson_timeout - waited, SAY_EVERY), self._stop)
                 group = self._look()
         return group
 
@@ -303,6 +313,17 @@ class Node:
         return found is not None
 
     # -- what it says ------------------------------------------------------------------------------------------------
+
+    def _awaited(self, there: int) -> str:
+        """Whom the first step waits for."""
+        addresses = self.network.peers
+        listed = ", ".join(addresses[:LISTED]) + (", ..." if len(addresses) > LISTED else "")
+        named = f" ({listed})" if listed else ""
+        return f"{there} of {self.config.exchange.wait_for} neighbours{named} are there, and lockstep waits for all"
+
+    def _say_stuck(self, subject: str, message: str) -> None:
+        """Tell of a wait that has no end: at once, and seldom again."""
+        self._news.say(subject, logging.WARNING, message, time.monotonic())
 
     def _counts(self) -> dict[str, Any]:
         """All that it counts over its steps and its messages, those before a restart included."""
@@ -364,6 +385,10 @@ class Node:
             failing=tuple(sorted(self._recorder.failing)),
         )
         self._watch(self.progress)
+
+
+def _named(ids: Iterable[int]) -> str:
+    return ", ".join(f"peer {id}" for id in sorted(ids))
 
 
 def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None] | None]:

@@ -65,3 +65,6 @@ def test_three_containers_teach_one_another_and_see_their_own_shard_alone(compos
     docker(*compose, "up")  # again: nothing is split or trained anew, and what was reached is said once more
     again = docker(*compose, "logs", "--no-log-prefix")
     assert again.count("resumed at step 120") == 3
+    python = ["run", "--rm", "--no-deps", "--entrypoint", "python", "peer-0"]
+    safe = docker(*compose, *python, "-c", "import sys; print(sys.flags.safe_path)")
+    assert safe.split() == ["True"]  # the working folder may be a mount

@@ -108,6 +108,26 @@ def test_lockstep_peers_that_come_back_when_the_others_are_done_wait_for_nobody(
     assert summary(tmp_path, 1)["steps"] == 8
 
 
+def test_lockstep_peer_that_comes_back_when_the_others_are_gone_says_how_to_go_on_without_them(
+    spawn: Any, tmp_path: Path
+) -> None:
+    where = addresses(2)
+    more = ["--clients", 2, "--sync", "--steps", 20]
+    stays, goes = (spawn(peer(id, tmp_path, *more, listen=where[id], peers=where)) for id in range(2))
+    goes.until_step(2)
+    goes.terminate()
+    assert stays.wait() == 0, stays.said
+    again = spawn(peer(1, tmp_path, *more, "--wait-for", 1, "--resume", listen=where[1], peers=[where[0]]))
+    again.until_says(f"0 of 1 neighbours ({where[0]}) are there")
+    (line,) = (line for line in again.err if "--wait-for 0" in line)
+    time.sleep(16.0)  # as often as it looks again
+    assert [other for other in again.err if other.at >= line.at] == [line]
+    again.terminate()
+    advised = spawn(peer(1, tmp_path, *more, "--resume", "--wait-for", 0, listen=where[1], peers=[where[0]]))
+    assert advised.wait() == 0, advised.said
+    assert summary(tmp_path, 1)["steps"] == 20
+
+
 # -- a power cut -------------------------------------------------------------------------------------------------------
 
 

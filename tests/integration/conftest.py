@@ -1,6 +1,7 @@
 """Real ``edgekd`` processes on 127.0.0.1: started with a deadline, never left behind."""
 
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ Spawn = Callable[..., Process]
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
-    """Start ``edgekd ARGUMENTS...`` in the test's own folder."""
+    """Start ``edgekd ARGUMENTS...`` in the test's own folder; `ignored`: signals that it ignores from its start."""
     started: list[Process] = []
 
-    def start(*arguments: object) -> Process:
-        started.append(Process(Forked([str(argument) for argument in arguments], tmp_path)))
+    def start(*arguments: object, ignored: Sequence[signal.Signals] = ()) -> Process:
+        started.append(Process(Forked([str(argument) for argument in arguments], tmp_path, ignored)))
         return started[-1]
 
     yield start

@@ -23,12 +23,18 @@ _context.set_forkserver_preload(PRELOADED)
 
 
 class Forked:
-    """``edgekd ARGUMENTS...`` with its two streams; as much of ``subprocess.Popen`` as the tests need."""
+    """``edgekd ARGUMENTS...`` with its two streams; as much of ``subprocess.Popen`` as the tests need.
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+    Args:
+        arguments: of the command.
+        folder: its working folder.
+        ignored: signals that it ignores from its start.
+    """
+
+    def __init__(self, arguments: Sequence[str], folder: Path, ignored: Sequence[signal.Signals] = ()) -> None:
         out, its_out = _context.Pipe(duplex=False)
         err, its_err = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_run, args=(list(arguments), folder, its_out, its_err))
+        self._process = _context.Process(target=_run, args=(list(arguments), folder, ignored, its_out, its_err))
         self._process.start()
         its_out.close()
         its_err.close()
@@ -62,11 +68,16 @@ def _text(connection: multiprocessing.connection.Connection) -> TextIO:
 def _run(
     arguments: list[str],
     folder: Path,
+    ignored: Sequence[signal.Signals],
     out: multiprocessing.connection.Connection,
     err: multiprocessing.connection.Connection,
 ) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+    for each in (signal.SIGHUP, signal.SIGTSTP):  # and one under nohup that this is
+        signal.signal(each, signal.SIG_DFL)
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
     for connection, number in ((out, 1), (err, 2)):
         os.dup2(connection.fileno(), number)
         connection.close()

@@ -40,3 +40,11 @@ def test_cells_on_a_cluster_of_two_nodes_give_the_weights_of_this_machines(
         assert len(rows(tmp_path / "cluster")) == 4 * 3
     finally:
         subprocess.run([*ray, "stop", "--force"], env={**os.environ}, **{**quiet, "check": False})
+
+
+def test_files_in_the_working_folder_are_not_run_by_the_workers(spawn: Any, tmp_path: Path) -> None:
+    for name in ("edgekd", "peer", "statistics", "safetensors", "torchvision"):
+        (tmp_path / f"{name}.py").write_text(f"open('{tmp_path}/{name} was run', 'w').close()\nraise SystemExit(7)\n")
+    sweep = spawn("sweep", *CELLS[:-2], "--out", "results", "--engine", "ray")
+    assert sweep.wait() == 0, sweep.err
+    assert not list(tmp_path.glob("* was run"))

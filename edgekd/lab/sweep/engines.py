@@ -3,11 +3,14 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import edgekd
 from edgekd.errors import ConfigError
 from edgekd.lab.sweep.records import Cell
 from edgekd.lab.sweep.run import Engine, Failure, Result, run_cell
@@ -60,7 +63,8 @@ def ray_cluster() -> Engine:
     except ImportError:
         raise ConfigError("--engine ray needs Ray: pip install 'edgekd[ray]'") from None
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        with _in_folder_of_edgekd():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"no Ray cluster can be reached: {error}; start one with `ray start --head`") from error
 
@@ -80,6 +84,21 @@ def ray_cluster() -> Engine:
             ray.shutdown()
 
     return engine
+
+
+@contextmanager
+def _in_folder_of_edgekd() -> Iterator[None]:
+    """In this block the working folder is the one that edgekd is imported from.
+
+    Ray has its workers import first of all from the folder in which ``ray.init`` is called, where there may be a
+    random.py.
+    """
+    before = os.getcwd()
+    os.chdir(Path(edgekd.__file__).parents[1])
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _run_in(folder: str, cell: Cell) -> Result:
