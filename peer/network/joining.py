@@ -91,12 +91,7 @@ async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path |
                 digest.update(data)
                 file.write(data)
 
-            fetching = fetch_public(transport, address, take, timeout=TIMEOUT)
-            try:
-                contract = (await asyncio.wait_for(fetching, within)).contract
-            except asyncio.TimeoutError as error:
-                said = str(error) or f"{address} has not sent its whole public file within {within:g} s"
-                raise TimeoutError(said) from None
+            contract = (await fetch_public(transport, address, take, timeout=TIMEOUT, within=within)).contract
             if digest.hexdigest() != contract.public_sha256:
                 found, due = digest.hexdigest()[:8], contract.public_sha256[:8]
                 raise ConnectionError(f"{address} sent a public file with SHA-256 {found}..., its group's is {due}...")
