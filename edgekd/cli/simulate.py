@@ -47,7 +47,8 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
 
     def show(report: StepReport) -> None:
         if report.accuracy is not None and not as_json:
-            say(f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}")
+            reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"
+            say(f"peer {report.id}: step {report.step}/{config.train.steps}, {reached}")
 
     count = jobs or at_once(config.train.threads)
     summary = simulate(config, show, jobs=count)

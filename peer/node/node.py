@@ -359,6 +359,7 @@ class Node:
             age=self._lesson.age if self._lesson else None,
             **({"labels": None, "distil": None} if losses is None else losses.numbers()),
             accuracy=self._accuracy.overall if self._accuracy else None,
+            evaluation_samples=self._accuracy.samples if self._accuracy else None,
             **self._counts(),
             seconds=self._training_seconds,
             failing=tuple(sorted(self._recorder.failing)),
