@@ -1,15 +1,24 @@
 """From a peer's settings to its contract; and from a group's contract to the settings of a newcomer."""
 
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekd.config import Config
-from edgekd.data.public import PublicSet
+from torch import Tensor
+
+from edgekd.config import Config, from_mapping, read_toml
+from edgekd.data.datasets import PeerData
+from edgekd.data.held_out import set_digest
+from edgekd.data.public import PublicSet, check_enough
 from edgekd.data.splits import skew
 from edgekd.errors import ConfigError
 from edgekd.protocol.messages import Contract
+
+log = logging.getLogger("edgekd")
+
+EVALUATION = "evaluation"  # in a definition: the digest of the images that a common data set keeps for evaluation
 
 
 def make_contract(public: PublicSet, config: Config) -> Contract:
@@ -43,36 +52,90 @@ def data_definition(config: Config) -> dict[str, Any]:
     return {"private": False, "data": kind, "gamma": skew(data), **{n: getattr(data, n) for n in names}, **seeds}
 
 
-def definition(public: PublicSet, config: Config) -> dict[str, Any]:
+def evaluation_definition(config: Config, images: Tensor) -> dict[str, Any]:
+    """Which images a peer is evaluated on, uint8 ``[N, 3, S, S]``; empty for a box's own, which may become more."""
+    return {EVALUATION: set_digest(images)} if config.data.private is None else {}
+
+
+def definition(data: PeerData, config: Config) -> dict[str, Any]:
     """What a checkpoint was made with, by the names of the settings: the data, and what the contract fixes."""
-    contract = make_contract(public, config)
+    evaluation = evaluation_definition(config, data.evaluation.images)
+    return {**_settings_definition(config), "public": data.public.sha256, **evaluation}
+
+
+def _settings_definition(config: Config) -> dict[str, Any]:
+    """What a definition says that follows from the settings alone."""
     return {
         **data_definition(config),
-        "public": contract.public_sha256,
-        "public_batch": contract.public_batch,
-        "temperature": contract.temperature,
+        "public_batch": config.train.public_batch,
+        "temperature": config.distill.temperature,
         "sync": config.exchange.sync is not None,
         "broadcast_every": config.exchange.broadcast_every if config.exchange.sync is not None else None,
         "two_phase": config.distill.two_phase,
     }
 
 
+def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
+    """What a checkpoint in the folder `run` was made with.
+
+    Args:
+        made_with: what the checkpoint says of it. Of older ones, which say nothing, the folder's settings are taken.
+        run: the peer's folder.
+
+    Raises:
+        ConfigError: the folder's settings cannot be read.
+    """
+    settings = run / "config.toml"
+    before = made_with
+    if not made_with and settings.is_file():
+        before = _settings_definition(from_mapping(read_toml(settings)))
+    if before.get("private") is not True and EVALUATION not in before:
+        log.warning(
+            "the checkpoint in %s was made before edgekd noted which images it is evaluated on. They are the same if "
+            "no picture of the data set was added, removed or renamed; else images that were trained on are among them",
+            run,
+        )
+    return before
+
+
 def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     """See to it that a checkpoint is used with the settings that it was made with.
 
     Args:
-        before: `definition` of the checkpoint; empty in older ones, which say nothing.
-        now: `definition` or `data_definition` of the settings at hand.
+        before: `definition_before` of the checkpoint; what it does not say is not compared.
+        now: `definition`, or a part of it, of the settings and the data at hand.
 
     Raises:
         ConfigError: they differ; it names each setting.
     """
-    others = [f"{n} was {_said(before[n])}, now {_said(now[n])}" for n in now if n in before and before[n] != now[n]]
-    if others:
+    others = {n: f"{n} was {_said(before[n])}, now {_said(now[n])}" for n in now if n in before and before[n] != now[n]}
+    images = others.pop(EVALUATION, None)
+    if others.keys() - ({"public"} if images else ()):  # other images follow from other settings
         raise ConfigError(
-            f"the checkpoint was made with other settings: {'; '.join(others)}. Leave out what differs, or start anew "
-            "with another --out"
+            f"the checkpoint was made with other settings: {'; '.join(others.values())}. Leave out what differs, or "
+            "start anew with another --out"
         )
+    if images is not None:
+        raise ConfigError(
+            f"the images to evaluate on are not those of the checkpoint ({images}): pictures of the data set were "
+            "added, removed, renamed or changed, so images that were trained on could be among them. Undo that, start "
+            "anew with another --out, or evaluate on other pictures with `edgekd eval --eval folder:PATH`"
+        )
+
+
+def load_public(path: Path, contract: Contract) -> PublicSet:
+    """Read the public file of a group, and see whether it is what the group's contract says.
+
+    Raises:
+        ConfigError: it is no public file, has other classes, another augmentation, or too few images for a batch.
+    """
+    public = PublicSet.load(path)
+    rules = (("classes", len(public.classes), contract.classes), ("augmentation", public.augment, contract.augment))
+    for name, found, due in rules:
+        if found != due:
+            raise ConfigError(f"the contract says {name} {due}, the public file {found}")
+    check_enough(len(public), contract.public_batch)
+    return public
 
 
 def _said(value: Any) -> str:

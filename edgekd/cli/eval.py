@@ -38,7 +38,7 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     import torch
 
     torch.set_num_threads(config.train.threads)
-    from edgekd.contract import check_same, data_definition
+    from edgekd.contract import check_same, data_definition, definition_before, evaluation_definition
     from edgekd.data.augment import normalise
     from edgekd.data.datasets import load_evaluation
     from edgekd.files.checkpoint import load_checkpoint, load_newest
@@ -51,10 +51,11 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     if found is None:
         raise ConfigError(f"no sound checkpoint in {checkpoint}: a peer writes them into its --out")
     info, state = found
-    if config.data.eval is None:
-        check_same(info.made_with, data_definition(config))
     run = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    before = definition_before(info.made_with, run) if config.data.eval is None else {}
+    check_same(before, data_definition(config))
     evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed, run=run)
+    check_same(before, evaluation_definition(config, evaluation.images))
     device = choose_device(config.train.device)
     network = ModelConfig(model=info.model, heads=info.heads, head_layers=info.head_layers)
     model = model_from_config(network, info.id, weights="none", classes=len(info.classes), size=info.size)

@@ -20,12 +20,13 @@ from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
+from edgekd.cli.resuming import PUBLIC, id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError
-from edgekd.paths import expanded
 from edgekd.protocol.addresses import MAX_ID, parse_address
+from edgekd.protocol.messages import Contract, Goodbye, Parting
 
 log = logging.getLogger("edgekd")
 
@@ -81,12 +82,13 @@ class _Stop:
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
-PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
-
-
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
-@click.option("--id", type=click.IntRange(0, MAX_ID), required=True, help="Which peer of the group this is, from 0.")
+@click.option(
+    "--id",
+    type=click.IntRange(0, MAX_ID),
+    help="Which peer of the group this is, from 0; needed but with --resume, where the checkpoints in --out say it.",
+)
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
 @click.option(
     "--peers",
@@ -111,7 +113,7 @@ PUBLIC = "public.safetensors"  # the public file in the folder of a peer that ha
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
 def command(
     config: Config,
-    id: int,
+    id: int | None,
     listen: str | None,
     peers: str,
     discover: bool,
@@ -122,6 +124,10 @@ def command(
 ) -> None:
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
+    if resume and out is None:
+        raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
+    if id is None:
+        id = id_in(out if resume else None)
     lines = log_to_stderr(id)
     stop = _Stop(lines)
     from peer.node.access import check_access, check_addresses
@@ -133,8 +139,6 @@ def command(
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
-    if resume and out is None:
-        raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
     if discover:
         _check_discovery(listen)
     from edgekd.files.runs import lock_folder, make_run_folder
@@ -144,33 +148,31 @@ def command(
     folder = make_run_folder(out, f"peer-{id}")
     lock = lock_folder(folder)  # until the process ends
     if resume:
-        config = _with_public_file(config, folder)
+        config = with_public_file(config, folder)
     else:
         check_unused(folder)
-    if config.data.private is not None and config.data.public is None and neighbours:
-        config = _joined(config, neighbours, folder)
-    config = _with_defaults(config, len(neighbours))
     screen = stop.screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
-    node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch)
-    lines.step = lambda: int(node.learner.step)
-    if resume:
-        _resume(node, folder)
-    _write_settings(config, node.data.held_out, folder, resume)
-    stop.ready = True
     try:
         with lock, contextlib.ExitStack() as beside:
-            if metrics_at is not None:
-                _serve_metrics(node, *metrics_at, beside)
-            node.network.start()
-            if listen:
-                log.info("listening on %s", node.network.address)
-            if discover:
-                _discover(node, beside, by_id=config.exchange.certs is not None)
+            # Until the peer has started, the folder stays as it is.
+            with contextlib.ExitStack() as undo:
+                if config.data.private is not None and config.data.public is None and neighbours:
+                    config = _joined(config, neighbours, folder, undo)
+                config = _with_defaults(config, len(neighbours))
+                node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch)
+                lines.step = lambda: int(node.learner.step)
+                if resume:
+                    resume_from(node, folder)
+                stop.ready = True
+                _start(node, metrics_at, listen, discover, beside)
+                undo.pop_all()
+            write_settings(config, node.data.held_out, folder, resume)
             reached = node.run()
     finally:
         screen.close()
-        stop.ignore_signals()
+        if stop.ready:
+            stop.ignore_signals()
     if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
         log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
     try:
@@ -184,44 +186,42 @@ def command(
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 
 
-def _with_public_file(config: Config, folder: Path) -> Config:
-    """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
-    given, own = config.data.public, folder / PUBLIC
-    if given is None or expanded(given).is_file() or Path(given).name != PUBLIC:
-        return config
-    public = str(own.absolute()) if own.is_file() else None  # None: it is fetched again
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, public=public))
-
-
-def _joined(config: Config, peers: tuple[str, ...], folder: Path) -> Config:
-    """With the public file and the settings of a neighbour's group."""
-    from edgekd.contract import adopt
-    from edgekd.data.public import PublicSet
+def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextlib.ExitStack) -> Config:
+    """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
+    from edgekd.contract import adopt, check_same, load_public
+    from edgekd.files.checkpoint import load_newest
     from peer.network.joining import join
     from peer.node.access import key_folder
 
-    file, exchange = (folder / PUBLIC).absolute(), config.exchange
+    file, exchange, newest = (folder / PUBLIC).absolute(), config.exchange, load_newest(folder)
+
+    def check(path: Path, contract: Contract) -> Config:
+        if newest is not None:  # resumed, in a folder that its public file has gone from
+            check_same(newest[0].made_with, {"public": contract.public_sha256})
+        load_public(path, contract)
+        return adopt(config, contract, file)
+
     log.info("asking the group for its public file and settings")
-    contract = join(peers, file, PublicSet.load, exchange.transport, key_folder(exchange.certs))
+    if not file.exists():
+        undo.callback(file.unlink, missing_ok=True)
+    contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs))
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
-    return adopt(config, contract, file)
+    return adopted
 
 
-def _write_settings(config: Config, held_out: Any, folder: Path, resume: bool) -> None:
-    """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
-    from edgekd.files.runs import changed_settings, write_config
-
-    if resume and (changes := changed_settings(folder, config)):
-        log.info("going on with other settings than before: %s", ", ".join(changes))
-    try:
-        write_config(folder, config)
-        if held_out is not None:
-            held_out.save(folder)
-    except OSError as error:
-        if not resume:
-            raise
-        log.warning("cannot write to %s: %s; its settings stay as they are", folder, error.strerror)
+def _start(
+    node: Any, metrics_at: tuple[str, int] | None, listen: str | None, discover: bool, beside: contextlib.ExitStack
+) -> None:
+    """Open what others may connect to; `beside` closes it."""
+    if metrics_at is not None:
+        _serve_metrics(node, *metrics_at, beside)
+    node.network.start()
+    beside.callback(node.network.stop, Goodbye(parting=Parting.LEAVING))
+    if listen:
+        log.info("listening on %s", node.network.address)
+    if discover:
+        _discover(node, beside, by_id=node.config.exchange.certs is not None)
 
 
 def _with_defaults(config: Config, neighbours: int) -> Config:
@@ -231,13 +231,6 @@ def _with_defaults(config: Config, neighbours: int) -> Config:
     others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
     wait_for = others if config.exchange.sync is not None else 0
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
-
-
-def _resume(node: Any, folder: Path) -> None:
-    if node.resume():
-        log.info("resumed at step %d", node.learner.step)
-    else:
-        log.info("no checkpoint in %s: starting anew", folder)
 
 
 def _metrics_address(text: str) -> tuple[str, int]:

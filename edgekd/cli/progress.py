@@ -16,7 +16,7 @@ from rich.text import Text
 
 from edgekd.cli.columns import Column, fitted
 from edgekd.cli.lines import say
-from edgekd.cli.tables import bytes_text, plain_console
+from edgekd.cli.tables import accuracy_on, bytes_text, plain_console
 from edgekd.printable import printable
 
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
@@ -166,7 +166,7 @@ def _row(progress: Any) -> list[str]:
         f"{progress.step}/{progress.steps}" if progress.steps else str(progress.step),
         number(progress.labels, 3),
         number(progress.distil, 4),
-        number(progress.accuracy, 3),
+        accuracy_on(progress.accuracy, progress.evaluation_samples),
         str(progress.up),
         "-" if progress.age is None else str(progress.age),
         bytes_text(progress.bytes_sent),

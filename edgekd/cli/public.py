@@ -57,11 +57,11 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
 
 
 def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
-    from edgekd.data.public import PublicSet
+    from edgekd.contract import load_public
     from peer.network.joining import fetch
     from peer.node.access import check_addresses, key_folder
 
     check_addresses([source], exchange.certs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fetch(source, out, PublicSet.load, exchange.transport, key_folder(exchange.certs))
-    return PublicSet.load(out)
+    _, public = fetch(source, out, load_public, exchange.transport, key_folder(exchange.certs))
+    return public

@@ -64,10 +64,9 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
     def show(report: StepReport) -> None:
         stop.hand_to(lambda number: None)  # there is something to summarise: it ends after this step
         if report.accuracy is not None and not as_json:
+            reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"
             with unheard():
-                say(
-                    f"peer {report.id}: step {report.step}/{config.train.steps}, accuracy {report.accuracy.overall:.3f}"
-                )
+                say(f"peer {report.id}: step {report.step}/{config.train.steps}, {reached}")
 
     summary = simulate(config, show, jobs=jobs, stop=stop)
     write_summary(folder, summary)

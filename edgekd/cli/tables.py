@@ -18,6 +18,11 @@ def accuracy_text(peer: PeerSummary | None) -> str:
     return f"{peer.accuracy:.3f} ± {standard_error(peer.accuracy, peer.evaluation_samples):.3f}"
 
 
+def accuracy_on(accuracy: float | None, samples: int | None) -> str:
+    """``0.944 on 180``, the number of images that it was measured on; a dash where there is no accuracy."""
+    return "-" if accuracy is None else f"{accuracy:.3f} on {samples}"
+
+
 def bytes_text(count: int) -> str:
     """``1.2 MB`` and the like."""
     amount = float(count)

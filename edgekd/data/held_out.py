@@ -68,6 +68,11 @@ def pixel_digests(images: Tensor) -> list[str]:
     return [hashlib.blake2b(image.contiguous().numpy(), digest_size=16).hexdigest() for image in images]
 
 
+def set_digest(images: Tensor) -> str:
+    """The SHA-256 of a set of images, uint8 ``[N, 3, S, S]``, in whatever order they come; in hexadecimal."""
+    return hashlib.sha256("".join(sorted(pixel_digests(images))).encode()).hexdigest()
+
+
 def choose(digests: Sequence[str], seed: int) -> HeldOut:
     """A tenth of the different pictures, at least one, chosen by `seed`.
 

@@ -3,6 +3,7 @@
 A checkpoint is a safetensors file with one metadata entry, JSON.
 """
 
+import contextlib
 import json
 import logging
 from dataclasses import asdict, dataclass, field
@@ -98,6 +99,14 @@ def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None
             return load_checkpoint(path)
         except ConfigError as error:
             log.warning("%s; trying the one before it", error)
+    return None
+
+
+def peer_in(folder: Path) -> int | None:
+    """The id of the peer whose checkpoints `folder` holds; None: there is no sound one."""
+    for path in checkpoints(folder):
+        with contextlib.suppress(ConfigError):  # `load_newest` tells of it
+            return load_checkpoint(path)[0].id
     return None
 
 

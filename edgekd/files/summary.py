@@ -82,7 +82,8 @@ class Summary:
             if self.balanced:
                 mapping["baseline"]["balanced"] = self.balanced.to_mapping()
         if self.pooled is not None:
-            mapping["pooled"] = {"accuracy": self.pooled}
+            samples = max((peer.evaluation_samples for peer in self.peers), default=0)  # the same images for all
+            mapping["pooled"] = {"accuracy": self.pooled, "evaluation_samples": samples}
         if self.baseline and self.pooled is not None:
             mapping["gap_closed"] = self.gap_closed
         return mapping

@@ -4,6 +4,7 @@ Who asks dials as a peer would, reads the other's Hello, sends an `Ask` in the p
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from edgekd.errors import RemoteProtocolError
@@ -62,7 +63,7 @@ async def ask_status(transport: Transport, address: str, *, timeout: float) -> S
 
 
 async def fetch_public(
-    transport: Transport, address: str, write: Callable[[bytes], object], *, timeout: float
+    transport: Transport, address: str, write: Callable[[bytes], object], *, timeout: float, within: float
 ) -> Hello:
     """Fetch the public file of the group that the peer at "HOST:PORT" belongs to.
 
@@ -71,6 +72,7 @@ async def fetch_public(
         address: of any peer of the group.
         write: called with each part of the file, in order.
         timeout: seconds that may pass between two frames.
+        within: seconds for all of it.
 
     Returns:
         The peer's Hello: its contract says what else the group has agreed on, and the SHA-256 that the file must have.
@@ -78,12 +80,31 @@ async def fetch_public(
     Raises:
         OSError: nobody answers there in time, no peer that knows the question, or it stops midway.
     """
-    stream = await transport.dial(address, timeout=timeout)
+    over = time.monotonic() + within
     try:
-        hello = await _begin(stream, address, Ask(what=Asked.PUBLIC), timeout)
+        return await _fetch(transport, address, write, lambda: min(timeout, over - time.monotonic()))
+    except TimeoutError:
+        if time.monotonic() < over:
+            raise
+        raise TimeoutError(f"{address} has not sent its whole public file within {within:g} s") from None
+
+
+async def _fetch(
+    transport: Transport, address: str, write: Callable[[bytes], object], left: Callable[[], float]
+) -> Hello:
+    """As `fetch_public`; the next frame has `left()` seconds, which are none once the time is over.
+
+    It is looked at before each frame, because a time limit around all of them may never end it: before Python 3.12 a
+    cancellation is lost where a frame comes in the same moment.
+    """
+    stream = await transport.dial(address, timeout=left())
+    try:
+        hello = await _begin(stream, address, Ask(what=Asked.PUBLIC), left())
         size = 0
         while True:
-            frame = await _next(stream, address, timeout)
+            if (seconds := left()) <= 0:
+                raise TimeoutError
+            frame = await _next(stream, address, seconds)
             if not isinstance(frame, Piece):
                 raise _unexpected(address, frame)
             write(frame.data)
@@ -111,7 +132,10 @@ async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) 
         raise _unexpected(address, hello)
     if hello.major != MAJOR:
         raise ConnectionError(f"{address} speaks version {hello.major} of the protocol, this is version {MAJOR}")
-    await stream.send(ask)
+    try:
+        await asyncio.wait_for(stream.send(ask), timeout)
+    except asyncio.TimeoutError:
+        raise TimeoutError(f"{address} takes no question") from None
     return hello
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import atomic_file
@@ -20,10 +21,20 @@ FIRST_TRY = 60.0  # seconds for a whole file; too short for a slow link, so the 
 LONGEST_TRY = 3600.0  # seconds for a whole file
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
-Check = Callable[[Path], object]  # reads a public file; raises ConfigError if it is not sound
+Read = TypeVar("Read")  # what was read of a public file
 
 
-def join(addresses: Sequence[str], path: Path, check: Check, transport: str, keys: Path | None = None) -> Contract:
+class UnusableError(ConnectionError):
+    """A peer has sent a public file, or a contract, that is of no use."""
+
+
+def join(
+    addresses: Sequence[str],
+    path: Path,
+    check: Callable[[Path, Contract], Read],
+    transport: str,
+    keys: Path | None = None,
+) -> tuple[Contract, Read]:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
     Each try has a deadline, so that an address that sends without end, or too slowly, does not hold up the others.
@@ -31,33 +42,45 @@ def join(addresses: Sequence[str], path: Path, check: Check, transport: str, key
     Args:
         addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
         path: where to write the file, atomically.
-        check: the file is kept only if this finds it sound.
+        check: reads the file and compares it with the group's contract. It raises ConfigError for a file, or a
+            contract, that is of no use; that file is not kept, and the next address is tried.
         transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
 
     Returns:
-        The group's contract.
+        The group's contract, and what `check` returned.
 
     Raises:
-        ConfigError: the keys are none.
+        ConfigError: the keys are none, or what the addresses send is of no use, all of them.
         OSError: the file cannot be written.
     """
     news, within = News(), dict.fromkeys(addresses, FIRST_TRY)
     while True:
+        unusable: list[str] = []
         for address in addresses:
             began = time.monotonic()
             try:
                 return fetch(address, path, check, transport, keys, within=within[address])
             except (ConnectionError, TimeoutError) as error:
+                if isinstance(error, UnusableError):
+                    unusable.append(str(error))
                 if time.monotonic() - began >= within[address]:
                     within[address] = min(2 * within[address], LONGEST_TRY)
                 news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
+        if len(unusable) == len(addresses):  # the next time they would send the same
+            raise ConfigError(f"no address has a public file that this peer can use: {'; '.join(unusable)}")
         time.sleep(PAUSE)
 
 
 def fetch(
-    address: str, path: Path, check: Check, transport: str, keys: Path | None = None, *, within: float = LONGEST_TRY
-) -> Contract:
+    address: str,
+    path: Path,
+    check: Callable[[Path, Contract], Read],
+    transport: str,
+    keys: Path | None = None,
+    *,
+    within: float = LONGEST_TRY,
+) -> tuple[Contract, Read]:
     """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
 
     What is there already stays if no sound file comes.
@@ -65,13 +88,13 @@ def fetch(
     Args:
         address: of a peer of the group.
         path: where to write the file.
-        check: the file is kept only if this finds it sound.
+        check: as for `join`.
         transport: the group's, by name.
         keys: the caller's folder of keys, if the group has any.
         within: seconds for all of it.
 
     Returns:
-        The contract of the peer's group.
+        The contract of the peer's group, and what `check` returned.
 
     Raises:
         ConfigError: the keys are none.
@@ -82,7 +105,14 @@ def fetch(
     return asyncio.run(_fetch(address, path, check, transport, keys, within))
 
 
-async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path | None, within: float) -> Contract:
+async def _fetch(
+    address: str,
+    path: Path,
+    check: Callable[[Path, Contract], Read],
+    name: str,
+    keys: Path | None,
+    within: float,
+) -> tuple[Contract, Read]:
     transport, digest = make_transport(name, WITHOUT_PREDICTIONS, keys), hashlib.sha256()
     try:
         with atomic_file(path) as file:
@@ -91,20 +121,15 @@ async def _fetch(address: str, path: Path, check: Check, name: str, keys: Path |
                 digest.update(data)
                 file.write(data)
 
-            fetching = fetch_public(transport, address, take, timeout=TIMEOUT)
-            try:
-                contract = (await asyncio.wait_for(fetching, within)).contract
-            except asyncio.TimeoutError as error:
-                said = str(error) or f"{address} has not sent its whole public file within {within:g} s"
-                raise TimeoutError(said) from None
+            contract = (await fetch_public(transport, address, take, timeout=TIMEOUT, within=within)).contract
             if digest.hexdigest() != contract.public_sha256:
                 found, due = digest.hexdigest()[:8], contract.public_sha256[:8]
                 raise ConnectionError(f"{address} sent a public file with SHA-256 {found}..., its group's is {due}...")
             file.flush()
             try:
-                check(Path(file.name))
+                read = check(Path(file.name), contract)
             except ConfigError as error:
-                raise ConnectionError(f"{address} sent no usable public file: {error}") from error
+                raise UnusableError(f"{address} sent no usable public file: {error}") from error
     finally:
         await transport.close()
-    return contract
+    return contract, read

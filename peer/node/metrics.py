@@ -65,6 +65,7 @@ def _of_the_peer(peer: "Progress") -> Iterator[Metric]:
     yield _gauge("steps_wanted", "Training steps to do, 0: without end.", peer.steps)
     yield _gauge("round", "Newest round published, -1: none.", peer.round)
     yield _gauge("accuracy_ratio", "Accuracy of the last evaluation.", peer.accuracy)
+    yield _gauge("evaluation_images", "Images that this accuracy was measured on.", peer.evaluation_samples)
     losses = [("labels", peer.labels), ("distil", peer.distil)]
     yield _gauge("loss", "Losses of the last reported step, as far as it had them.", losses, "part")
     yield _gauge("lesson_age_steps", "Steps since the youngest of what it learns from arrived.", peer.age)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from edgekd.config import Config
-from edgekd.contract import check_same, definition
+from edgekd.contract import check_same, definition, definition_before
 from edgekd.data.datasets import PeerData
 from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
@@ -73,6 +73,7 @@ class Node:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._stop, self._watch = stop, watch
         self._out, self._recorder, self._news = out, Recorder(out), News()
+        self._made_with = definition(data, config)
         self.exchange = Exchange(config, alone_until=learner.alone_until)
         self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
         self._accuracy: Accuracy | None = None
@@ -89,14 +90,14 @@ class Node:
         return self.exchange.is_done(self.learner.step)
 
     def resume(self) -> bool:
-        """Go on from the newest sound checkpoint in the folder; False: there is none.
+        """Go on from the newest sound checkpoint in the folder; False: there is none. Nothing is written before `run`.
 
         Raises:
             ConfigError: the checkpoint is of another network, other data or another peer.
         """
         found = load_newest(self._out)
+        self._recorder.resume(found[0].step if found else None)
         if found is None:
-            self._recorder.resume(None)
             return False
         info, state = found
         ours = self._info()
@@ -104,7 +105,7 @@ class Node:
             if getattr(info, name) != getattr(ours, name):
                 there, here = getattr(info, name), getattr(ours, name)
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
-        check_same(info.made_with, ours.made_with)
+        check_same(definition_before(info.made_with, self._out), ours.made_with)
         self.learner.restore(state, info.step)
         # Another version may count other things: those are left out.
         self._bytes_before = {name: info.counts.get(name, 0) for name in self._bytes_before}
@@ -112,17 +113,19 @@ class Node:
         self.exchange.resume(info.step, Counts(**known))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
-        self._recorder.resume(info.step)  # after all checks: until then the folder stays as it is
         return True
 
     def run(self) -> PeerSummary:
         """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards.
+
+        The folder is written from now on: what can keep a peer from starting comes before.
 
         Raises:
             OutOfMemoryError: the device's memory is full; what was reached before is saved, if it can be.
             DivergedError: there is NaN among losses, predictions or weights; nothing is saved over what was.
         """
         try:
+            self._recorder.begin()
             self._tell(State.WAITING)  # that it has an end, so that nobody who is done leaves before it has begun
             self._await_neighbours()
             self._train()
@@ -345,7 +348,7 @@ class Node:
             head_layers=self.config.model.head_layers,
             counts=self._counts(),
             accuracy=self._accuracy,
-            made_with=definition(self.data.public, self.config),
+            made_with=self._made_with,
         )
 
     def _tell(self, state: State) -> None:
@@ -380,6 +383,7 @@ class Node:
             age=self._lesson.age if self._lesson else None,
             **({"labels": None, "distil": None} if losses is None else losses.numbers()),
             accuracy=self._accuracy.overall if self._accuracy else None,
+            evaluation_samples=self._accuracy.samples if self._accuracy else None,
             **self._counts(),
             seconds=self._training_seconds,
             failing=tuple(sorted(self._recorder.failing)),

@@ -22,7 +22,8 @@ class Progress(Counts):
     age: int | None  # steps since the youngest of what it learns from arrived; None: no lesson
     labels: float | None  # losses of the last step
     distil: float | None
-    accuracy: float | None
+    accuracy: float | None  # of the last evaluation
+    evaluation_samples: int | None  # images that it was measured on
     bytes_sent: int
     bytes_received: int
     seconds: float  # of training, in this process
@@ -51,4 +52,5 @@ def step_record(step: int, round: int, lesson: Lesson | None, accuracy: Accuracy
     }
     if accuracy is not None:
         record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}
+        record["evaluation_samples"] = accuracy.samples
     return record

@@ -36,19 +36,17 @@ def check_unused(folder: Path) -> None:
 
 
 class Recorder:
-    """Writes into `folder`, which exists."""
+    """Writes into `folder`, which exists; nothing before `begin`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._metrics = folder / "metrics.jsonl"
         self._records: list[tuple[dict[str, Any], Losses]] = []
         self._saved = -1  # the step of the last checkpoint
+        self._resumed = False
         self._news = News()
         self.diverged = False  # whether a loss that was written is NaN or infinite
         self.failing: dict[str, str] = {}  # metrics, checkpoint, summary: why it could not be written last time
-        for leftover in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
-            with contextlib.suppress(OSError):
-                leftover.unlink()
 
     @property
     def saved(self) -> int | None:
@@ -61,10 +59,19 @@ class Recorder:
         return self.failing.get("checkpoint") or self.failing.get("summary") or ""
 
     def resume(self, step: int | None) -> None:
-        """Go on after the checkpoint of `step` (None: there is none): metrics of later steps, which come again, go."""
-        self._saved = -1 if step is None else step
-        if self._metrics.is_file():
-            self._try("metrics", lambda: _keep_up_to(step or 0, self._metrics))
+        """Go on after the checkpoint of `step`; None: there is none."""
+        self._saved, self._resumed = -1 if step is None else step, True
+
+    def begin(self) -> None:
+        """Tidy up what an earlier process left, once nothing keeps this one from going on.
+
+        Metrics of steps after the checkpoint, which come again, go, and files that were not written to their end.
+        """
+        for leftover in self._folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        if self._resumed and self._metrics.is_file():
+            self._try("metrics", lambda: _keep_up_to(max(0, self._saved), self._metrics))
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
         """Note one step; written some steps later, since reading a loss waits for the device."""

@@ -67,6 +67,34 @@ def test_newcomer_joins_with_an_address_and_its_pictures_and_learns(
     resumed.terminate()
 
 
+def test_peer_that_goes_on_without_its_public_file_takes_that_of_its_own_group_alone(
+    spawn: Any, ports: Any, tmp_path: Path
+) -> None:
+    shards = split(spawn, tmp_path)
+    pictures = shards / "client-0" / "private" / "1"
+    made = spawn("public", pictures, "--classes", ",".join("0123456789"), "--size", 32, "-o", "other.safetensors")
+    assert made.wait() == 0, made.err
+    stranger, own = (f"127.0.0.1:{port}" for port in ports(2))
+    small = [*SMALL, "--public-batch", 4, "--weights", "none", "--json"]
+    for id, (address, public) in enumerate(((stranger, "other.safetensors"), (own, shards / "public.safetensors"))):
+        files = ["--private", f"folder:{shards}/client-0/private", "--public", public]
+        spawn("peer", "--id", id, "--listen", address, *files, *small, "--steps", 0).until_step(1)
+    run = tmp_path / "run"
+    join = ["peer", "--id", 2, "--private", f"folder:{shards}/client-1/private", *small, "--out", run]
+    assert spawn(*join, "--peers", own, "--steps", 2).wait() == 0
+    file = run / "public.safetensors"
+    content = file.read_bytes()
+    file.unlink()
+    alone = spawn(*join, "--peers", stranger, "--steps", 4, "--resume")
+    assert alone.wait() == 1
+    assert "no address has a public file that this peer can use" in alone.err[-1]
+    assert "public was " in alone.err[-1]
+    assert not file.exists()
+    again = spawn(*join, "--peers", f"{stranger},{own}", "--steps", 4, "--resume")
+    assert again.wait() == 0, again.err
+    assert file.read_bytes() == content
+
+
 def test_newcomer_with_keys_joins_a_group_that_has_them(spawn: Any, ports: Any, tmp_path: Path) -> None:
     shards = split(spawn, tmp_path)
     assert spawn("certs", "--ids", "0,1").wait() == 0

@@ -4,6 +4,9 @@ import hashlib
 import json
 import re
 import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from PIL import Image
 
 from edgekd.config import read_toml
+from edgekd.files.checkpoint import load_newest, save_checkpoint
 
 SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--weights", "none", "--eval-every", 0]
 
@@ -123,6 +127,146 @@ def test_accuracy_stands_beside_the_number_of_images_that_it_was_measured_on(spa
     again = spawn(*peer(box, "--resume", "--eval", f"folder:{box}/more"))  # it is done: nothing is evaluated anew
     assert again.wait() == 0, again.err
     assert " on 4 images" in again.out[-1]
+
+
+@pytest.fixture
+def common(spawn: Any, box: Path) -> Path:
+    """A box that was trained on its shard of a folder, which all share."""
+    assert spawn(*of_common(box)).wait() == 0
+    return box
+
+
+def of_common(box: Path, *more: object) -> list[object]:
+    shared = ["--data", f"folder:{box}/own", "--size", 32, "--clients", 2, "--public-fraction", 0.3]
+    return ["peer", "--id", 0, *shared, *SMALL, "--steps", 3, "--out", box / "run", *more]
+
+
+def add(box: Path) -> None:
+    picture(box / "own" / "dark" / "-first.png", 999, 60)
+
+
+def remove(box: Path) -> None:
+    (box / "own" / "light" / "07.png").unlink()
+
+
+def replace_all(box: Path) -> None:
+    for number, file in enumerate(sorted((box / "own").rglob("*.png"))):
+        picture(file, 5000 + number, 120)
+
+
+@pytest.mark.parametrize("change", [add, remove, replace_all])
+def test_common_folder_that_is_dealt_out_anew_is_named_and_every_byte_stays(
+    spawn: Any, common: Path, change: Any
+) -> None:
+    again = spawn("eval", "--checkpoint", common / "run")
+    assert again.wait() == 0, again.err
+    before = contents(common / "run")
+    change(common)
+    for refused in (spawn("eval", "--checkpoint", common / "run"), spawn(*of_common(common, "--resume"))):
+        assert refused.wait() == 1
+        assert "were added, removed, renamed or changed, so images that were trained on could be" in refused.err[-1]
+        assert contents(common / "run") == before
+    elsewhere = spawn("eval", "--checkpoint", common / "run", "--eval", f"folder:{common}/own")
+    assert elsewhere.wait() == 0, elsewhere.err
+
+
+def make_old(run: Path) -> None:
+    """Take out of the checkpoints what earlier versions did not write into them."""
+    found = load_newest(run)
+    assert found is not None
+    info, state = found
+    for file in run.glob("checkpoint-*"):
+        file.unlink()
+    save_checkpoint(run, replace(info, made_with={}), state)
+
+
+def test_checkpoint_of_an_earlier_version_is_compared_with_the_settings_of_its_folder(spawn: Any, common: Path) -> None:
+    make_old(common / "run")
+    before = contents(common / "run")
+    refused = spawn(*of_common(common, "--resume", "--seed", 5, "--temperature", 3))
+    assert refused.wait() == 1
+    assert "seed was 0, now 5; data_seed was 0, now 5; temperature was 2.0, now 3.0" in refused.err[-1]
+    (common / "other.toml").write_text(f'[data]\ndata = "folder:{common}/own"\nclients = 2\nlimit = 20\n')
+    wrong = spawn("eval", "--checkpoint", common / "run", "--config", common / "other.toml")
+    assert wrong.wait() == 1
+    assert "limit was not set, now 20" in wrong.err[-1]
+    assert contents(common / "run") == before
+    for going_on in (spawn("eval", "--checkpoint", common / "run"), spawn(*of_common(common, "--resume"))):
+        assert going_on.wait() == 0, going_on.err
+        assert "was made before edgekd noted which images it is evaluated on" in "".join(going_on.err)
+
+
+def test_checkpoint_of_an_earlier_version_without_settings_beside_it_is_gone_on_from(spawn: Any, common: Path) -> None:
+    make_old(common / "run")
+    (common / "run" / "config.toml").unlink()
+    again = spawn(*of_common(common, "--resume", "--steps", 5))
+    assert again.wait() == 0, again.err
+    assert any("resumed at step 3" in line for line in again.err)
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """An address that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield f"127.0.0.1:{other.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"), [("--listen", "cannot listen on"), ("--metrics-port", "cannot serve metrics on")]
+)
+def test_resume_that_cannot_start_changes_no_byte(spawn: Any, box: Path, taken: str, flag: str, said: str) -> None:
+    assert spawn(*peer(box)).wait() == 0
+    run = box / "run"
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9}\n')  # a resume that succeeds drops it
+    (run / ".checkpoint-00000009.safetensors.1.tmp").write_bytes(b"half")  # and this
+    before = contents(run)
+    again = spawn(*peer(box, "--resume", "--lr", 0.5, flag, taken))
+    assert again.wait() == 1
+    assert said in again.err[-1]
+    assert contents(run) == before
+    assert spawn(*peer(box, "--resume")).wait() == 0
+    assert contents(run).keys() == before.keys() - {str(run / ".checkpoint-00000009.safetensors.1.tmp")}
+    assert '"step": 9' not in (run / "metrics.jsonl").read_text()
+
+
+def test_first_start_that_fails_leaves_a_folder_that_the_next_one_can_use(spawn: Any, box: Path, taken: str) -> None:
+    failed = spawn(*peer(box, "--listen", taken))
+    assert failed.wait() == 1
+    assert [Path(file).name for file in contents(box / "run")] in ([], [".lock"])
+    assert spawn(*peer(box)).wait() == 0
+
+
+def test_id_comes_from_the_folder_that_is_gone_on_in(spawn: Any, box: Path) -> None:
+    assert spawn(*peer(box, "--id", 7)).wait() == 0
+    again = spawn("peer", "--resume", "--out", box / "run", "--steps", 4)
+    assert again.wait() == 0, again.err
+    assert again.out[-1].startswith("peer 7: ")
+    other = spawn("peer", "--id", 8, "--resume", "--out", box / "run")
+    assert other.wait() == 1
+    assert "the checkpoint's id is 7, this peer's is 8" in other.err[-1]
+
+
+def test_id_is_asked_for_where_no_checkpoint_says_it(spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    unknown = spawn("peer", "--resume", "--out", tmp_path / "run")
+    assert unknown.wait() == 1
+    assert re.search("no sound checkpoint in .*run says which peer this is: give --id", unknown.err[-1])
+    new = spawn("peer", "--data", "digits")
+    assert new.wait() == 2
+    assert "Missing option '--id'" in new.err[-1]
+
+
+def test_accuracies_of_every_step_stand_beside_the_number_of_their_images(spawn: Any, box: Path) -> None:
+    run = spawn(*peer(box, "--json"))
+    assert run.wait() == 0
+    told = [event for event in run.events if event["event"] == "progress" and event["accuracy"] is not None]
+    assert {event["evaluation_samples"] for event in told} == {4}
+    records = [json.loads(line) for line in (box / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["evaluation_samples"] for record in records if "accuracy" in record] == [4]
+    shown = spawn(*peer(box, "--out", box / "another"))
+    assert shown.wait() == 0
+    assert any(re.search(r"accuracy \d\.\d+ on 4,", line) for line in shown.out[:-1])
 
 
 def test_run_that_held_nothing_out_is_not_evaluated_on_what_it_was_trained_on(spawn: Any, box: Path) -> None:

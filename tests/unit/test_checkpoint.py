@@ -10,9 +10,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from edgekd.config import Config, DataConfig, TrainConfig
+from edgekd.contract import check_same, data_definition, definition_before, evaluation_definition
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
-from edgekd.files.checkpoint import KEEP, CheckpointInfo, checkpoints, load_checkpoint, load_newest, save_checkpoint
+from edgekd.files.checkpoint import (
+    KEEP,
+    CheckpointInfo,
+    checkpoints,
+    load_checkpoint,
+    load_newest,
+    peer_in,
+    save_checkpoint,
+)
+from edgekd.files.runs import write_config
 from edgekd.files.summary import PeerSummary
 from edgekd.files.tensors import safetensors_pieces, tensors_sha256
 from edgekd.learning.evaluation import Accuracy
@@ -111,6 +122,7 @@ def test_resumed_metrics_drop_what_will_come_again(tmp_path: Path) -> None:
         file.write('{"step": 26, "lab')  # cut short by a power cut
     again = Recorder(tmp_path)
     again.resume(20)
+    again.begin()
     again.record({"step": 21}, losses)
     again.flush()
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -162,6 +174,56 @@ def test_checkpoint_of_an_earlier_version_is_read_and_its_accuracy_is_measured_a
     path = tmp_path / "checkpoint-00000120.safetensors"
     write_atomically(path, safetensors_pieces(STATE, {"edgekd": json.dumps(entry, sort_keys=True)}))
     assert load_checkpoint(path)[0] == dataclasses.replace(INFO, made_with={}, accuracy=None)
+
+
+SETTINGS = Config(data=DataConfig(data="digits", limit=600), train=TrainConfig(seed=3))
+IMAGES = torch.arange(4 * 3 * 8 * 8, dtype=torch.uint8).view(4, 3, 8, 8)
+
+
+def made_with(images: torch.Tensor = IMAGES, config: Config = SETTINGS) -> dict[str, object]:
+    return {**data_definition(config), "public": "ab" * 32, **evaluation_definition(config, images)}
+
+
+def test_other_evaluation_images_are_named_whatever_their_order() -> None:
+    check_same(made_with(), made_with(IMAGES.flip(0)))
+    other = IMAGES.clone()
+    other[3, 0, 0, 0] += 1
+    for images in (other, IMAGES[:3]):
+        with pytest.raises(ConfigError, match="the images to evaluate on are not those of the checkpoint"):
+            check_same(made_with(), {**made_with(images), "public": "cd" * 32})
+
+
+def test_other_settings_are_named_before_the_images_that_follow_from_them() -> None:
+    more = replace(SETTINGS, data=replace(SETTINGS.data, limit=700))
+    with pytest.raises(ConfigError, match="made with other settings: limit was 600, now 700"):
+        check_same(made_with(), made_with(IMAGES[:3], more))
+
+
+def test_a_boxs_own_evaluation_images_may_become_more() -> None:
+    assert evaluation_definition(Config(data=DataConfig(private="folder:own", public="p")), IMAGES) == {}
+
+
+def test_checkpoint_that_does_not_say_what_it_was_made_with_is_compared_with_the_settings_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert definition_before({}, tmp_path) == {}
+    write_config(tmp_path, SETTINGS)
+    before = definition_before({}, tmp_path)
+    check_same(before, made_with())
+    assert caplog.text.count("was made before edgekd noted which images it is evaluated on") == 2
+    caplog.clear()
+    with pytest.raises(ConfigError, match="seed was 3, now 4"):
+        check_same(before, made_with(config=replace(SETTINGS, train=TrainConfig(seed=4))))
+    assert definition_before(made_with(), tmp_path) == made_with()
+    assert definition_before({"private": True}, tmp_path) == {"private": True}
+    assert not caplog.text
+
+
+def test_folder_says_whose_checkpoints_it_holds(tmp_path: Path) -> None:
+    assert peer_in(tmp_path) is None
+    save_checkpoint(tmp_path, replace(INFO, id=7), STATE)
+    (tmp_path / "checkpoint-00000999.safetensors").write_bytes(b"damaged")
+    assert peer_in(tmp_path) == 7
 
 
 @pytest.mark.parametrize(

@@ -585,7 +585,7 @@ def test_newcomer_fetches_the_public_file_whole_and_learns_the_contract(run: Run
         content = bytes(range(256)) * 300  # more than two pieces
         a, address = await group.start(hello(0), public=lambda: iter([content[:10], memoryview(content)[10:]]))
         got: list[bytes] = []
-        answered = await fetch_public(group.transport(), address, got.append, timeout=DEADLINE)
+        answered = await fetch_public(group.transport(), address, got.append, timeout=DEADLINE, within=DEADLINE)
         assert b"".join(got) == content
         assert answered.contract == CONTRACT
         assert not a.members

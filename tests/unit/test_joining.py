@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hellos import CONTRACT, hello
 
+from edgekd.contract import load_public
+from edgekd.data.public import make_public
 from edgekd.errors import ConfigError
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
-from edgekd.protocol.messages import Encoding, Goodbye, Parting, Piece
+from edgekd.protocol.messages import Contract, Encoding, Goodbye, Parting, Piece
 from peer.network import joining
 from peer.network.thread import Network
 from peer.transports.base import Stream
@@ -25,20 +28,21 @@ GROUPS = replace(CONTRACT, public_sha256=hashlib.sha256(CONTENT).hexdigest())
 ANYWHERE = "127.0.0.1:0"
 
 
-def sound(file: Path) -> None:
-    assert file.is_file()
+def sound(file: Path, contract: Contract) -> int:
+    return file.stat().st_size
 
 
 @contextmanager
-def honest(transport: str) -> Iterator[str]:
+def honest(transport: str, content: bytes = CONTENT, **changes: object) -> Iterator[str]:
+    contract = replace(GROUPS, public_sha256=hashlib.sha256(content).hexdigest(), **changes)  # type: ignore[arg-type]
     network = Network(
         lambda: make_transport(transport, WITHOUT_PREDICTIONS),
-        replace(hello(0), contract=GROUPS),
+        replace(hello(0), contract=contract),
         listen=ANYWHERE,
         peers=(),
         lockstep=False,
         packing=Packing(Encoding.FLOAT16),
-        public=lambda: [CONTENT],
+        public=lambda: [content],
     )
     try:
         yield network.start()
@@ -83,7 +87,7 @@ def test_address_that_sends_without_end_does_not_keep_a_newcomer_from_the_next(
     monkeypatch.setattr(joining, "FIRST_TRY", 0.5)
     file = tmp_path / "public.safetensors"
     with endless(transport, data) as bad, honest(transport) as good:
-        assert joining.join([bad, good], file, sound, transport) == GROUPS
+        assert joining.join([bad, good], file, sound, transport) == (GROUPS, len(CONTENT))
     assert file.read_bytes() == CONTENT
     assert list(tmp_path.iterdir()) == [file], "no part of the other is left"
 
@@ -100,20 +104,20 @@ def test_only_a_try_that_was_too_short_is_followed_by_a_longer_one(
         if address == "closed:1":
             raise ConnectionError("closed")
         if len(allowed[address]) == 8:
-            return GROUPS
+            return GROUPS, 0
         now += within
         raise TimeoutError("too slow")
 
     monkeypatch.setattr(joining, "fetch", fetch)
     monkeypatch.setattr(joining.time, "monotonic", lambda: now)
     monkeypatch.setattr(joining, "PAUSE", 0.0)
-    assert joining.join(["slow:1", "closed:1"], tmp_path / "file", sound, "grpc") == GROUPS
+    assert joining.join(["slow:1", "closed:1"], tmp_path / "file", sound, "grpc") == (GROUPS, 0)
     assert allowed["slow:1"] == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
     assert set(allowed["closed:1"]) == {60.0}
 
 
 def test_file_that_is_not_sound_is_not_kept_and_what_was_there_stays(tmp_path: Path) -> None:
-    def unsound(file: Path) -> None:
+    def unsound(file: Path, contract: Contract) -> None:
         assert file.read_bytes() == CONTENT
         raise ConfigError("it has no images")
 
@@ -126,3 +130,60 @@ def test_file_that_is_not_sound_is_not_kept_and_what_was_there_stays(tmp_path: P
         joining.fetch(address, file, unsound, "grpc")
     assert file.read_bytes() == b"what was there"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def public(classes: tuple[str, ...] = ("a", "b", "c"), images: int = 4, augment: str = "crop") -> bytes:
+    made = make_public(torch.zeros(images, 3, 8, 8, dtype=torch.uint8), classes, augment)
+    return b"".join(made.pieces())
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "why"),
+    [
+        (b"nonsense", {}, "is not a public file of edgekd"),
+        (public(classes=("a", "b")), {}, "the contract says classes 3, the public file 2"),
+        (public(augment="none"), {}, "the contract says augmentation crop, the public file none"),
+        (public(), {"public_batch": 5}, "the public set has 4 images, fewer than a public batch of 5"),
+    ],
+    ids=["no public file", "classes", "augmentation", "too few images"],
+)
+def test_file_that_is_not_what_its_contract_says_is_thrown_away_and_the_next_address_asked(
+    tmp_path: Path, content: bytes, changes: dict[str, object], why: str
+) -> None:
+    file = tmp_path / "public.safetensors"
+    with honest("grpc", content, **changes) as bad, honest("grpc", public()) as good:
+        with pytest.raises(ConnectionError, match=why):
+            joining.fetch(bad, file, load_public, "grpc")
+        assert not list(tmp_path.iterdir())
+        contract, read = joining.join([bad, good], file, load_public, "grpc")
+    assert contract.public_sha256 == read.sha256 == hashlib.sha256(public()).hexdigest()
+    assert file.read_bytes() == public()
+
+
+def test_newcomer_to_whom_all_send_what_it_cannot_use_says_so(tmp_path: Path) -> None:
+    with (
+        honest("grpc", public(augment="none")) as one,
+        honest("grpc", b"nonsense") as other,
+        pytest.raises(ConfigError, match=r"no address has a public file that this peer can use: .*augment.*; .*is not"),
+    ):
+        joining.join([one, other], tmp_path / "public.safetensors", load_public, "grpc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_address_that_does_not_answer_may_still_have_what_the_other_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "PAUSE", 0.0)
+    tries = {"unusable:1": 0, "closed:1": 0}
+
+    def fetch(address: str, *arguments: object, within: float) -> object:
+        tries[address] += 1
+        if address == "unusable:1":
+            raise joining.UnusableError("of no use")
+        if tries[address] < 3:
+            raise ConnectionError("closed")
+        return GROUPS, 0
+
+    monkeypatch.setattr(joining, "fetch", fetch)
+    assert joining.join([*tries], tmp_path / "file", sound, "grpc") == (GROUPS, 0)
+    assert tries == {"unusable:1": 3, "closed:1": 3}

@@ -26,7 +26,7 @@ def test_plot_has_all_baselines_a_title_and_bands_of_a_standard_error(tmp_path: 
     assert axes.get_title() == "my $data, 2 peers"
     names = [f"peer {id} {name}" for name in curves for id in (0, 1)]
     assert axes.get_legend_handles_labels()[1] == [*names, "pooled data"]
-    assert "± standard error" in axes.get_ylabel()
+    assert axes.get_ylabel() == "accuracy on 100 evaluation images, ± standard error"
     band = axes.collections[0].get_paths()[0].vertices
     assert max(band[:, 1]) == pytest.approx(0.8 + 0.04)  # sqrt(0.8 * 0.2 / 100)
     assert min(band[:, 1]) == pytest.approx(0.1 - 0.03)

@@ -25,6 +25,7 @@ PROGRESS = SimpleNamespace(
     distil=0.0123,
     up=2,
     accuracy=0.987,
+    evaluation_samples=180,
     age=3,
     bytes_sent=123_456_789,
     bytes_received=987_654_321,
@@ -74,9 +75,9 @@ def shown(show: Any, width: int, *, terminal: bool = True) -> list[str]:
 @pytest.mark.parametrize(
     ("show", "width", "there", "gone"),
     [
-        (live, 120, ["lingering", "1234/20000", "0.987", "0.0123", "123.5 MB", "987.7 MB"], []),
-        (live, 80, ["lingering", "1234/20000", "0.123", "0.987", "123.5 MB"], ["received", "distil"]),
-        (live, 60, ["lingering", "1234/20000", "0.987"], ["sent", "loss"]),
+        (live, 120, ["lingering", "1234/20000", "0.987 on 180", "0.0123", "123.5 MB", "987.7 MB"], []),
+        (live, 80, ["lingering", "1234/20000", "0.987 on 180", "123.5 MB"], ["received", "distil"]),
+        (live, 60, ["lingering", "1234/20000", "0.987 on 180"], ["sent", "loss"]),
         (results, 120, ["private images", "398", "0.912 ± 0.021", "+0.000", "0 B"], []),
         (results, 80, ["accuracy alone", "balanced", "together", "0.912 ± 0.021", "+0.000"], ["images", "sent"]),
         (results, 60, ["accuracy together", "0.912 ± 0.021", "+0.000"], ["alone"]),

@@ -1,0 +1,61 @@
+"""What ``edgekd peer`` does with the folder that it goes on in."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+from edgekd.paths import expanded
+
+log = logging.getLogger("edgekd")
+
+PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
+
+
+def id_in(folder: Path | None) -> int:
+    """The id of the peer that goes on in `folder`."""
+    if folder is None:
+        raise click.UsageError("Missing option '--id'.")
+    from edgekd.files.checkpoint import peer_in
+
+    id = peer_in(folder)
+    if id is None:
+        raise ConfigError(f"no sound checkpoint in {folder} says which peer this is: give --id")
+    return id
+
+
+def with_public_file(config: Config, folder: Path) -> Config:
+    """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
+    given, own = config.data.public, folder / PUBLIC
+    if config.data.private is None or (given and (expanded(given).is_file() or Path(given).name != PUBLIC)):
+        return config
+    public = str(own.absolute()) if own.is_file() else None  # None: it is fetched again
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, public=public))
+
+
+def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) -> None:
+    """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
+    from edgekd.files.runs import changed_settings, write_config
+
+    if resume and (changes := changed_settings(folder, config)):
+        log.info("going on with other settings than before: %s", ", ".join(changes))
+    try:
+        write_config(folder, config)
+        if held_out is not None:
+            held_out.save(folder)
+    except OSError as error:
+        if not resume:
+            raise
+        log.warning("cannot write to %s: %s; its settings stay as they are", folder, error.strerror)
+
+
+def resume_from(node: Any, folder: Path) -> None:
+    """Restore the node from the newest sound checkpoint, if there is one."""
+    if node.resume():
+        log.info("resumed at step %d", node.learner.step)
+    else:
+        log.info("no checkpoint in %s: starting anew", folder)
