@@ -45,10 +45,12 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
 
     Nothing that is there is overwritten, unless --renew is given.
     """
+    from edgekd.files.writable import make_folder
     from edgekd.keys.keyring import make_keys
     from edgekd.protocol.addresses import ids
 
     wanted = ids(listed)
+    make_folder(out)
     if not (out / "ca").exists():
         say(f"{out / 'ca'}: a new authority, for a new group")
     had = {id for id in wanted if (out / f"peer-{id}").exists()}

@@ -9,6 +9,7 @@ from edgekd.cli.lines import say
 from edgekd.cli.options import settings
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
+from edgekd.files.writable import make_folder
 
 
 @click.command()
@@ -32,12 +33,11 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
     """
     if bool(source) == bool(images):
         raise ConfigError("name IMAGES to make the file of, or with --from the peer to fetch it from")
-    if out.parent.exists() and not out.parent.is_dir():
-        raise ConfigError(f"{out.parent} is a file, not a folder: choose another --out")
     if out.exists():
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
+    make_folder(out.parent)
     public = _fetched(source, config.exchange, out) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
     say(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
@@ -62,6 +62,5 @@ def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
     from peer.node.access import check_addresses, key_folder
 
     check_addresses([source], exchange.certs)
-    out.parent.mkdir(parents=True, exist_ok=True)
     fetch(source, out, PublicSet.load, exchange.transport, key_folder(exchange.certs))
     return PublicSet.load(out)

@@ -77,6 +77,31 @@ def test_wrong_flag_is_one_line(spawn: Callable[..., Any], flags: list[str], say
     assert says in fails(spawn(*flags))
 
 
+BELOW_A_FILE = "cannot make the folder FILE/x: FILE is a file, not a folder; choose another --out"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["split", "--out", "FILE/x"],
+        ["certs", "--ids", "0", "--out", "FILE/x"],
+        ["public", "FILE", "--classes", "a,b", "-o", "FILE/x/public.safetensors"],
+        ["public", "--from", "127.0.0.1:1", "-o", "FILE/x/public.safetensors"],
+        ["run", "--out", "FILE/x"],
+        ["peer", "--id", "0", "--out", "FILE/x"],
+        ["simulate", "--out", "FILE/x"],
+        ["sweep", "--out", "FILE/x"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_folder_below_a_file_is_named_with_the_file(spawn: Any, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "FILE").touch()
+    process = spawn(*command)
+    assert fails(process) == f"edgekd: {BELOW_A_FILE}"
+    assert len(process.err) == 1
+    assert process.out == [], "nothing was begun"
+
+
 def test_keys_of_another_peer_are_refused_and_so_is_a_run_with_any(spawn: Any, tmp_path: Path) -> None:
     assert spawn("certs", "--ids", "0,1").wait() == 0
     line = fails(spawn("peer", "--id", 0, "--certs", "certs/peer-1"))
