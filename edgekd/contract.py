@@ -11,6 +11,8 @@ from edgekd.data.splits import skew
 from edgekd.errors import ConfigError
 from edgekd.protocol.messages import Contract
 
+LEAVE_OUT = "Leave out what differs, or start anew with another --out"
+
 
 def make_contract(public: PublicSet, config: Config) -> Contract:
     """The contract of a peer with this public set and these settings."""
@@ -57,22 +59,20 @@ def definition(public: PublicSet, config: Config) -> dict[str, Any]:
     }
 
 
-def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same(before: dict[str, Any], now: dict[str, Any], advice: str = LEAVE_OUT) -> None:
     """See to it that a checkpoint is used with the settings that it was made with.
 
     Args:
         before: `definition` of the checkpoint; empty in older ones, which say nothing.
         now: `definition` or `data_definition` of the settings at hand.
+        advice: what the user can do.
 
     Raises:
         ConfigError: they differ; it names each setting.
     """
     others = [f"{n} was {_said(before[n])}, now {_said(now[n])}" for n in now if n in before and before[n] != now[n]]
     if others:
-        raise ConfigError(
-            f"the checkpoint was made with other settings: {'; '.join(others)}. Leave out what differs, or start anew "
-            "with another --out"
-        )
+        raise ConfigError(f"the checkpoint was made with other settings: {'; '.join(others)}. {advice}")
 
 
 def _said(value: Any) -> str:

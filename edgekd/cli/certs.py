@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.lines import say
+from edgekd.cli.options import PATH
 
 EXAMPLES = """
 \b
@@ -22,7 +23,7 @@ DAYS = 825
 @click.option("--ids", "listed", metavar="IDS", required=True, help="The peers to make keys for, such as 0,1,2.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("certs"),
     show_default=True,
     metavar="DIR",

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import beside, settings
+from edgekd.cli.options import PATH, beside, settings
 from edgekd.config import Config, ModelConfig
 from edgekd.errors import ConfigError
 
@@ -22,7 +22,7 @@ Examples:
 @settings("data", "train", only=("eval", "device", "threads"), path_of="checkpoint")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="DIR|FILE",
     help="A checkpoint, or a peer's folder: its newest.",
@@ -52,7 +52,8 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
         raise ConfigError(f"no sound checkpoint in {checkpoint}: a peer writes them into its --out")
     info, state = found
     if config.data.eval is None:
-        check_same(info.made_with, data_definition(config))
+        advice = "Give the config.toml of its own run, or --eval folder:PATH"
+        check_same(info.made_with, data_definition(config), advice)
     run = checkpoint if checkpoint.is_dir() else checkpoint.parent
     evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed, run=run)
     device = choose_device(config.train.device)

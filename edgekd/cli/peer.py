@@ -18,7 +18,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import refuse, settings
+from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
 from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
@@ -100,9 +100,7 @@ PUBLIC = "public.safetensors"  # the public file in the folder of a peer that ha
     metavar="[HOST:]PORT",
     help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"
-)
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]")
 @click.option(
     "--resume",
     is_flag=True,

@@ -6,20 +6,20 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import settings
+from edgekd.cli.options import PATH, settings
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
 
 
 @click.command()
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=PATH)
 @settings("data", "exchange", only=("size", "public_augment", "transport", "certs"))
 @click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
 @click.option(
     "--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the file of the group that this peer belongs to."
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
+@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 

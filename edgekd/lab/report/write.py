@@ -51,9 +51,9 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
     findings = [*material.findings, material.control]
     blocks = report_blocks(material)
     files = {
-        "report.md": to_markdown(blocks).encode(),
-        "index.html": to_html(blocks).encode(),
-        "tables.csv": csv_text(all_rows(material)).encode(),
+        "report.md": _bytes(to_markdown(blocks)),
+        "index.html": _bytes(to_html(blocks)),
+        "tables.csv": _bytes(csv_text(all_rows(material))),
         "findings.json": (json.dumps([finding_mapping(f) for f in findings], indent=2) + "\n").encode(),
     }
     for figure in material.figures:
@@ -62,6 +62,11 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
     for name, content in files.items():
         write_atomically(out / name, [content])
     return findings
+
+
+def _bytes(text: str) -> bytes:
+    """The text as UTF-8; of names that are not, what cannot be written is escaped."""
+    return text.encode(errors="backslashreplace")
 
 
 def gather(folders: Sequence[Path]) -> Material:
