@@ -253,7 +253,10 @@ def test_slow_group_lingers_longer_for_slower_neighbours() -> None:
 
 
 def test_neighbour_that_goes_on_teaching_holds_up_the_end_for_ten_times_the_training_and_no_longer() -> None:
-    for steps, limit in ((1_000, 20_000.0), (10, 1_800.0)):  # of two seconds each; three times the 600 s of a silent one
+    for steps, limit in (
+        (1_000, 20_000.0),
+        (10, 1_800.0),
+    ):  # of two seconds each; three times the 600 s of a silent one
         e = exchange(steps=steps, linger=math.inf)
         e.begin_lingering(0.0, seconds_a_step=2.0)
         now, received = 0.0, 0
