@@ -19,6 +19,7 @@ from edgekd.protocol.messages import Contract
 log = logging.getLogger("edgekd")
 
 EVALUATION = "evaluation"  # in a definition: the digest of the images that a common data set keeps for evaluation
+LEAVE_OUT = "Leave out what differs, or start anew with another --out"
 
 
 def make_contract(public: PublicSet, config: Config) -> Contract:
@@ -98,12 +99,13 @@ def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
     return before
 
 
-def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same(before: dict[str, Any], now: dict[str, Any], advice: str = LEAVE_OUT) -> None:
     """See to it that a checkpoint is used with the settings that it was made with.
 
     Args:
         before: `definition_before` of the checkpoint; what it does not say is not compared.
         now: `definition`, or a part of it, of the settings and the data at hand.
+        advice: what the user can do about other settings.
 
     Raises:
         ConfigError: they differ; it names each setting.
@@ -111,10 +113,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
     others = {n: f"{n} was {_said(before[n])}, now {_said(now[n])}" for n in now if n in before and before[n] != now[n]}
     images = others.pop(EVALUATION, None)
     if others.keys() - ({"public"} if images else ()):  # other images follow from other settings
-        raise ConfigError(
-            f"the checkpoint was made with other settings: {'; '.join(others.values())}. Leave out what differs, or "
-            "start anew with another --out"
-        )
+        raise ConfigError(f"the checkpoint was made with other settings: {'; '.join(others.values())}. {advice}")
     if images is not None:
         raise ConfigError(
             f"the images to evaluate on are not those of the checkpoint ({images}): pictures of the data set were "

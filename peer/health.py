@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
 from edgekd.printable import printable
 from edgekd.protocol.addresses import place
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m peer.health")
     parser.add_argument("address", metavar="[ID@]HOST:PORT")
     parser.add_argument(
-        "--certs", type=Path, metavar="DIR", help="a peer's keys; without ID@, of the one that is asked"
+        "--certs", type=expanded, metavar="DIR", help="a peer's keys; without ID@, of the one that is asked"
     )
     given = parser.parse_args(arguments)
     try:

@@ -11,6 +11,7 @@ import click
 from edgekd.cli.lines import prepare_streams, say
 from edgekd.cli.signals import on_stop
 from edgekd.errors import EdgeKDError
+from edgekd.files.writable import in_words
 from edgekd.names import meant
 from edgekd.printable import log_plainly, printable
 
@@ -75,6 +76,9 @@ def main(args: list[str] | None = None) -> Any:
     except click.ClickException as error:
         say(f"edgekd: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
-    except (EdgeKDError, OSError) as error:
+    except EdgeKDError as error:
         say(f"edgekd: {error}", err=True)
-        sys.exit(error.exit_code if isinstance(error, EdgeKDError) else 1)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        say(f"edgekd: {in_words(error)}", err=True)
+        sys.exit(1)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.lines import say
+from edgekd.cli.options import PATH
 
 EXAMPLES = """
 \b
@@ -22,7 +23,7 @@ DAYS = 825
 @click.option("--ids", "listed", metavar="IDS", required=True, help="The peers to make keys for, such as 0,1,2.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("certs"),
     show_default=True,
     metavar="DIR",
@@ -45,10 +46,12 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
 
     Nothing that is there is overwritten, unless --renew is given.
     """
+    from edgekd.files.writable import make_folder
     from edgekd.keys.keyring import make_keys
     from edgekd.protocol.addresses import ids
 
     wanted = ids(listed)
+    make_folder(out)
     if not (out / "ca").exists():
         say(f"{out / 'ca'}: a new authority, for a new group")
     had = {id for id in wanted if (out / f"peer-{id}").exists()}

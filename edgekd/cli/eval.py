@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import beside, settings
+from edgekd.cli.options import PATH, beside, settings
 from edgekd.config import Config, ModelConfig
 from edgekd.errors import ConfigError
 
@@ -22,7 +22,7 @@ Examples:
 @settings("data", "train", only=("eval", "device", "threads"), path_of="checkpoint")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="DIR|FILE",
     help="A checkpoint, or a peer's folder: its newest.",
@@ -53,7 +53,7 @@ def command(config: Config, checkpoint: Path, as_json: bool) -> None:
     info, state = found
     run = checkpoint if checkpoint.is_dir() else checkpoint.parent
     before = definition_before(info.made_with, run) if config.data.eval is None else {}
-    check_same(before, data_definition(config))
+    check_same(before, data_definition(config), "Give the config.toml of its own run, or --eval folder:PATH")
     evaluation = load_evaluation(config.data, info.id, info.classes, info.size, seed=config.data_seed, run=run)
     check_same(before, evaluation_definition(config, evaluation.images))
     device = choose_device(config.train.device)

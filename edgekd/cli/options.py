@@ -1,6 +1,7 @@
 """Click options made from the settings' dataclasses, and ``--config FILE.toml`` under them: flags win."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -10,6 +11,20 @@ import click
 
 from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
 from edgekd.errors import ConfigError
+from edgekd.paths import expanded
+
+
+class UserPath(click.Path):
+    """A path in which ``~`` is the home folder: the shell leaves it as it is after ``--out=``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(expanded(os.fspath(value)), param, ctx)
+
+
+PATH = UserPath()
 
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
@@ -126,9 +141,7 @@ def _file_options(command: Command, *, presets: bool) -> Command:
     if presets:
         help = "The paper's settings, as its text or its authors' script has them; FILE.toml and flags win over them."
         command = click.option("--preset", metavar="paper-text|paper-code", help=help)(command)
-    return click.option(
-        "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win over them."
-    )(command)
+    return click.option("--config", type=PATH, metavar="FILE.toml", help="Settings; flags win over them.")(command)
 
 
 def _flag(f: Field) -> str:

@@ -18,7 +18,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import refuse, settings
+from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
 from edgekd.cli.resuming import PUBLIC, id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop
@@ -102,9 +102,7 @@ class _Stop:
     metavar="[HOST:]PORT",
     help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"
-)
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]")
 @click.option(
     "--resume",
     is_flag=True,

@@ -6,19 +6,20 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import settings
+from edgekd.cli.options import PATH, settings
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
+from edgekd.files.writable import make_folder
 
 
 @click.command()
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=PATH)
 @settings("data", "exchange", only=("size", "public_augment", "transport", "certs"))
 @click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
 @click.option(
     "--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the file of the group that this peer belongs to."
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
+@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
     """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
 
@@ -32,12 +33,11 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
     """
     if bool(source) == bool(images):
         raise ConfigError("name IMAGES to make the file of, or with --from the peer to fetch it from")
-    if out.parent.exists() and not out.parent.is_dir():
-        raise ConfigError(f"{out.parent} is a file, not a folder: choose another --out")
     if out.exists():
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
+    make_folder(out.parent)
     public = _fetched(source, config.exchange, out) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"
     say(f"{out}: {about}, augmentation {public.augment}, sha256 {public.sha256}")
@@ -62,6 +62,5 @@ def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
     from peer.node.access import check_addresses, key_folder
 
     check_addresses([source], exchange.certs)
-    out.parent.mkdir(parents=True, exist_ok=True)
     _, public = fetch(source, out, load_public, exchange.transport, key_folder(exchange.certs))
     return public

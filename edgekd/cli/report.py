@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.options import PATH
+
 EXAMPLES = """
 \b
 Examples:
@@ -13,10 +15,10 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
+@click.argument("folders", nargs=-1, required=True, type=PATH, metavar="DIR...")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PATH,
     default=Path("report"),
     show_default=True,
     metavar="REPORT",

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import refuse, settings
+from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
 from edgekd.config import ACCESS, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
@@ -36,9 +36,7 @@ class PeerDiedError(EdgeKDError):
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING))
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
-)
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(
     "--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import settings
+from edgekd.cli.options import PATH, settings
 from edgekd.cli.progress import mute_stdout, unheard
 from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
@@ -28,9 +28,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]"
-)
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option("--jobs", type=click.IntRange(1), help="Learners that compute at once.  [default: as cores allow]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
 def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import settings
+from edgekd.cli.options import PATH, settings
 from edgekd.config import Config, TrainConfig
 
 FLAGS = (
@@ -16,9 +16,7 @@ FLAGS = (
 
 @click.command()
 @settings("data", "train", only=FLAGS)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where to; holds no files yet."
-)
+@click.option("--out", type=PATH, metavar="DIR", required=True, help="Where to; holds no files yet.")
 def command(config: Config, out: Path) -> None:
     """Split a data set into files, so that each box gets its own shard and nothing else.
 

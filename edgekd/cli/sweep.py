@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import grid_settings
+from edgekd.cli.options import PATH, grid_settings
 from edgekd.config import LIVE
 from edgekd.errors import EdgeKDError
 from edgekd.printable import printable
@@ -30,9 +30,7 @@ class CellsFailedError(EdgeKDError):
 
 @click.command(epilog=EXAMPLES)
 @grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of results, old and new."
-)
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder of results, old and new.")
 @click.option("--baseline", is_flag=True, help="Also each client alone, and one model on all shards, once a seed.")
 @click.option("--jobs", type=click.IntRange(1), help="Cells at once.  [default: as many as the cores have room for]")
 @click.option(
@@ -118,10 +116,10 @@ def _write_tables(tables: dict[str, Any], out: Path) -> None:
     """Keep the settings: ``sweep.toml``, or ``sweep-2.toml`` and so on where the folder is used for several."""
     import tomli_w
 
-    text = tomli_w.dumps(tables)
+    content = tomli_w.dumps(tables).encode(errors="surrogateescape")  # a path need not be UTF-8
     number = 1
     while (path := out / ("sweep.toml" if number == 1 else f"sweep-{number}.toml")).exists():
-        if path.read_text(encoding="utf-8") == text:
+        if path.read_bytes() == content:
             return
         number += 1
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(content)

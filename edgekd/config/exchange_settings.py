@@ -29,7 +29,7 @@ class ExchangeConfig:
     broadcast_every: int = setting(1, "steps between broadcasts")
     max_age: int = setting(64, "steps for which a neighbour's predictions serve")
     linger: float | None = setting(
-        None, "seconds to go on teaching others when done; default 60 (run: no limit)", endless=True
+        None, "seconds to go on teaching others when done; default 60 (run: inf, ten times the training)", endless=True
     )
     encoding: str = setting(
         "float16",

@@ -123,7 +123,7 @@ def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size:
         ConfigError: the data is missing, does not fit the settings, or has other classes.
     """
     if config.eval is not None:
-        return _all_of(config.eval, size, classes)
+        return _all_of(config.eval, size, classes, "the checkpoint")
     if config.private is not None:
         own = _own_files(config, id, seed, run)
         known, evaluation = own.classes, own.evaluation
@@ -131,7 +131,9 @@ def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size:
         common = open_common(dataclasses.replace(config, size=size), seed)
         known, evaluation = common.source.classes, common.labelled(common.split.evaluation)
     if known != classes:
-        raise ConfigError(f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; use --eval")
+        raise ConfigError(
+            f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; give --eval the former's"
+        )
     return evaluation
 
 
@@ -184,9 +186,9 @@ def _hold_out(
     return held, *divide(images, digests, held)
 
 
-def _all_of(setting: str, size: int, classes: tuple[str, ...]) -> Labelled:
+def _all_of(setting: str, size: int, classes: tuple[str, ...], known_to: str = "the public file") -> Labelled:
     """All pictures of "folder:PATH"."""
-    pictures = folder(_path(setting), size, classes)
+    pictures = folder(_path(setting), size, classes, known_to)
     return pictures.load(np.arange(len(pictures.labels)))
 
 

@@ -1,13 +1,21 @@
-"""Pictures whose values are not of 8 bits: 16-bit and 32-bit integers, and floats, become grey of 8 bits."""
+"""Pictures whose values are not of 8 bits: 16-bit and 32-bit integers, and floats, become 8 bits.
 
+Of colours of 16 bits Pillow keeps the upper 8. They are wanted where the values are of 14 bits or fewer: then the
+picture is read a second time, with the order of the bytes reversed, which gives the lower 8.
+"""
+
+import re
+import sys
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
-_BITS, _MAXIMUM, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 339, 341  # tags of TIFF
+_BITS, _MAXIMUM, _PLANES, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 284, 339, 341  # tags of TIFF
 _UNSIGNED = 1
+_WIDE = re.compile(r"(?<=;16)[BLN]")  # in Pillow's names of raw data: big-endian, little-endian, native
+_REVERSED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _FAINT = 1 / 16  # floats below this are taken to have another unit than 1
 
 
@@ -27,6 +35,34 @@ def to_grey(image: Image.Image) -> Image.Image:
     if image.mode == "I" and _first(image, _SAMPLE_FORMAT) == _UNSIGNED:
         values = values.view(np.uint32)
     return Image.fromarray(_eight_bits(values, said))
+
+
+def has_wide_colours(image: Image.Image) -> bool:
+    """Whether each colour has 16 bits in the file, of which Pillow reads the upper 8."""
+    return not is_deep(image) and any(_WIDE.search(str(tile.args)) for tile in image.tile)
+
+
+def is_misread(image: Image.Image) -> bool:
+    """Whether it is a TIFF with colours of 16 bits, a plane each, of which Pillow takes every byte for a value."""
+    tags = getattr(image, "tag_v2", {})
+    return (tags.get(_PLANES), _first(image, _BITS)) == (2, 16) and any(tile.args[0] in "RGB" for tile in image.tile)
+
+
+def read_lower_halves(image: Image.Image) -> None:
+    """Have a picture with wide colours, which is not loaded yet, give the lower 8 bits instead of the upper ones."""
+    image.tile = [tile._replace(args=_reversed(tile.args)) for tile in image.tile]
+
+
+def _reversed(args: Any) -> Any:
+    if isinstance(args, tuple):
+        return (_reversed(args[0]), *args[1:])
+    return _WIDE.sub(lambda order: _REVERSED[order[0]], args) if isinstance(args, str) else args
+
+
+def wide_to_rgb(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """The picture in RGB of 8 bits from both halves of its colours, in RGB. White is found as in `to_grey`."""
+    values = np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+    return Image.fromarray(_eight_bits(values, _said(upper)))
 
 
 def _said(image: Image.Image) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edgekd.data.depth import is_deep, to_grey
+from edgekd.data.depth import has_wide_colours, is_deep, is_misread, read_lower_halves, to_grey, wide_to_rgb
 from edgekd.data.stripping import without_metadata
 
 log = logging.getLogger("edgekd")
@@ -85,7 +85,7 @@ def suffixes() -> frozenset[str]:
 def open_picture(path: Path, size: int) -> Image.Image:
     """Decode a picture as RGB, turned upright by its EXIF tag; `fit` will resize it to `size` pixels.
 
-    An alpha channel is dropped. A grey channel is repeated. Grey values of more than 8 bits are scaled. What Pillow
+    An alpha channel is dropped. A grey channel is repeated. Values of more than 8 bits are scaled. What Pillow
     warns of becomes a line of the log.
 
     Raises:
@@ -119,13 +119,28 @@ def _decode(file: Path | io.BytesIO, size: int) -> Image.Image:
         # Large photos are decoded at 1/2, 1/4 or 1/8, but not below twice the size. At 12 megapixels that is 4
         # times as fast.
         image.draft(None, (2 * size, 2 * size))
-        deep_colours = not is_deep(image) and any(";16" in str(tile[3]) for tile in image.tile)
+        if is_misread(image):
+            raise ValueError("its colours of 16 bits lie in planes, which Pillow misreads; save it as PNG")
+        wide = has_wide_colours(image)
         image.load()
         upright = _UPRIGHT.get(_orientation(image))
         picture = _rgb(image)
-    if deep_colours and np.asarray(picture).max() < _DARK:
-        warnings.warn("nearly black: of 16 bits a colour only the upper 8 are read; save it with 8", stacklevel=2)
+    if wide and np.asarray(picture).max() < _DARK:
+        picture = _brightened(file, picture)
     return picture if upright is None else picture.transpose(upright)
+
+
+def _brightened(file: Path | io.BytesIO, upper: Image.Image) -> Image.Image:
+    """The picture from all 16 bits of its colours; `upper` and a warning where the lower 8 cannot be read."""
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+    try:
+        with Image.open(file, formats=formats()) as image:
+            read_lower_halves(image)
+            return wide_to_rgb(upper, image.convert("RGB"))
+    except Exception:  # Pillow knows no such order of bytes for this kind of picture
+        warnings.warn("nearly black: of 16 bits a colour only the upper 8 are read; save it with 8", stacklevel=2)
+        return upper
 
 
 def _orientation(image: Image.Image) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from edgekd.config import EACH, PUBLIC_AUGMENTATIONS
@@ -23,7 +23,7 @@ from edgekd.data.images import decode_pictures, warn_if_alike
 from edgekd.data.pictures import open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
-from edgekd.files.tensors import CHUNK, safetensors_pieces
+from edgekd.files.tensors import CHUNK, open_safetensors, safetensors_pieces
 from edgekd.printable import LONGEST_WHY, printable
 
 # Of the file, not of the package, so that peers of two versions of the package agree.
@@ -81,7 +81,7 @@ class PublicSet:
         """
         try:
             digest = _sha256_of_file(path)
-            with safe_open(path, framework="pt") as file:
+            with open_safetensors(path) as file:
                 about = json.loads((file.metadata() or {})["edgekd"])
                 images = file.get_tensor("images")
             return cls(images=images, sha256=digest, **_checked(about, images))

@@ -74,7 +74,7 @@ def open_source(data: str, size: int | None = None) -> Source:
     return _OPENERS[data](size)
 
 
-def folder(path: Path, size: int, classes: tuple[str, ...] | None = None) -> Source:
+def folder(path: Path, size: int, classes: tuple[str, ...] | None = None, known_to: str = "the public file") -> Source:
     """A data set of picture files, with one subfolder for each class.
 
     Args:
@@ -82,6 +82,7 @@ def folder(path: Path, size: int, classes: tuple[str, ...] | None = None) -> Sou
         size: side of the images, pixels.
         classes: the class names; label i is the i-th one. The subfolders may be some of them. Default: the names of the
             subfolders with pictures, sorted.
+        known_to: what `classes` are from, for a message.
 
     Raises:
         ConfigError: there is no such folder, it has no pictures, or `classes` lacks the name of a subfolder with some.
@@ -94,8 +95,7 @@ def folder(path: Path, size: int, classes: tuple[str, ...] | None = None) -> Sou
     unknown = [name for name in full if classes is not None and name not in classes]
     if classes is not None and unknown:
         raise ConfigError(
-            f"{path} has a subfolder {', '.join(unknown)}, which the public file does not know; "
-            f"known: {', '.join(classes)}"
+            f"{path} has a subfolder {', '.join(unknown)}, which {known_to} does not know; known: {', '.join(classes)}"
         )
     if not full:
         raise ConfigError(f"no pictures in {path}/CLASS/: give a folder that holds one subfolder of pictures a class")

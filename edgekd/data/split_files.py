@@ -10,6 +10,7 @@ from edgekd.data.datasets import open_common
 from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
+from edgekd.files.writable import make_folder
 
 
 def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str, int]]:
@@ -27,12 +28,11 @@ def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str
         The number of pictures of each class, for each folder of pictures.
 
     Raises:
-        ConfigError: `out` contains files, or the data is missing or does not fit the settings.
+        ConfigError: `out` contains files or cannot be written to, or the data is missing or does not fit the settings.
     """
-    if out.exists() and (
-        not out.is_dir() or any(not path.is_dir() and not is_of_system(path) for path in out.rglob("*"))
-    ):
+    if out.is_dir() and any(not path.is_dir() and not is_of_system(path) for path in out.rglob("*")):
         raise ConfigError(f"{out} is not empty: choose another --out, or remove it first")
+    make_folder(out)
     common = open_common(config, seed)
     parts = {out / "eval": common.split.evaluation}
     parts |= {out / f"client-{id}" / "private": shard for id, shard in enumerate(common.split.shards)}

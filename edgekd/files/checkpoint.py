@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
-from edgekd.files.tensors import safetensors_pieces, tensors_sha256
+from edgekd.files.tensors import open_safetensors, safetensors_pieces, tensors_sha256
 from edgekd.learning.evaluation import Accuracy
 from edgekd.printable import LONGEST_WHY, printable
 
@@ -75,8 +75,11 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         ConfigError: the file is not a checkpoint, or is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            entry = json.loads((file.metadata() or {})[_KEY])
+        with open_safetensors(path) as file:
+            metadata = file.metadata() or {}
+            if _KEY not in metadata:
+                raise ValueError("it holds plain weights, no checkpoint of a peer; take one that a peer wrote")
+            entry = json.loads(metadata[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         expected = entry.pop("sha256")
         digest = _digest(entry, tensors)
@@ -85,11 +88,17 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         _check(info)
         damaged = digest != expected
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        why = "it holds plain weights, no checkpoint of a peer" if isinstance(error, KeyError) else str(error)
+        why = _reason(error)
         raise ConfigError(f"{path} is not a readable checkpoint: {printable(why, LONGEST_WHY)}") from error
     if damaged:
         raise ConfigError(f"{path} is damaged: its contents do not match its SHA-256")
     return info, tensors
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SafetensorError):
+        return f"it is damaged, or no safetensors file, as checkpoints are ({error})"
+    return f"its metadata lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:

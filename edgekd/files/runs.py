@@ -16,6 +16,7 @@ from edgekd.errors import ConfigError
 from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import Summary
+from edgekd.files.writable import make_folder
 from edgekd.paths import expanded
 
 # Of [data]: what a box with its own pictures does not use.
@@ -33,14 +34,9 @@ def make_run_folder(out: Path | None, name: str) -> Path:
     Raises:
         ConfigError: the folder cannot be created.
     """
-    try:
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            return out
-        return _new_folder(Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
-    except OSError as error:
-        where = out or Path("runs")
-        raise ConfigError(f"cannot make the folder {where}: {error.strerror}; choose another --out") from error
+    if out is not None:
+        return out if out.is_dir() else make_folder(out)  # a peer resumes in a folder that has become read-only, too
+    return _new_folder(make_folder(Path("runs")), f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
 
 
 def _new_folder(parent: Path, name: str) -> Path:
@@ -48,7 +44,7 @@ def _new_folder(parent: Path, name: str) -> Path:
     for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
         with contextlib.suppress(FileExistsError):
             folder = parent / f"{name}{suffix}"
-            folder.mkdir(parents=True)
+            folder.mkdir()
             return folder
     raise AssertionError("the numbers do not end")
 

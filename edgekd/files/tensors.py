@@ -1,4 +1,4 @@
-"""Tensors as bytes: the one writer of safetensors files, and the one SHA-256 of tensors.
+"""Tensors as bytes: the one writer of safetensors files, the one way to open them, and the one SHA-256 of tensors.
 
 The writer is our own for two reasons. The bytes of a file depend on its content alone; the library's writer promises no
 fixed bytes. And the writer needs no second copy of the tensors in memory; a peer that has run out of memory has no room
@@ -9,6 +9,9 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +53,26 @@ def safetensors_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str
         data = _bytes_of(tensors[name])
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK]
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Any]:
+    """The file as the library's `safe_open`. The library takes UTF-8 alone; other names it gets as a number.
+
+    Raises:
+        OSError: the file cannot be read.
+        SafetensorError: it is no such file, or is damaged.
+    """
+    from safetensors import safe_open
+
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as opened, safe_open(f"/dev/fd/{opened.fileno()}", framework="pt") as file:
+            yield file
+    else:
+        with safe_open(path, framework="pt") as file:
+            yield file
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor], about: bytes = b"") -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
+from edgekd.files.tensors import open_safetensors
 from edgekd.names import meant
 from edgekd.paths import expanded
 
@@ -172,9 +173,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
+    with open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -36,6 +36,9 @@ DEFAULT_LINGER = 60.0  # seconds
 # A neighbour that has taught nothing for so long holds up nobody's end. Longer than a start or an evaluation takes.
 LINGER_FOR_SILENT = 600.0  # seconds; or, if that is longer:
 LINGER_FOR_SLOW = 100.0  # times the interval between two broadcasts of this peer: a neighbour may be slower
+# Without a limit, lingering ends after so many times as long as all training of this peer takes, whoever teaches:
+LINGER_AT_MOST = 10.0
+LINGER_AT_LEAST = 3.0  # or, if that is longer, after so many times as long as a silent neighbour is waited for
 
 
 class Start(Enum):
@@ -220,17 +223,20 @@ class Exchange:
             now: the time.
             seconds_a_step: that a step of this peer took.
         """
-        limit = self._config.linger
         self._lingers_since = now
-        self._leave_at = now + (DEFAULT_LINGER if limit is None else limit)
         self._pace = seconds_a_step * self._config.broadcast_every
+        limit = DEFAULT_LINGER if self._config.linger is None else self._config.linger
+        if math.isinf(limit):
+            limit = max(LINGER_AT_MOST * self._steps * seconds_a_step, LINGER_AT_LEAST * self._silence)
+        self._leave_at = now + limit
 
     def linger(self, now: float, group: Sequence[Member]) -> Teach | Rest | None:
         """The next action of a peer whose steps are done; None: it leaves.
 
         It teaches a round whenever it hears of a newer one, and opens none itself. It leaves when no neighbour is
         unfinished (`Member.unfinished`), or after ``--linger`` seconds. A neighbour counts as unfinished only as long
-        as it teaches: a neighbour that only says that it is unfinished holds up nobody without end.
+        as it teaches: a neighbour that only says that it is unfinished holds up nobody without end. Nor does one that
+        goes on teaching: ``--linger inf`` ends after `LINGER_AT_MOST` times the training.
         """
         self._note_taught(now, group)
         unfinished = [self._counts_until(member) for member in group if member.unfinished]
@@ -256,7 +262,12 @@ class Exchange:
     def _counts_until(self, member: Member) -> float:
         """When an unfinished neighbour that teaches no more ceases to count, in seconds."""
         _, since = self._taught.get(member.id, (0, self._lingers_since))
-        return since + max(LINGER_FOR_SILENT, LINGER_FOR_SLOW * self._pace)
+        return since + self._silence
+
+    @property
+    def _silence(self) -> float:
+        """Seconds for which an unfinished neighbour counts that teaches nothing."""
+        return max(LINGER_FOR_SILENT, LINGER_FOR_SLOW * self._pace)
 
     def _publish(self, round: int, keep: bool) -> Teach:
         self.published = round

@@ -161,7 +161,7 @@ class Asynchronous:
         return Box(id, learner, exchange, data, self._config, liar=id in self._liars)
 
     def _exchange(self, id: int, learner: Learning) -> Exchange:
-        """A peer's exchange: as in `edgekd run` it waits for all its neighbours and lingers without limit."""
+        """A peer's exchange: as in `edgekd run` it waits for all its neighbours and lingers as long as they need."""
         given, count = self._config.exchange, len(self._neighbours[id])
         exchange = dataclasses.replace(
             given,

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.addresses import place
 from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
 from peer.transports.base import Stream, StreamClosedError, Transport
+from peer.transports.greeting import greeting
 
+LOOK_WITHIN = 1.0  # seconds to find out what listens where nobody answers
 LARGEST_FILE = 2**32  # bytes: more is no public set
 
 
@@ -53,7 +56,7 @@ async def ask_status(transport: Transport, address: str, *, timeout: float) -> S
     Raises:
         OSError: nobody answers there in time, or no peer that knows the question.
     """
-    stream = await transport.dial(address, timeout=timeout)
+    stream = await _dialled(transport, address, timeout)
     try:
         return await asyncio.wait_for(_status(stream, address), timeout)
     except asyncio.TimeoutError:
@@ -97,7 +100,7 @@ async def _fetch(
     It is looked at before each frame, because a time limit around all of them may never end it: before Python 3.12 a
     cancellation is lost where a frame comes in the same moment.
     """
-    stream = await transport.dial(address, timeout=left())
+    stream = await _dialled(transport, address, left())
     try:
         hello = await _begin(stream, address, Ask(what=Asked.PUBLIC), left())
         size = 0
@@ -115,6 +118,17 @@ async def _fetch(
                 raise ConnectionError(f"{address} sends more than {LARGEST_FILE} bytes: that is no public file")
     finally:
         await stream.close()
+
+
+async def _dialled(transport: Transport, address: str, timeout: float) -> Stream:
+    """A stream; if nobody answers in time, the error says what listens there."""
+    try:
+        return await transport.dial(address, timeout=timeout)
+    except TimeoutError as error:
+        found = await greeting(place(address)[1], within=LOOK_WITHIN)
+        if found is None:
+            raise
+        raise TimeoutError(f"{error}; {found.value}") from None
 
 
 async def _status(stream: Stream, address: str) -> Status:

@@ -77,6 +77,31 @@ def test_wrong_flag_is_one_line(spawn: Callable[..., Any], flags: list[str], say
     assert says in fails(spawn(*flags))
 
 
+BELOW_A_FILE = "cannot make the folder FILE/x: FILE is a file, not a folder; choose another --out"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["split", "--out", "FILE/x"],
+        ["certs", "--ids", "0", "--out", "FILE/x"],
+        ["public", "FILE", "--classes", "a,b", "-o", "FILE/x/public.safetensors"],
+        ["public", "--from", "127.0.0.1:1", "-o", "FILE/x/public.safetensors"],
+        ["run", "--out", "FILE/x"],
+        ["peer", "--id", "0", "--out", "FILE/x"],
+        ["simulate", "--out", "FILE/x"],
+        ["sweep", "--out", "FILE/x"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_folder_below_a_file_is_named_with_the_file(spawn: Any, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "FILE").touch()
+    process = spawn(*command)
+    assert fails(process) == f"edgekd: {BELOW_A_FILE}"
+    assert len(process.err) == 1
+    assert process.out == [], "nothing was begun"
+
+
 def test_keys_of_another_peer_are_refused_and_so_is_a_run_with_any(spawn: Any, tmp_path: Path) -> None:
     assert spawn("certs", "--ids", "0,1").wait() == 0
     line = fails(spawn("peer", "--id", 0, "--certs", "certs/peer-1"))
@@ -186,3 +211,32 @@ def test_checkpoint_with_counts_of_another_version_is_resumed_from(spawn: Any, t
     again = spawn("peer", "--id", 0, "--steps", 2, *small, "--resume")
     assert again.wait() == 0, again.err
     assert any("resumed at step 1" in line for line in again.err)
+
+
+def test_what_cannot_be_evaluated_is_named(spawn: Any, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    pictures(tmp_path / "own", "cat", "dog", count=20)
+    small = ["--model", "mobilenet_v3_small", "--batch", 4, "--public-batch", 4, "--weights", "none", "--steps", 1]
+    how = ["--iid", "--clients", 2, "--size", 16]
+    made = spawn("peer", "--id", 0, "--data", "own", *how, *small, "--out", "box")
+    assert made.wait() == 0, made.err
+    for name in ("ship", "kitty"):
+        folder = pictures(tmp_path / f"with-{name}", "dog", name)
+        line = fails(spawn("eval", "--checkpoint", "box", "--eval", folder.name))
+        assert f"{folder.name} has a subfolder {name}, which the checkpoint does not know; known: cat, dog" in line
+    other = tmp_path / "other.toml"
+    other.write_text('[data]\ndata = "folder:with-ship"\nsize = 16\niid = true\nclients = 2\n')
+    line = fails(spawn("eval", "--checkpoint", "box", "--config", other))
+    assert "the checkpoint knows cat, dog, the data dog, ship; give --eval the former's" in line
+    other.write_text('[data]\ndata = "folder:own"\nsize = 16\niid = true\nclients = 5\n')
+    line = fails(spawn("eval", "--checkpoint", "box", "--config", other))
+    assert "clients was 2, now 5. Give the config.toml of its own run, or --eval folder:PATH" in line
+    save_file({"w": torch.ones(3)}, tmp_path / "plain.safetensors")
+    torch.save({"w": torch.ones(3)}, tmp_path / "plain.pth")
+    for name, says in (
+        ("plain.safetensors", "it holds plain weights, no checkpoint of a peer; take one that a peer wrote"),
+        ("plain.pth", "it is damaged, or no safetensors file, as checkpoints are"),
+    ):
+        assert says in fails(spawn("eval", "--checkpoint", name, "--eval", "own"))

@@ -1,11 +1,14 @@
 """``edgekd sweep`` as a process: killed midway it goes on, and each cell is there once."""
 
 import csv
+import os
 import signal
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 SMALL = ["--data", "digits", "--limit", 300, "--model", "mobilenet_v3_small"]
 SMALL += ["--steps", 2, "--batch", 8, "--public-batch", 8, "--eval-every", 0]
@@ -44,6 +47,24 @@ def test_sweep_killed_twice_loses_no_cell_and_runs_none_twice(spawn: Any, tmp_pa
     again = spawn(*command)
     assert again.wait() == 0
     assert (folder / "results.csv").stat().st_size == before, "nothing is left to run"
+
+
+def test_paths_that_are_not_utf_8_are_swept_and_reported(spawn: Any, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"b\xff")
+    for name in ("cat", "dog"):
+        (odd / "pictures" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("RGB", (20, 20), (i * 9, 40, 40)).save(odd / "pictures" / name / f"{i}.png")
+    (odd / "sweep.toml").write_text("[data]\nsize = 20\n")
+    where = ["--config", odd / "sweep.toml", "--data", odd / "pictures", "--out", odd / "results"]
+    small = ["--clients", 2, "--split", "iid", "--batch", 4, "--public-batch", 4, "--weights", "none", "--steps", 1]
+    for seeds, new in (("0", 1), ("0,1", 1), ("0,1", 0)):
+        process = spawn("sweep", *where, *small, "--model", "mobilenet_v3_small", "--seed", seeds)
+        assert process.wait() == 0, process.err
+        assert sum("cells, about" in line for line in process.err) == new, "nothing is run twice"
+    report = spawn("report", odd / "results", "--out", odd / "report")
+    assert report.wait() == 0, report.err
+    assert (odd / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_two_sweeps_do_not_write_into_one_folder(spawn: Any, tmp_path: Path) -> None:

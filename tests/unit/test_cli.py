@@ -167,6 +167,23 @@ def test_paths_that_are_not_utf_8_and_a_home_come_back_from_the_config(
     assert (read.model.weights, read.exchange.topology) == ("/home/somebody/w.pth", "/home/somebody/t")
 
 
+def test_every_path_option_takes_the_home_folder_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell leaves it in --out=~/x."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = 0
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path):
+                context = click.Context(command)
+                many = parameter.nargs == -1
+                value = parameter.type_cast_value(context, ("~/x",) if many else "~/x")
+                assert (value[0] if many else value) == tmp_path / "x", (name, parameter.name)
+                seen += 1
+    assert seen >= 15
+
+
 def test_slip_in_the_name_of_a_command_or_a_model_gets_the_nearest_one() -> None:
     result = CliRunner().invoke(cli, ["simulte"])
     assert result.exit_code == 2

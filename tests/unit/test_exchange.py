@@ -252,5 +252,24 @@ def test_slow_group_lingers_longer_for_slower_neighbours() -> None:
     assert e.linger(0.0, [member(1)]) == Rest(6000.0)
 
 
+def test_neighbour_that_goes_on_teaching_holds_up_the_end_for_ten_times_the_training_and_no_longer() -> None:
+    for steps, limit in (
+        (1_000, 20_000.0),
+        (10, 1_800.0),
+    ):  # of two seconds each; three times the 600 s of a silent one
+        e = exchange(steps=steps, linger=math.inf)
+        e.begin_lingering(0.0, seconds_a_step=2.0)
+        now, received = 0.0, 0
+        while now < limit:
+            received += 10
+            do = e.linger(now, [member(1, bytes_received=received)])
+            assert do == Rest(min(now + 600.0, limit)), now
+            now += 500.0
+        assert e.linger(limit, [member(1, bytes_received=received + 10)]) is None
+    given = exchange(linger=50_000.0)
+    given.begin_lingering(0.0, seconds_a_step=2.0)
+    assert given.linger(40_000.0, [member(1, bytes_received=10)]) == Rest(40_600.0), "a number is what it says"
+
+
 def test_in_lockstep_nobody_lingers() -> None:
     assert lingering(sync=5.0).linger(100.0, [member(1, round=5)]) is None

@@ -100,9 +100,73 @@ def test_sixteen_bit_grey_loses_its_lower_half(tmp_path: Path) -> None:
     assert fit(open_picture(tmp_path / "x.png", 2), 2)[0].tolist() == [[100, 255], [0, 64]]
 
 
-def test_colours_of_sixteen_bits_that_are_nearly_black_are_warned_of_once_a_folder(tmp_path: Path, caplog) -> None:
+def wide_png(values: np.ndarray, kind: int) -> bytes:
+    """A PNG of 16 bits a colour; `kind` 2: RGB, 4: grey and alpha, 6: RGBA."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def wide_tiff(values: np.ndarray, order: str, planes: bool = False, maximum: int = 0) -> bytes:
+    """A TIFF of 16 bits a colour; `order` "<" or ">"; with a plane for each colour, or pixel by pixel."""
+    height, width, colours = values.shape
+    data = (np.moveaxis(values, 2, 0) if planes else values).astype(order + "u2").tobytes()
+    count = colours if planes else 1
+    plane = len(data) // count
+    bits = 8 + 2 + 12 * 12 + 4
+    offsets = bits + 2 * colours
+    lengths = offsets + 4 * count
+    begin = lengths + 4 * count
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, colours, bits), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, count, offsets if planes else begin), (277, 3, 1, colours), (278, 3, 1, height)]
+    tags += [(279, 4, count, lengths if planes else plane), (281, 3, 1, maximum), (284, 3, 1, 1 + planes)]
+    tags += [(338, 3, 1, 2)] if colours == 4 else [(296, 3, 1, 1)]
+    packed = [
+        struct.pack(order + "HHI", *t[:3])
+        + struct.pack(order + ("HH" if t[1:3] == (3, 1) else "I"), *((t[3], 0) if t[1:3] == (3, 1) else (t[3],)))
+        for t in tags
+    ]
+    parts = [(b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags)), *packed, bytes(4)]
+    parts.append(struct.pack(f"{order}{colours}H", *[16] * colours))
+    parts.append(struct.pack(f"{order}{count}I", *(begin + plane * i for i in range(count))))
+    parts.append(struct.pack(f"{order}{count}I", *[plane] * count))
+    return b"".join([*parts, data])
+
+
+COLOURS = np.stack([RAMP, RAMP[::-1], RAMP.T], -1)
+CLEAR = np.full((8, 8, 1), 65535)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_colours_of_sixteen_bits_become_all_of_black_to_white(tmp_path: Path, bits: int, caplog) -> None:
+    values = (COLOURS * (2**bits - 1)).astype(np.uint16)
+    clear = np.concatenate([values, CLEAR], -1)
+    files = {"rgb.png": wide_png(values, 2), "rgba.png": wide_png(clear, 6), "rgba.tif": wide_tiff(clear, "<")}
+    files |= {"little.tif": wide_tiff(values, "<"), "big.tif": wide_tiff(values, ">")}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        got = np.asarray(open_picture(tmp_path / name, 8)).astype(int)
+        assert np.abs(got - COLOURS * 255).max() <= 1, name
+    assert caplog.messages == []
+
+
+def test_white_of_colours_is_what_the_tiff_says(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(wide_tiff(np.full((8, 8, 3), 100), "<", maximum=4095))
+    assert open_picture(tmp_path / "x.tif", 8).getpixel((0, 0)) == (6, 6, 6)
+
+
+def test_colours_in_planes_of_sixteen_bits_are_refused_since_they_would_be_noise(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(wide_tiff((COLOURS * 65535).astype(np.uint16), "<", planes=True))
+    with pytest.raises(UnreadableError, match=r"x\.tif: its colours of 16 bits lie in planes, which Pillow misreads"):
+        open_picture(tmp_path / "x.tif", 8)
+
+
+def test_grey_of_sixteen_bits_with_alpha_that_is_nearly_black_is_warned_of_once_a_folder(
+    tmp_path: Path, caplog
+) -> None:
     for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(png(16, b"\x0f\xff" * 3))
+        (tmp_path / name).write_bytes(wide_png(np.full((8, 8, 2), [0x0FFF, 0xFFFF]), 4))
         assert open_picture(tmp_path / name, 8).getpixel((0, 0)) == (15, 15, 15)
     assert caplog.messages == [
         f"a picture in {tmp_path}, perhaps more: nearly black: of 16 bits a colour only the upper 8 are read; "

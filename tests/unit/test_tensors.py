@@ -1,6 +1,7 @@
 """The one writer of safetensors bytes and the one SHA-256 of tensors."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 from edgekd.files import tensors
-from edgekd.files.tensors import safetensors_pieces, tensors_sha256
+from edgekd.files.tensors import open_safetensors, safetensors_pieces, tensors_sha256
+from edgekd.learning.models import read_weights
 
 MIXED = {
     "a.flag": torch.tensor([True, False, True]),
@@ -17,6 +19,16 @@ MIXED = {
     "d.none": torch.empty(0, 3),
     "e.turned": torch.arange(6.0).reshape(2, 3).T,
 }
+
+
+def test_file_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
+    """The safetensors library cannot open it by its name."""
+    path = tmp_path / os.fsdecode(b"w\xff.safetensors")
+    values = torch.arange(6.0).reshape(2, 3)
+    path.write_bytes(b"".join(safetensors_pieces({"w": values}, {})))
+    with open_safetensors(path) as file:
+        assert torch.equal(file.get_tensor("w"), values)
+    assert torch.equal(read_weights(path)["w"], values)
 
 
 def test_library_reads_what_the_writer_wrote(tmp_path: Path) -> None:

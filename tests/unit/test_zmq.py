@@ -227,7 +227,7 @@ def test_a_port_where_something_else_listens_is_an_os_error_within_the_time_out(
         grpc = GrpcTransport(LIMIT)
         lab.made.append(grpc)
         address = await grpc.listen(ANYWHERE, accept)
-        with pytest.raises(OSError, match=f"{address}: (what listens there is no edgekd peer|no answer)"):
+        with pytest.raises(OSError, match=f"{address}: (what listens there speaks HTTP|no answer)"):
             await lab.transport().dial(address, timeout=1.0)
         with pytest.raises(OSError, match=r"no-such-host\.invalid"):
             await lab.transport().dial("no-such-host.invalid:7000", timeout=DEADLINE)

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import standard_error
+from edgekd.files.writable import make_folder
 from edgekd.lab.findings.cells import AXES, data_name, mean_accuracy, seed_of
 from edgekd.lab.findings.claims import Finding, make_study
 from edgekd.lab.findings.contrasts import scatter_of
@@ -42,25 +43,30 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
     """Write the report of the sweeps in `folders` into `out`; the findings, the control last.
 
     Raises:
-        ConfigError: a folder is not there, or holds no results.
+        ConfigError: a folder is not there or holds no results, or `out` cannot be made.
         OSError: `out` cannot be written.
     """
     material = gather(folders)
+    make_folder(out)
     findings = [*material.findings, material.control]
     blocks = report_blocks(material)
     files = {
-        "report.md": to_markdown(blocks).encode(),
-        "index.html": to_html(blocks).encode(),
-        "tables.csv": csv_text(all_rows(material)).encode(),
+        "report.md": _bytes(to_markdown(blocks)),
+        "index.html": _bytes(to_html(blocks)),
+        "tables.csv": _bytes(csv_text(all_rows(material))),
         "findings.json": (json.dumps([finding_mapping(f) for f in findings], indent=2) + "\n").encode(),
     }
     for figure in material.figures:
         for suffix, content in render(figure.panels, figure.title).items():
             files[f"{figure.file}.{suffix}"] = content
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_atomically(out / name, [content])
     return findings
+
+
+def _bytes(text: str) -> bytes:
+    """The text as UTF-8; of names that are not, what cannot be written is escaped."""
+    return text.encode(errors="backslashreplace")
 
 
 def gather(folders: Sequence[Path]) -> Material:

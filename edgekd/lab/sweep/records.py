@@ -19,6 +19,7 @@ from edgekd.config import LIVE, SECTIONS, Config, from_mapping, setting_type, to
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import PeerSummary
+from edgekd.files.writable import in_words
 from edgekd.lab.sweep.canonical import LATER, canonical
 
 TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # of cells: the last two are the baselines
@@ -100,8 +101,8 @@ def append_outcome(folder: Path, outcome: Outcome) -> None:
     """
     path = folder / ("results.csv" if outcome.cell.kind == TOGETHER else "baselines.csv")
     if not path.exists():
-        write_atomically(path, [_text([list(COLUMNS)]).encode()])
-    rows, size = _text(_rows(outcome)).encode(), path.stat().st_size
+        write_atomically(path, [_bytes([list(COLUMNS)])])
+    rows, size = _bytes(_rows(outcome)), path.stat().st_size
     with path.open("ab") as file:
         try:
             file.write(rows)
@@ -124,7 +125,7 @@ def tidy(folder: Path) -> None:
         path = folder / name
         if path.exists():
             rows = [row for outcome in _read(path) for row in _rows(outcome)]
-            write_atomically(path, [_text([list(COLUMNS), *rows]).encode()])
+            write_atomically(path, [_bytes([list(COLUMNS), *rows])])
 
 
 def _read(path: Path) -> list[Outcome]:
@@ -133,10 +134,11 @@ def _read(path: Path) -> list[Outcome]:
     try:
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
-        reader = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
+        reader = csv.DictReader(io.StringIO(whole.decode("utf-8", errors="surrogateescape"), newline=""))
         rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except (OSError, csv.Error) as error:
+        why = in_words(error) if isinstance(error, OSError) else error
+        raise ConfigError(f"cannot read {path}: {why}") from error
     if not {"cell", "kind", "client"}.issubset(reader.fieldnames or ()):  # the head is never torn
         raise ConfigError(f"{path} is not a sweep's results: its first line names no cell, kind and client")
     if unknown := sorted(set(reader.fieldnames or ()) - set(COLUMNS)):
@@ -216,7 +218,7 @@ def _rows(outcome: Outcome) -> Iterable[list[str]]:
         yield [str({**shared, **own}.get(name, "")) for name in COLUMNS]
 
 
-def _text(rows: Iterable[list[str]]) -> str:
+def _bytes(rows: Iterable[list[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode(errors="surrogateescape")  # a path need not be UTF-8

@@ -1,6 +1,7 @@
-"""The cause of a failed TLS handshake. gRPC reports it in words that change, or reports only "Socket closed".
+"""The cause of a failed connection. gRPC reports it in words that change, or reports only "Socket closed".
 
-So after a failed dial, Python's own TLS tries a handshake with the same keys, and its outcome shows the cause.
+So after a failed dial, Python's own TLS tries a handshake with the same keys, and its outcome shows the cause. What
+speaks no TLS is asked for its first bytes.
 """
 
 import asyncio
@@ -8,18 +9,22 @@ import contextlib
 import ssl
 from datetime import datetime, timezone
 
+from cryptography import x509
+
 from edgekd.keys.certificates import named_peer
+from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import parse_address
+from peer.transports.greeting import NO_PEER, Greeting, greeting
 from peer.transports.grpc.keys import KeyFiles
 
 ALPN = ["h2"]  # the same as gRPC's
 
-_SILENT = "it does not speak TLS: start it with --certs DIR, too, and with the same --transport"
+_WITHOUT_TLS = "it does not speak TLS: start it with --certs DIR, too, and with the same --transport"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED
 
 
 async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeout: float) -> str | None:
-    """Why a stream to "HOST:PORT" was refused, if keys are the cause.
+    """Why there is no connection to "HOST:PORT", if keys are the cause, or what listens there is no peer.
 
     Args:
         address: where something listens. A host name would be looked up.
@@ -28,28 +33,57 @@ async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeo
         timeout: seconds.
 
     Returns:
-        One line; None: the keys are not the cause, or the cause is unknown.
+        One line; None: neither is the case, or the cause is unknown.
     """
     with contextlib.suppress(asyncio.TimeoutError, OSError):
-        look = _look_without_keys(address) if files is None else _look(address, id, files)
+        look = _look_without_keys(address, timeout) if files is None else _look(address, id, files, timeout)
         return await asyncio.wait_for(look, timeout)
     return None
 
 
-async def _look_without_keys(address: str) -> str | None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing will be sent
+async def _look_without_keys(address: str, timeout: float) -> str | None:
     try:
-        _, writer = await _open(address, context)
+        stranger = await _stranger(address)
     except ssl.SSLError as error:
         if "ALERT" not in (error.reason or ""):
-            return None
-    else:
+            return await _greeted(address, None, timeout)
+        stranger = None
+    except ConnectionError:
+        return await _greeted(address, None, timeout)
+    return stranger or "it speaks TLS alone: give this peer its keys, --certs DIR"
+
+
+async def _greeted(address: str, http2: str | None, timeout: float) -> str | None:
+    """What a listener without TLS is; `http2` is the word for one that gRPC could speak with."""
+    found = await greeting(address, within=timeout)
+    if found is Greeting.HTTP2:
+        return http2
+    return found.value if found not in (None, Greeting.TLS) else None
+
+
+async def _stranger(address: str) -> str | None:
+    """A line about a TLS server whose certificate names no peer; None: it names one.
+
+    Raises:
+        OSError: there is no handshake.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing will be sent
+    _, writer = await _open(address, context)
+    try:
+        certificate = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = found.get_values_for_type(x509.DNSName)
+    except (ValueError, TypeError, x509.ExtensionNotFound):  # it is damaged, or there is none, or it names nobody so
+        names = []
+    finally:
         writer.transport.abort()
-    return "it speaks TLS alone: give this peer its keys, --certs DIR"
+    if named_peer(names) is not None:
+        return None
+    return f"{NO_PEER}: it speaks TLS, with a certificate for {printable(', '.join(names) or 'no host', LONGEST_WHY)}"
 
 
-async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
+async def _look(address: str, id: int | None, files: KeyFiles, timeout: float) -> str | None:
     keys = files.current()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the name is compared below, for a message with both names
@@ -62,9 +96,11 @@ async def _look(address: str, id: int | None, files: KeyFiles) -> str | None:
     try:
         reader, writer = await _open(address, context)
     except ssl.SSLCertVerificationError as error:
-        return _unproven(error)
+        return await _stranger(address) or _unproven(error)
     except ssl.SSLError as error:
-        return refused if "ALERT" in (error.reason or "") else _SILENT
+        return refused if "ALERT" in (error.reason or "") else await _greeted(address, _WITHOUT_TLS, timeout)
+    except ConnectionError:
+        return await _greeted(address, _WITHOUT_TLS, timeout)
     try:
         certificate = writer.get_extra_info("peercert") or {}
         names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]

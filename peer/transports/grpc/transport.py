@@ -17,6 +17,7 @@ from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable
 from peer.transports.files import most_connections
+from peer.transports.greeting import NO_PEER, Greeting
 from peer.transports.grpc import tls as grpc_tls
 from peer.transports.grpc.handshake import refusal
 from peer.transports.grpc.health import HealthService
@@ -192,8 +193,10 @@ async def _no_answer(call: Any, address: str) -> OSError | None:
         return None
     code = await call.code()
     if code in (grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED):
-        return ConnectionError(f"cannot reach {address}: what listens there is no edgekd peer")
+        return ConnectionError(f"cannot reach {address}: {NO_PEER}")
     details = await call.details() or code.name
+    if "http2 header with status" in details:  # in gRPC's words: a web server that speaks HTTP/2
+        return ConnectionError(f"cannot reach {address}: {Greeting.OTHER.value}")
     message = f"cannot reach {address}: {details.rpartition('last error: ')[2].rpartition('remote host: ')[2]}"
     if code is not grpc.StatusCode.UNAVAILABLE:
         return ConnectionError(message)

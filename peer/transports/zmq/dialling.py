@@ -7,8 +7,9 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import parse_address, place
+from edgekd.protocol.addresses import format_address, parse_address, place
 from peer.transports.base import start
+from peer.transports.greeting import NO_PEER, Greeting, greeting
 from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.sockets import (
     BATCH,
@@ -24,6 +25,8 @@ from peer.transports.zmq.sockets import (
     why_unreachable,
 )
 from peer.transports.zmq.streams import OPENING, ZmqStream
+
+LOOK_WITHIN = 1.0  # seconds to find out what it is that refuses a handshake
 
 
 async def dial(
@@ -119,7 +122,7 @@ class _Line:
         while (happened := await self._happened.get())[0] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
             if happened[0] == zmq.EVENT_CLOSED:
                 raise ConnectionError(await why_unreachable(where))
-            raise ConnectionRefusedError(_why_refused(*happened, keys, id))
+            raise ConnectionRefusedError(await _other(where) or _why_refused(*happened, keys, id))
         with contextlib.suppress(zmq.ZMQError):  # the connection has broken; the next event reports it
             self._messages.post([OPENING])
         lost = start(self._happened.get())
@@ -130,7 +133,7 @@ class _Line:
                 self._happened.put_nowait(lost.result())  # for `stream`
             lost.cancel()
         if not self._answer.done() or self._answer.result() != OPENING:
-            raise ConnectionError("what listens there is no edgekd peer, or one that is about to end")
+            raise ConnectionError(f"{NO_PEER}, or one that is about to end")
 
     def stream(
         self, address: str, peer_id: int | None, max_message_bytes: int, open_streams: set[ZmqStream]
@@ -183,5 +186,12 @@ def _why_refused(event: int, value: int, keys: CurveKeys | None, id: int | None)
     if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == MISMATCH:
         return "this peer uses keys and that one does not" if keys else "that peer uses keys and this one does not"
     if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and keys is not None:
-        return f"what listens there does not hold the key of peer {id}, uses none, or another --transport"
-    return "what listens there is no edgekd peer that speaks ZeroMQ, or one that uses keys"
+        other = "uses none, or another --transport, or is no edgekd peer"
+        return f"what listens there does not hold the key of peer {id}, {other}"
+    return f"{NO_PEER} that speaks ZeroMQ, or one that uses keys"
+
+
+async def _other(where: Address) -> str | None:
+    """What listens there, if it does not speak ZeroMQ."""
+    found = await greeting(format_address(*where[:2]), within=LOOK_WITHIN)
+    return found.value if found in (Greeting.HTTP2, Greeting.OTHER) else None

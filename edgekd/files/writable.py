@@ -1,0 +1,45 @@
+"""Folders to write into, and why a file or folder cannot be had, in plain words."""
+
+import errno
+import os
+from pathlib import Path
+
+from edgekd.errors import ConfigError
+
+
+def make_folder(path: Path) -> Path:
+    """Create the folder `path` with its parents, unless it exists, and see whether this process may write into it.
+
+    Raises:
+        ConfigError: it cannot be created, is a file, or is read-only. The message says why.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = _file_on(path) or error.strerror
+        raise ConfigError(f"cannot make the folder {path}: {why}; choose another --out") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write into the folder {path}: it is read-only for this user; choose another --out")
+    return path
+
+
+def in_words(error: OSError) -> str:
+    """What went wrong, without an error number, and with the name of the file if it is known."""
+    if error.strerror is None:  # an error of our own, which has a sentence
+        return str(error)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left on the disk{f' for {name}' if name else ''}: make room, or choose another folder"
+    if not name:
+        return error.strerror
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and (why := _file_on(Path(name))):
+        return f"cannot use {name}: {why}"
+    if error.errno == errno.EROFS:
+        return f"cannot write {name}: the disk is read-only"
+    return f"{name}: {error.strerror}"
+
+
+def _file_on(path: Path) -> str | None:
+    """Which part of `path` is no folder."""
+    found = next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None)
+    return f"{found} is a file, not a folder" if found else None

@@ -1,0 +1,202 @@
+"""Where no peer answers, ``edgekd status`` and the like say so, and what it is that listens there."""
+
+import asyncio
+import contextlib
+import http.server
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edgekd.keys.certificates import DAYS
+from edgekd.keys.keyring import make_keys
+from edgekd.protocol.frames import WITHOUT_PREDICTIONS
+from peer.network.asking import ask_status
+from peer.transports.base import Stream
+from peer.transports.by_name import make_transport
+
+PATIENCE = 1.0  # seconds that a dial has
+PROGRAM = "what listens there is no edgekd peer, but another program, such as a web server"
+SAYS_NOTHING = "what listens there says nothing: it is no edgekd peer, or one that is stopped"
+CLOSES = "what listens there closes the connection: it is no edgekd peer, or has no room for one more"
+NO_ZMQ = "what listens there is no edgekd peer that speaks ZeroMQ, or one that uses keys"
+OTHER_KEY = (
+    "what listens there does not hold the key of peer 1, uses none, or another --transport, or is no edgekd peer"
+)
+HOST = "what listens there is no edgekd peer: it speaks TLS, with a certificate for shop.example"
+
+# Frames of HTTP/2: settings, their acknowledgement, and a response to the first stream, of status 400 alone.
+SETTINGS, ACKNOWLEDGED = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
+BAD_REQUEST = b"\0\0\1\1\5\0\0\0\1\x8c"
+PREFACE, HEADERS = 24, 1  # bytes before the first frame; the type of a frame that begins a request
+
+
+@contextlib.contextmanager
+def web_server(certificate: Path | None = None) -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def raw_server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Accepts each connection and serves it in a thread."""
+    threads: list[threading.Thread] = []
+
+    def work(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            serve(connection)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                threads.append(threading.Thread(target=work, args=(listener.accept()[0],), daemon=True))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+
+
+def say(text: bytes) -> Callable[[socket.socket], None]:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(text)
+        while connection.recv(4096):
+            pass
+
+    return serve
+
+
+def refuse_over_http2(connection: socket.socket) -> None:
+    """Answer the first request with status 400."""
+    with connection.makefile("rb") as frames:
+        frames.read(PREFACE)
+        connection.sendall(SETTINGS + ACKNOWLEDGED)
+        while head := frames.read(9):
+            frames.read(int.from_bytes(head[:3], "big"))
+            if head[3] == HEADERS:
+                connection.sendall(BAD_REQUEST)
+
+
+def answered(transport: str, port: int, keys: Path | None) -> str:
+    """What ``edgekd status`` would print."""
+
+    async def ask() -> str:
+        made = make_transport(transport, WITHOUT_PREDICTIONS, keys)
+        try:
+            with pytest.raises(OSError, match=f"cannot reach 127.0.0.1:{port}: ") as caught:
+                await ask_status(made, f"1@127.0.0.1:{port}", timeout=PATIENCE)
+            return str(caught.value).partition(f"127.0.0.1:{port}: ")[2]
+        finally:
+            await made.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    make_keys(folder, [0, 1], datetime.now(timezone.utc), DAYS, renew=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a web server: a self-signed one for shop.example."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("shop.example")]), critical=False)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    file = tmp_path_factory.mktemp("web") / "both.pem"
+    private = key.private_bytes(encoding, form, serialization.NoEncryption())
+    file.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(encoding))
+    return file
+
+
+CASES = {
+    ("grpc", False): {"web": PROGRAM, "tls": HOST, "silent": SAYS_NOTHING, "banner": PROGRAM, "closing": CLOSES},
+    ("grpc", True): {"web": PROGRAM, "tls": HOST, "silent": SAYS_NOTHING, "banner": PROGRAM, "closing": CLOSES},
+    ("zmq", False): {
+        "web": PROGRAM,
+        "tls": NO_ZMQ,
+        "silent": SAYS_NOTHING,
+        "banner": PROGRAM,
+        "closing": NO_ZMQ,
+    },
+    ("zmq", True): {
+        "web": PROGRAM,
+        "tls": OTHER_KEY,
+        "silent": SAYS_NOTHING,
+        "banner": PROGRAM,
+        "closing": OTHER_KEY,
+    },
+}
+
+
+@pytest.mark.parametrize("what", ["web", "tls", "silent", "banner", "closing"])
+@pytest.mark.parametrize(("transport", "with_keys"), CASES)
+def test_no_peer_is_said_where_something_else_listens(
+    transport: str, with_keys: bool, what: str, keys: Path, certificate: Path
+) -> None:
+    servers = {
+        "web": web_server,
+        "tls": lambda: web_server(certificate),
+        "silent": lambda: raw_server(say(b"")),
+        "banner": lambda: raw_server(say(b"SSH-2.0-server\r\n")),
+        "closing": lambda: raw_server(lambda connection: None),
+    }
+    with servers[what]() as port:
+        said = answered(transport, port, keys / "peer-0" if with_keys else None)
+    assert said.removeprefix("no answer within 1 s; ") == CASES[transport, with_keys][what]
+
+
+def test_web_server_that_speaks_http2_is_no_peer() -> None:
+    with raw_server(refuse_over_http2) as port:
+        assert answered("grpc", port, None) == PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("dialling", "listening", "says"),
+    [
+        ("grpc", "zmq", "what listens there speaks ZeroMQ, as with --transport zmq"),
+        ("zmq", "grpc", "what listens there speaks HTTP/2, as with --transport grpc"),
+    ],
+)
+def test_peer_with_another_transport_is_named_as_such(dialling: str, listening: str, says: str) -> None:
+    async def scenario() -> str:
+        async def accept(stream: Stream) -> None: ...
+
+        there, here = (make_transport(name, WITHOUT_PREDICTIONS) for name in (listening, dialling))
+        try:
+            address = await there.listen("127.0.0.1:0", accept)
+            with pytest.raises(OSError, match="cannot reach") as caught:
+                await ask_status(here, address, timeout=PATIENCE)
+            return str(caught.value)
+        finally:
+            await here.close()
+            await there.close()
+
+    assert asyncio.run(scenario()).endswith(says)
