@@ -81,9 +81,6 @@ class _Stop:
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
-PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
-
-
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @click.option("--id", type=click.IntRange(0, MAX_ID), required=True, help="Which peer of the group this is, from 0.")
@@ -186,6 +183,8 @@ def command(
 
 def _with_public_file(config: Config, folder: Path) -> Config:
     """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
+    from edgekd.files.runs import PUBLIC
+
     given, own = config.data.public, folder / PUBLIC
     if given is None or expanded(given).is_file() or Path(given).name != PUBLIC:
         return config
@@ -197,6 +196,7 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path) -> Config:
     """With the public file and the settings of a neighbour's group."""
     from edgekd.contract import adopt
     from edgekd.data.public import PublicSet
+    from edgekd.files.runs import PUBLIC
     from peer.network.joining import join
     from peer.node.access import key_folder
 

@@ -18,6 +18,8 @@ from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import Summary
 from edgekd.paths import expanded
 
+PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
+
 # Of [data]: what a box with its own pictures does not use.
 COMMON = frozenset(
     {
