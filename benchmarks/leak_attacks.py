@@ -70,7 +70,7 @@ def copy_model(said: Sequence[Broadcast], public: PublicSet, config: Config, siz
     with seeded(seed):
         one_head = dataclasses.replace(config.model, heads=1)
         model = model_from_config(one_head, 0, weights=config.weights, classes=len(public.classes), size=size)
-    optimiser = make_optimiser(model, config)
+    optimiser = make_optimiser(model, config.train)
     for step, each in enumerate(said):
         images = normalise(public.batch(each.round, config.train.public_batch))
         log_probs = F.log_softmax(model(images)[0] / config.distill.temperature, dim=-1)

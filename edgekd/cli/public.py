@@ -51,7 +51,7 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
         raise ConfigError("name what the group tells apart, in order: --classes cat,dog,person")
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
-    public = public_from_pictures(images, names, size, config.data.public_augmentation)
+    public = public_from_pictures(images, names, size, config.data.public_augment or "none")
     public.save(out)
     return public
 

@@ -83,11 +83,6 @@ class DataConfig:
         if self.public is not None and self.private is None:
             raise ConfigError("--public goes with --private folder:PATH, the box's own images")
 
-    @property
-    def public_augmentation(self) -> str:
-        """The augmentation of a public set that is made with these settings."""
-        return self.public_augment or "none"
-
 
 def _with_kind(setting: str | None, *, named: bool) -> str | None:
     """A plain path as ``folder:PATH``; other settings as they are.
@@ -170,11 +165,6 @@ class ModelConfig:
         1, "1: both losses on one head; 2 or more: head 0 learns from labels, head i from the neighbours' head i - 1"
     )
     head_layers: str = setting("512,256", "hidden layers of the heads after the first; none: they are linear too")
-    head_start: str | None = setting(
-        None,
-        "how head 0 begins: random, or as the linear discriminant of the private images' features [default: random]",
-        ("random", "discriminant"),
-    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -205,12 +195,9 @@ class TrainConfig:
     steps: int = setting(120, "training steps; 0: until SIGTERM, at a constant learning rate")
     batch: int = setting(32, "private images a step")
     public_batch: int = setting(32, "public images a round; part of the contract")
-    optimiser: str | None = setting(None, "how the weights are updated [default: sgd]", ("sgd", "adamw"))
-    lr: float | None = setting(
-        None, "peak learning rate; default 0.03 from scratch, 0.02 from pretrained weights, with adamw 0.001"
-    )
-    momentum: float = setting(0.9, "momentum of SGD, in [0, 1); the first beta of AdamW")
-    weight_decay: float | None = setting(None, "weight decay; default 0.0005, with adamw 0.01")
+    lr: float | None = setting(None, "peak learning rate; default 0.03 from scratch, 0.02 from pretrained weights")
+    momentum: float = setting(0.9, "momentum of SGD, in [0, 1)")
+    weight_decay: float = setting(5e-4, "weight decay of SGD")
     schedule: str = setting(
         "onecycle", "how the learning rate goes: up and down, down, or constant", ("onecycle", "cosine", "constant")
     )
@@ -219,9 +206,8 @@ class TrainConfig:
     )
     norm_from: str | None = setting(
         None,
-        "images by which batch norm's running statistics move in a step with a lesson; both: the private and the "
-        "public ones go through the network as one batch [default: private]",
-        ("private", "public", "both"),
+        "images by which batch norm's running statistics move in a step with a lesson [default: private]",
+        ("private", "public"),
     )
     precision: str = setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = setting(1, "torch threads a peer")
@@ -234,9 +220,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("steps", "eval_every", "checkpoint_every", "seed"):
+        for name in ("steps", "eval_every", "checkpoint_every", "seed", "weight_decay"):
             require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
-        require((self.weight_decay or 0) >= 0, "weight_decay must be >= 0", self.weight_decay)
         for name in ("batch", "public_batch"):
             require(getattr(self, name) >= 2, f"{name} must be >= 2 (batch norm needs two images)", getattr(self, name))
         require(self.threads >= 1, "threads must be >= 1", self.threads)
@@ -297,30 +282,7 @@ class Config:
     @property
     def peak_lr(self) -> float:
         """The learning rate at its highest."""
-        if self.optimiser == "adamw":
-            return self.train.lr or 0.001
         return self.train.lr or (0.03 if self.weights == "none" else 0.02)
-
-    @property
-    def optimiser(self) -> str:
-        """``sgd`` or ``adamw``."""
-        return self.train.optimiser or "sgd"
-
-    @property
-    def weight_decay(self) -> float:
-        """The weight decay: with ``adamw`` it is not part of the gradient, so it is much larger."""
-        default = 0.01 if self.optimiser == "adamw" else 5e-4
-        return default if self.train.weight_decay is None else self.train.weight_decay
-
-    @property
-    def norm_from(self) -> str:
-        """``private``, ``public`` or ``both``."""
-        return self.train.norm_from or "private"
-
-    @property
-    def head_start(self) -> str:
-        """``random`` or ``discriminant``."""
-        return self.model.head_start or "random"
 
     @property
     def data_seed(self) -> int:

@@ -72,7 +72,7 @@ def open_common(config: DataConfig, seed: int) -> CommonData:
         public=chosen[parts.public],
         shards=tuple(chosen[shard] for shard in parts.shards),
     )
-    return CommonData(source=source, split=whole, augment=config.public_augmentation)
+    return CommonData(source=source, split=whole, augment=config.public_augment or "none")
 
 
 def load_peer_data(config: DataConfig, id: int, seed: int, run: Path | None = None) -> PeerData:

@@ -25,13 +25,11 @@ from edgekd.data.datasets import Labelled, PeerData
 from edgekd.data.public import check_enough
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.files.tensors import tensors_sha256
-from edgekd.learning.batches import PrivateBatches
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
-from edgekd.learning.discriminant import start_as_discriminant
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
 from edgekd.learning.models import model_from_config
-from edgekd.learning.optimiser import learning_rate, make_optimiser, optimiser_state, restore_optimiser
+from edgekd.learning.optimiser import learning_rate, make_optimiser
 from edgekd.learning.statistics import Statistics, copied_statistics, frozen_statistics, move_statistics
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
@@ -52,10 +50,10 @@ class Losses:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """A forward pass on a batch of images."""
+class PublicPass:
+    """A forward pass on a public batch."""
 
-    logits: Tensor  # [heads, images, classes]
+    logits: Tensor  # [heads, rows, classes]
     statistics: Statistics  # of batch norm, as this pass would move them; empty if it has no say in them
 
 
@@ -80,23 +78,21 @@ class Learner:
         self.config, self.id, self.step = config, id, 0
         self.device = choose_device(config.train.device)
         compute_reproducibly(self.device)
-        self._public = data.public
+        self._private, self._public = data.private, data.public
         size = data.private.images.shape[-1]
         check_enough(len(data.public), config.train.public_batch)
         check_loss(config.distill)
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.head_start == "discriminant":
-            start_as_discriminant(self.model, data.private, self._seed("discriminant"))
-        self.optimiser = make_optimiser(self.model, config)
-        augment = private_augmentation(config.augment, size)
-        self._batches = PrivateBatches(data.private, config.train.batch, augment, self._seed)
+        self.optimiser = make_optimiser(self.model, config.train)
+        self._augment = private_augmentation(config.augment, size)
         self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
         self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
-        self._batch: tuple[Tensor, Tensor] | None = None  # the images and labels of this step
-        self._studied: Pass | None = None  # of the private batch, with its graph
-        self._kept: tuple[int, Pass] | None = None  # of the public batch of a round, with its graph
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+        self._kept: tuple[int, PublicPass] | None = None  # of a round, with its graph
+        self._label_losses: list[Tensor] | None = None  # of every head
+        self._statistics: Statistics = []  # of batch norm, as the private pass has moved them
         self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
         self._frozen: nn.Module | None = None  # teaches in the second of two phases
         self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
@@ -133,12 +129,8 @@ class Learner:
             ``noise_std`` is set, Gaussian noise with this standard deviation is added to logits / T first.
         """
         keep = keep and self._frozen is None
-        if keep and self._joint:
-            self._batch = self._batches.at(self.step, self.device)
-            self._studied, found = self._joint_pass(self._batch[0], round)
-        else:
-            with torch.set_grad_enabled(keep):
-                found = self._public_pass(round, self._frozen or self.model)
+        with torch.set_grad_enabled(keep):
+            found = self._public_pass(round, self._frozen or self.model)
         self._kept = (round, found) if keep else None
         scaled = found.logits.detach() / self.config.distill.temperature
         if noise_std := self.config.exchange.noise_std:
@@ -146,50 +138,50 @@ class Learner:
         return F.log_softmax(scaled, dim=-1)
 
     def study(self) -> None:
-        """The forward pass on this step's private batch; with ``norm_from`` both it waits for that of the lesson."""
-        if self._batch is None:
-            self._batch = self._batches.at(self.step, self.device)
-        if not self._joint:
-            self._studied = self._private_pass(self._batch[0])
+        """The forward pass on this step's private batch."""
+        images, labels = self._private_batch()
+        with seeded(self._seed("study", self.step), self.device):
+            images = self._augment(images)
+        with copied_statistics(self.model) as self._statistics:
+            logits = self._forward(self.model, normalise(images), "private", self.step)
+        prior = self._prior if self.balanced else None
+        self._label_losses = [label_loss(head, labels, prior) for head in logits]
 
     def learn(self, lesson: Lesson | None) -> Losses:
         """Finish the step: run both backward passes and update the weights.
 
         Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
-        With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; with both,
-        the private and the public images are one batch. The private pass alone moves them in steps without a lesson.
+        With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; the private
+        pass moves them in steps without a lesson.
 
         Raises:
             LocalProtocolError: `study` was not called in this step.
         """
-        if self._batch is None:
+        if self._label_losses is None:
             raise LocalProtocolError("learn() needs study() first")
+        label_losses, self._label_losses = self._label_losses, None
+        kept, self._kept = self._kept, None
         distill = self.config.distill
         if self.is_alone or distill.alpha == 1:
             lesson = None
-        if self._joint:
-            self._study_for(lesson)
-        assert self._studied is not None  # the batch has been through the network
-        (_, labels), studied, kept = self._batch, self._studied, self._kept
-        self._batch = self._studied = self._kept = None
-        prior = self._prior if self.balanced else None
-        label_losses = [label_loss(head, labels, prior) for head in studied.logits]
-        others_teach = (lesson is not None or distill.alpha == 1) and not self.is_alone
-        total = weigh_labels(label_losses, distill.alpha, taught=others_teach, two_phase=distill.two_phase)
-        if total is not None and not (self._joint and lesson is not None):
-            total.backward()  # now: this frees the pass before the next one
-            total = None
-        statistics, loss = studied.statistics, None
+        taught = (lesson is not None or distill.alpha == 1) and not self.is_alone
+        labels = weigh_labels(label_losses, distill.alpha, taught=taught, two_phase=distill.two_phase)
+        if labels is not None:
+            labels.backward()
+        loss: Tensor | None = None
         if lesson is not None:
             found = kept[1] if kept and kept[0] == lesson.round else self._public_pass(lesson.round, self.model)
-            statistics = found.statistics or statistics
-            loss = self._distil(lesson, found.logits)
+            logits = found.logits
+            self._statistics = found.statistics or self._statistics
+            teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
+            weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
+            loss = distil_heads(teachers, logits, distill, weights)
             weight = (1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * lesson.trust
-            (weight * loss if total is None else total + weight * loss).backward()
+            (weight * loss).backward()
         shown = label_losses[self._answering].detach()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
-        move_statistics(self.model, statistics)
+        move_statistics(self.model, self._statistics)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)  # now: many learners share one process
         self.step += 1
@@ -199,7 +191,7 @@ class Learner:
 
     def abandon(self) -> None:
         """Free the memory of an unfinished step. The weights are still those of the step before."""
-        self._batch = self._studied = self._kept = None
+        self._label_losses = self._kept = None
         self.optimiser.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -229,13 +221,15 @@ class Learner:
         return tensors_sha256(self.model.state_dict())
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that changes during training but `step`.
+        """Everything that changes during training but `step`: ``model.*``, ``momentum.*``, ``frozen.*``, ``score.*``.
 
-        Its parts are ``model.*``, ``momentum.*``, ``square.*`` (with AdamW), ``frozen.*`` and ``score.*``.
         There is no random state, since every draw is a function of the seed, the id and the step.
         """
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        state |= optimiser_state(self.optimiser, self.model)
+        for name, parameter in self.model.named_parameters():
+            buffer = self.optimiser.state[parameter].get("momentum_buffer")
+            if buffer is not None:
+                state[f"momentum.{name}"] = buffer
         if self._frozen is not None:
             state |= {f"frozen.{name}": tensor for name, tensor in self._frozen.state_dict().items()}
         return state | {f"score.{id}": score for id, score in self._scores.items()}
@@ -244,7 +238,7 @@ class Learner:
         """Continue from `state()` as it was at `step`.
 
         Raises:
-            ConfigError: the state is of another network, of the other phase, or of another optimiser.
+            ConfigError: the state is of another network, or of the other phase.
         """
         parts = {part: _part(state, part) for part in ("model", "frozen")}
         if bool(parts["frozen"]) != (0 < self.alone_until <= step):
@@ -260,16 +254,12 @@ class Learner:
                 self._frozen.load_state_dict(parts["frozen"])
         except RuntimeError as error:
             raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
-        done = step - self.alone_until if step >= self.alone_until else step
-        restore_optimiser(self.optimiser, self.model, state, done)
+        for name, parameter in self.model.named_parameters():
+            if f"momentum.{name}" in state:
+                buffer = state[f"momentum.{name}"].to(self.device)
+                self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
-
-    def _distil(self, lesson: Lesson, logits: Tensor) -> Tensor:
-        """The distillation loss of a lesson, a scalar; `logits` are the learner's own on the same images."""
-        teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
-        weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
-        return distil_heads(teachers, logits, self.config.distill, weights)
 
     def _weigh_teachers(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
         """Update the scores of a lesson's teachers; returns their weights, ``[teachers]``.
@@ -292,11 +282,6 @@ class Learner:
         return derive(self.config.train.seed, "peer", self.id, *names)
 
     @property
-    def _joint(self) -> bool:
-        """Whether the private images and those of a lesson go through the network as one batch."""
-        return self.config.norm_from == "both"
-
-    @property
     def _answering(self) -> int:
         """The head that gives the learner's accuracy: the last; with two phases, head 0 until the second has begun."""
         return 0 if self.step <= self.alone_until and self.alone_until else -1
@@ -310,7 +295,7 @@ class Learner:
 
     def _begin_second_phase(self) -> None:
         self._frozen = self._copy()
-        self.optimiser = make_optimiser(self.model, self.config)
+        self.optimiser = make_optimiser(self.model, self.config.train)
 
     def _copy(self) -> nn.Module:
         return copy.deepcopy(self.model).requires_grad_(False)
@@ -330,41 +315,35 @@ class Learner:
             logits: Tensor = model(images)
         return logits.float()
 
-    def _private_pass(self, images: Tensor) -> Pass:
-        """A forward pass on private images. It moves copies of the running statistics of batch norm."""
-        with copied_statistics(self.model) as statistics:
-            return Pass(self._forward(self.model, normalise(images), "private", self.step), statistics)
-
-    def _public_pass(self, round: int, model: nn.Module) -> Pass:
+    def _public_pass(self, round: int, model: nn.Module) -> PublicPass:
         """A forward pass on the public batch of `round`. It leaves the running statistics of batch norm as they are."""
-        apart = copied_statistics if self.config.norm_from == "public" else frozen_statistics
+        images = self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
+        apart = copied_statistics if self.config.train.norm_from == "public" else frozen_statistics
         with apart(model) as statistics:
-            return Pass(self._forward(model, normalise(self._public_batch(round)), "public", round), statistics)
-
-    def _joint_pass(self, private: Tensor, round: int) -> tuple[Pass, Pass]:
-        """One forward pass on private images and on the public batch of `round`, so one batch for batch norm."""
-        images = normalise(torch.cat([private, self._public_batch(round)]))
-        with copied_statistics(self.model) as statistics:
-            logits = self._forward(self.model, images, "both", self.step)
-        return Pass(logits[:, : len(private)], statistics), Pass(logits[:, len(private) :], statistics)
-
-    def _study_for(self, lesson: Lesson | None) -> None:
-        """The pass of a step with ``norm_from`` both: with the images of the lesson, or the private ones alone."""
-        assert self._batch is not None  # `study` has been called
-        images, kept = self._batch[0], self._kept
-        if lesson is None:
-            self._studied = self._private_pass(images)
-        elif kept is None or kept[0] != lesson.round:
-            self._studied, found = self._joint_pass(images, lesson.round)
-            self._kept = lesson.round, found
-
-    def _public_batch(self, round: int) -> Tensor:
-        return self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
+            return PublicPass(self._forward(model, normalise(images), "public", round), statistics)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:
         """Standard normal noise, always the same for one round. Whoever knows the seed can compute it."""
         generator = torch.Generator().manual_seed(self._seed("noise", round))
         return torch.randn(shape, generator=generator)
+
+    def _private_batch(self) -> tuple[Tensor, Tensor]:
+        """The images and labels of this step: the next ones of the epoch, and of the following epoch at its end."""
+        size, count = self.config.train.batch, len(self._private.labels)
+        wanted = torch.arange(self.step * size, (self.step + 1) * size)
+        parts = [
+            self._epoch(epoch)[wanted[wanted // count == epoch] % count]
+            for epoch in (wanted // count).unique().tolist()
+        ]
+        chosen = torch.cat(parts)
+        return self._private.images[chosen].to(self.device), self._private.labels[chosen].to(self.device)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        """The order of the private images in an epoch."""
+        if self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(self._seed("order", epoch))
+            self._order = (epoch, torch.randperm(len(self._private.labels), generator=generator))
+        return self._order[1]
 
 
 def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -1,12 +1,11 @@
-"""The optimiser and its learning rate. The rate is a pure function of the step, so a checkpoint need not hold it."""
+"""SGD and its learning rate. The rate is a pure function of the step, so a checkpoint need not hold it."""
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgekd.config import Config, TrainConfig
-from edgekd.errors import ConfigError
+from edgekd.config import TrainConfig
 
 WARM_UP = 0.2  # the fraction of the steps in which "onecycle" rises to its peak
 
@@ -23,51 +22,8 @@ def learning_rate(config: TrainConfig, peak: float, step: int) -> float:
     return peak * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def make_optimiser(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, both with weight decay. The caller sets the learning rate before each step.
-
-    Source of AdamW: Loshchilov and Hutter 2019, Decoupled weight decay regularization.
-    """
-    momentum, decay = config.train.momentum, config.weight_decay
-    if config.optimiser == "adamw":
-        betas = (momentum, 0.999)
-        return torch.optim.AdamW(model.parameters(), lr=0.0, betas=betas, weight_decay=decay, foreach=True)
-    return torch.optim.SGD(model.parameters(), lr=0.0, momentum=momentum, weight_decay=decay, foreach=True)
-
-
-# What an optimiser keeps of each weight: the names in a checkpoint, and those in PyTorch's state.
-_SGD = {"momentum": "momentum_buffer"}
-_ADAMW = {"momentum": "exp_avg", "square": "exp_avg_sq"}
-
-
-def optimiser_state(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """What the optimiser keeps of each weight: ``momentum.NAME``, with AdamW also ``square.NAME``."""
-    kept = _kept(optimiser)
-    return {
-        f"{part}.{name}": optimiser.state[parameter][key]
-        for name, parameter in model.named_parameters()
-        for part, key in kept.items()
-        if optimiser.state[parameter].get(key) is not None
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict[str, Tensor], steps: int) -> None:
-    """Go on from `optimiser_state`, as it was after so many steps of this optimiser.
-
-    Raises:
-        ConfigError: the state is that of the other optimiser.
-    """
-    parts, kept = {name.partition(".")[0] for name in state} & {*_SGD, *_ADAMW}, _kept(optimiser)
-    if parts and parts != set(kept):
-        made_with = "adamw" if "square" in parts else "sgd"
-        raise ConfigError(f"the checkpoint was made with --optimiser {made_with}: resume with it")
-    for name, parameter in model.named_parameters():
-        found = {key: state[f"{part}.{name}"] for part, key in kept.items() if f"{part}.{name}" in state}
-        for key, value in found.items():
-            optimiser.state[parameter][key] = torch.empty_like(parameter).copy_(value)
-        if found and kept is _ADAMW:
-            optimiser.state[parameter]["step"] = torch.tensor(float(steps))
-
-
-def _kept(optimiser: torch.optim.Optimizer) -> dict[str, str]:
-    return _ADAMW if isinstance(optimiser, torch.optim.AdamW) else _SGD
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """SGD with momentum and weight decay. The caller sets the learning rate before each step."""
+    return torch.optim.SGD(
+        model.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
+    )

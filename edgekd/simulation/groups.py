@@ -77,13 +77,9 @@ def simulate_lone(config: Config, id: int, *, balance: str, report: Report | Non
     return simulate_group({id: data}, lone(config, balance=balance), report).peers[0]
 
 
-# Settings that have no part in learning alone. They are written down here, since the names of stored cells hold them.
-_ALONE = DistillConfig(alpha=1.0, measure="kl", combine="geometric", temperature=2.0, kd_weight=2.0, kd_warmup=0)
-
-
 def lone(config: Config, *, balance: str) -> Config:
-    """The same peers, each alone: one head, labels only."""
-    distill = dataclasses.replace(_ALONE, balance=balance)
+    """The same peers, each alone: one head, labels only. Settings of distillation have no part in it: the defaults."""
+    distill = DistillConfig(alpha=1.0, balance=balance)
     model = dataclasses.replace(config.model, heads=1, head_layers=ModelConfig().head_layers)
     return dataclasses.replace(
         config, distill=distill, model=model, exchange=ExchangeConfig(), simulation=SimulationConfig()

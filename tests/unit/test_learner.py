@@ -9,11 +9,9 @@ from edgekd.config import Config, from_mapping
 from edgekd.data.augment import normalise
 from edgekd.data.datasets import PeerData, load_peer_data
 from edgekd.errors import ConfigError, LocalProtocolError
-from edgekd.learning.batches import PrivateBatches
 from edgekd.learning.devices import choose_device
 from edgekd.learning.learner import Learner
 from edgekd.protocol.messages import Lesson
-from edgekd.seeds import derive
 
 torch.set_num_threads(1)
 SMALL = {
@@ -120,49 +118,6 @@ def test_running_statistics_move_by_the_pass_that_norm_from_names(data: PeerData
     torch.testing.assert_close(public, 0.1 * mean, rtol=1e-4, atol=1e-6)
 
 
-def test_private_and_public_images_can_be_one_batch_of_batch_norm(data: PeerData) -> None:
-    learner = Learner(data, config(train={"norm_from": "both", "augment": "none"}), 0)
-    private = learner._batches.at(0, learner.device)[0]
-    images = normalise(torch.cat([private, data.public.batch(4, 8)]))
-    mean = learner.model.backbone.conv1(images).mean(dim=(0, 2, 3))
-    learner.study()
-    learner.learn(lesson(4))
-    torch.testing.assert_close(statistics(learner)[0], 0.1 * mean, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("taught", [4, 5])
-def test_joint_pass_of_teaching_serves_the_step_if_the_lesson_is_of_its_round(data: PeerData, taught: int) -> None:
-    settings, weights = config(train={"norm_from": "both"}), []
-    for keep in (True, False):
-        learner = Learner(data, settings, 0)
-        learner.teach(taught, keep=keep)
-        learner.study()
-        learner.learn(lesson(4))
-        weights.append(learner.weights_sha256())
-    assert weights[0] == weights[1]
-
-
-def test_with_one_batch_for_both_a_step_without_a_lesson_is_still_a_lone_peers(data: PeerData) -> None:
-    both = Learner(data, config(train={"norm_from": "both"}), 0)
-    assert steps(both, 3, lessons=False) == steps(Learner(data, config(), 0), 3, lessons=False)
-    kept = Learner(data, config(train={"norm_from": "both"}), 0)
-    for step in range(3):
-        kept.teach(step, keep=True)
-        kept.study()
-        kept.learn(None)
-    assert kept.weights_sha256() == both.weights_sha256()
-
-
-def test_head_may_begin_as_the_discriminant_of_the_private_images(data: PeerData) -> None:
-    random, begun = (Learner(data, config(model={"head_start": start}), 0) for start in ("random", "discriminant"))
-    for name, tensor in begun.model.state_dict().items():
-        assert torch.equal(tensor, random.model.state_dict()[name]) == ("heads.0" not in name), name
-    found = [learner.evaluate(data.private) for learner in (random, begun)]
-    assert found[1] is not None
-    assert found[0] is not None
-    assert found[1].overall > found[0].overall + 0.3
-
-
 def test_with_norm_from_public_a_step_without_a_lesson_is_still_a_lone_peers(data: PeerData) -> None:
     public = Learner(data, config(train={"norm_from": "public"}), 0)
     assert steps(public, 3, lessons=False) == steps(Learner(data, config(), 0), 3, lessons=False)
@@ -199,15 +154,13 @@ def test_noise_is_on_what_is_sent_only_and_the_same_whenever_a_round_is_spoken_o
     assert steps(noisy, 3, lessons=True) == steps(plain, 3, lessons=True), "its own learning is without"
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_learner_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerData, optimiser: str) -> None:
-    settings = config(train={"optimiser": optimiser})
-    whole = Learner(data, settings, 0)
+def test_learner_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerData) -> None:
+    whole = Learner(data, config(), 0)
     expected = steps(whole, 4, lessons=True)
-    first = Learner(data, settings, 0)
+    first = Learner(data, config(), 0)
     steps(first, 2, lessons=True)
     state = {name: tensor.clone() for name, tensor in first.state().items()}
-    second = Learner(data, settings, 0)
+    second = Learner(data, config(), 0)
     second.restore(state, 2)
     for step in (2, 3):
         second.teach(step, keep=True)
@@ -264,14 +217,6 @@ def test_lone_learner_scores_nobody(data: PeerData) -> None:
     assert learner.disagreements == {}
 
 
-@pytest.mark.parametrize(("made", "resumed"), [("sgd", "adamw"), ("adamw", "sgd")])
-def test_state_of_the_other_optimiser_is_refused(data: PeerData, made: str, resumed: str) -> None:
-    first = Learner(data, config(train={"optimiser": made}), 0)
-    steps(first, 1, lessons=False)
-    with pytest.raises(ConfigError, match=f"made with --optimiser {made}"):
-        Learner(data, config(train={"optimiser": resumed}), 0).restore(first.state(), 1)
-
-
 def test_state_of_another_network_is_refused(data: PeerData) -> None:
     learner = Learner(data, config(), 0)
     with pytest.raises(ConfigError, match="another network"):
@@ -279,13 +224,14 @@ def test_state_of_another_network_is_refused(data: PeerData) -> None:
 
 
 def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> None:
-    few = replace(data.private, images=data.private.images[:5], labels=data.private.labels[:5])
-    batches = PrivateBatches(few, 8, lambda images: images, lambda *names: derive(0, *names))
+    few = replace(data, private=replace(data.private, images=data.private.images[:5], labels=data.private.labels[:5]))
+    learner = Learner(few, config(train={"augment": "none"}), 0)
     counts = torch.zeros(5, dtype=torch.int64)
     for step in range(5):  # 5 batches of 8 out of 5 images: 8 epochs
-        images, _ = batches.at(step, torch.device("cpu"))
+        learner.step = step
+        images, _ = learner._private_batch()
         assert images.shape == (8, 3, 32, 32)
-        matches = (images[:, None] == few.images[None]).flatten(2).all(-1)
+        matches = (images[:, None] == few.private.images[None]).flatten(2).all(-1)
         counts += matches.sum(0)
     assert counts.tolist() == [8] * 5
 

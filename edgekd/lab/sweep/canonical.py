@@ -12,10 +12,7 @@ Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
 IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *LIVE)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
-UNHEARD = {"public_augment": "none", "norm_from": "private"}  # nor on these, where nobody is heard
-
-# Settings that came later, and what all cells had before: a cell that still has it keeps the name that it had then.
-LATER = {"norm_from": "private", "optimiser": "sgd", "head_start": "random"}
+UNHEARD = ("public_augment", "norm_from")  # nor on these, where nobody is heard
 
 
 def canonical(config: Config, *, alone: bool) -> Config:
@@ -26,28 +23,23 @@ def canonical(config: Config, *, alone: bool) -> Config:
         alone: its learners hear nobody, or there is one.
     """
     asynchronous = bool(config.simulation.asynchronous) and not alone
-    idle = (*IDLE, *(() if asynchronous else LOCKSTEP))
-    unheard = UNHEARD if alone else {"public_augment": config.data.public_augmentation, "norm_from": config.norm_from}
+    idle = (*IDLE, *(() if asynchronous else LOCKSTEP), *(UNHEARD if alone else ()))
     found = replace(
         config,
-        data=replace(_reset(config.data, DataConfig(), idle), public_augment=unheard["public_augment"]),
-        train=replace(_reset(config.train, TrainConfig(), idle), norm_from=unheard["norm_from"]),
+        data=_reset(config.data, DataConfig(), idle),
+        train=_reset(config.train, TrainConfig(), idle),
         exchange=_reset(config.exchange, ExchangeConfig(), idle),
     )
     exchange = found.exchange if found.exchange.liars else replace(found.exchange, liars=None, lie=None)
     seed = None if found.data.data_seed == found.train.seed else found.data.data_seed
-    data = replace(found.data, gamma=skew(found.data), data_seed=seed)
-    model = replace(found.model, weights=config.weights, head_start=config.head_start)
+    data = replace(
+        found.data, gamma=skew(found.data), public_augment=found.data.public_augment or "none", data_seed=seed
+    )
+    model = replace(found.model, weights=config.weights)
     if model.heads == 1:
         model = replace(model, head_layers=ModelConfig().head_layers)
-    train = replace(
-        found.train,
-        optimiser=config.optimiser,
-        lr=config.peak_lr,
-        weight_decay=config.weight_decay,
-        augment=config.augment,
-        eval_every=0,
-    )
+    norm_from = None if found.train.norm_from == "private" else found.train.norm_from
+    train = replace(found.train, lr=config.peak_lr, augment=config.augment, eval_every=0, norm_from=norm_from)
     simulation = _simulation(found) if asynchronous else SimulationConfig()
     return replace(found, data=data, model=model, train=train, exchange=exchange, simulation=simulation)
 

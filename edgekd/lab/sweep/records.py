@@ -19,7 +19,7 @@ from edgekd.config import LIVE, SECTIONS, Config, from_mapping, setting_type, to
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import PeerSummary
-from edgekd.lab.sweep.canonical import LATER, canonical
+from edgekd.lab.sweep.canonical import canonical
 
 TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # of cells: the last two are the baselines
 
@@ -32,7 +32,6 @@ _FIRST = (
 _SETTINGS = {
     f.name: (section, f) for section, kind in SECTIONS.items() for f in dataclasses.fields(kind) if f.name not in LIVE
 }
-EARLIER = {**LATER, "public_augment": "none"}  # what a row means that leaves these blank, whatever the defaults are now
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
 
@@ -49,11 +48,7 @@ class Cell:
     @property
     def name(self) -> str:
         """A hash of the kind and all settings: 12 hexadecimal digits."""
-        tables = {
-            section: {name: value for name, value in table.items() if LATER.get(name) != value}
-            for section, table in to_mapping(self.config).items()
-        }
-        content = json.dumps([self.kind, tables], sort_keys=True)
+        content = json.dumps([self.kind, to_mapping(self.config)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @property
@@ -157,7 +152,7 @@ def _outcome(rows: list[dict[str, str]]) -> Outcome:
     first = rows[0]
     tables: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, (section, f) in _SETTINGS.items():
-        text = first.get(name) or EARLIER.get(name)
+        text = first.get(name)
         if text:
             tables[section][name] = _parsed(setting_type(f), text)
     peers = {peer.id: peer for peer in map(_peer, rows)}
