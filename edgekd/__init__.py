@@ -10,12 +10,14 @@ if _TYPE_CHECKING:
     from edgekd.data.splits import partition
     from edgekd.losses.measures import dissimilarity
     from edgekd.simulation.groups import simulate
+    from edgekd.use.predictor import load
 
-__all__ = ["Config", "dissimilarity", "partition", "simulate"]
+__all__ = ["Config", "dissimilarity", "load", "partition", "simulate"]
 
 _HOMES = {
     "Config": "config",
     "dissimilarity": "losses.measures",
+    "load": "use.predictor",
     "partition": "data.splits",
     "simulate": "simulation.groups",
 }

@@ -26,6 +26,8 @@ COMMANDS = {
     "status": "Ask peers how they are.",
     "certs": "Make the keys by which peers know one another.",
     "eval": "Evaluate a checkpoint.",
+    "predict": "Say what pictures show, with a trained network.",
+    "export": "Write a trained network as ONNX or safetensors, for other programs.",
 }
 
 

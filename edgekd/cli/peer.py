@@ -20,7 +20,7 @@ from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.progress import Screen, mute_stdout
-from edgekd.cli.resuming import PUBLIC, id_in, resume_from, with_public_file, write_settings
+from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config
@@ -188,6 +188,7 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextl
     """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
     from edgekd.contract import adopt, check_same, load_public
     from edgekd.files.checkpoint import load_newest
+    from edgekd.files.runs import PUBLIC
     from peer.network.joining import join
     from peer.node.access import key_folder
 

@@ -9,11 +9,10 @@ import click
 
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.runs import PUBLIC
 from edgekd.paths import expanded
 
 log = logging.getLogger("edgekd")
-
-PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
 
 
 def id_in(folder: Path | None) -> int:

@@ -6,7 +6,7 @@ A checkpoint is a safetensors file with one metadata entry, JSON.
 import contextlib
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         expected = entry.pop("sha256")
         digest = _digest(entry, tensors)
+        if digest == expected:  # else it may be damage that makes its fields strange
+            _check_fields(entry)
         accuracy = _accuracy(**entry["accuracy"]) if entry["accuracy"] else None
         info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"]), "accuracy": accuracy})
         _check(info)
@@ -117,6 +119,16 @@ def peer_in(folder: Path) -> int | None:
         with contextlib.suppress(ConfigError):  # `load_newest` tells of it
             return load_checkpoint(path)[0].id
     return None
+
+
+def _check_fields(entry: dict[str, Any]) -> None:
+    """See whether this version of edgekd knows the fields of the metadata, and finds those that it needs."""
+    needed = {f.name for f in fields(CheckpointInfo) if f.default is MISSING and f.default_factory is MISSING}
+    unknown = sorted(entry.keys() - {f.name for f in fields(CheckpointInfo)})
+    lacking = sorted(needed - entry.keys())
+    if unknown or lacking:
+        why = f"this one does not know '{unknown[0]}'" if unknown else f"'{lacking[0]}' is missing"
+        raise ValueError(f"another version of edgekd wrote it ({why}); use that version, or upgrade this one")
 
 
 def _check(info: CheckpointInfo) -> None:

@@ -19,6 +19,8 @@ from edgekd.files.summary import Summary
 from edgekd.files.writable import make_folder
 from edgekd.paths import expanded
 
+PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
+
 # Of [data]: what a box with its own pictures does not use.
 COMMON = frozenset(
     {

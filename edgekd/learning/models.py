@@ -1,6 +1,7 @@
 """Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
 
 import contextlib
+import copy
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,9 +23,11 @@ PTH_SINCE = "2.6.0"  # the first PyTorch whose `weights_only` runs no code: CVE-
 class Classifier(nn.Module):
     """A torchvision network without its last layer, and our own heads: the first is linear, the others have layers."""
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, heads: int, hidden: tuple[int, ...]) -> None:
+    def __init__(
+        self, backbone: nn.Module, last: str, features: int, classes: int, heads: int, hidden: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self._last = backbone, last
         first = nn.Linear(features, classes)
         self.heads = nn.ModuleList([first, *(_head(features, hidden, classes) for _ in range(heads - 1))])
 
@@ -32,6 +35,15 @@ class Classifier(nn.Module):
         """The logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
         features = self.backbone(images)
         return torch.stack([head(features) for head in self.heads])
+
+    def with_one_head(self, head: int) -> nn.Module:
+        """A copy of the torchvision network that has this head as its last layer, in the same mode.
+
+        Its logits are ``[batch, classes]``. With a linear head the names in its state_dict are torchvision's own.
+        """
+        network = copy.deepcopy(self.backbone)
+        _set_module(network, self._last, copy.deepcopy(self.heads[head]))
+        return network
 
 
 def _head(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -95,10 +107,10 @@ def make_model(
             ) from error
     else:
         network = get_model(name, weights=None)
-    features = _cut_last_layer(network, name)
+    last, features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
         _load_backbone(network, expanded(weights), name)
-    model = Classifier(network, features, classes, heads, hidden)
+    model = Classifier(network, last, features, classes, heads, hidden)
     _check_size(model, name, size)
     return model
 
@@ -116,18 +128,22 @@ def _check_size(model: Classifier, name: str, size: int) -> None:
     model.train()
 
 
-def _cut_last_layer(network: nn.Module, name: str) -> int:
-    """Replace the last linear layer by an identity; returns the layer's number of input features."""
+def _cut_last_layer(network: nn.Module, name: str) -> tuple[str, int]:
+    """Replace the last linear layer by an identity; returns the layer's name and its number of input features."""
     path = next((p for p, m in reversed(list(network.named_modules())) if isinstance(m, nn.Linear)), None)
     if path is None or getattr(network, "aux_logits", False):
         raise ConfigError(
             f"model {name} does not end in one linear layer, so it cannot be given our heads; try resnet18"
         )
-    parent, _, leaf = path.rpartition(".")
     layer = network.get_submodule(path)
     assert isinstance(layer, nn.Linear)
-    setattr(network.get_submodule(parent), leaf, nn.Identity())
-    return layer.in_features
+    _set_module(network, path, nn.Identity())
+    return path, layer.in_features
+
+
+def _set_module(network: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)
 
 
 def _load_backbone(network: nn.Module, path: Path, name: str) -> None:

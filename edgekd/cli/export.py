@@ -1,0 +1,166 @@
+"""``edgekd export``: a trained network as one file for other programs."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekd.cli.lines import say
+from edgekd.cli.options import beside, check_writable, settings
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+
+log = logging.getLogger("edgekd")
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd export --checkpoint runs/20260101-120000-digits --peer 0 -o model.onnx
+  edgekd export --checkpoint box --quantise int8 -o small.onnx
+  edgekd export --checkpoint box -o weights.safetensors
+"""
+FORMATS = ("onnx", "safetensors")
+
+
+@click.command(epilog=EXAMPLES)
+@settings("data", "train", only=("eval", "threads"), path_of="checkpoint")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="RUN|DIR|FILE",
+    help="A checkpoint, or the folder of a peer or a run: its newest.",
+)
+@click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
+@click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
+@click.option("--precision", type=click.Choice(["float32", "float16"]), help="Of the numbers.  [default: float32]")
+@click.option(
+    "--public",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The group's public file, to check the file and to find the ranges for int8 with.  [default: the run's]",
+)
+@click.option("--json", "as_json", is_flag=True, help="What was written, and how good it is, as JSON on stdout.")
+def command(
+    config: Config,
+    checkpoint: Path,
+    peer: int | None,
+    out: Path,
+    kind: str | None,
+    quantise: str | None,
+    precision: str | None,
+    public: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the network of a checkpoint as one file that needs neither edgekd nor PyTorch.
+
+    ONNX takes images, uint8 [N, 3, S, S], RGB, and gives probabilities and logits, float32 [N, classes]. The file is
+    run by onnxruntime and compared with the network before it gets its name.
+    """
+    if quantise and precision:
+        raise ConfigError("--quantise and --precision exclude one another: the first is for 8 bits, the other for more")
+    numbers = quantise or precision or "float32"
+    kind = kind or ("safetensors" if out.suffix == ".safetensors" else "onnx")
+    if kind == "safetensors" and numbers != "float32":
+        raise ConfigError(f"safetensors holds the weights as they were trained: {numbers} is for --format onnx")
+    check_writable(out)
+    import torch
+
+    torch.set_num_threads(config.train.threads)
+    from edgekd.use.export import export_onnx, export_safetensors
+    from edgekd.use.predictor import Predictor
+    from edgekd.use.runtime import check_installed
+    from edgekd.use.trained import load_trained
+
+    if kind == "onnx":
+        check_installed()
+    predictor = Predictor(load_trained(checkpoint, peer), "cpu")
+    if kind == "safetensors":
+        size = export_safetensors(predictor, out)
+        _say_written(predictor, out, size, as_json)
+        return
+    known = bool(click.get_current_context().params["config"] or beside(checkpoint))
+    images = _images(predictor, config, public, known, needed=numbers == "int8")
+    evaluation = _evaluation(predictor, config, known) if numbers != "float32" else None
+    exported = export_onnx(predictor, out, numbers, images, evaluation)
+    for warning in exported.reduced.warnings(numbers) if exported.reduced else ():
+        log.warning(warning)
+    _say_exported(predictor, out, exported, as_json)
+
+
+def _images(predictor: Any, config: Config, file: Path | None, known: bool, *, needed: bool) -> Any:
+    """Those of the public set. Where that is not to be had noise will do, unless it is `needed`."""
+    from edgekd.use.export import noise
+    from edgekd.use.sets import public_set
+
+    try:
+        if not (known or file):
+            raise ConfigError("no config.toml beside the checkpoint says what the public set is")
+        return public_set(predictor.trained, config, file).images
+    except ConfigError as error:
+        if needed:
+            raise ConfigError(f"int8 needs the public set, to find ranges with: {error}; use --public FILE") from error
+        if file:
+            raise
+        log.warning("checked on noise, since the public set is not there: %s", error)
+        return noise(predictor.size)
+
+
+def _evaluation(predictor: Any, config: Config, known: bool) -> Any:
+    """The evaluation set; None: it is not to be had."""
+    from edgekd.use.sets import evaluation_set
+
+    try:
+        if not known and config.data.eval is None:
+            raise ConfigError("no config.toml beside the checkpoint says what it is; use --eval folder:PATH")
+        return evaluation_set(predictor.trained, config)
+    except ConfigError as error:
+        log.warning("the accuracy is not measured, since the evaluation set is not there: %s", error)
+        return None
+
+
+def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: Any) -> None:
+    from edgekd.cli.tables import bytes_text
+
+    if as_json:
+        print(json.dumps({"file": str(out), "bytes": size, "metadata": predictor.trained.metadata(), **more}, indent=2))
+        return
+    info = predictor.trained.info
+    say(
+        f"{out}: {bytes_text(size)}, {info.model} of peer {info.id} at step {info.step}, {len(info.classes)} classes, "
+        f"images of {info.size} px"
+    )
+
+
+def _say_exported(predictor: Any, out: Path, exported: Any, as_json: bool) -> None:
+    from edgekd.cli.tables import bytes_text, wide_console
+
+    reduced, found = exported.reduced, exported.difference
+    more = {name: value for name, value in dataclasses.asdict(exported).items() if name != "bytes"}
+    _say_written(predictor, out, exported.bytes, as_json, **more)
+    if as_json:
+        return
+    say(
+        f"largest difference from the network on {found.images} images, by onnxruntime: {found.probabilities:.1e} of a "
+        f"probability, {found.logits:.1e} of a logit; the same class for {found.same_answers:.1%}"
+    )
+    if reduced is None:
+        return
+    from edgekd.cli.columns import Column, fitted
+
+    columns = [Column("numbers", justify="left"), Column("accuracy"), Column("latency"), Column("size")]
+    whole = round(exported.bytes / reduced.size_ratio)
+    accuracies = ["-" if a is None else f"{a:.3f}" for a in (reduced.accuracy_before, reduced.accuracy_after)]
+    rows = [
+        ["float32", accuracies[0], "1.00", bytes_text(whole)],
+        [exported.precision, accuracies[1], f"{reduced.latency_ratio:.2f}", bytes_text(exported.bytes)],
+    ]
+    console = wide_console()
+    console.print(fitted(columns, [rows], console))
+    samples = f"accuracy on {reduced.evaluation_samples} evaluation images; " if reduced.evaluation_samples else ""
+    say(f"{samples}latency of one image on this machine, against float32")

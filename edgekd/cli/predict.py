@@ -1,0 +1,151 @@
+"""``edgekd predict``: what a trained network sees in pictures."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekd.cli.lines import say
+from edgekd.cli.options import check_writable, settings
+from edgekd.cli.signals import stoppable
+from edgekd.config import Config
+from edgekd.errors import ConfigError
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd predict photo.jpg --checkpoint runs/20260101-120000-digits --peer 0
+  edgekd predict pictures/ 'more/*.png' --checkpoint box --json
+  edgekd predict --watch /srv/camera --checkpoint box --top 1
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@settings("train", only=("device", "threads"))
+@click.argument("pictures", nargs=-1, metavar="[PICTURE|FOLDER|GLOB]...")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="RUN|DIR|FILE",
+    help="A checkpoint, or the folder of a peer or a run: its newest.",
+)
+@click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE", help="Write a row a picture, too.")
+@click.option(
+    "--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with each picture that appears there."
+)
+@click.option(
+    "--every", type=click.FloatRange(0.05), default=1.0, show_default=True, help="Seconds between two looks at FOLDER."
+)
+def command(
+    config: Config,
+    pictures: tuple[str, ...],
+    checkpoint: Path,
+    peer: int | None,
+    top: int,
+    as_json: bool,
+    table: Path | None,
+    watch: Path | None,
+    every: float,
+) -> None:
+    """Say what pictures show: the likeliest classes with their probabilities, the softmax at temperature 1.
+
+    Folders are searched with their subfolders. Pictures that cannot be read are named and counted; the exit code is 0
+    if at least one was read.
+    """
+    if not pictures and watch is None:
+        raise ConfigError("name pictures, folders or patterns such as 'photos/*.jpg'; or a folder with --watch")
+    if watch is not None and table is not None:
+        raise ConfigError("--csv is written once all pictures are read, and --watch has no end: use --json > FILE")
+    if table is not None:
+        check_writable(table)
+    if watch is not None and not watch.is_dir():
+        raise ConfigError(f"there is no folder {watch} to watch")
+    from edgekd.use.arrivals import Arrivals, find_pictures, stamps
+
+    arrivals = Arrivals(stamps(watch)) if watch else None  # before the first picture is read: none is missed
+    files = find_pictures(pictures)
+    import torch
+
+    torch.set_num_threads(config.train.threads)
+    from edgekd.use.answers import answers
+    from edgekd.use.predictor import Predictor
+    from edgekd.use.trained import load_trained
+
+    predictor = Predictor(load_trained(checkpoint, peer), config.train.device)
+    found = answers(predictor, files, top)
+    if arrivals is None or watch is None:
+        _show_all(found, files, as_json, table)
+        return
+    try:
+        with stoppable():
+            say(f"watching {watch}; Ctrl-C ends it", err=True)
+            for answer in itertools.chain(found, _arriving(predictor, watch, arrivals, top, every)):
+                _show(answer, as_json)
+    except KeyboardInterrupt:
+        pass  # there is no other end
+
+
+def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table: Path | None) -> None:
+    from edgekd.cli.answers import as_csv, print_table, progress
+    from edgekd.cli.tables import plain_console
+    from edgekd.files.atomic import write_atomically
+
+    console = plain_console()
+    at_end = as_json or console.is_terminal
+    answered = []
+    with progress(len(files)) as advance:
+        for answer in found:
+            answered.append(answer)
+            advance()
+            if answer.error is not None or not at_end:
+                _show(answer, as_json=False)
+    if as_json:
+        print(json.dumps([answer.to_mapping() for answer in answered], indent=2))
+    elif console.is_terminal:
+        print_table([answer for answer in answered if answer.error is None], console)
+    if table is not None:
+        write_atomically(table, [as_csv(answered)])
+    failed = sum(answer.error is not None for answer in answered)
+    if failed == len(files):
+        raise ConfigError(f"none of the {len(files)} pictures can be read")
+    if failed:
+        say(f"{failed} of {len(files)} pictures could not be read", err=True)
+
+
+def _show(answer: Any, as_json: bool) -> None:
+    """A line for one picture; for one that cannot be read on stderr."""
+    if as_json:
+        print(json.dumps(answer.to_mapping()), flush=True)
+    else:
+        say(answer.line(), err=answer.error is not None)
+
+
+def _arriving(predictor: Any, folder: Path, arrivals: Any, top: int, every: float) -> Iterator[Any]:
+    """The answers for pictures that appear in `folder`, without end."""
+    from edgekd.use.answers import answers
+    from edgekd.use.arrivals import stamps
+
+    trouble = ""
+    while True:
+        time.sleep(every)
+        try:
+            there = stamps(folder)
+        except OSError as error:  # a network folder may come back
+            if trouble != (trouble := error.strerror or str(error)):
+                say(f"cannot read {folder}: {trouble}; trying again", err=True)
+            continue
+        trouble = ""
+        for path, last in arrivals.look(there):
+            for answer in answers(predictor, [path], top):
+                if answer.error is None:
+                    arrivals.done(path)
+                if answer.error is None or last:
+                    yield answer

@@ -1,0 +1,1 @@
+"""A trained network put to use: find it, let it classify pictures, write it for other programs."""

@@ -1,0 +1,126 @@
+"""The pictures that paths name, and those that appear in a folder while somebody writes them."""
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from edgekd.data.pictures import is_of_system, suffixes
+from edgekd.errors import ConfigError
+from edgekd.paths import expanded
+
+log = logging.getLogger("edgekd")
+
+SETTLED = 2  # scans in which a file has the same size and time: it is taken to be whole
+PATIENCE = 10  # as many scans later a file that cannot be read is given up: its writer may only have paused
+
+Stamp: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in nanoseconds
+
+
+def find_pictures(arguments: Iterable[str]) -> list[Path]:
+    """The picture files that are named, in this order, each once.
+
+    Args:
+        arguments: picture files of any name; folders, which are searched with their subfolders; patterns such as
+            ``photos/**/*.jpg``.
+
+    Raises:
+        ConfigError: one of them names nothing.
+    """
+    found: dict[Path, Path] = {}  # by where links lead to
+    for argument in arguments:
+        path = expanded(argument)
+        matches = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+        pictures = [file for match in matches for file in (pictures_under(match) if match.is_dir() else [match])]
+        if not pictures:
+            why = "there are no pictures in" if matches else "there is no file or folder"
+            raise ConfigError(f"{why} {argument}")
+        for picture in pictures:
+            found.setdefault(picture.resolve(), picture)
+    return list(found.values())
+
+
+def pictures_under(folder: Path) -> list[Path]:
+    """The picture files in `folder` and its subfolders, known by their suffixes, sorted by name.
+
+    Hidden files and folders, and those that systems leave everywhere, are passed over.
+
+    Raises:
+        OSError: the folder cannot be read. Subfolders that cannot be read are warned of.
+    """
+    return [Path(entry.path) for entry in _entries(folder, set())]
+
+
+def stamps(folder: Path) -> dict[Path, Stamp]:
+    """The pictures under `folder`, and what tells whether they have changed.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = {}
+    for path in pictures_under(folder):
+        try:
+            about = path.stat()
+        except FileNotFoundError:  # it has gone since
+            continue
+        found[path] = (about.st_size, about.st_mtime_ns)
+    return found
+
+
+def _entries(folder: Path, above: set[tuple[int, int]]) -> Iterator["os.DirEntry[str]"]:
+    about = folder.stat()
+    here = (about.st_dev, about.st_ino)
+    if here in above:  # a link to a folder that holds it
+        return
+    with os.scandir(folder) as entries:
+        listed = sorted((each for each in entries if not is_of_system(Path(each.name))), key=lambda each: each.name)
+    for entry in listed:
+        if entry.is_dir():
+            try:
+                yield from _entries(Path(entry.path), above | {here})
+            except OSError as error:
+                log.warning("cannot read the folder %s: %s", entry.path, error.strerror)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes() and entry.is_file():
+            yield entry
+
+
+class Arrivals:
+    """Decides which pictures of a watched folder are new and whole. It does no I/O.
+
+    Args:
+        there: `stamps` of the pictures that are not new.
+    """
+
+    def __init__(self, there: Mapping[Path, Stamp]) -> None:
+        self._seen = dict(there)
+        self._waiting: dict[Path, tuple[Stamp, int]] = {}  # and in how many scans it was so
+
+    def look(self, there: Mapping[Path, Stamp]) -> Sequence[tuple[Path, bool]]:
+        """The pictures to read after this scan, the oldest first; and whether this is the last time.
+
+        A picture comes again at each scan until `done` is called, or for the last time.
+        """
+        due = []
+        for path, stamp in there.items():
+            if self._seen.get(path) == stamp:
+                self._waiting.pop(path, None)
+                continue
+            before, scans = self._waiting.get(path, (stamp, 0))
+            scans = scans + 1 if before == stamp else 1
+            self._waiting[path] = (stamp, scans)
+            if scans >= SETTLED:
+                due.append((path, scans >= SETTLED + PATIENCE))
+        if there:  # else a network folder may have gone for a while: its pictures are not new when it is back
+            self._seen = {path: stamp for path, stamp in self._seen.items() if path in there}
+        self._waiting = {path: each for path, each in self._waiting.items() if path in there}
+        for path, last in due:
+            if last:
+                self.done(path)
+        return sorted(due, key=lambda each: (there[each[0]][1], each[0]))
+
+    def done(self, path: Path) -> None:
+        """The picture was read as `look` last saw it; it is due again only if it changes."""
+        if path in self._waiting:
+            self._seen[path], _ = self._waiting.pop(path)

@@ -1,0 +1,111 @@
+"""A network as the bytes of an ONNX file, from pixels to probabilities. The file needs neither edgekd nor PyTorch.
+
+PyTorch has two exporters. This module uses the older one, which works by TorchScript, for three reasons. It needs no
+package but `onnx`. All versions of PyTorch since 2.2 have it. And it can write opset 17, which is the newest that
+TensorRT 8.5 reads, on Jetsons with JetPack 5; the other exporter begins at opset 18.
+"""
+
+import inspect
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.data.augment import MEAN, STD
+from edgekd.errors import ConfigError
+
+OPSET = 17
+LARGEST = 2**31  # bytes; a file of protobuf ends there
+INPUT, OUTPUTS = "images", ("probabilities", "logits")
+
+
+class _FromPixels(nn.Module):
+    """The network after a normalisation of pixels, which is a multiplication and a subtraction, and before softmax."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        deviation = torch.tensor(STD, dtype=torch.float64).view(3, 1, 1)
+        self.register_buffer("scale", (1 / (255 * deviation)).float())
+        self.register_buffer("shift", (torch.tensor(MEAN, dtype=torch.float64).view(3, 1, 1) / deviation).float())
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(images.float() * self.scale - self.shift)
+        return torch.softmax(logits, dim=1), logits
+
+
+def to_onnx(network: nn.Module, size: int) -> bytes:
+    """The ONNX file of a network, in float32.
+
+    Its input is ``images``, uint8 ``[N, 3, size, size]``, RGB, for any N; its outputs are ``probabilities`` and
+    ``logits``, float32 ``[N, classes]``.
+
+    Args:
+        network: from normalised images to logits, on the CPU and in evaluation mode.
+        size: side of the images, in pixels.
+
+    Raises:
+        ConfigError: the network cannot be written as ONNX, or does not fit into one file.
+        OSError: there is no room for a temporary file.
+    """
+    content = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+    if content >= LARGEST:
+        raise ConfigError(f"the network has {content / 2**30:.1f} GiB, and one ONNX file holds less than 2 GiB")
+    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    # Versions of PyTorch that know no other exporter do not know the argument.
+    chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    axes = {name: {0: "N"} for name in (INPUT, *OUTPUTS)}
+    try:
+        with _quiet(), tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+            file = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                _FromPixels(network).eval(),
+                (example,),
+                str(file),
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                **chosen,
+            )
+            return file.read_bytes()
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"PyTorch cannot write this network as ONNX: {why}") from error
+
+
+def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The same ONNX file with these entries as its ``metadata_props``, and no others."""
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, dict(metadata))
+    proto.producer_name, proto.producer_version = "edgekd", metadata.get("edgekd_version", "")
+    proto.doc_string = f"edgekd: one of {len(json.loads(metadata['classes']))} classes for each picture"
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of itself: that there is another one, and what tracing cannot see."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,139 @@
+"""The trained network of a checkpoint, which a run's folder, a peer's folder or a file names."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from json import dumps
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.config import ModelConfig
+from edgekd.errors import ConfigError
+from edgekd.files.checkpoint import CheckpointInfo, checkpoints, load_checkpoint, load_newest
+from edgekd.learning.evaluation import Accuracy
+from edgekd.learning.models import Classifier, model_from_config
+
+Found = tuple[CheckpointInfo, dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trained:
+    """What a checkpoint holds, as far as one who only uses the network needs it."""
+
+    info: CheckpointInfo
+    folder: Path  # of the peer: where the checkpoint lies
+    classifier: Classifier  # with all heads; on the CPU, in evaluation mode
+    head: int  # the index of the head that gives the peer's answers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the columns of predictions."""
+        return self.info.classes
+
+    @property
+    def size(self) -> int:
+        """The side of the input images, in pixels."""
+        return self.info.size
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """The accuracy at the last evaluation before the checkpoint; None: there was none yet."""
+        return self.info.accuracy
+
+    @property
+    def public_sha256(self) -> str | None:
+        """The SHA-256 of the group's public file; None: the checkpoint is of an older version, which did not say."""
+        found = self.info.made_with.get("public")
+        return found if isinstance(found, str) else None
+
+    def network(self) -> nn.Module:
+        """The torchvision network with the answering head as its last layer, in evaluation mode.
+
+        From normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``; see `edgekd.data.augment.normalise`.
+        """
+        return self.classifier.with_one_head(self.head)
+
+    def metadata(self) -> dict[str, str]:
+        """What a file for other programs says of the network; every value is text."""
+        info, accuracy = self.info, self.info.accuracy
+        about = {"classes": dumps(info.classes), "size": str(info.size), "model": info.model, "peer": str(info.id)}
+        about |= {"step": str(info.step), "edgekd_version": version("edgekd")}
+        about["fitting"] = "RGB; resize the shorter side to `size` (bilinear, antialiased); crop the centre"
+        if accuracy is not None:
+            about |= {"accuracy": f"{accuracy.overall:.6f}", "accuracy_samples": str(accuracy.samples)}
+        if self.public_sha256 is not None:
+            about["public_sha256"] = self.public_sha256
+        return about
+
+
+def load_trained(where: Path, peer: int | None = None) -> Trained:
+    """The trained network of the newest sound checkpoint in a run's or a peer's folder, or of a checkpoint file.
+
+    Args:
+        where: the folder or file.
+        peer: the id of the peer; needed if a run's folder holds several.
+
+    Raises:
+        ConfigError: there is no sound checkpoint, it is of another version or network, or the peer is not clear.
+    """
+    folder = where.parent if where.is_file() else _peer_folder(where, peer)
+    found = _read_file(where) if where.is_file() else load_newest(folder)
+    if found is None:
+        raise ConfigError(f"no sound checkpoint in {folder}: all that are there are damaged, or of another version")
+    info, state = found
+    if peer not in (None, info.id):
+        raise ConfigError(f"the checkpoint in {where} is of peer {info.id}, not of peer {peer}: leave --peer out")
+    return Trained(info=info, folder=folder, classifier=_classifier(folder, info, state), head=_answering(info, state))
+
+
+def _read_file(path: Path) -> Found:
+    if path.suffix == ".onnx":
+        raise ConfigError(f"{path} is an exported file: run it with onnxruntime; here a checkpoint is needed")
+    return load_checkpoint(path)
+
+
+def _peer_folder(where: Path, peer: int | None) -> Path:
+    """The folder that holds the checkpoints."""
+    if not where.is_dir():
+        raise ConfigError(f"there is no file or folder {where}: give a run's folder, a peer's, or a checkpoint file")
+    if checkpoints(where):
+        return where
+    peers = {int(path.name[5:]): path for path in where.glob("peer-*") if path.name[5:].isdecimal()}
+    peers = {id: path for id, path in sorted(peers.items()) if checkpoints(path)}
+    known = ", ".join(map(str, peers))
+    if not peers:
+        why = "; simulations write none" if (where / "summary.json").is_file() else ""
+        raise ConfigError(f"no checkpoint in {where}: a peer writes them into its folder, the --out of `peer`{why}")
+    if peer is None and len(peers) > 1:
+        raise ConfigError(f"{where} holds the checkpoints of several peers: choose one with --peer, of {known}")
+    if peer is not None and peer not in peers:
+        raise ConfigError(f"{where} holds no checkpoint of peer {peer}; it has those of {known}")
+    return peers[next(iter(peers)) if peer is None else peer]
+
+
+def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Classifier:
+    config = ModelConfig(model=info.model, heads=info.heads, head_layers=info.head_layers)
+    with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced at once
+        model = model_from_config(config, info.id, weights="none", classes=len(info.classes), size=info.size)
+    try:
+        model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1].strip()
+        raise ConfigError(
+            f"the checkpoint in {folder} does not fit {info.model} as it is in this version: {why}"
+        ) from error
+    model.eval()
+    return model
+
+
+def _answering(info: CheckpointInfo, state: dict[str, Tensor]) -> int:
+    """The last head. In the first of two phases only head 0 learns, so head 0 answers.
+
+    The second phase begins with a frozen copy of the network, so it has begun once the network differs from its copy.
+    """
+    if info.heads == 1 or not info.made_with.get("two_phase"):
+        return info.heads - 1
+    frozen = {name[7:]: tensor for name, tensor in state.items() if name.startswith("frozen.")}
+    moved = any(not torch.equal(state[f"model.{name}"], tensor) for name, tensor in frozen.items())
+    return info.heads - 1 if moved else 0
