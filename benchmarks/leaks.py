@@ -105,7 +105,7 @@ def asked(learner: Learner, data: PeerData, images: Labelled) -> torch.Tensor:
     probe = Learner(dataclasses.replace(data, public=public), config, learner.id)
     probe.restore(learner.state(), learner.step)
     labels = {image.numpy().tobytes(): int(label) for image, label in zip(images.images, images.labels, strict=True)}
-    packing, rows, found = Packing.parse(config.exchange.encoding), config.train.public_batch, []
+    packing, rows, found = Packing.parse(config.exchange.encoding), public.rows(config.train.public_batch), []
     for round in range(len(public) // rows):
         probs = decode(encode(probe.teach(round), round, packing), make_contract(public, config))[0]
         truth = torch.tensor([labels[image.numpy().tobytes()] for image in public.batch(round, rows)])

@@ -26,7 +26,7 @@ def make_contract(public: PublicSet, config: Config) -> Contract:
     """The contract of a peer with this public set and these settings."""
     return Contract(
         public_sha256=public.sha256,
-        public_batch=config.train.public_batch,
+        public_batch=public.rows(config.train.public_batch),
         classes=len(public.classes),
         heads=config.model.heads,
         temperature=config.distill.temperature,

@@ -133,7 +133,7 @@ def _check_before(config: Config) -> None:
     choose_device(config.train.device)
     check_loss(config.distill)
     common = open_common(config.data, config.data_seed)
-    check_enough(len(common.split.public), config.train.public_batch)
+    check_enough(len(common.split.public), 2)
     with torch.random.fork_rng(devices=[]):
         for id in {config.model.for_client(id): id for id in range(config.data.clients)}.values():  # each network once
             classes, size = len(common.source.classes), common.source.size

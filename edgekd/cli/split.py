@@ -6,7 +6,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.config import Config, TrainConfig
+from edgekd.config import Config
 
 FLAGS = (
     *("data", "limit", "size", "clients", "iid", "gamma", "dirichlet", "primary"),
@@ -37,12 +37,6 @@ def command(config: Config, out: Path) -> None:
     written = write_split(config.data, config.data_seed, out)
     images = len(PublicSet.load(out / "public.safetensors"))
     say(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")
-    rows = TrainConfig().public_batch
-    if images < rows:
-        say(
-            f"warning: peers need --public-batch {images} or less; more --public-fraction makes room for {rows}",
-            err=True,
-        )
     for folder, counts in written.items():
         shown = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])
         more = f" and {len(counts) - 10} more classes" if len(counts) > 10 else ""

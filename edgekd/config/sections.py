@@ -204,7 +204,7 @@ class TrainConfig:
 
     steps: int = setting(120, "training steps; 0: until SIGTERM, at a constant learning rate")
     batch: int = setting(32, "private images a step")
-    public_batch: int = setting(32, "public images a round; part of the contract")
+    public_batch: int = setting(32, "public images a round, at most all there are; part of the contract")
     optimiser: str | None = setting(None, "how the weights are updated [default: sgd]", ("sgd", "adamw"))
     lr: float | None = setting(
         None, "peak learning rate; default 0.03 from scratch, 0.02 from pretrained weights, with adamw 0.001"

@@ -42,6 +42,15 @@ class PublicSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def rows(self, wanted: int) -> int:
+        """How many images a public batch has: as many as wanted, or all that there are.
+
+        Raises:
+            ConfigError: the set has one image.
+        """
+        check_enough(len(self), 2)  # batch norm needs two
+        return min(wanted, len(self))
+
     def batch(self, round: int, rows: int) -> Tensor:
         """The public batch of `round` >= 0, uint8 ``[rows, 3, S, S]``, the same on every peer.
 

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from edgekd.config import Config
 from edgekd.data.augment import normalise, private_augmentation
 from edgekd.data.datasets import Labelled, PeerData
-from edgekd.data.public import check_enough
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.batches import PrivateBatches
@@ -82,7 +81,7 @@ class Learner:
         compute_reproducibly(self.device)
         self._public = data.public
         size = data.private.images.shape[-1]
-        check_enough(len(data.public), config.train.public_batch)
+        self._rows = data.public.rows(config.train.public_batch)
         check_loss(config.distill)
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
@@ -359,7 +358,7 @@ class Learner:
             self._kept = lesson.round, found
 
     def _public_batch(self, round: int) -> Tensor:
-        return self._public.batch(round, self.config.train.public_batch).to(self.device, non_blocking=True)
+        return self._public.batch(round, self._rows).to(self.device, non_blocking=True)
 
     def _noise(self, round: int, shape: torch.Size) -> Tensor:
         """Standard normal noise, always the same for one round. Whoever knows the seed can compute it."""

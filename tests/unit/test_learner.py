@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from edgekd.config import Config, from_mapping
+from edgekd.contract import make_contract
 from edgekd.data.augment import normalise
 from edgekd.data.datasets import PeerData, load_peer_data
 from edgekd.errors import ConfigError, LocalProtocolError
@@ -270,6 +271,12 @@ def test_state_of_the_other_optimiser_is_refused(data: PeerData, made: str, resu
     steps(first, 1, lessons=False)
     with pytest.raises(ConfigError, match=f"made with --optimiser {made}"):
         Learner(data, config(train={"optimiser": resumed}), 0).restore(first.state(), 1)
+
+
+def test_public_set_smaller_than_a_public_batch_is_taught_whole(data: PeerData) -> None:
+    learner = Learner(data, config(train={"public_batch": 1000}), 0)
+    assert learner.teach(0).shape == (1, len(data.public), 10)
+    assert make_contract(data.public, learner.config).public_batch == len(data.public)
 
 
 def test_state_of_another_network_is_refused(data: PeerData) -> None:

@@ -62,6 +62,12 @@ def test_fewer_images_than_rows_is_an_error_that_says_both() -> None:
         numbered(5).batch(0, 6)
 
 
+def test_batch_that_is_larger_than_the_set_has_all_its_images() -> None:
+    assert [numbered(5).rows(wanted) for wanted in (4, 5, 6)] == [4, 5, 5]
+    with pytest.raises(ConfigError, match="has 1 images, fewer than a public batch of 2"):
+        numbered(1).rows(6)
+
+
 @pytest.mark.parametrize("augment", ["crop", "crop+flip", "crop-each", "crop+flip-each"])
 def test_a_batch_is_cropped_and_flipped_by_its_round_as_one_or_image_by_image(augment: str) -> None:
     public, plain = noise(24, augment), noise(24, "none")
