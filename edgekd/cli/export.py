@@ -128,7 +128,8 @@ def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: An
     from edgekd.cli.tables import bytes_text
 
     if as_json:
-        print(json.dumps({"file": str(out), "bytes": size, "metadata": predictor.trained.metadata(), **more}, indent=2))
+        content = {"file": str(out), "bytes": size, "metadata": predictor.trained.metadata(), **more}
+        print(json.dumps(content, indent=2))
         return
     info = predictor.trained.info
     say(

@@ -108,7 +108,8 @@ def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table:
             if answer.error is not None or not at_end:
                 _show(answer, as_json=False)
     if as_json:
-        print(json.dumps([answer.to_mapping() for answer in answered], indent=2))
+        content = [answer.to_mapping() for answer in answered]
+        print(json.dumps(content, indent=2))
     elif console.is_terminal:
         print_table([answer for answer in answered if answer.error is None], console)
     if table is not None:
@@ -123,7 +124,7 @@ def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table:
 def _show(answer: Any, as_json: bool) -> None:
     """A line for one picture; for one that cannot be read on stderr."""
     if as_json:
-        print(json.dumps(answer.to_mapping()), flush=True)
+        say(json.dumps(answer.to_mapping()))
     else:
         say(answer.line(), err=answer.error is not None)
 

@@ -53,7 +53,9 @@ def test_commands_print_through_say_unless_they_print_no_text_of_others() -> Non
     }
     assert bare == {
         "__init__.py: ctx.get_help()",
+        "export.py: json.dumps(content, indent=2)",
         "lines.py: printable(text)",
+        "predict.py: json.dumps(content, indent=2)",
         "simulate.py: '\\n'.join(exchange_lines(summary.peers))",
         "simulate.py: json.dumps(summary.to_mapping(), indent=2)",
         "status.py: json.dumps(found, indent=2)",
