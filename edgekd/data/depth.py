@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL.ImageFile import ImageFile
 
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
 _BITS, _MAXIMUM, _PLANES, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 284, 339, 341  # tags of TIFF
@@ -37,24 +38,22 @@ def to_grey(image: Image.Image) -> Image.Image:
     return Image.fromarray(_eight_bits(values, said))
 
 
-def has_wide_colours(image: Image.Image) -> bool:
+def has_wide_colours(image: ImageFile) -> bool:
     """Whether each colour has 16 bits in the file, of which Pillow reads the upper 8."""
-    return not is_deep(image) and any(_WIDE.search(str(tile.args)) for tile in _tiles(image))
+    return not is_deep(image) and any(_WIDE.search(str(tile.args)) for tile in image.tile)
 
 
-def is_misread(image: Image.Image) -> bool:
+def is_misread(image: ImageFile) -> bool:
     """Whether it is a TIFF with colours of 16 bits, a plane each, of which Pillow takes every byte for a value."""
     tags = getattr(image, "tag_v2", {})
-    return (tags.get(_PLANES), _first(image, _BITS)) == (2, 16) and any(tile.args[0] in "RGB" for tile in _tiles(image))
+    return (tags.get(_PLANES), _first(image, _BITS)) == (2, 16) and any(
+        isinstance(tile.args, tuple) and tile.args[0] in ("R", "G", "B") for tile in image.tile
+    )
 
 
-def read_lower_halves(image: ImageFile.ImageFile) -> None:
+def read_lower_halves(image: ImageFile) -> None:
     """Have a picture with wide colours, which is not loaded yet, give the lower 8 bits instead of the upper ones."""
     image.tile = [tile._replace(args=_reversed(tile.args)) for tile in image.tile]
-
-
-def _tiles(image: Image.Image) -> list[Any]:
-    return getattr(image, "tile", [])  # a picture that is not from a file has none
 
 
 def _reversed(args: Any) -> Any:
