@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import edgekd
 from edgekd.errors import ConfigError
 from edgekd.lab.sweep.records import Cell
 from edgekd.lab.sweep.run import Engine, Failure, Result, run_cell
@@ -94,7 +93,7 @@ def _in_folder_of_edgekd() -> Iterator[None]:
     random.py.
     """
     before = os.getcwd()
-    os.chdir(Path(edgekd.__file__).parents[1])
+    os.chdir(Path(__file__).parents[3])
     try:
         yield
     finally:
