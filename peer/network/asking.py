@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.addresses import place
 from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
-from peer.transports.base import Stream, StreamClosedError, Transport
+from peer.transports.base import Stream, StreamClosedError, Transport, start
 from peer.transports.greeting import greeting
 
 LOOK_WITHIN = 1.0  # seconds to find out what listens where nobody answers
@@ -44,8 +44,8 @@ async def answer(
 
 def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:
     for chunk in chunks:
-        for start in range(0, len(chunk), PIECE):
-            yield Piece(data=bytes(chunk[start : start + PIECE]), last=False)
+        for begin in range(0, len(chunk), PIECE):
+            yield Piece(data=bytes(chunk[begin : begin + PIECE]), last=False)
     yield Piece(data=b"", last=True)
 
 
@@ -130,14 +130,19 @@ async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) 
 
 
 async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
+    reading = start(stream.receive())
     try:
-        return await asyncio.wait_for(stream.receive(), timeout)
-    except asyncio.TimeoutError:
-        raise TimeoutError(f"{address} has said nothing for {timeout:g} s") from None
+        # Before Python 3.12 `wait_for` swallows a cancellation that comes together with a frame: a caller's deadline.
+        await asyncio.wait({reading}, timeout=timeout)
+        if not reading.done():
+            raise TimeoutError(f"{address} has said nothing for {timeout:g} s")
+        return reading.result()
     except StreamClosedError:
         raise ConnectionError(f"{address} ended the stream before it had answered") from None
     except RemoteProtocolError as error:
         raise ConnectionError(f"{address} answered with something else: {error}") from error
+    finally:
+        reading.cancel()
 
 
 def _unexpected(address: str, frame: Frame) -> OSError:
