@@ -130,7 +130,7 @@ async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) 
 
 
 async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
-    reading = start(stream.receive())
+    reading: asyncio.Task[Frame] = start(stream.receive())
     try:
         # Before Python 3.12 `wait_for` swallows a cancellation that comes together with a frame: a caller's deadline.
         await asyncio.wait({reading}, timeout=timeout)
