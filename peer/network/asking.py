@@ -4,13 +4,12 @@ Who asks dials as a peer would, reads the other's Hello, sends an `Ask` in the p
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.addresses import place
 from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
-from peer.transports.base import Stream, StreamClosedError, Transport
+from peer.transports.base import Stream, StreamClosedError, Transport, start
 from peer.transports.greeting import greeting
 
 LOOK_WITHIN = 1.0  # seconds to find out what listens where nobody answers
@@ -45,8 +44,8 @@ async def answer(
 
 def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:
     for chunk in chunks:
-        for start in range(0, len(chunk), PIECE):
-            yield Piece(data=bytes(chunk[start : start + PIECE]), last=False)
+        for begin in range(0, len(chunk), PIECE):
+            yield Piece(data=bytes(chunk[begin : begin + PIECE]), last=False)
     yield Piece(data=b"", last=True)
 
 
@@ -83,31 +82,21 @@ async def fetch_public(
     Raises:
         OSError: nobody answers there in time, no peer that knows the question, or it stops midway.
     """
-    over = time.monotonic() + within
     try:
-        return await _fetch(transport, address, write, lambda: min(timeout, over - time.monotonic()))
-    except TimeoutError:
-        if time.monotonic() < over:
+        return await asyncio.wait_for(_fetch(transport, address, write, timeout), within)
+    except asyncio.TimeoutError as error:
+        if error.args:  # it says why
             raise
         raise TimeoutError(f"{address} has not sent its whole public file within {within:g} s") from None
 
 
-async def _fetch(
-    transport: Transport, address: str, write: Callable[[bytes], object], left: Callable[[], float]
-) -> Hello:
-    """As `fetch_public`; the next frame has `left()` seconds, which are none once the time is over.
-
-    It is looked at before each frame, because a time limit around all of them may never end it: before Python 3.12 a
-    cancellation is lost where a frame comes in the same moment.
-    """
-    stream = await _dialled(transport, address, left())
+async def _fetch(transport: Transport, address: str, write: Callable[[bytes], object], timeout: float) -> Hello:
+    stream = await _dialled(transport, address, timeout)
     try:
-        hello = await _begin(stream, address, Ask(what=Asked.PUBLIC), left())
+        hello = await _begin(stream, address, Ask(what=Asked.PUBLIC), timeout)
         size = 0
         while True:
-            if (seconds := left()) <= 0:
-                raise TimeoutError
-            frame = await _next(stream, address, seconds)
+            frame = await _next(stream, address, timeout)
             if not isinstance(frame, Piece):
                 raise _unexpected(address, frame)
             write(frame.data)
@@ -154,14 +143,19 @@ async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) 
 
 
 async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
+    reading: asyncio.Task[Frame] = start(stream.receive())
     try:
-        return await asyncio.wait_for(stream.receive(), timeout)
-    except asyncio.TimeoutError:
-        raise TimeoutError(f"{address} has said nothing for {timeout:g} s") from None
+        # Before Python 3.12 `wait_for` swallows a cancellation that comes together with a frame: a caller's deadline.
+        await asyncio.wait({reading}, timeout=timeout)
+        if not reading.done():
+            raise TimeoutError(f"{address} has said nothing for {timeout:g} s")
+        return reading.result()
     except StreamClosedError:
         raise ConnectionError(f"{address} ended the stream before it had answered") from None
     except RemoteProtocolError as error:
         raise ConnectionError(f"{address} answered with something else: {error}") from error
+    finally:
+        reading.cancel()
 
 
 def _unexpected(address: str, frame: Frame) -> OSError:

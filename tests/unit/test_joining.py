@@ -19,9 +19,11 @@ from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Contract, Encoding, Goodbye, Parting, Piece
 from peer.network import joining
+from peer.network.asking import fetch_public
 from peer.network.thread import Network
 from peer.transports.base import Stream
 from peer.transports.by_name import make_transport
+from peer.transports.memory import MemoryNetwork, MemoryTransport
 
 CONTENT = bytes(range(256)) * 300
 GROUPS = replace(CONTRACT, public_sha256=hashlib.sha256(CONTENT).hexdigest())
@@ -187,3 +189,38 @@ def test_address_that_does_not_answer_may_still_have_what_the_other_lacks(
     monkeypatch.setattr(joining, "fetch", fetch)
     assert joining.join([*tries], tmp_path / "file", sound, "grpc") == (GROUPS, 0)
     assert tries == {"unusable:1": 3, "closed:1": 3}
+
+
+@pytest.mark.parametrize("later", range(12))
+def test_deadline_that_comes_together_with_a_piece_ends_the_try(later: int) -> None:
+    """Before Python 3.12 `asyncio.wait_for` forgets a cancellation at one moment of these."""
+
+    async def scenario() -> None:
+        network, piece = MemoryNetwork(), asyncio.Event()
+
+        async def send(stream: Stream) -> None:
+            await stream.send(replace(hello(1), contract=GROUPS))
+            await stream.receive()
+            while True:
+                await piece.wait()
+                await stream.send(Piece(data=b"x", last=False))
+                piece.clear()
+
+        there, here, got = MemoryTransport(network), MemoryTransport(network), asyncio.Event()
+        address = await there.listen(ANYWHERE, send)
+        fetching = asyncio.ensure_future(fetch_public(here, address, lambda data: got.set(), timeout=30.0, within=60.0))
+        piece.set()
+        await asyncio.wait_for(got.wait(), 10.0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        piece.set()
+        for _ in range(later):
+            await asyncio.sleep(0)
+        fetching.cancel()
+        done, _ = await asyncio.wait({fetching}, timeout=5.0)
+        assert done
+        assert fetching.cancelled()
+        await there.close()
+        await here.close()
+
+    asyncio.run(scenario())
