@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import beside, check_writable, settings
+from edgekd.cli.options import PATH, beside, check_writable, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 
@@ -29,19 +29,19 @@ FORMATS = ("onnx", "safetensors")
 @settings("data", "train", only=("eval", "threads"), path_of="checkpoint")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="RUN|DIR|FILE",
     help="A checkpoint, or the folder of a peer or a run: its newest.",
 )
 @click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where to write it.")
+@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
 @click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
 @click.option("--precision", type=click.Choice(["float32", "float16"]), help="Of the numbers.  [default: float32]")
 @click.option(
     "--public",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="The group's public file, to check the file and to find the ranges for int8 with.  [default: the run's]",
 )

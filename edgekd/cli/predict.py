@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import check_writable, settings
+from edgekd.cli.options import PATH, check_writable, settings
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
@@ -29,7 +29,7 @@ Examples:
 @click.argument("pictures", nargs=-1, metavar="[PICTURE|FOLDER|GLOB]...")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="RUN|DIR|FILE",
     help="A checkpoint, or the folder of a peer or a run: its newest.",
@@ -37,10 +37,8 @@ Examples:
 @click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE", help="Write a row a picture, too.")
-@click.option(
-    "--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with each picture that appears there."
-)
+@click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
+@click.option("--watch", type=PATH, metavar="FOLDER", help="Go on with each picture that appears there.")
 @click.option(
     "--every", type=click.FloatRange(0.05), default=1.0, show_default=True, help="Seconds between two looks at FOLDER."
 )

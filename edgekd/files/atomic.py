@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TEMPORARY = ".tmp"
 
 
 @contextmanager
@@ -25,10 +26,10 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
     """
     _clear(path)
-    file = _create(path, 0o666 if mode is None else mode)
-    temporary = Path(file.name)
+    temporary = path
     try:
-        with file:
+        with _create(path, 0o666 if mode is None else mode) as file:
+            temporary = Path(file.name)
             if mode is None and path.exists():
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             yield file
@@ -36,9 +37,9 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
             temporary.replace(path)  # while its lock is held
     except BaseException as error:
-        with contextlib.suppress(OSError):  # on a read-only disk this fails, too
+        if temporary != path:
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and (error.filename == str(temporary) or error.errno in _FULL):
+        if isinstance(error, OSError) and (str(error.filename).endswith(_TEMPORARY) or error.errno in _FULL):
             error.filename = str(path)  # the name that the user knows; the error of a full disk has none
         raise
     folder = os.open(path.parent, os.O_RDONLY)
@@ -65,7 +66,7 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int
 def _create(path: Path, mode: int) -> BinaryIO:
     """A new file beside `path`, locked for as long as it is open: so others see that its writer is alive."""
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         _lock(file, wait=True)
         if os.fstat(file.fileno()).st_nlink:
@@ -75,7 +76,7 @@ def _create(path: Path, mode: int) -> BinaryIO:
 
 def _clear(path: Path) -> None:
     """Delete the temporary files of writers of `path` that were killed."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
         with contextlib.suppress(OSError), open(leftover, "r+b") as file:
             if _lock(file, wait=False):
                 leftover.unlink()
