@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, check_writable, settings
+from edgekd.cli.options import PATH, beside, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.writable import check_file
 
 log = logging.getLogger("edgekd")
 
@@ -68,7 +69,7 @@ def command(
     kind = kind or ("safetensors" if out.suffix == ".safetensors" else "onnx")
     if kind == "safetensors" and numbers != "float32":
         raise ConfigError(f"safetensors holds the weights as they were trained: {numbers} is for --format onnx")
-    check_writable(out)
+    check_file(out)
     import torch
 
     torch.set_num_threads(config.train.threads)
@@ -81,10 +82,10 @@ def command(
         check_installed()
     predictor = Predictor(load_trained(checkpoint, peer), "cpu")
     if kind == "safetensors":
-        size = export_safetensors(predictor, out)
-        _say_written(predictor, out, size, as_json)
+        size, metadata = export_safetensors(predictor, out)
+        _say_written(predictor, out, size, as_json, metadata=metadata)
         return
-    known = bool(click.get_current_context().params["config"] or beside(checkpoint))
+    known = bool(click.get_current_context().params["config"] or beside(predictor.trained.folder))
     images = _images(predictor, config, public, known, needed=numbers == "int8")
     evaluation = _evaluation(predictor, config, known) if numbers != "float32" else None
     exported = export_onnx(predictor, out, numbers, images, evaluation)
@@ -128,7 +129,7 @@ def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: An
     from edgekd.cli.tables import bytes_text
 
     if as_json:
-        content = {"file": str(out), "bytes": size, "metadata": predictor.trained.metadata(), **more}
+        content = {"file": str(out), "bytes": size, **more}
         print(json.dumps(content, indent=2))
         return
     info = predictor.trained.info

@@ -124,7 +124,7 @@ class Fleet:
     def stop(self) -> None:
         """Ask every child to end, and end those that do not; idempotent."""
         self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # who is stopped hears nothing
+        self._signal(signal.SIGCONT)  # a stopped process handles no SIGTERM
         deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children.values():
             try:

@@ -137,16 +137,6 @@ def beside(path: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def check_writable(file: Path) -> None:
-    """See whether a file that a command will write has a folder, and a name of its own there.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise ConfigError(f"cannot write {file}: {'it is a folder' if file.is_dir() else 'there is no such folder'}")
-
-
 def _file_options(command: Command, *, presets: bool) -> Command:
     if presets:
         help = "The paper's settings, as its text or its authors' script has them; FILE.toml and flags win over them."

@@ -87,7 +87,8 @@ class _Stop:
 @click.option(
     "--id",
     type=click.IntRange(0, MAX_ID),
-    help="Which peer of the group this is, from 0; needed but with --resume, where the checkpoints in --out say it.",
+    help="Which peer of the group this is, from 0; required, unless --resume is given: then the checkpoints in --out "
+    "say it.",
 )
 @click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
 @click.option(

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, check_writable, settings
+from edgekd.cli.options import PATH, settings
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.writable import check_file
 
 EXAMPLES = """
 \b
@@ -40,7 +41,11 @@ Examples:
 @click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
 @click.option("--watch", type=PATH, metavar="FOLDER", help="Go on with each picture that appears there.")
 @click.option(
-    "--every", type=click.FloatRange(0.05), default=1.0, show_default=True, help="Seconds between two looks at FOLDER."
+    "--every",
+    type=click.FloatRange(0.05, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks at FOLDER.",
 )
 def command(
     config: Config,
@@ -63,7 +68,7 @@ def command(
     if watch is not None and table is not None:
         raise ConfigError("--csv is written once all pictures are read, and --watch has no end: use --json > FILE")
     if table is not None:
-        check_writable(table)
+        check_file(table)
     if watch is not None and not watch.is_dir():
         raise ConfigError(f"there is no folder {watch} to watch")
     from edgekd.use.arrivals import Arrivals, find_pictures, stamps

@@ -95,6 +95,8 @@ def _run_in(
     if summary.peers:
         _write_results(folder, summary, baselines, config)
         _print_results(summary, folder, as_json)
+    elif stop.asked:
+        end_stopped("stopped before a peer had done anything")
     return {id: code for id, code in codes.items() if code != 0}
 
 

@@ -132,7 +132,8 @@ def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size:
         known, evaluation = common.source.classes, common.labelled(common.split.evaluation)
     if known != classes:
         raise ConfigError(
-            f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; give --eval the former's"
+            f"the checkpoint knows {', '.join(classes)}, the data {', '.join(known)}; give --eval a folder with the "
+            "checkpoint's classes"
         )
     return evaluation
 

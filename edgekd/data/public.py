@@ -111,8 +111,7 @@ def check_enough(images: int, rows: int) -> None:
     """
     if images < rows:
         raise ConfigError(
-            f"the public set has {images} images, fewer than a public batch of {rows}; "
-            "use a smaller --public-batch or more public images"
+            f"the public set has {images} images, fewer than a public batch of {rows}; use more public images"
         )
 
 

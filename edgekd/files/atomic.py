@@ -25,7 +25,7 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
     """
-    _clear(path)
+    clear_leftovers(path.parent, path.name)
     temporary = path
     try:
         with _create(path, 0o666 if mode is None else mode) as file:
@@ -74,9 +74,10 @@ def _create(path: Path, mode: int) -> BinaryIO:
         file.close()  # another process has cleared it away before it was locked
 
 
-def _clear(path: Path) -> None:
-    """Delete the temporary files of writers of `path` that were killed."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
+def clear_leftovers(folder: Path, name: str | None = None) -> None:
+    """Delete the temporary files in `folder` of writers that were killed: of the file `name`, or of any file."""
+    pattern = "*" if name is None else glob.escape(name)
+    for leftover in folder.glob(f".{pattern}.*{_TEMPORARY}"):
         with contextlib.suppress(OSError), open(leftover, "r+b") as file:
             if _lock(file, wait=False):
                 leftover.unlink()

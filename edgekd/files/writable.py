@@ -15,12 +15,23 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except OSError as error:  # `mkdir` itself raises another one where it cannot look
         why = _file_on(path) or error.strerror
         raise ConfigError(f"cannot make the folder {path}: {why}; choose another --out") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write into the folder {path}: it is read-only for this user; choose another --out")
     return path
+
+
+def check_file(path: Path) -> None:
+    """See whether the file `path` can be written, and make its folder.
+
+    Raises:
+        ConfigError: it is a folder, or its folder cannot be made or is read-only.
+    """
+    if os.path.isdir(path):
+        raise ConfigError(f"cannot write {path}: it is a folder")
+    make_folder(path.absolute().parent)
 
 
 def in_words(error: OSError) -> str:
@@ -41,5 +52,6 @@ def in_words(error: OSError) -> str:
 
 def _file_on(path: Path) -> str | None:
     """Which part of `path` is no folder."""
-    found = next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None)
+    # Of os.path, since those of pathlib raise an error below a folder that this user may not enter.
+    found = next((part for part in (path, *path.parents) if os.path.exists(part) and not os.path.isdir(part)), None)
     return f"{found} is a file, not a folder" if found else None

@@ -34,12 +34,12 @@ def start_as_discriminant(model: Classifier, private: Labelled, seed: int) -> No
     head = model.heads[0]
     assert isinstance(head, nn.Linear)
     chosen = _some_of_each(private.labels, seed)
-    labels = private.labels[chosen].to(head.weight.device)
     model.eval()
     batches = [private.images[part].to(head.weight.device) for part in chosen.split(_BATCH)]
-    features = torch.cat([model.backbone(normalise(images)).float() for images in batches])
+    features = torch.cat([model.backbone(normalise(images)).float().cpu() for images in batches])
     model.train()
-    weight, bias = discriminant(features, labels, classes=len(head.bias))
+    # On the CPU: a GPU adds up in no fixed order, and not each can solve.
+    weight, bias = discriminant(features, private.labels[chosen], classes=len(head.bias))
     head.weight.copy_(weight)
     head.bias.copy_(bias)
 
@@ -48,7 +48,7 @@ def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor
     """The linear discriminant with equal frequencies of all classes.
 
     Args:
-        features: ``[images, width]``.
+        features: ``[images, width]``, on the CPU.
         labels: int64 ``[images]``, each in [0, classes).
         classes: their number; a class without images has the mean of all features.
 
@@ -57,16 +57,16 @@ def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor
         the labels is most likely.
     """
     count = torch.bincount(labels, minlength=classes)
-    sums = torch.zeros(classes, features.shape[1], device=features.device).index_add_(0, labels, features)
+    sums = torch.zeros(classes, features.shape[1]).index_add_(0, labels, features)
     means = torch.where(count[:, None] > 0, sums / count.clamp(min=1)[:, None], features.mean(dim=0))
     apart = features - means[labels]
     covariance = apart.T @ apart / len(features)
     level = covariance.diagonal().mean().clamp(min=1e-6)  # 0 if all images of each class are alike
-    covariance = torch.lerp(covariance, level * torch.eye(len(covariance), device=covariance.device), SHRINKAGE)
+    covariance = torch.lerp(covariance, level * torch.eye(len(covariance)), SHRINKAGE)
     weight = torch.linalg.solve(covariance, means.T).T
     bias = -(weight * means).sum(dim=1) / 2
     weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
-    logits, prior = features @ weight.T + bias, log_prior(labels, classes).to(features.device)
+    logits, prior = features @ weight.T + bias, log_prior(labels, classes)
     scale = min(SCALES, key=lambda scale: float(F.cross_entropy(scale * logits + prior, labels)))
     return scale * weight, scale * bias
 

@@ -145,7 +145,10 @@ class Learner:
         return F.log_softmax(scaled, dim=-1)
 
     def study(self) -> None:
-        """The forward pass on this step's private batch; with ``norm_from`` both it waits for that of the lesson."""
+        """The forward pass on this step's private batch.
+
+        With ``norm_from`` both nothing is computed here: `learn` passes both batches through the network together.
+        """
         if self._batch is None:
             self._batch = self._batches.at(self.step, self.device)
         if not self._joint:
@@ -230,7 +233,8 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """Everything that changes during training but `step`.
 
-        Its parts are ``model.*``, ``momentum.*``, ``square.*`` (with AdamW), ``frozen.*`` and ``score.*``.
+        Its parts are ``model.*``, ``momentum.*`` (with AdamW also ``square.*`` and ``updates.*``), ``frozen.*`` and
+        ``score.*``.
         There is no random state, since every draw is a function of the seed, the id and the step.
         """
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -259,8 +263,7 @@ class Learner:
                 self._frozen.load_state_dict(parts["frozen"])
         except RuntimeError as error:
             raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
-        done = step - self.alone_until if step >= self.alone_until else step
-        restore_optimiser(self.optimiser, self.model, state, done)
+        restore_optimiser(self.optimiser, self.model, state)
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
 

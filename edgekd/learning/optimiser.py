@@ -37,11 +37,11 @@ def make_optimiser(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 # What an optimiser keeps of each weight: the names in a checkpoint, and those in PyTorch's state.
 _SGD = {"momentum": "momentum_buffer"}
-_ADAMW = {"momentum": "exp_avg", "square": "exp_avg_sq"}
+_ADAMW = {"momentum": "exp_avg", "square": "exp_avg_sq", "updates": "step"}
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """What the optimiser keeps of each weight: ``momentum.NAME``, with AdamW also ``square.NAME``."""
+    """What the optimiser keeps of each weight: ``momentum.NAME``; with AdamW also ``square`` and ``updates``."""
     kept = _kept(optimiser)
     return {
         f"{part}.{name}": optimiser.state[parameter][key]
@@ -51,8 +51,8 @@ def optimiser_state(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict[str, Tensor], steps: int) -> None:
-    """Go on from `optimiser_state`, as it was after so many steps of this optimiser.
+def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Go on from `optimiser_state`.
 
     Raises:
         ConfigError: the state is that of the other optimiser.
@@ -64,9 +64,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state:
     for name, parameter in model.named_parameters():
         found = {key: state[f"{part}.{name}"] for part, key in kept.items() if f"{part}.{name}" in state}
         for key, value in found.items():
-            optimiser.state[parameter][key] = torch.empty_like(parameter).copy_(value)
-        if found and kept is _ADAMW:
-            optimiser.state[parameter]["step"] = torch.tensor(float(steps))
+            like = parameter if value.shape == parameter.shape else value  # a number of updates is on the CPU
+            optimiser.state[parameter][key] = torch.empty_like(like).copy_(value)
 
 
 def _kept(optimiser: torch.optim.Optimizer) -> dict[str, str]:

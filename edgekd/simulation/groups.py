@@ -1,7 +1,6 @@
 """Simulate a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data in one place."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -63,13 +62,12 @@ def simulate_group(
         if len(data) < len(group):
             raise ConfigError(f"model {MODEL} stands in for learners of an asynchronous simulation: add --async")
         lockstep = Lockstep(data, config)
-        for done in itertools.chain.from_iterable(
-            lockstep.step(step, pool.map if jobs > 1 else map) for step in range(config.train.steps)
-        ):
-            if report:
-                report(done)
-            if stop():
+        for step in range(config.train.steps):
+            if stop():  # between steps, so that all learners have done as many
                 break
+            for done in lockstep.step(step, pool.map if jobs > 1 else map):
+                if report:
+                    report(done)
     return lockstep.summary()
 
 

@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ from edgekd.paths import expanded
 log = logging.getLogger("edgekd")
 
 SETTLED = 2  # scans in which a file has the same size and time: it is taken to be whole
-PATIENCE = 10  # as many scans later a file that cannot be read is given up: its writer may only have paused
+TRIES = 10  # as many scans later a file that cannot be read is given up: its writer may only have paused
 
 Stamp: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in nanoseconds
 
@@ -63,7 +64,7 @@ def stamps(folder: Path) -> dict[Path, Stamp]:
     for path in pictures_under(folder):
         try:
             about = path.stat()
-        except FileNotFoundError:  # it has gone since
+        except OSError:  # it has gone since, or may not be looked at
             continue
         found[path] = (about.st_size, about.st_mtime_ns)
     return found
@@ -77,13 +78,19 @@ def _entries(folder: Path, above: set[tuple[int, int]]) -> Iterator["os.DirEntry
     with os.scandir(folder) as entries:
         listed = sorted((each for each in entries if not is_of_system(Path(each.name))), key=lambda each: each.name)
     for entry in listed:
-        if entry.is_dir():
-            try:
+        try:
+            if entry.is_dir():
                 yield from _entries(Path(entry.path), above | {here})
-            except OSError as error:
-                log.warning("cannot read the folder %s: %s", entry.path, error.strerror)
-        elif os.path.splitext(entry.name)[1].lower() in suffixes() and entry.is_file():
-            yield entry
+            elif os.path.splitext(entry.name)[1].lower() in suffixes() and entry.is_file():
+                yield entry
+        except OSError as error:
+            _warn_once(entry.path, error.strerror)
+
+
+@lru_cache
+def _warn_once(path: str, why: str) -> None:
+    """A watched folder is looked at again and again."""
+    log.warning("cannot read %s: %s", path, why)
 
 
 class Arrivals:
@@ -111,7 +118,7 @@ class Arrivals:
             scans = scans + 1 if before == stamp else 1
             self._waiting[path] = (stamp, scans)
             if scans >= SETTLED:
-                due.append((path, scans >= SETTLED + PATIENCE))
+                due.append((path, scans >= SETTLED + TRIES))
         if there:  # else a network folder may have gone for a while: its pictures are not new when it is back
             self._seen = {path: stamp for path, stamp in self._seen.items() if path in there}
         self._waiting = {path: each for path, each in self._waiting.items() if path in there}

@@ -55,6 +55,7 @@ class Exported:
     bytes: int
     difference: Difference  # of the file from the network
     reduced: Reduced | None  # None: float32
+    metadata: dict[str, str]  # in the file
 
 
 def noise(size: int) -> Tensor:
@@ -93,7 +94,7 @@ def export_onnx(
         with atomic_file(path) as file:
             file.write(model)
             file.flush()
-            session = Session(Path(file.name))
+            session = Session(Path(file.name).read_bytes())  # as it is on the disk
             found = difference(session, predictor, checked)
             if precision == "float32":
                 _check_same(found)
@@ -101,18 +102,18 @@ def export_onnx(
                 raise ExportError(
                     f"the exported file's metadata are not what was written: {json.dumps(session.metadata)}"
                 )
-    return Exported(precision=precision, bytes=len(model), difference=found, reduced=reduced)
+    return Exported(precision=precision, bytes=len(model), difference=found, reduced=reduced, metadata=about)
 
 
-def export_safetensors(predictor: Predictor, path: Path) -> int:
-    """Write the network's state_dict under torchvision's names, with the metadata; returns the number of bytes.
+def export_safetensors(predictor: Predictor, path: Path) -> tuple[int, dict[str, str]]:
+    """Write the network's state_dict under torchvision's names; returns the number of bytes, and the metadata.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     about = predictor.trained.metadata() | {"precision": "float32"}
     with _written_to(path), atomic_file(path) as file:
-        return sum(file.write(piece) for piece in safetensors_pieces(predictor.model.state_dict(), about))
+        return sum(file.write(piece) for piece in safetensors_pieces(predictor.model.state_dict(), about)), about
 
 
 def _compare(model: bytes, whole: bytes, evaluation: Labelled | None, image: Tensor) -> Reduced:

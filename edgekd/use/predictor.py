@@ -115,8 +115,8 @@ def load(checkpoint: str | os.PathLike[str], *, peer: int | None = None, device:
 def _each(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:
     if isinstance(pictures, (str, os.PathLike, Image.Image)):
         return [pictures]
-    if isinstance(pictures, (np.ndarray, Tensor)) and pictures.ndim == 3:
-        return [pictures]
+    if isinstance(pictures, (np.ndarray, Tensor)) and pictures.ndim != 4:
+        return [pictures]  # `_image` refuses what has not three dimensions
     return pictures
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from edgekd.use.onnx_file import INPUT
 
-log = logging.getLogger("edgekd")
-
 CALIBRATION = 256  # public images at most: the ranges of activations change little with more
 _BATCH = 16
 _QUANTISED = ["Conv", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool"]

@@ -3,7 +3,6 @@
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,20 +44,19 @@ class Session:
     """An ONNX file that onnxruntime has loaded, on the CPU.
 
     Args:
-        model: the file's path or bytes.
+        model: the file's bytes.
 
     Raises:
         ExportError: onnxruntime cannot read it.
     """
 
-    def __init__(self, model: Path | bytes) -> None:
+    def __init__(self, model: bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
-        content = str(model) if isinstance(model, Path) else model
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for each kind
             raise ExportError(f"onnxruntime cannot read the exported file: {_why(error)}") from error
 
@@ -140,8 +138,8 @@ def latency_ratio(one: Session, other: Session, image: Tensor) -> float:
     """How long `one` takes for one image, as a multiple of what `other` takes: medians, measured in turn.
 
     Args:
-        one: measured.
-        other: the measure.
+        one: the session that is measured.
+        other: the session that it is compared with.
         image: uint8 ``[1, 3, S, S]``.
     """
     taken: dict[Session, list[float]] = {one: [], other: []}

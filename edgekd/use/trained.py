@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
 from edgekd.files.checkpoint import CheckpointInfo, checkpoints, load_checkpoint, load_newest
-from edgekd.learning.evaluation import Accuracy
 from edgekd.learning.models import Classifier, model_from_config
 
 Found = tuple[CheckpointInfo, dict[str, Tensor]]
@@ -35,11 +34,6 @@ class Trained:
     def size(self) -> int:
         """The side of the input images, in pixels."""
         return self.info.size
-
-    @property
-    def accuracy(self) -> Accuracy | None:
-        """The accuracy at the last evaluation before the checkpoint; None: there was none yet."""
-        return self.info.accuracy
 
     @property
     def public_sha256(self) -> str | None:

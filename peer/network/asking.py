@@ -12,7 +12,6 @@ from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, H
 from peer.transports.base import Stream, StreamClosedError, Transport, start
 from peer.transports.greeting import greeting
 
-LOOK_WITHIN = 1.0  # seconds to find out what listens where nobody answers
 LARGEST_FILE = 2**32  # bytes: more is no public set
 
 
@@ -114,7 +113,7 @@ async def _dialled(transport: Transport, address: str, timeout: float) -> Stream
     try:
         return await transport.dial(address, timeout=timeout)
     except TimeoutError as error:
-        found = await greeting(place(address)[1], within=LOOK_WITHIN)
+        found = await greeting(place(address)[1])
         if found is None:
             raise
         raise TimeoutError(f"{error}; {found.value}") from None

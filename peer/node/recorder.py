@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from edgekd.errors import ConfigError
-from edgekd.files.atomic import write_atomically
+from edgekd.files.atomic import clear_leftovers, write_atomically
 from edgekd.files.checkpoint import CheckpointInfo, checkpoints, save_checkpoint
 from edgekd.files.runs import write_summary
 from edgekd.files.summary import PeerSummary, Summary
@@ -67,9 +67,7 @@ class Recorder:
 
         Metrics of steps after the checkpoint, which come again, go, and files that were not written to their end.
         """
-        for leftover in self._folder.glob(".*.tmp"):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+        clear_leftovers(self._folder)
         if self._resumed and self._metrics.is_file():
             self._try("metrics", lambda: _keep_up_to(max(0, self._saved), self._metrics))
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 from edgekd.protocol.addresses import parse_address
 
+LOOK_WITHIN = 1.0  # seconds
 NO_PEER = "what listens there is no edgekd peer"
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # how HTTP/2 begins, with empty settings
@@ -25,7 +26,7 @@ class Greeting(Enum):
     CLOSED = "what listens there closes the connection: it is no edgekd peer, or has no room for one more"
 
 
-async def greeting(address: str, *, within: float) -> Greeting | None:
+async def greeting(address: str, *, within: float = LOOK_WITHIN) -> Greeting | None:
     """Connect to "HOST:PORT", begin HTTP/2, and see what comes back in `within` seconds.
 
     None: there is no connection.
@@ -37,18 +38,31 @@ async def greeting(address: str, *, within: float) -> Greeting | None:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), within)
         writer.write(_PREFACE)
         left = within - (asyncio.get_running_loop().time() - began)
-        said = await asyncio.wait_for(reader.readexactly(len(_ZMTP)), max(0.0, left))
+        said = await _first_bytes(reader, max(0.0, left))
     except asyncio.TimeoutError:
-        return Greeting.SILENT if writer is not None else None
-    except asyncio.IncompleteReadError as error:
-        said = error.partial
+        return None
     except OSError:
         return Greeting.CLOSED if writer is not None else None
     finally:
         if writer is not None:
             with contextlib.suppress(OSError):
                 writer.transport.abort()
-    return _kind(said)
+    return Greeting.SILENT if said is None else _kind(said)
+
+
+async def _first_bytes(reader: asyncio.StreamReader, within: float) -> bytes | None:
+    """As many as tell one protocol from another, or those that have come in time; None: there were none."""
+    said: list[bytes] = []
+
+    async def read() -> None:
+        while (left := len(_ZMTP) - sum(map(len, said))) and (more := await reader.read(left)):
+            said.append(more)
+
+    try:
+        await asyncio.wait_for(read(), within)
+    except asyncio.TimeoutError:
+        return b"".join(said) or None
+    return b"".join(said)
 
 
 def _kind(said: bytes) -> Greeting:

@@ -126,15 +126,24 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a web server: a self-signed one for shop.example."""
+    return make_certificate(tmp_path_factory.mktemp("web") / "both.pem")
+
+
+def make_certificate(file: Path, *, twice: bool = False) -> Path:
+    """A key and a certificate for shop.example; `twice`: it holds one extension two times."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
     made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("shop.example")]), critical=False)
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    file = tmp_path_factory.mktemp("web") / "both.pem"
-    private = key.private_bytes(encoding, form, serialization.NoEncryption())
-    file.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(encoding))
+    for name in ("1.2.3.4", "1.2.3.5"):
+        made = made.add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier(name), b"\x05\0"), critical=False)
+    der = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    if twice:  # the signature is wrong then, which nobody looks at
+        der = der.replace(b"\x06\x03\x2a\x03\x05", b"\x06\x03\x2a\x03\x04")
+    form, unlocked = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, form, unlocked).decode()
+    file.write_text(private + ssl.DER_cert_to_PEM_cert(der))
     return file
 
 
@@ -173,6 +182,18 @@ def test_no_peer_is_said_where_something_else_listens(
     with servers[what]() as port:
         said = answered(transport, port, keys / "peer-0" if with_keys else None)
     assert said.removeprefix("no answer within 1 s; ") == CASES[transport, with_keys][what]
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_strange_certificate_is_no_peers(with_keys: bool, keys: Path, tmp_path: Path) -> None:
+    with web_server(make_certificate(tmp_path / "twice.pem", twice=True)) as port:
+        said = answered("grpc", port, keys / "peer-0" if with_keys else None)
+    assert "what listens there is no edgekd peer: it speaks TLS, with a certificate for no host" in said
+
+
+def test_few_bytes_are_an_answer_too() -> None:
+    with raw_server(say(b"+OK\r\n")) as port:
+        assert answered("grpc", port, None).removeprefix("no answer within 1 s; ") == PROGRAM
 
 
 def test_web_server_that_speaks_http2_is_no_peer() -> None:

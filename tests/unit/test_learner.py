@@ -217,6 +217,22 @@ def test_learner_goes_on_from_its_state_as_if_it_had_never_stopped(data: PeerDat
     assert second.weights_sha256() == expected
 
 
+def test_head_that_has_skipped_steps_goes_on_with_its_own_number_of_updates(data: PeerData) -> None:
+    settings = config(train={"optimiser": "adamw"}, model={"heads": 2, "head_layers": "16"})
+
+    def train(learner: Learner, until: int) -> str:
+        while learner.step < until:
+            learner.study()
+            learner.learn(lesson(learner.step, heads=2) if learner.step == 1 or learner.step > 3 else None)
+        return learner.weights_sha256()
+
+    whole, first, second = (Learner(data, settings, 0) for _ in range(3))
+    expected = train(whole, 6)
+    train(first, 3)
+    second.restore({name: tensor.clone() for name, tensor in first.state().items()}, 3)
+    assert train(second, 6) == expected
+
+
 def test_scores_are_part_of_the_state_and_weigh_what_is_learned_after_it(data: PeerData) -> None:
     def train(learner: Learner, until: int) -> str:
         while learner.step < until:

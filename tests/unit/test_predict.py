@@ -17,7 +17,7 @@ from edgekd.data.augment import normalise
 from edgekd.data.sources import folder as labelled_folder
 from edgekd.errors import ConfigError
 from edgekd.use.answers import answers
-from edgekd.use.arrivals import PATIENCE, SETTLED, Arrivals, find_pictures, stamps
+from edgekd.use.arrivals import SETTLED, TRIES, Arrivals, find_pictures, stamps
 from edgekd.use.predictor import Predictor, load
 
 
@@ -156,9 +156,9 @@ def test_picture_that_is_written_over_is_due_again() -> None:
 
 def test_picture_that_cannot_be_read_comes_again_until_patience_ends_and_anew_if_it_changes() -> None:
     arrivals = Arrivals({})
-    due = [arrivals.look({A: (9, 1)}) for _ in range(SETTLED + PATIENCE + 5)]
+    due = [arrivals.look({A: (9, 1)}) for _ in range(SETTLED + TRIES + 5)]
     calls = [each for one in due for each in one]
-    assert calls == [(A, False)] * PATIENCE + [(A, True)]
+    assert calls == [(A, False)] * TRIES + [(A, True)]
     assert arrivals.look({A: (12, 2)}) == []
     assert arrivals.look({A: (12, 2)}) == [(A, False)]
 

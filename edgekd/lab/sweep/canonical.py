@@ -27,11 +27,11 @@ def canonical(config: Config, *, alone: bool) -> Config:
     """
     asynchronous = bool(config.simulation.asynchronous) and not alone
     idle = (*IDLE, *(() if asynchronous else LOCKSTEP))
-    unheard = UNHEARD if alone else {"public_augment": config.data.public_augmentation, "norm_from": config.norm_from}
+    shared = UNHEARD if alone else {"public_augment": config.data.public_augmentation, "norm_from": config.norm_from}
     found = replace(
         config,
-        data=replace(_reset(config.data, DataConfig(), idle), public_augment=unheard["public_augment"]),
-        train=replace(_reset(config.train, TrainConfig(), idle), norm_from=unheard["norm_from"]),
+        data=replace(_reset(config.data, DataConfig(), idle), public_augment=shared["public_augment"]),
+        train=replace(_reset(config.train, TrainConfig(), idle), norm_from=shared["norm_from"]),
         exchange=_reset(config.exchange, ExchangeConfig(), idle),
     )
     exchange = found.exchange if found.exchange.liars else replace(found.exchange, liars=None, lie=None)

@@ -54,7 +54,7 @@ async def _look_without_keys(address: str, timeout: float) -> str | None:
 
 
 async def _greeted(address: str, http2: str | None, timeout: float) -> str | None:
-    """What a listener without TLS is; `http2` is the word for one that gRPC could speak with."""
+    """What a listener without TLS is; `http2`: what to return if it speaks HTTP/2, as gRPC does."""
     found = await greeting(address, within=timeout)
     if found is Greeting.HTTP2:
         return http2
@@ -74,7 +74,7 @@ async def _stranger(address: str) -> str | None:
         certificate = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = found.get_values_for_type(x509.DNSName)
-    except (ValueError, TypeError, x509.ExtensionNotFound):  # it is damaged, or there is none, or it names nobody so
+    except Exception:  # whatever a stranger's certificate holds: there is none, it names nobody, or it is damaged
         names = []
     finally:
         writer.transport.abort()

@@ -26,8 +26,6 @@ from peer.transports.zmq.sockets import (
 )
 from peer.transports.zmq.streams import OPENING, ZmqStream
 
-LOOK_WITHIN = 1.0  # seconds to find out what it is that refuses a handshake
-
 
 async def dial(
     context: Any,
@@ -193,5 +191,5 @@ def _why_refused(event: int, value: int, keys: CurveKeys | None, id: int | None)
 
 async def _other(where: Address) -> str | None:
     """What listens there, if it does not speak ZeroMQ."""
-    found = await greeting(format_address(*where[:2]), within=LOOK_WITHIN)
+    found = await greeting(format_address(*where[:2]))
     return found.value if found in (Greeting.HTTP2, Greeting.OTHER) else None
