@@ -63,6 +63,7 @@ def _print_choices(choices: "Choices") -> None:
     from edgekd.lab.report import prose
     from edgekd.lab.report.choosing import advice, p_text, place_titles
     from edgekd.lab.report.layout import found_text, number_text
+    from edgekd.printable import printable
 
     if not choices.questions:
         say(prose.NOTHING_TO_CHOOSE.replace("`", ""))
@@ -75,10 +76,11 @@ def _print_choices(choices: "Choices") -> None:
         for answer in question.answers:
             value, reference = f"{question.setting} {value_text(answer.value)}", value_text(question.reference)
             found = (found_text(answer.found), p_text(answer.p), str(answer.found.n), answer.verdict)
-            table.add_row(title, value, reference, number_text(answer.accuracy), *found)
+            cells = (title, value, reference, number_text(answer.accuracy), *found)
+            table.add_row(*map(printable, cells))
     wide_console().print(table)
     for question, title in zip(choices.questions, titles, strict=True):
-        print(f"{title}, {question.setting}: {advice(question)}".replace("`", ""))
+        print(printable(f"{title}, {question.setting}: {advice(question)}".replace("`", "")))
 
 
 def _print_findings(paper: "Paper") -> None:

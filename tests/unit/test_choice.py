@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -259,6 +260,13 @@ def test_without_anything_to_compare_the_report_says_what_to_run(tmp_path: Path)
     for said in (printed, text):
         assert "nothing to compare" in said
         assert "--measure kl,sed --seed 0,1,2" in said
+
+
+def test_names_that_are_not_utf_8_are_printed(tmp_path: Path) -> None:
+    data = DataConfig(data="folder:/data/" + os.fsdecode(b"b\xff"), clients=2)
+    cells = [outcome(0.5, seed, data=data, measure=measure) for measure in ("kl", "sed") for seed in range(3)]
+    printed, _ = report(written(tmp_path / "results", cells))
+    assert "keep kl" in printed
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,12 @@ def choosing_blocks(choices: Choices) -> list[Block]:
             [(q.setting, title, *_choice(q)) for q, title in titled],
         )
         blocks.append(Grid(header, tuple(rows)))
-    blocks.append(Text(prose.HOW_TO_CHOOSE))
     for name in dict.fromkeys(question.setting for question in choices.questions):
         asked = [(question, title) for question, title in titled if question.setting == name]
         blocks.append(Heading(3, f"{name}: {', '.join(_values(question for question, _ in asked))}"))
         blocks.append(Text(tuple(f"**{title}**: {advice(question)}" for question, title in asked)))
         blocks += [_grid(asked), *_single_grids(asked)]
+    blocks.append(Text(prose.HOW_TO_CHOOSE))
     if choices.others:
         others = ", ".join(f"`--against {name}`" for name in choices.others)
         blocks.append(Text((prose.OTHERS.format(others=others),)))
