@@ -1,21 +1,35 @@
 """``edgekd report``: what sweeps have found, as a page, tables and figures."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekd.cli.options import PATH
 
+if TYPE_CHECKING:
+    from edgekd.lab.findings.asked import Choices
+    from edgekd.lab.report.contents import Paper
+
 EXAMPLES = """
 \b
 Examples:
   edgekd report results --out report
-  edgekd report results/cifar10 results/scenes results/gap --out docs/report
+  edgekd report results --against measure=kl --against combine
+  edgekd report results/cifar10 results/scenes results/gap --paper --out docs/report
 """
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("folders", nargs=-1, required=True, type=PATH, metavar="DIR...")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="SETTING[=VALUE]",
+    help="Compare the values of this setting, each against VALUE; may be given several times.  [default: the measure "
+    "if it varies, else all settings that do; against the setting's default if it is there, else the first value]",
+)
+@click.option("--paper", is_flag=True, help="Also the paper's findings with verdicts, its figure and its tables.")
 @click.option(
     "--out",
     type=PATH,
@@ -24,19 +38,59 @@ Examples:
     metavar="REPORT",
     help="Folder of the report.",
 )
-def command(folders: tuple[Path, ...], out: Path) -> None:
-    """Say what the sweeps in DIR... have found, against the paper's findings.
+def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, out: Path) -> None:
+    """Say what the sweeps in DIR... have found: first which value of what varies to choose, and how sure that is.
 
-    Writes index.html (one page that loads nothing), report.md, figure2.png and .svg, tables.csv and findings.json.
+    Writes index.html (one page that loads nothing), report.md and tables.csv; with --paper also findings.json,
+    figure2.png and figure2.svg.
     """
+    from edgekd.cli.lines import say
+    from edgekd.lab.report.write import write_report
+
+    material = write_report(folders, out, against, paper=paper)
+    _print_choices(material.choices)
+    if material.paper:
+        _print_findings(material.paper)
+    say(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")
+
+
+def _print_choices(choices: "Choices") -> None:
+    from rich.table import Table
+
+    from edgekd.cli.lines import say
+    from edgekd.cli.tables import wide_console
+    from edgekd.lab.findings.asked import value_text
+    from edgekd.lab.report import prose
+    from edgekd.lab.report.choosing import advice, p_text, place_titles
+    from edgekd.lab.report.layout import found_text, number_text
+    from edgekd.printable import printable
+
+    if not choices.questions:
+        say(prose.NOTHING_TO_CHOOSE.replace("`", ""))
+        return
+    table = Table()
+    for name in ("where", "value", "against", "accuracy", "difference [95 % interval]", "p", "n", "verdict"):
+        table.add_column(name, justify="right" if name in ("accuracy", "p", "n") else "left")
+    titles = place_titles(choices.questions)
+    for question, title in zip(choices.questions, titles, strict=True):
+        for answer in question.answers:
+            value, reference = f"{question.setting} {value_text(answer.value)}", value_text(question.reference)
+            found = (found_text(answer.found), p_text(answer.p), str(answer.found.n), answer.verdict)
+            cells = (title, value, reference, number_text(answer.accuracy), *found)
+            table.add_row(*map(printable, cells))
+    wide_console().print(table)
+    for question, title in zip(choices.questions, titles, strict=True):
+        print(printable(f"{title}, {question.setting}: {advice(question)}".replace("`", "")))
+
+
+def _print_findings(paper: "Paper") -> None:
     from rich.table import Table
 
     from edgekd.cli.lines import say
     from edgekd.cli.tables import wide_console
     from edgekd.lab.report.layout import found_text
-    from edgekd.lab.report.write import write_report
 
-    findings = write_report(folders, out)
+    findings = [*paper.findings, paper.control]
     table = Table()
     for name in ("finding", "verdict", "effect [95 % interval]", "n"):
         table.add_column(name, justify="right" if name == "n" else "left")
@@ -46,4 +100,3 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     wide_console().print(table)
     if any(finding.missing for finding in findings):
         say("undecided for want of cells: the report says which, under each finding")
-    say(f"the report is {out / 'index.html'}, the same for reading in a repository {out / 'report.md'}")

@@ -1,4 +1,4 @@
-"""The report of made-up sweeps: what is written, that it stands alone, and that the numbers in it are right."""
+"""The report of made-up sweeps, with the paper's findings: what is written, and that its numbers are right."""
 
 import csv
 import dataclasses
@@ -110,7 +110,7 @@ def made(printed: tuple[str, Path]) -> Path:
 
 
 def report(folders: Sequence[Path], out: Path) -> Result:
-    result = CliRunner().invoke(command, [*map(str, folders), "--out", str(out)])
+    result = CliRunner().invoke(command, [*map(str, folders), "--paper", "--out", str(out)])
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result
 

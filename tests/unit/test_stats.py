@@ -17,6 +17,7 @@ from edgekd.lab.findings.stats import (
     Comparison,
     Hypothesis,
     compare,
+    holm,
     judge,
     paired,
     ratio,
@@ -40,6 +41,22 @@ def test_paired_interval_is_scipys() -> None:
     interval = theirs.confidence_interval(0.95)
     assert found.n == len(SEEDS)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_p_is_scipys_and_there_is_none_of_two_seeds() -> None:
+    theirs = scipy.stats.ttest_rel([SECOND[s] for s in SEEDS], [FIRST[s] for s in SEEDS])
+    assert paired(SECOND, FIRST).p == pytest.approx(theirs.pvalue)
+    assert math.isnan(compare([0.1, 0.1]).p)
+    assert (compare([0.1] * 4).p, compare([0.0] * 4).p) == (0.0, 1.0)
+
+
+def test_holms_correction_multiplies_by_what_is_left_and_never_falls() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R's p.adjust has it
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    corrected = holm([0.01, math.nan, 0.02])
+    assert math.isnan(corrected[1])
+    assert [corrected[0], corrected[2]] == pytest.approx([0.02, 0.02])
+    assert holm([]) == []
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:

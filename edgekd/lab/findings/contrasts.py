@@ -6,7 +6,7 @@ from typing import Any
 
 from edgekd.lab.findings.cells import Key, Value, by_kind, key, mean_accuracy, seed_of, settings
 from edgekd.lab.findings.results import Baselines
-from edgekd.lab.findings.stats import Scatter, scatter
+from edgekd.lab.findings.stats import MIN_SEEDS, Scatter, scatter
 from edgekd.lab.sweep.records import Outcome
 
 Pairs = dict[Key, dict[int, float]]  # differences by kind (all settings but the seed and those compared), then seed
@@ -39,6 +39,26 @@ def contrasts(
         except KeyError:
             continue
     return pairs
+
+
+def balanced(pairs: Pairs) -> Pairs:
+    """Of the kinds and seeds as many as there can be with every kind at every seed, three seeds at least if possible.
+
+    An unfinished sweep misses some. A mean over kinds is the same at each seed only if no seed misses a kind.
+    """
+
+    def rank(seeds: frozenset[int]) -> tuple[bool, int, int]:
+        kinds = sum(seeds <= by_seed.keys() for by_seed in pairs.values())
+        return len(seeds) >= MIN_SEEDS, kinds * len(seeds), len(seeds)
+
+    candidates = {frozenset(by_seed) for by_seed in pairs.values()}
+    candidates |= {first & second for first in candidates for second in candidates}
+    chosen = max(candidates, key=lambda seeds: (*rank(seeds), sorted(seeds, reverse=True)), default=frozenset())
+    return {
+        kind: {seed: by_seed[seed] for seed in sorted(chosen)}
+        for kind, by_seed in pairs.items()
+        if chosen and chosen <= by_seed.keys()
+    }
 
 
 def gains(outcomes: Iterable[Outcome], baselines: Baselines) -> Pairs:

@@ -18,7 +18,7 @@ class Results:
     alone: tuple[Outcome, ...]
     pooled: tuple[Outcome, ...]
     folders: Mapping[str, tuple[Outcome, ...]]  # what each holds itself, by its name
-    poisoned: tuple[Outcome, ...] = ()  # cells with liars: in nothing but tables of their own
+    poisoned: tuple[Outcome, ...] = ()  # cells with liars: places and tables of their own
 
 
 def read_results(folders: Sequence[Path]) -> Results:

@@ -67,6 +67,17 @@ class Comparison:
         half = float(t.ppf((1 + level) / 2, self.n - 1)) * self.error
         return self.effect - half, self.effect + half
 
+    @property
+    def p(self) -> float:
+        """Of the two-sided t test against 0; NaN with fewer than `MIN_SEEDS` differences."""
+        if self.n < MIN_SEEDS:
+            return math.nan
+        if not self.error:
+            return 0.0 if self.effect else 1.0
+        from scipy.stats import t
+
+        return 2 * float(t.sf(abs(self.effect) / self.error, self.n - 1))
+
 
 def compare(differences: Sequence[float]) -> Comparison:
     """Mean and standard error of paired differences, one a seed."""
@@ -78,6 +89,16 @@ def compare(differences: Sequence[float]) -> Comparison:
 def paired(first: Values, second: Values) -> Comparison:
     """`first` less `second`, over the seeds that both have."""
     return compare([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p values corrected for being one family (Holm 1979); NaN stays NaN and is none of the family."""
+    family = sorted((p, place) for place, p in enumerate(ps) if not math.isnan(p))
+    found, largest = [math.nan] * len(ps), 0.0
+    for rank, (p, place) in enumerate(family):
+        largest = max(largest, min(1.0, (len(family) - rank) * p))
+        found[place] = largest
+    return found
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Comparison | None:

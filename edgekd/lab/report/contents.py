@@ -1,17 +1,19 @@
 """What a report says, section by section."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd.lab.findings.cells import AXES, seed_of, settings
+from edgekd.lab.findings.asked import Choices, value_order
+from edgekd.lab.findings.cells import AXES, data_name, seed_of, settings
 from edgekd.lab.findings.claims import Finding
 from edgekd.lab.findings.cost import Ratios
 from edgekd.lab.findings.panels import Family, Panel
 from edgekd.lab.findings.results import Results
 from edgekd.lab.report import prose
+from edgekd.lab.report.choosing import choosing_blocks
 from edgekd.lab.report.document import Block, Grid, Heading, Picture, Text
 from edgekd.lab.report.figures import inline_svg, limits, measures_of, style
 from edgekd.lab.report.layout import (
@@ -25,6 +27,7 @@ from edgekd.lab.report.layout import (
     scale_grid,
 )
 from edgekd.lab.report.tables import Row, Table
+from edgekd.lab.sweep.records import TOGETHER, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +42,39 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """All that a report tells."""
+class Paper:
+    """What the cells say about the paper's claims."""
 
-    results: Results
     findings: tuple[Finding, ...]
     control: Finding
     figures: tuple[Figure, ...]
     scale: tuple[Table, ...]
+    noise: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that a report tells."""
+
+    results: Results
+    choices: Choices
     gap: tuple[Table, ...]
     poison: tuple[Table, ...]
-    noise: tuple[Row, ...]
     ratios: Ratios
+    paper: Paper | None  # if it is asked for
 
 
 def report_blocks(material: Material) -> list[Block]:
     """The whole report."""
+    paper = material.paper
     return [
         *_opening(material),
-        Heading(2, "Findings"),
-        findings_grid([*material.findings, material.control]),
-        Text(prose.HOW_TO_READ),
-        Heading(2, "Accuracy against alpha"),
-        *(block for figure in material.figures for block in _figure(figure)),
-        *_noise(material),
-        *_scale(material.scale),
-        *_gap(material.gap),
+        *choosing_blocks(material.choices),
+        *(_findings(paper) if paper else []),
+        *_gap(material.gap, paper),
         *_poison(material.poison),
         *_cost(material.ratios),
-        Heading(2, "Each finding"),
-        *(block for finding in material.findings for block in _finding(finding)),
+        *(_each_finding(paper) if paper else []),
         *_what_was_run(material),
     ]
 
@@ -81,6 +87,23 @@ def _opening(material: Material) -> list[Block]:
     )
     folders = ", ".join(f"`{name}`" for name in results.folders)
     return [Heading(1, prose.TITLE), Text((prose.OPENING.format(counts=counts, folders=folders),))]
+
+
+def _findings(paper: Paper) -> list[Block]:
+    return [
+        Heading(2, "The paper's findings"),
+        Text((prose.PAPER,)),
+        findings_grid([*paper.findings, paper.control]),
+        Text(prose.HOW_TO_READ),
+        Heading(2, "Accuracy against alpha"),
+        *(block for figure in paper.figures for block in _figure(figure)),
+        *_noise(paper),
+        *_scale(paper.scale),
+    ]
+
+
+def _each_finding(paper: Paper) -> list[Block]:
+    return [Heading(2, "Each finding"), *(block for finding in paper.findings for block in _finding(finding))]
 
 
 def _figure(figure: Figure) -> list[Block]:
@@ -96,13 +119,13 @@ def _figure(figure: Figure) -> list[Block]:
     return [Heading(3, figure.title), picture, Text((prose.PANEL_TABLES,)), *map(panel_grid, figure.tables)]
 
 
-def _noise(material: Material) -> list[Block]:
+def _noise(paper: Paper) -> list[Block]:
     header = ("Cells", "Scatter of one cell over seeds", "n", "Error of a difference of n seeds", "Error by the images")
     body = tuple(
         (row.panel, number_text(row.sigma), str(row.n), number_text(row.difference_error), number_text(row.image_error))
-        for row in material.noise
+        for row in paper.noise
     )
-    control = [Text((prose.CONTROL,)), *finding_blocks(material.control)]
+    control = [Text((prose.CONTROL,)), *finding_blocks(paper.control)]
     return [Heading(2, "Noise and controls"), Text((prose.NOISE,)), Grid(header, body), *control]
 
 
@@ -110,8 +133,11 @@ def _scale(tables: Sequence[Table]) -> list[Block]:
     return [Heading(2, "Scale and weight"), Text((prose.SCALE,)), *map(scale_grid, tables)] if tables else []
 
 
-def _gap(tables: Sequence[Table]) -> list[Block]:
-    return [Heading(2, "What closes the gap"), Text((prose.GAP,)), *map(gap_grid, tables)] if tables else []
+def _gap(tables: Sequence[Table], paper: Paper | None) -> list[Block]:
+    title, base = (
+        ("What closes the gap", "the paper's plain distillation") if paper else ("Every configuration", "the defaults")
+    )
+    return [Heading(2, title), Text((prose.GAP.format(base=base),)), *map(gap_grid, tables)] if tables else []
 
 
 def _poison(tables: Sequence[Table]) -> list[Block]:
@@ -135,11 +161,11 @@ def _what_was_run(material: Material) -> list[Block]:
     return [
         Heading(2, "What was run"),
         Text((prose.RUN.format(hours=hours, processors=processors),)),
-        _settings(material.figures),
+        _paper_settings(material.paper.figures) if material.paper else _settings(outcomes),
     ]
 
 
-def _settings(figures: Sequence[Figure]) -> Grid:
+def _paper_settings(figures: Sequence[Figure]) -> Grid:
     shared = [settings(figure.family.config) for figure in figures]
     seeds = [sorted({seed_of(outcome) for outcome in figure.family.cells}) for figure in figures]
     names = [name for name in shared[0] if name not in AXES and any(each[name] is not None for each in shared)]
@@ -151,6 +177,23 @@ def _settings(figures: Sequence[Figure]) -> Grid:
     return Grid(
         ("Setting", *(figure.title for figure in figures)), rows, folded="The settings that each figure's cells share"
     )
+
+
+def _settings(outcomes: Iterable[Outcome]) -> Grid:
+    """All values that the cells of each data set have."""
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.cell.kind == TOGETHER:
+            groups[data_name(outcome.cell.config)].append(outcome)
+    titles = sorted(groups)
+    names = list(settings(groups[titles[0]][0].cell.config))
+    rows = [("cells", *(str(len(groups[title])) for title in titles))]
+    for name in names:
+        found = [{settings(outcome.cell.config)[name] for outcome in groups[title]} for title in titles]
+        if any(values != {None} for values in found):
+            ordered = [sorted(values, key=lambda value: value_order(name, value)) for values in found]
+            rows.append((f"`{name}`", *(", ".join(map(_setting_text, values)) for values in ordered)))
+    return Grid(("Setting", *titles), tuple(rows), folded="The settings of each data set's cells")
 
 
 def _setting_text(value: Any) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
+from edgekd.lab.findings.choice import BETTER, OPEN, WORSE
 from edgekd.lab.findings.stats import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 
-_BADGES = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open"}
+_BADGES = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", BETTER: "yes", WORSE: "no", OPEN: "open"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,39 @@ def _paragraph(text: str) -> str:
     return " ".join(text.split())
 
 
-TITLE = "Which measure to distil with"
+TITLE = "What the sweeps have found"
 
 OPENING = _paragraph("""
+    {counts}, from {folders}. Accuracies are fractions of the evaluation set, of the last head, averaged over the
+    clients.
+""")
+
+NOTHING_TO_CHOOSE = _paragraph("""
+    No two cells of one seed differ in one setting alone, so there is nothing to compare. Let `edgekd sweep` run several
+    values of a setting with the same seeds, such as `--measure kl,sed --seed 0,1,2`.
+""")
+
+HOW_TO_CHOOSE = (
+    _paragraph("""
+    Each value is compared with one of them, **paired**: two cells of the same seed with equal settings but for this
+    one. In each seed the differences under all combinations of the other settings are averaged (settings: how many;
+    from, to: the smallest and the largest difference of one of them); **n** is the number of seeds, and the
+    **difference** is the mean over the seeds with its 95 % t interval. The two accuracies are of the same pairs.
+    """),
+    _paragraph(f"""
+    **p** is of the two-sided t test, after Holm's correction for all values that are compared in one place. A value is
+    **better** or **worse** if p is below 0.05 and the difference is {ACCURACY.margin:g} at least, and **as good** if
+    the whole interval lies within {ACCURACY.margin:g} to both sides. It **depends** if it is better under some of the
+    other settings and worse under others. Else it is **open**, and so it always is with fewer than three seeds, which
+    give no interval.
+    """),
+)
+
+OTHERS = "These settings vary, too, and can be compared: {others}."
+
+PAPER = _paragraph("""
     The findings of "Experimenting with Information Dissimilarity for Knowledge Distillation at the Edge", tried anew
-    with edgekd: {counts}, from {folders}. Accuracies are fractions of the evaluation set, of the last head, averaged
-    over the clients.
+    with edgekd.
 """)
 
 HOW_TO_READ = (
@@ -79,8 +106,8 @@ SCALE = _paragraph("""
 
 GAP = _paragraph("""
     The share of the gap closed is the mean of together - alone over the mean of pooled - alone, paired by seed, alone
-    and pooled without balance. The base is the configuration that is nearest to the paper's plain distillation; gains
-    over it are paired by seed. Accuracy is mean ± standard deviation over the clients (standard error over the
+    and pooled without balance. The base is the configuration that is nearest to {base}; gains over it are paired by
+    seed. Accuracy is mean ± standard deviation over the clients (standard error over the
     seeds); brackets hold 95 % intervals. Sent are predictions, to all neighbours together, over all steps.
 """)
 

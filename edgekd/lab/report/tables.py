@@ -36,7 +36,7 @@ from edgekd.lab.sweep.records import TOGETHER, Cell, Outcome
 class Row:
     """One line of ``tables.csv``. Accuracies are fractions in [0, 1]; empty is what a table does not speak of."""
 
-    table: str  # figure2, baselines, scale, gap, poison, finding, noise or cost
+    table: str  # choice, figure2, baselines, scale, gap, poison, finding, noise or cost
     panel: str = ""
     data: str = ""
     split: str = ""
@@ -58,7 +58,8 @@ class Row:
     gap_low: float | None = None
     gap_high: float | None = None
     megabytes: float | None = None  # payload of predictions that a client sent, 10^6 bytes
-    difference: float | None = None  # of a finding's comparison, in the finding's unit, and its 95 % interval
+    # of a finding's comparison, in the finding's unit, or of a choice, in accuracy; and its 95 % interval
+    difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
     verdict: str = ""
@@ -67,6 +68,7 @@ class Row:
     difference_error: float | None = None  # that this gives to a difference of two unpaired means of n seeds
     image_error: float | None = None  # binomial standard error of one accuracy
     time: float | None = None  # forward and backward, in KL's
+    p: float | None = None  # of a choice, after Holm's correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +109,31 @@ def scale_tables(together: Iterable[Outcome], baselines: Baselines) -> list[Tabl
     return sorted(tables, key=lambda table: table.title)
 
 
-def gap_tables(results: Results) -> list[Table]:
+def gap_tables(results: Results, *, paper: bool) -> list[Table]:
     """For each folder, out of what it holds itself, the configurations that no other table of its cells has.
 
-    Those are a figure 2, a scale grid, and what liars are compared with.
+    Such tables are one of what liars are compared with and, with the `paper`, a figure 2 and a scale grid.
     """
     tables = []
     twins = {key(honest_twin(outcome.cell).config, "seed") for outcome in results.poisoned}
     for folder, held in results.folders.items():
         own = [outcome for outcome in held if outcome.cell.kind == TOGETHER and not outcome.cell.config.exchange.liars]
         baselines = Baselines(results, folder)
-        figures = [panels(family, baselines) for family in families(own) if family.whole]
-        elsewhere = {o.cell.name for figure in figures for panel in figure for o in panel.cells}
-        elsewhere |= {o.cell.name for group in _scale_groups(own) for o in group}
+        elsewhere = _in_paper_tables(own, baselines) if paper else set()
         groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
         for outcome in own:
             if outcome.cell.name not in elsewhere and key(outcome.cell.config, "seed") not in twins:
                 groups[data_name(outcome.cell.config), split_label(outcome.cell.config)].append(outcome)
         for (data, split), cells in sorted(groups.items()):
-            tables.append(_gap_table(f"{folder}: {data}, {split}", cells, baselines))
+            tables.append(_gap_table(f"{folder}: {data}, {split}", cells, baselines, _plain(paper)))
     return tables
+
+
+def _in_paper_tables(own: Sequence[Outcome], baselines: Baselines) -> set[str]:
+    """The names of cells that are in a figure 2 or a scale grid."""
+    figures = [panels(family, baselines) for family in families(own) if family.whole]
+    found = {o.cell.name for figure in figures for panel in figure for o in panel.cells}
+    return found | {o.cell.name for group in _scale_groups(own) for o in group}
 
 
 def baseline_rows(tables: Iterable[Table]) -> list[Row]:
@@ -203,10 +210,10 @@ def _where(config: Config) -> dict[str, Any]:
     return {"data": data_name(config), "split": split_label(config)}
 
 
-def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines) -> Table:
+def _gap_table(title: str, cells: Sequence[Outcome], baselines: Baselines, plain: Mapping[str, Any]) -> Table:
     kinds = list(by_kind(cells).values())
     varied = varied_settings([group[0].cell.config for group in kinds])
-    kinds.sort(key=lambda group: _distance(group[0].cell.config, varied))
+    kinds.sort(key=lambda group: _distance(group[0].cell.config, varied, plain))
     base = kinds[0]
     of_base = {seed_of(o): mean_accuracy(o) for o in base}
     rows = []
@@ -257,10 +264,16 @@ def told_apart(configs: Sequence[Config], name: Callable[[Config], str], *but: s
     return names
 
 
-def _distance(config: Config, varied: Sequence[str]) -> tuple[int, str]:
-    """In how many settings it is not the paper's plain distillation; among equals the order of their names."""
-    paper = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
-    plain = settings(Cell(TOGETHER, from_mapping({"distill": paper})).config)
+def _plain(paper: bool) -> Mapping[str, Any]:
+    """The settings that gains are counted from: the paper's plain distillation, or the project's defaults."""
+    if not paper:
+        return settings(Cell(TOGETHER, Config()).config)
+    distill = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
+    return settings(Cell(TOGETHER, from_mapping({"distill": distill})).config)
+
+
+def _distance(config: Config, varied: Sequence[str], plain: Mapping[str, Any]) -> tuple[int, str]:
+    """In how many settings it is not the plain one; among equals the order of their names."""
     return sum(settings(config)[name] != plain[name] for name in varied), str(key(config, "seed"))
 
 

@@ -13,14 +13,16 @@ from typing import Any
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import standard_error
 from edgekd.files.writable import make_folder
+from edgekd.lab.findings.asked import choices
 from edgekd.lab.findings.cells import AXES, data_name, mean_accuracy, seed_of
 from edgekd.lab.findings.claims import Finding, make_study
 from edgekd.lab.findings.contrasts import scatter_of
 from edgekd.lab.findings.cost import Ratios, read_ratios
 from edgekd.lab.findings.panels import Family, families, main_families, panels
 from edgekd.lab.findings.paper import all_findings, ce_like_kl
-from edgekd.lab.findings.results import Baselines, read_results
-from edgekd.lab.report.contents import Figure, Material, report_blocks
+from edgekd.lab.findings.results import Baselines, Results, read_results
+from edgekd.lab.report.choosing import choice_rows
+from edgekd.lab.report.contents import Figure, Material, Paper, report_blocks
 from edgekd.lab.report.document import to_html, to_markdown
 from edgekd.lab.report.figures import render
 from edgekd.lab.report.layout import remarks
@@ -39,29 +41,36 @@ from edgekd.lab.report.tables import (
 from edgekd.lab.sweep.records import Outcome
 
 
-def write_report(folders: Sequence[Path], out: Path) -> list[Finding]:
-    """Write the report of the sweeps in `folders` into `out`; the findings, the control last.
+def write_report(folders: Sequence[Path], out: Path, against: Sequence[str] = (), *, paper: bool = False) -> Material:
+    """Write the report of the sweeps in `folders` into `out`, and say what is in it.
+
+    Args:
+        folders: what `edgekd sweep` has filled.
+        out: the report's folder.
+        against: the settings to compare, and with which value; see `edgekd.lab.findings.asked.choices`.
+        paper: also the paper's findings, its figure and its tables.
 
     Raises:
-        ConfigError: a folder is not there or holds no results, or `out` cannot be made.
+        ConfigError: a folder is not there or holds no results, `out` cannot be made, or `against` cannot be compared.
         OSError: `out` cannot be written.
     """
-    material = gather(folders)
+    material = gather(folders, against, paper=paper)
     make_folder(out)
-    findings = [*material.findings, material.control]
     blocks = report_blocks(material)
     files = {
         "report.md": _bytes(to_markdown(blocks)),
         "index.html": _bytes(to_html(blocks)),
         "tables.csv": _bytes(csv_text(all_rows(material))),
-        "findings.json": (json.dumps([finding_mapping(f) for f in findings], indent=2) + "\n").encode(),
     }
-    for figure in material.figures:
-        for suffix, content in render(figure.panels, figure.title).items():
-            files[f"{figure.file}.{suffix}"] = content
+    if material.paper:
+        findings = [finding_mapping(finding) for finding in (*material.paper.findings, material.paper.control)]
+        files["findings.json"] = (json.dumps(findings, indent=2) + "\n").encode()
+        for figure in material.paper.figures:
+            for suffix, content in render(figure.panels, figure.title).items():
+                files[f"{figure.file}.{suffix}"] = content
     for name, content in files.items():
         write_atomically(out / name, [content])
-    return findings
+    return material
 
 
 def _bytes(text: str) -> bytes:
@@ -69,28 +78,35 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def gather(folders: Sequence[Path]) -> Material:
+def gather(folders: Sequence[Path], against: Sequence[str] = (), *, paper: bool = False) -> Material:
     """All that the report tells.
 
     Raises:
-        ConfigError: a folder is not there, or holds no results.
+        ConfigError: a folder is not there, or holds no results, or `against` cannot be compared.
     """
     results = read_results(folders)
     baselines = Baselines(results)
-    found = families(results.together)
-    study = make_study(main_families(found), results.together, baselines)
-    figures = tuple(make_figures(found, baselines))
     ratios = read_ratios(folders)
     return Material(
         results=results,
+        choices=choices((*results.together, *results.poisoned), against),
+        gap=tuple(gap_tables(results, paper=paper)),
+        poison=tuple(poison_tables(results, baselines)),
+        ratios=ratios,
+        paper=_paper(results, baselines, ratios) if paper else None,
+    )
+
+
+def _paper(results: Results, baselines: Baselines, ratios: Ratios) -> Paper:
+    found = families(results.together)
+    study = make_study(main_families(found), results.together, baselines)
+    figures = tuple(make_figures(found, baselines))
+    return Paper(
         findings=tuple(all_findings(study, ratios)),
         control=ce_like_kl(study),
         figures=figures,
         scale=tuple(scale_tables(results.together, baselines)),
-        gap=tuple(gap_tables(results)),
-        poison=tuple(poison_tables(results, baselines)),
         noise=tuple(noise_rows(figures)),
-        ratios=ratios,
     )
 
 
@@ -139,18 +155,19 @@ def _images(cells: Iterable[Outcome]) -> int:
 
 def all_rows(material: Material) -> list[Row]:
     """Of all tables."""
+    paper = material.paper
     tables = [
-        *(table for figure in material.figures for table in figure.tables),
-        *material.scale,
+        *((table for figure in paper.figures for table in figure.tables) if paper else ()),
+        *(paper.scale if paper else ()),
         *material.gap,
         *material.poison,
     ]
     rows = [row for table in tables for row in table.rows]
     return [
+        *choice_rows(material.choices),
         *rows,
         *baseline_rows(tables),
-        *material.noise,
-        *finding_rows([*material.findings, material.control]),
+        *((*paper.noise, *finding_rows([*paper.findings, paper.control])) if paper else ()),
         *_cost_rows(material.ratios),
     ]
 

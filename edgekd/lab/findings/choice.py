@@ -1,0 +1,140 @@
+"""Which value of a setting to choose: every value against one of them, paired by seed and by all other settings.
+
+Cells are compared within a place: the same data, split, neighbours and clock. Within a place and a seed the differences
+under all other settings are averaged; the unit is the seed, as in every comparison here.
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from edgekd.config import Config, DataConfig, SimulationConfig
+from edgekd.lab.findings.cells import Key, Value, mean_accuracy, settings
+from edgekd.lab.findings.contrasts import Pairs, balanced, contrasts
+from edgekd.lab.findings.stats import ACCURACY, MIN_SEEDS, Comparison, compare, holm, seed_means
+from edgekd.lab.sweep.records import Outcome
+
+BETTER, WORSE, AS_GOOD, DEPENDS, OPEN = "better", "worse", "as good", "depends", "open"
+
+# What is given rather than chosen, and tells places apart: which images, whose shard, who is heard, at what speed.
+PLACE = (
+    *(f.name for f in fields(DataConfig) if f.name not in ("public_augment", "data_seed")),
+    *(f.name for f in fields(SimulationConfig)),
+    *("topology", "liars"),
+)
+GIVEN = (*PLACE, "data_seed", "lie", "seed", "device", "threads")  # not to be chosen, either
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One value against the reference, in the cells that differ from one of the reference in that alone."""
+
+    value: Any
+    found: Comparison  # of accuracies, the value's less the reference's; its n is seeds
+    single: tuple[tuple[Key, Comparison], ...]  # the same under each combination of the other settings alone
+    accuracy: float  # of the value, in these cells
+    of_reference: float  # of the reference, in these cells
+    megabytes: float  # that a client sent, 10^6 bytes
+    megabytes_of_reference: float
+    p: float = math.nan  # after Holm's correction for all values of the same question; NaN with too few seeds
+    verdict: str = OPEN
+
+    @property
+    def least(self) -> float:
+        """The smallest difference under one combination of the other settings; NaN where there is none."""
+        return min((found.effect for _, found in self.single), default=math.nan)
+
+    @property
+    def most(self) -> float:
+        """The largest."""
+        return max((found.effect for _, found in self.single), default=math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which value of a setting to choose in one place."""
+
+    setting: str
+    config: Config  # of one of its cells, which says where this is
+    reference: Any
+    answers: tuple[Answer, ...]  # of all other values that occur
+
+
+def places(cells: Iterable[Outcome], setting: str) -> list[list[Outcome]]:
+    """The cells by what is given, but for the setting itself."""
+    names = [name for name in PLACE if name != setting]
+    found: dict[Key, list[Outcome]] = defaultdict(list)
+    for outcome in cells:
+        of = settings(outcome.cell.config)
+        found[tuple((name, of[name]) for name in names)].append(outcome)
+    return [found[place] for place in sorted(found, key=str)]
+
+
+def question(cells: Sequence[Outcome], setting: str, values: Sequence[Any], reference: Any) -> Question:
+    """Compare the other `values` with the reference, in the cells of one place."""
+    answers = [_answer(cells, setting, value, reference) for value in values if value != reference]
+    corrected = holm([answer.found.p for answer in answers])
+    judged = [
+        replace(answer, p=p, verdict=DEPENDS if _turns(answer) else verdict(answer.found, p))
+        for answer, p in zip(answers, corrected, strict=True)
+    ]
+    return Question(setting, cells[0].cell.config, reference, tuple(judged))
+
+
+def verdict(found: Comparison, p: float) -> str:
+    """Better, worse, as good, or open; it is for others to see whether it depends on other settings.
+
+    Args:
+        found: the difference in accuracy.
+        p: its corrected p value.
+    """
+    margin = ACCURACY.margin
+    if found.n < MIN_SEEDS:
+        return OPEN
+    if -margin < found.low and found.high < margin:
+        return AS_GOOD
+    if p < 0.05 and abs(found.effect) >= margin:
+        return BETTER if found.effect > 0 else WORSE
+    return OPEN
+
+
+def _turns(answer: Answer) -> bool:
+    """Whether the value is shown to be better under some of the other settings and worse under others.
+
+    A mean over both says nothing about what to choose. The combinations are one family for Holm's correction.
+    """
+    corrected = holm([found.p for _, found in answer.single])
+    shown = {verdict(found, p) for (_, found), p in zip(answer.single, corrected, strict=True)}
+    return {BETTER, WORSE} <= shown
+
+
+def _answer(cells: Sequence[Outcome], setting: str, value: Any, reference: Any) -> Answer:
+    def of(measured: Value, counts: tuple[int, int]) -> Pairs:
+        def formula(values: Mapping[Any, float]) -> float:
+            return counts[0] * values[value] + counts[1] * values[reference]
+
+        return balanced(contrasts(cells, setting, measured, formula))
+
+    pairs = of(mean_accuracy, (1, -1))
+    by_seed = seed_means(pairs)
+    return Answer(
+        value=value,
+        found=compare([by_seed[seed] for seed in sorted(by_seed)]),
+        single=tuple((kind, compare(list(pairs[kind].values()))) for kind in sorted(pairs, key=str)),
+        accuracy=_mean(of(mean_accuracy, (1, 0))),
+        of_reference=_mean(of(mean_accuracy, (0, 1))),
+        megabytes=_mean(of(_megabytes, (1, 0))),
+        megabytes_of_reference=_mean(of(_megabytes, (0, 1))),
+    )
+
+
+def _megabytes(outcome: Outcome) -> float:
+    return statistics.fmean(peer.bytes_sent for peer in outcome.peers) / 1e6
+
+
+def _mean(pairs: Pairs) -> float:
+    values = sorted(value for by_seed in pairs.values() for value in by_seed.values())
+    return statistics.fmean(values) if values else math.nan
