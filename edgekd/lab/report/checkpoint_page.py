@@ -18,6 +18,10 @@ from edgekd.use.scores import ClassScore, Scores
 LISTED = 20  # of the most frequent confusions
 THUMBNAIL = 128  # pixels: larger images are made smaller
 SHARP = 64  # pixels: up to here a thumbnail is PNG, which shows each pixel; larger ones are JPEG
+_TERMS = (
+    "Precision: of the images that were predicted to be of the class, the share that is. Recall: of its images, the "
+    "share that was predicted right. F1: the harmonic mean of both. A dash: there are no such images."
+)
 
 
 def checkpoint_page(judged: Judgement, evaluation: Labelled, where: str) -> str:
@@ -40,6 +44,7 @@ def checkpoint_page(judged: Judgement, evaluation: Labelled, where: str) -> str:
         ),
         _measures(found),
         Heading(2, "Classes"),
+        Text((_TERMS,)),
         _classes(found),
         Heading(2, "Confusions"),
         *_confusions(found),
@@ -88,12 +93,8 @@ def _classes(found: Scores) -> Grid:
         numbers = (number_text(each.precision), with_error(each.recall, each.support), number_text(each.f1))
         return (printable(each.name), str(each.support), *numbers, _taken_for(found, index))
 
-    caption = (
-        "Precision: of the images that were predicted to be of the class, the share that is. Recall: of its images, "
-        "the share that was found. F1: their harmonic mean. A dash: there are no such images."
-    )
     header = ("Class", "Images", "Precision", "Recall", "F1", "Most often taken for")
-    return Grid(header, tuple(row(i, each) for i, each in enumerate(found.classes)), caption)
+    return Grid(header, tuple(row(i, each) for i, each in enumerate(found.classes)))
 
 
 def _confusions(found: Scores) -> list[Block]:
