@@ -12,6 +12,8 @@ from edgekd.cli.lines import say
 from edgekd.cli.progress import LeftColumn, duration
 from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
+from edgekd.lab.report.gains import ALONE, BALANCED
+from edgekd.learning.evaluation import Confusion
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import simulate_lone, simulate_pooled
 from edgekd.workers import at_once, count, make_tally, workers
@@ -29,6 +31,7 @@ class Baselines:
     balanced: Summary | None
     pooled: float
     curves: dict[str, dict[int, Curve]]  # of the lone peers, by "alone" and, where balance is on, "alone, balanced"
+    confusions: dict[str, dict[int, Confusion]]  # of their last evaluations
 
 
 def train_baselines(config: Config, *, quiet: bool) -> Baselines:
@@ -49,28 +52,28 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
     summaries = {
         balance: Summary(peers=tuple(done[balance, id][0] for id in range(config.data.clients))) for balance in kinds
     }
+    names, ids = {"off": ALONE, "on": BALANCED}, range(config.data.clients)
     return Baselines(
         alone=summaries["off"],
         balanced=summaries.get("on"),
         pooled=done["pooled", 0].accuracy,
-        curves={
-            {"off": "alone", "on": "alone, balanced"}[balance]: {
-                id: done[balance, id][1] for id in range(config.data.clients)
-            }
-            for balance in kinds
-        },
+        curves={names[balance]: {id: done[balance, id][1] for id in ids} for balance in kinds},
+        confusions={names[balance]: {id: done[balance, id][2] for id in ids} for balance in kinds},
     )
 
 
-def _lone(config: Config, id: int, balance: str) -> tuple[PeerSummary, Curve]:
+def _lone(config: Config, id: int, balance: str) -> tuple[PeerSummary, Curve, Confusion]:
     curve: Curve = []
+    confusion: Confusion = ()
 
     def note(report: StepReport) -> None:
+        nonlocal confusion
         count(1)
         if report.accuracy is not None:
             curve.append((report.step, report.accuracy.overall))
+            confusion = report.accuracy.confusion
 
-    return simulate_lone(config, id, balance=balance, report=note), curve
+    return simulate_lone(config, id, balance=balance, report=note), curve, confusion
 
 
 def _pooled(config: Config) -> PeerSummary:

@@ -1,7 +1,8 @@
-"""``edgekd eval``: the accuracy of a checkpoint."""
+"""``edgekd eval``: how well a checkpoint classifies, class by class."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,13 +10,14 @@ from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, beside, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.writable import check_file
 
 EXAMPLES = """
 \b
 Examples:
   edgekd eval --checkpoint runs/20260101-120000-digits/peer-0
   edgekd eval --checkpoint runs/20260101-120000-digits --peer 1
-  edgekd eval --checkpoint box/checkpoint-00000120.safetensors --eval folder:pictures
+  edgekd eval --checkpoint box/checkpoint-00000120.safetensors --eval folder:pictures --html page.html
 """
 
 
@@ -29,16 +31,22 @@ Examples:
     help="A checkpoint, or the folder of a peer or a run: its newest.",
 )
 @click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-def command(config: Config, checkpoint: Path, peer: int | None, as_json: bool) -> None:
-    """Evaluate a checkpoint on the evaluation set of its own run, or on --eval folder:PATH."""
+@click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
+def command(config: Config, checkpoint: Path, peer: int | None, top: int, as_json: bool, page: Path | None) -> None:
+    """Judge a checkpoint on the evaluation set of its own run, or on --eval folder:PATH.
+
+    By class: precision, recall, F1, and what it is most often taken for. The page shows the confusion matrix and the
+    surest mistakes with their pictures.
+    """
+    if page is not None:
+        check_file(page)
     import torch
 
     torch.set_num_threads(config.train.threads)
-    from edgekd.data.augment import normalise
-    from edgekd.files.summary import standard_error
     from edgekd.learning.devices import choose_device
-    from edgekd.learning.evaluation import evaluate
+    from edgekd.use.judgement import judge
     from edgekd.use.sets import evaluation_set
     from edgekd.use.trained import load_trained
 
@@ -49,21 +57,36 @@ def command(config: Config, checkpoint: Path, peer: int | None, as_json: bool) -
             f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
         )
     evaluation = evaluation_set(trained, config)
-    device = choose_device(config.train.device)
-    info, model = trained.info, trained.classifier.to(device)
-    shard = torch.ones(len(info.classes), dtype=torch.int64)
-    reached = evaluate(lambda images: model(normalise(images.to(device))), evaluation, shard=shard, head=trained.head)
-    assert reached is not None  # nobody stops it
-    samples = len(evaluation.labels)
-    result = {
-        "id": info.id,
-        "step": info.step,
-        "accuracy": reached.overall,
-        "head_accuracies": reached.heads,
-        "evaluation_samples": samples,
-    }
-    error = standard_error(reached.overall, samples)
-    text = f"peer {info.id} at step {info.step}: accuracy {reached.overall:.3f} ± {error:.3f} on {samples} images"
+    judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top)
+    if page is not None:
+        _write_page(page, judged, evaluation, config)
+    if as_json:
+        say(json.dumps(judged.to_mapping()))
+    else:
+        _print(judged)
+        if page is not None:
+            say(f"page: {page}")
+
+
+def _write_page(page: Path, judged: Any, evaluation: Any, config: Config) -> None:
+    from edgekd.files.atomic import write_atomically
+    from edgekd.files.runs import data_name
+    from edgekd.lab.report.checkpoint_page import checkpoint_page
+
+    where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
+    content = checkpoint_page(judged, evaluation, where)
+    write_atomically(page, [content.encode(errors="backslashreplace")])
+
+
+def _print(judged: Any) -> None:
+    from edgekd.cli.judged import print_judgement
+    from edgekd.cli.tables import wide_console
+    from edgekd.files.summary import with_error
+
+    info, found = judged.info, judged.scores
+    reached = with_error(found.accuracy, found.samples)
+    text = f"peer {info.id} at step {info.step}: accuracy {reached} on {found.samples} images"
     if info.heads > 1:
-        text += f" (each head: {', '.join(f'{each:.3f}' for each in reached.heads)})"
-    say(json.dumps(result) if as_json else text)
+        text += f" (each head: {', '.join(f'{each.accuracy:.3f}' for each in judged.heads)})"
+    say(text)
+    print_judgement(judged, wide_console())

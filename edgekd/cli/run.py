@@ -93,8 +93,10 @@ def _run_in(
         codes = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
-        _write_results(folder, summary, baselines, config)
-        _print_results(summary, folder, as_json)
+        from edgekd.cli.run_files import write_results
+
+        write_results(folder, summary, baselines, config)
+        _print_results(summary, folder, baselines, as_json)
     elif stop.asked:
         end_stopped("stopped before a peer had done anything")
     return {id: code for id, code in codes.items() if code != 0}
@@ -215,28 +217,19 @@ def _read_summary(path: Path) -> Any:
     return Summary.from_mapping(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _write_results(folder: Path, summary: Any, baselines: Any, config: Config) -> None:
-    from edgekd.files.plots import plot_accuracy, read_curve
-    from edgekd.files.runs import data_name, write_summary
-    from edgekd.lab.findings.cells import split_label
-
-    write_summary(folder, summary)
-    together = {peer.id: read_curve(folder / f"peer-{peer.id}" / "metrics.jsonl") for peer in summary.peers}
-    curves = {"together": together, **(baselines.curves if baselines else {})}
-    title = f"{data_name(config)}, {split_label(config)}, {config.data.clients} peers, seed {config.train.seed}"
-    samples = max(peer.evaluation_samples for peer in summary.peers)
-    plot_accuracy(folder / "accuracy.png", curves, summary.pooled, title=title, samples=samples)
-
-
-def _print_results(summary: Any, folder: Path, as_json: bool) -> None:
+def _print_results(summary: Any, folder: Path, baselines: Any, as_json: bool) -> None:
+    from edgekd.cli.gains import print_gains
     from edgekd.cli.progress import mute_stdout
-    from edgekd.cli.tables import print_results
+    from edgekd.cli.run_files import counted_by
+    from edgekd.cli.tables import print_results, wide_console
 
     try:
         if as_json:
             say(json.dumps(summary.to_mapping()))
         else:
             print_results(summary)
-            say(f"results in {folder} (summary.json, accuracy.png, config.toml to repeat it)")
+            if baselines is not None:
+                print_gains(counted_by(folder, summary), baselines.confusions, wide_console())
+            say(f"results in {folder} (report.html, summary.json, accuracy.png, config.toml to repeat it)")
     except OSError:  # its terminal has gone, or a full disk is under it; the folder has it
         mute_stdout()

@@ -8,14 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from edgekd.cli.columns import Column, fitted
-from edgekd.files.summary import PeerSummary, Summary, standard_error
+from edgekd.files.summary import PeerSummary, Summary, standard_error, with_error
 
 
 def accuracy_text(peer: PeerSummary | None) -> str:
     """``0.944 ± 0.017``, with the evaluation set's standard error; a dash where there is none."""
-    if peer is None or peer.accuracy is None:
-        return "-"
-    return f"{peer.accuracy:.3f} ± {standard_error(peer.accuracy, peer.evaluation_samples):.3f}"
+    return "-" if peer is None else with_error(peer.accuracy, peer.evaluation_samples)
 
 
 def accuracy_on(accuracy: float | None, samples: int | None) -> str:

@@ -121,9 +121,11 @@ def divide(images: Labelled, digests: Sequence[str], held: HeldOut) -> tuple[Lab
             images.images[to] = images.images[place]
     images.images[len(kept) :] = held_images
     labels = torch.cat([images.labels[~out], images.labels[out]])
+    order = [*kept, *out.nonzero().flatten().tolist()]
+    files = tuple(images.files[place] for place in order) if images.files else ()
     return (
-        Labelled(images=images.images[: len(kept)], labels=labels[: len(kept)]),
-        Labelled(images=images.images[len(kept) :], labels=labels[len(kept) :]),
+        Labelled(images=images.images[: len(kept)], labels=labels[: len(kept)], files=files[: len(kept)]),
+        Labelled(images=images.images[len(kept) :], labels=labels[len(kept) :], files=files[len(kept) :]),
     )
 
 

@@ -29,6 +29,7 @@ class Labelled:
 
     images: Tensor  # uint8 [N, 3, S, S]
     labels: Tensor  # int64 [N], in [0, classes)
+    files: tuple[Path, ...] = ()  # of the pictures, in the same order; empty: they are not from files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,6 +41,7 @@ class Source:
     size: int  # side of the images that `load` gives, pixels
     where: str  # a name for the data set, for messages
     open_at: Callable[[int], Image.Image]  # the picture with this index, or UnreadableError
+    files: tuple[Path, ...] = ()  # of the pictures; empty: they are not from files
 
     def load(self, indices: Sequence[int] | Indices) -> Labelled:
         """Decode these pictures only. A warning names each unreadable picture, which is left out.
@@ -49,12 +51,14 @@ class Source:
         """
         chosen = np.asarray(indices, dtype=np.int64)
         images, read = decode_pictures(self.open_at, chosen.tolist(), self.size, self.where)
-        labels = self.labels[chosen[read]]
+        found = chosen[read]
+        labels = self.labels[found]
         for label in np.unique(labels):
             warn_if_alike(
                 images, np.flatnonzero(labels == label).tolist(), f"class {self.classes[label]} of {self.where}"
             )
-        return Labelled(images=images, labels=torch.from_numpy(labels))
+        files = tuple(self.files[index] for index in found) if self.files else ()
+        return Labelled(images=images, labels=torch.from_numpy(labels), files=files)
 
 
 def open_source(data: str, size: int | None = None) -> Source:
@@ -180,4 +184,5 @@ def _from_files(classes: tuple[str, ...], files: Sequence[tuple[int, Path]], siz
         size=size,
         where=where,
         open_at=lambda index: open_picture(files[index][1], size),
+        files=tuple(file for _, file in files),
     )

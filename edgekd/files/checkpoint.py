@@ -49,6 +49,8 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
         OSError: the disk is full or not writable.
     """
     entry = asdict(info)
+    if entry["accuracy"] is not None:
+        del entry["accuracy"]["confusion"]  # the peer's folder has it: see `edgekd.files.evaluation_file`
     entry["sha256"] = _digest(entry, state)
     path = folder / f"checkpoint-{info.step:08d}.safetensors"
     write_atomically(path, safetensors_pieces(state, {_KEY: json.dumps(entry, sort_keys=True)}))

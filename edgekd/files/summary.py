@@ -15,6 +15,11 @@ def standard_error(accuracy: float, samples: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))
 
 
+def with_error(accuracy: float | None, samples: int) -> str:
+    """``0.944 ± 0.017``, the accuracy and its standard error; a dash where there is none."""
+    return "-" if accuracy is None else f"{accuracy:.3f} ± {standard_error(accuracy, samples):.3f}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerSummary(Counts):
     """The results of one peer. Accuracies are fractions of the evaluation set, in [0, 1]. Bytes are of payloads."""

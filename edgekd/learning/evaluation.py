@@ -1,7 +1,8 @@
 """The accuracy of a model on labelled images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from edgekd.data.sources import Labelled
 PIXELS = 256 * 32 * 32  # of a batch: limits the memory, and the time until a stop takes effect
 
 
+# (class, class that was predicted, images), sorted; what did not occur has no entry, so it is small with many classes.
+Confusion: TypeAlias = tuple[tuple[int, int, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Accuracy:
     """Fractions in [0, 1] of the evaluation set that are classified correctly."""
@@ -20,6 +25,7 @@ class Accuracy:
     own: float  # classes weighted as in the private shard, predictions with the shard's prior; of the same head
     heads: tuple[float, ...]  # `overall` of every head
     samples: int  # images that it was measured on
+    confusion: Confusion = field(default=(), compare=False, repr=False)  # of the same head; (): it is not known
 
 
 @torch.no_grad()
@@ -47,6 +53,7 @@ def evaluate(
     """
     classes = shard.numel()
     right: Tensor | None = None  # [heads + 1, classes]: of each head, then of `head` with the prior
+    predicted: list[Tensor] = []  # by `head`
     batch = max(1, PIXELS // evaluation.images.shape[-1] ** 2)
     batches = zip(evaluation.images.split(batch), evaluation.labels.split(batch), strict=True)
     for images, labels in batches:
@@ -56,12 +63,19 @@ def evaluate(
         with_prior = logits[head] if log_prior is None else logits[head] + log_prior
         found = [_right(scores, labels, classes) for scores in (*logits, with_prior)]
         right = torch.stack(found) if right is None else right + torch.stack(found)
+        predicted.append(logits[head].argmax(dim=1).cpu())
     assert right is not None  # there are images
     count = torch.bincount(evaluation.labels, minlength=classes)
     weight = shard.cpu() * (count > 0)  # classes that the evaluation set lacks do not count
     own = (weight * right[-1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
     heads = [float(each.sum().double() / count.sum()) for each in right[:-1]]
-    return Accuracy(heads[head], float(own), tuple(heads), len(evaluation.labels))
+    confusion = _confusion(evaluation.labels, torch.cat(predicted), classes)
+    return Accuracy(heads[head], float(own), tuple(heads), len(evaluation.labels), confusion)
+
+
+def _confusion(labels: Tensor, predicted: Tensor, classes: int) -> Confusion:
+    pairs, counts = torch.unique(labels * classes + predicted, return_counts=True)
+    return tuple((*divmod(pair, classes), count) for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True))
 
 
 def _right(scores: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from peer.node.progress import Progress
 
 STATES = tuple(state.value for state in State if state is not State.STARTING)
-FILES = ("metrics", "checkpoint", "summary")
+FILES = ("metrics", "evaluation", "checkpoint", "summary")
 
 
 class PeerCollector(Collector):

@@ -22,6 +22,7 @@ from edgekd.contract import check_same, definition, definition_before
 from edgekd.data.datasets import PeerData
 from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
+from edgekd.files.evaluation_file import Counted
 from edgekd.files.summary import PeerSummary
 from edgekd.learning.divergence import check_finite, diverged
 from edgekd.learning.evaluation import Accuracy, is_evaluated
@@ -313,6 +314,8 @@ class Node:
         """Whether it was not cut short by SIGTERM; if it was, the last whole evaluation is the better news."""
         found = self.learner.evaluate(self.data.evaluation, stop=self._stop)
         self._accuracy = found or self._accuracy
+        if found is not None:
+            self._recorder.count(self._counted(found))
         return found is not None
 
     # -- what it says ------------------------------------------------------------------------------------------------
@@ -335,6 +338,12 @@ class Node:
             "bytes_sent": before["bytes_sent"] + traffic.bytes_sent,
             "bytes_received": before["bytes_received"] + traffic.bytes_received,
         }
+
+    def _counted(self, accuracy: Accuracy) -> Counted:
+        classes = self.data.classes
+        private = torch.bincount(self.data.private.labels, minlength=len(classes)).tolist()
+        id, step = self.learner.id, self.learner.step
+        return Counted(id=id, step=step, classes=classes, private=tuple(private), confusion=accuracy.confusion)
 
     def _info(self) -> CheckpointInfo:
         return CheckpointInfo(

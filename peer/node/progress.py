@@ -27,7 +27,9 @@ class Progress(Counts):
     bytes_sent: int
     bytes_received: int
     seconds: float  # of training, in this process
-    failing: tuple[str, ...]  # of "metrics", "checkpoint" and "summary" what could not be written when last tried
+    failing: tuple[
+        str, ...
+    ]  # of "metrics", "evaluation", "checkpoint" and "summary" what could not be written when last tried
 
 
 Watch = Callable[[Progress], None]

@@ -1,4 +1,7 @@
-"""A peer's folder: ``metrics.jsonl``, checkpoints and ``summary.json``. A full disk ends no training."""
+"""A peer's folder: metrics, the counts of the last evaluation, checkpoints and a summary.
+
+A full disk ends no training.
+"""
 
 import contextlib
 import json
@@ -14,6 +17,7 @@ from torch import Tensor
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import clear_leftovers, write_atomically
 from edgekd.files.checkpoint import CheckpointInfo, checkpoints, save_checkpoint
+from edgekd.files.evaluation_file import Counted, write_counted
 from edgekd.files.runs import write_summary
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.learning.divergence import check_finite
@@ -46,7 +50,9 @@ class Recorder:
         self._resumed = False
         self._news = News()
         self.diverged = False  # whether a loss that was written is NaN or infinite
-        self.failing: dict[str, str] = {}  # metrics, checkpoint, summary: why it could not be written last time
+        self.failing: dict[
+            str, str
+        ] = {}  # metrics, evaluation, checkpoint, summary: why it could not be written last time
 
     @property
     def saved(self) -> int | None:
@@ -84,6 +90,10 @@ class Recorder:
         self.diverged |= any(each["labels"] is None for each in numbers)
         lines = [json.dumps({**record, **each}) + "\n" for (record, _), each in zip(records, numbers, strict=True)]
         self._try("metrics", lambda: self._append(lines))
+
+    def count(self, counted: Counted) -> None:
+        """Write ``evaluation.json``."""
+        self._try("evaluation", lambda: write_counted(self._folder, counted))
 
     def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
         """Write a checkpoint, unless there is one of this step.

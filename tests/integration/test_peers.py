@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -268,6 +269,10 @@ def test_run_trains_compares_and_writes_its_folder(spawn: Callable[..., Any], tm
     assert "gap_closed" in result
     assert (tmp_path / "run" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "run" / "config.toml").is_file()
+    page = (tmp_path / "run" / "report.html").read_text()
+    for id in (0, 1, 2):
+        assert re.search(f"<li>Peer {id} (gained|lost|has no gain)", page), "against the lone peers"
+        assert f"<summary>Peer {id}: 10 classes</summary>" in page
     assert len((tmp_path / "run" / "peer-0" / "metrics.jsonl").read_text().splitlines()) == 8
 
 

@@ -86,6 +86,40 @@ def test_watching_reads_each_new_picture_once_it_is_whole(spawn: Any, box: Path)
     assert watching.said.count("cannot read") == 0
 
 
+def test_checkpoint_is_judged_class_by_class_as_text_json_and_page(spawn: Any, box: Path) -> None:
+    done = spawn("eval", "--checkpoint", box / "run", "--json", "--html", box / "page.html", "--eval", box / "own")
+    assert done.wait() == 0, done.err
+    found = json.loads("\n".join(done.out))
+    assert found["evaluation_samples"] == 24
+    assert [(each["name"], each["support"]) for each in found["classes"]] == [("dark", 12), ("light", 12)]
+    assert sum(found["confusion"][i][i] for i in (0, 1)) == round(24 * found["accuracy"])
+    page = (box / "page.html").read_text()
+    for mistake in found["surest_mistakes"]:
+        file = Path(mistake["file"])
+        assert file.parent.name == mistake["label"]
+        assert file.is_file()
+        assert f"{file.parent.name}/{file.name}</span>" in page
+    assert page.count("<img ") == len(found["surest_mistakes"])
+    shown = spawn("eval", "--checkpoint", box / "run")
+    assert shown.wait() == 0, shown.err
+    assert shown.out[0].startswith("peer 0 at step 3: accuracy ")
+    assert any("precision" in line for line in shown.out)
+    assert shown.out[-1].startswith("expected calibration error ")
+
+
+def test_evaluation_of_a_peer_leaves_its_counts_which_tell_eval_of_the_shard(spawn: Any, box: Path) -> None:
+    counted = json.loads((box / "run" / "evaluation.json").read_text())
+    summary = json.loads((box / "run" / "summary.json").read_text())["peers"][0]
+    assert (counted["id"], counted["step"], counted["classes"]) == (0, 3, ["dark", "light"])
+    assert sum(counted["private"]) == summary["private_samples"]
+    assert sum(count for _, _, count in counted["confusion"]) == counted["evaluation_samples"]
+    right = sum(count for label, predicted, count in counted["confusion"] if label == predicted)
+    assert right / counted["evaluation_samples"] == pytest.approx(summary["accuracy"])
+    done = spawn("eval", "--checkpoint", box / "run", "--json")
+    assert done.wait() == 0, done.err
+    assert json.loads("\n".join(done.out))["own_accuracy"] == pytest.approx(summary["own_accuracy"])
+
+
 def test_exported_file_gives_the_same_answers_to_a_program_without_torch_and_edgekd(spawn: Any, box: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs edgekd[export]")
     pytest.importorskip("onnx", reason="needs edgekd[export]")
@@ -125,6 +159,8 @@ def test_mistakes_are_one_line(spawn: Any, box: Path) -> None:
         (["predict", pictures, "--watch", pictures, "--csv", "t.csv", "--checkpoint", run], "--watch has no end"),
         (["predict", pictures, "--checkpoint", run, "--peer", 3], "is of peer 0, not of peer 3"),
         (["predict", pictures, "--checkpoint", run, "--csv", box / "no" / "t.csv"], "there is no such folder"),
+        (["eval", "--checkpoint", run, "--html", box], "it is a folder"),
+        (["eval", "--checkpoint", run, "--html", box / "no" / "page.html"], "there is no such folder"),
         (["export", "--checkpoint", run, "-o", box], "it is a folder"),
         (["export", "--checkpoint", box / "model.onnx", "-o", box / "m.onnx"], "is an exported file"),
         (

@@ -256,7 +256,9 @@ def test_unreadable_pictures_are_left_out_with_their_labels(tmp_path: Path, capl
     (tmp_path / "emu").mkdir()
     source = folder(tmp_path, 8)
     assert source.classes == ("cat", "dog")
-    assert source.load([0, 3, 2]).labels.tolist() == [1]
+    loaded = source.load([0, 3, 2])
+    assert loaded.labels.tolist() == [1]
+    assert loaded.files == (tmp_path / "dog" / "good.png",)
     assert "emu" in caplog.text
     assert "2 of 3 pictures" in caplog.text
 

@@ -34,6 +34,16 @@ def test_each_heads_accuracy_is_counted_and_the_answering_ones_is_the_accuracy()
     assert first.own == pytest.approx(1 / 2)
 
 
+def test_confusions_of_the_answering_head_are_counted() -> None:
+    evaluation = labelled([0, 0, 1, 1, 1], shown=[0, 1, 1, 1, 0])
+    reached = evaluate(predict, evaluation, shard=torch.tensor([1, 1, 0]))
+    assert reached is not None
+    assert reached.confusion == ((0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 2))
+    first = evaluate(predict, evaluation, shard=torch.tensor([1, 1, 0]), head=0)
+    assert first is not None
+    assert first.confusion == ((0, 0, 2), (1, 0, 3))
+
+
 def test_overall_counts_images_and_own_weighs_classes_as_the_shard_does() -> None:
     evaluation = labelled([0, 0, 0, 1], shown=[0, 0, 2, 2])  # class 0: 2 of 3 right; class 1: none; class 2: absent
     reached = evaluate(predict, evaluation, shard=torch.tensor([30, 10, 60]))

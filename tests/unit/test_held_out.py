@@ -1,6 +1,7 @@
 """Which of a box's own pictures are held out: those that were trained on are never evaluated on."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_dividing_keeps_the_order_and_needs_no_second_copy_of_the_images() -> No
     assert private.labels.tolist() == private.images[:, 0, 0, 0].tolist() == [1, 2, 3, 5, 6, 8]
     assert evaluation.labels.tolist() == evaluation.images[:, 0, 0, 0].tolist() == [0, 4, 7]
     assert private.images.data_ptr() == images.images.data_ptr()
+
+
+def test_dividing_takes_the_files_along() -> None:
+    images = labelled(5)
+    images = replace(images, files=tuple(Path(f"{place}.png") for place in range(5)))
+    digests = pixel_digests(images.images)
+    held = HeldOut(digests=frozenset(digests[place] for place in (1, 3)), cut="")
+    for side in divide(images, digests, held):
+        assert [int(file.stem) for file in side.files] == side.labels.tolist()
 
 
 @pytest.mark.parametrize("held", [range(4), ()])

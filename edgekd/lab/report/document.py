@@ -50,10 +50,18 @@ class Picture:
     alt: str
     caption: str
     panels: tuple[str, ...]  # SVG
-    legend: tuple[tuple[str, str], ...]  # name and colour
+    legend: tuple[tuple[str, str], ...] = ()  # name and colour
+    scrolls: bool = False  # in a narrow page: it keeps its size, and is moved under the finger
 
 
-Block = Heading | Text | Grid | Picture
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Small pictures, each with lines under it."""
+
+    pictures: tuple[tuple[str, tuple[str, ...]], ...]  # a data address, and the lines
+
+
+Block = Heading | Text | Grid | Picture | Gallery
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
@@ -78,6 +86,8 @@ def _markdown(block: Block) -> str:
         return block.lines[0] if len(block.lines) == 1 else "\n".join(f"- {line}" for line in block.lines)
     if isinstance(block, Picture):
         return f"![{block.alt}]({block.file}.png)\n\n*{block.caption}*"
+    if isinstance(block, Gallery):
+        return "\n".join(f"- {', '.join(lines)}" for _, lines in block.pictures)
     rules = (
         ["---:" if _is_number(cell) else "---" for cell in block.rows[0]] if block.rows else ["---"] * len(block.header)
     )
@@ -101,9 +111,18 @@ def _html(block: Block) -> str:
         )
         panels = "".join(f"<div>{panel}</div>" for panel in block.panels)
         caption = f"<figcaption>{_inline(block.caption)}</figcaption>"
-        return f'<figure><ul class="legend">{legend}</ul><div class="panels">{panels}</div>{caption}</figure>'
+        legend = f'<ul class="legend">{legend}</ul>' if legend else ""
+        kind = ' class="scrolls" tabindex="0"' if block.scrolls else ' class="panels"'
+        return f"<figure>{legend}<div{kind}>{panels}</div>{caption}</figure>"
+    if isinstance(block, Gallery):
+        return f'<ul class="gallery">{"".join(_thumbnail(*each) for each in block.pictures)}</ul>'
     table = _table(block)
     return f"<details><summary>{_inline(block.folded)}</summary>{table}</details>" if block.folded else table
+
+
+def _thumbnail(picture: str, lines: tuple[str, ...]) -> str:
+    alt = html.escape(", ".join(lines))
+    return f'<li><img src="{picture}" alt="{alt}">{"".join(f"<span>{html.escape(line)}</span>" for line in lines)}</li>'
 
 
 def _table(grid: Grid) -> str:

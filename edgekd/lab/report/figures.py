@@ -1,18 +1,15 @@
 """Figure 2: mean accuracy against alpha, a line a measure, a panel for each split and combination."""
 
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekd.lab.findings.cells import measure_order
 from edgekd.lab.findings.panels import Panel, Point
+from edgekd.lab.report.charts import INK, RC, page_svg, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK = "#1f2933"  # of text and axes; in a page it takes the page's colour
 STYLES = {  # colour that is readable on white and on black, marker, line
     "ce": ("#7c8794", "s", "--"),
     "kl": ("#2f7fd6", "o", "-"),
@@ -23,13 +20,6 @@ STYLES = {  # colour that is readable on white and on black, marker, line
 }
 _MORE = ("#6a5acd", "#b0413e", "#4f8f8f", "#99852b")  # of measures of one's own
 _DODGE = 0.011  # of alpha, between the lines' bars, so that none hides another
-_RC: dict[Any, Any] = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "edgekd",
-}
 
 
 def style(measure: str, measures: Sequence[str]) -> tuple[str, str, str]:
@@ -51,7 +41,7 @@ def render(panels: Sequence[Panel], title: str) -> dict[str, bytes]:
 
     rows = list(dict.fromkeys(panel.split for panel in panels))
     columns = list(dict.fromkeys(panel.combine for panel in panels))
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(RC):
         figure = Figure(figsize=(1.2 + 4.4 * len(columns), 1.3 + 3.0 * len(rows)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(len(rows), len(columns), squeeze=False, sharey="row")
@@ -67,7 +57,7 @@ def render(panels: Sequence[Panel], title: str) -> dict[str, bytes]:
             handles |= {name: handle for handle, name in zip(*each.get_legend_handles_labels(), strict=True)}
         names = sorted(handles, key=lambda name: measure_order(name.lower()))
         figure.legend([handles[n] for n in names], names, loc="outside lower center", ncols=8, frameon=False)
-        return {suffix: _saved(figure, suffix) for suffix in ("png", "svg")}
+        return {suffix: saved(figure, suffix) for suffix in ("png", "svg")}
 
 
 def inline_svg(panel: Panel, measures: Sequence[str], limits: tuple[float, float]) -> str:
@@ -76,23 +66,14 @@ def inline_svg(panel: Panel, measures: Sequence[str], limits: tuple[float, float
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_RC, "svg.fonttype": "none"}):
+    with matplotlib.rc_context({**RC, "svg.fonttype": "none"}):
         figure = Figure(figsize=(4.8, 3.3), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         _draw(axes, panel, measures)
         axes.set_ylim(limits)
-        text = _saved(figure, "svg", transparent=True).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # a page has several panels, and an id once
-    text = (
-        re.sub(r' (?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", text.split(">", 1)[0])
-        + ">"
-        + text.split(">", 1)[1]
-    )
-    label = f"{panel.title}: mean accuracy against alpha, a line a measure; the numbers are in the table"
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).replace(INK, "currentColor")
+        label = f"{panel.title}: mean accuracy against alpha, a line a measure; the numbers are in the table"
+        return page_svg(figure, label)
 
 
 def limits(panels: Sequence[Panel]) -> tuple[float, float]:
@@ -135,10 +116,3 @@ def _errorbars(
         x, y, std = zip(*((x, p.mean, p.std) for x, p in points), strict=True)
         look = {"elinewidth": 1, "capsize": 2.5, "markersize": 5, "markerfacecolor": "none" if hollow else colour}
         axes.errorbar(x, y, std, fmt=marker, label=label, color=colour, **look)  # type: ignore[arg-type]
-
-
-def _saved(figure: "Figure", suffix: str, *, transparent: bool = False) -> bytes:
-    file = io.BytesIO()
-    metadata = {"Date": None} if suffix == "svg" else None
-    figure.savefig(file, format=suffix, dpi=150, transparent=transparent, metadata=metadata)
-    return file.getvalue()

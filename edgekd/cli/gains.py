@@ -1,0 +1,31 @@
+"""Which classes each peer of a run has gained, side by side on a terminal."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from edgekd.cli.columns import Column, fitted
+from edgekd.files.evaluation_file import Counted
+from edgekd.lab.report.gains import BALANCED, SURE, class_gains, gain_text
+from edgekd.learning.evaluation import Confusion
+from edgekd.printable import printable
+
+SHOWN = 20  # classes; of more of them those are shown in which a peer has gained or lost most
+
+
+def print_gains(counted: Mapping[int, Counted], alone: Mapping[str, Mapping[int, Confusion]], console: Console) -> None:
+    """A row for each class, a column for each peer; nothing where no peer was evaluated."""
+    if not counted:
+        return
+    ids = sorted(counted)
+    names = counted[ids[0]].classes
+    gains = class_gains(counted, alone, ids)
+    most = [max(abs(gains[id][i].gain or 0) for id in ids) for i in range(len(names))]
+    shown = sorted(sorted(range(len(names)), key=lambda i: -most[i])[:SHOWN])
+    columns = [Column("class", justify="left"), *(Column(f"peer {id}", place) for place, id in enumerate(ids))]
+    rows = [[printable(names[i]), *(gain_text(gains[id][i]) for id in ids)] for i in shown]
+    console.print(fitted(columns, [rows], console, title="gain in accuracy by class"))
+    against = "alone, balanced" if BALANCED in alone else "alone"
+    left = f" {len(names) - len(shown)} more classes are in report.html." if len(shown) < len(names) else ""
+    text = f"Together minus {against}; * is more than {SURE:g} standard errors.{left}"
+    console.print(text, soft_wrap=True, highlight=False)

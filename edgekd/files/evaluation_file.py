@@ -1,0 +1,96 @@
+"""``evaluation.json`` in a peer's folder: what its last evaluation has counted, class by class."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.files.atomic import write_atomically
+from edgekd.learning.evaluation import Confusion
+
+log = logging.getLogger("edgekd")
+
+FILE = "evaluation.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """The counts of one evaluation."""
+
+    id: int  # of the peer
+    step: int
+    classes: tuple[str, ...]
+    private: tuple[int, ...]  # images of each class that the peer trains on
+    confusion: Confusion
+
+    def matrix(self) -> NDArray[np.int64]:
+        """Images by class (rows) and by the class that was predicted (columns), ``[classes, classes]``."""
+        return confusion_matrix(self.confusion, len(self.classes))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The contents of the file."""
+        return {
+            "id": self.id,
+            "step": self.step,
+            "evaluation_samples": sum(count for _, _, count in self.confusion),
+            "classes": list(self.classes),
+            "private": list(self.private),
+            "confusion": [list(each) for each in self.confusion],
+        }
+
+
+def confusion_matrix(confusion: Confusion, classes: int) -> NDArray[np.int64]:
+    """Images by class (rows) and by the class that was predicted (columns), ``[classes, classes]``."""
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    for label, predicted, count in confusion:
+        matrix[label, predicted] = count
+    return matrix
+
+
+def recalls(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of each class's images that is predicted right, ``[classes]``; NaN where there are no images."""
+    images = matrix.sum(axis=1)
+    found: NDArray[np.float64] = np.full(len(matrix), np.nan)
+    np.divide(np.diag(matrix), images, out=found, where=images > 0)
+    return found
+
+
+def write_counted(folder: Path, counted: Counted) -> None:
+    """Write the file atomically.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomically(folder / FILE, [(json.dumps(counted.to_mapping(), separators=(",", ":")) + "\n").encode()])
+
+
+def read_counted(folder: Path) -> Counted | None:
+    """What the last evaluation of the peer in `folder` has counted; None: there is no such file, or it is damaged.
+
+    A damaged file is warned of: the next evaluation writes it anew.
+    """
+    file = folder / FILE
+    try:
+        return _counted(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("cannot read %s (%s): done without", file, error)
+        return None
+
+
+def _counted(content: Mapping[str, Any]) -> Counted:
+    classes, private = tuple(map(str, content["classes"])), tuple(map(int, content["private"]))
+    confusion = tuple((int(label), int(predicted), int(count)) for label, predicted, count in content["confusion"])
+    if len(private) != len(classes) or min(private, default=0) < 0:
+        raise ValueError("it does not count the images of each class")
+    if not all(0 <= label < len(classes) and 0 <= given < len(classes) and n > 0 for label, given, n in confusion):
+        raise ValueError("it counts classes that it does not name")
+    return Counted(
+        id=int(content["id"]), step=int(content["step"]), classes=classes, private=private, confusion=confusion
+    )

@@ -1,0 +1,160 @@
+"""A trained network judged on labelled images: the scores of its heads, and its surest mistakes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekd.config import Config
+from edgekd.data.augment import normalise
+from edgekd.data.sources import Labelled
+from edgekd.files.checkpoint import CheckpointInfo
+from edgekd.files.evaluation_file import read_counted
+from edgekd.learning.divergence import check_finite
+from edgekd.learning.evaluation import PIXELS
+from edgekd.use.scores import ClassScore, Scores, Shard, scores
+from edgekd.use.trained import Trained
+
+MISTAKES = 24  # of the surest that are told of
+DIGITS = 6  # of a fraction in JSON, after the point
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mistake:
+    """A picture that was classified wrongly."""
+
+    place: int  # in the evaluation set
+    file: Path | None  # None: the set is not from files
+    label: str
+    predicted: str
+    probability: float  # of what was predicted
+
+    def to_mapping(self) -> dict[str, Any]:
+        """For JSON: ``file`` where there is one, and ``place``."""
+        named = {} if self.file is None else {"file": str(self.file)}
+        return {
+            **named,
+            "place": self.place,
+            "label": self.label,
+            "predicted": self.predicted,
+            "probability": round(self.probability, DIGITS),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Judgement:
+    """What `edgekd eval` tells of a checkpoint."""
+
+    info: CheckpointInfo
+    head: int  # the one that answers
+    heads: tuple[Scores, ...]
+    mistakes: tuple[Mistake, ...]  # of the answering head, the surest first
+
+    @property
+    def scores(self) -> Scores:
+        """Of the head that answers."""
+        return self.heads[self.head]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """For JSON; what is not known is null."""
+        answering = self.scores
+        return {
+            "id": self.info.id,
+            "step": self.info.step,
+            "accuracy": answering.accuracy,
+            "head_accuracies": [each.accuracy for each in self.heads],
+            "evaluation_samples": answering.samples,
+            "head": self.head,
+            **_short(answering),
+            "classes": [_class_mapping(each) for each in answering.classes],
+            "confusion": answering.confusion.tolist(),
+            "reliability": [
+                {
+                    "low": each.low,
+                    "high": each.high,
+                    "images": each.images,
+                    "confidence": round(each.confidence, DIGITS),
+                    "accuracy": round(each.accuracy, DIGITS),
+                }
+                for each in answering.bins
+            ],
+            "heads": [{"accuracy": each.accuracy, **_short(each)} for each in self.heads],
+            "surest_mistakes": [each.to_mapping() for each in self.mistakes],
+        }
+
+
+def judge(trained: Trained, evaluation: Labelled, config: Config, device: torch.device, *, top: int) -> Judgement:
+    """Judge the network of a checkpoint.
+
+    Args:
+        trained: of the checkpoint.
+        evaluation: the images.
+        config: the settings of its run.
+        device: computes.
+        top: up to which k top-k accuracies are counted.
+
+    Raises:
+        DivergedError: the network's answers are NaN or infinite.
+    """
+    logits = _logits(trained, evaluation, device)
+    check_finite([logits], trained.info.id, trained.info.step)
+    shard = _shard(trained, config)
+    return Judgement(
+        info=trained.info,
+        head=trained.head,
+        heads=tuple(scores(head, evaluation, trained.classes, top=top, shard=shard) for head in logits),
+        mistakes=_mistakes(logits[trained.head], evaluation, trained.classes),
+    )
+
+
+@torch.no_grad()
+def _logits(trained: Trained, evaluation: Labelled, device: torch.device) -> Tensor:
+    """Of all heads, float32 ``[heads, N, classes]`` on the CPU."""
+    model = trained.classifier.to(device)
+    batches = evaluation.images.split(max(1, PIXELS // trained.size**2))
+    return torch.cat([model(normalise(images.to(device))).float().cpu() for images in batches], dim=1)
+
+
+def _shard(trained: Trained, config: Config) -> Shard | None:
+    """What the peer's folder says of its private images; None: nothing."""
+    counted = read_counted(trained.folder)
+    if counted is None or (counted.id, counted.classes) != (trained.info.id, trained.classes):
+        return None
+    return Shard(counts=counted.private, balanced=config.distill.balance == "on")
+
+
+def _mistakes(logits: Tensor, evaluation: Labelled, names: tuple[str, ...]) -> tuple[Mistake, ...]:
+    values, predicted = logits.softmax(dim=1).max(dim=1)
+    wrong = (predicted != evaluation.labels).nonzero().flatten()
+    surest = wrong[values[wrong].argsort(descending=True, stable=True)][:MISTAKES]
+    return tuple(
+        Mistake(
+            place=place,
+            file=evaluation.files[place] if evaluation.files else None,
+            label=names[int(evaluation.labels[place])],
+            predicted=names[int(predicted[place])],
+            probability=float(values[place]),
+        )
+        for place in surest.tolist()
+    )
+
+
+def _short(found: Scores) -> dict[str, Any]:
+    return {
+        "own_accuracy": _rounded(found.own_accuracy),
+        "macro_f1": _rounded(found.macro_f1),
+        "top_k": {str(k): round(value, DIGITS) for k, value in found.top_k.items()},
+        "mean_confidence": _rounded(found.confidence),
+        "expected_calibration_error": _rounded(found.calibration_error),
+    }
+
+
+def _class_mapping(each: ClassScore) -> dict[str, Any]:
+    numbers = {name: _rounded(getattr(each, name)) for name in ("precision", "recall", "f1")}
+    return {"name": each.name, **numbers, "support": each.support}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)

@@ -1,0 +1,149 @@
+"""How well a head of a trained network classifies: by class, by rank, and whether its probabilities can be believed.
+
+scikit-learn computes. It is imported here alone, and only `edgekd eval` imports this module.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
+from torch import Tensor
+
+from edgekd.data.sources import Labelled
+from edgekd.losses.distillation import log_prior
+
+BINS = 10  # of the probabilities, of equal width
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassScore:
+    """One class. None where nothing can be said: no image was predicted to be of the class, or it has no images."""
+
+    name: str
+    precision: float | None  # of the images that were predicted to be of the class, the share that is
+    recall: float | None  # of its images, the share that was predicted right
+    f1: float | None  # the harmonic mean of both
+    support: int  # images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bin:
+    """The images whose likeliest class has a probability in (low, high]."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float  # the mean of that probability
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scores:
+    """Of one head, on labelled images. Fractions are in [0, 1]."""
+
+    accuracy: float
+    own_accuracy: float | None  # classes weighted as in the private shard, and its prior added; None: it is not known
+    samples: int
+    top_k: dict[int, float]  # the share of images whose class is among the k likeliest
+    classes: tuple[ClassScore, ...]
+    confusion: NDArray[np.int64]  # images by class (rows) and by predicted class (columns)
+    bins: tuple[Bin, ...]  # those that have images
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that have images."""
+        return float(np.mean([each.f1 for each in self.classes if each.support and each.f1 is not None]))
+
+    @property
+    def confidence(self) -> float:
+        """The mean probability of the likeliest class."""
+        return sum(each.images * each.confidence for each in self.bins) / self.samples
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error: the mean distance of probability and accuracy, over the images."""
+        return sum(each.images * abs(each.confidence - each.accuracy) for each in self.bins) / self.samples
+
+    def most_taken_for(self, index: int) -> tuple[str, float] | None:
+        """The class that the images of a class are most often taken for, and their share; None: all are right."""
+        row = self.confusion[index].copy()
+        row[index] = 0
+        if not row.any():
+            return None
+        return self.classes[int(row.argmax())].name, float(row.max() / self.classes[index].support)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """What own-distribution accuracy needs to know of the peer's private images."""
+
+    counts: tuple[int, ...]  # images of each class
+    balanced: bool  # the network has learned without the class frequencies, so they are added
+
+
+def scores(logits: Tensor, evaluation: Labelled, names: Sequence[str], *, top: int, shard: Shard | None) -> Scores:
+    """Score one head.
+
+    Args:
+        logits: ``[N, classes]`` of the images of `evaluation`, on the CPU.
+        evaluation: the labelled images.
+        names: of the classes.
+        top: up to which k `Scores.top_k` goes; below the number of classes.
+        shard: of the peer; None: it is not known.
+    """
+    labels, known = evaluation.labels.numpy(), list(range(len(names)))
+    predicted = logits.argmax(dim=1).numpy()
+    probabilities = logits.double().softmax(dim=1).numpy()
+    accuracy = float(accuracy_score(labels, predicted))
+    ranks = range(2, min(top, len(names) - 1) + 1)
+    more = {k: float(top_k_accuracy_score(labels, probabilities, k=k, labels=known)) for k in ranks}
+    return Scores(
+        accuracy=accuracy,
+        own_accuracy=None if shard is None else _own(logits, evaluation.labels, shard),
+        samples=len(labels),
+        top_k={1: accuracy, **more},
+        classes=_by_class(labels, predicted, names),
+        confusion=confusion_matrix(labels, predicted, labels=known),
+        bins=_bins(probabilities.max(axis=1), predicted == labels),
+    )
+
+
+def _by_class(labels: NDArray[Any], predicted: NDArray[Any], names: Sequence[str]) -> tuple[ClassScore, ...]:
+    known = list(range(len(names)))
+    found = precision_recall_fscore_support(labels, predicted, labels=known, zero_division=np.nan)
+    return tuple(
+        ClassScore(name=name, precision=_known(p), recall=_known(r), f1=_known(f), support=int(support))
+        for name, p, r, f, support in zip(names, *found, strict=True)
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _bins(confidence: NDArray[Any], right: NDArray[Any]) -> tuple[Bin, ...]:
+    edges = np.linspace(0, 1, BINS + 1)
+    accuracies, confidences = calibration_curve(right, np.minimum(confidence, 1), n_bins=BINS, pos_label=True)
+    images = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=BINS)
+    found = zip(np.flatnonzero(images).tolist(), confidences.tolist(), accuracies.tolist(), strict=True)
+    return tuple(
+        Bin(low=i / BINS, high=(i + 1) / BINS, images=int(images[i]), confidence=mean, accuracy=accuracy)
+        for i, mean, accuracy in found
+    )
+
+
+def _own(logits: Tensor, labels: Tensor, shard: Shard) -> float | None:
+    """The accuracy with each image weighted so that classes count as in the shard."""
+    counts = torch.tensor(shard.counts)
+    if shard.balanced:
+        logits = logits + log_prior(torch.arange(len(counts)).repeat_interleave(counts), len(counts))
+    weight = (counts / torch.bincount(labels, minlength=len(counts)))[labels]
+    if not weight.sum() > 0:  # no class of the shard is among the images
+        return None
+    return float(accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy(), sample_weight=weight.numpy()))
