@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,6 +142,12 @@ def test_counts_alone_tell_of_the_classes_what_the_network_would(tmp_path: Path)
         judge_counts(tmp_path)
     with pytest.raises(ConfigError, match="a peer writes it at its first evaluation"):
         judge_counts(tmp_path / "nothing.json")
+
+
+def test_box_that_trains_predicts_and_reports_loads_no_scikit_learn() -> None:
+    code = "import sys, peer.node.start, edgekd.cli.run_files, edgekd.use.answers; sys.exit('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 0
 
 
 def test_network_of_nan_is_named(tmp_path: Path) -> None:
