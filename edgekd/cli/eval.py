@@ -18,6 +18,7 @@ Examples:
   edgekd eval --checkpoint runs/20260101-120000-digits/peer-0
   edgekd eval --checkpoint runs/20260101-120000-digits --peer 1
   edgekd eval --checkpoint box/checkpoint-00000120.safetensors --eval folder:pictures --html page.html
+  edgekd eval --counts box/evaluation.json --html page.html
 """
 
 
@@ -26,25 +27,64 @@ Examples:
 @click.option(
     "--checkpoint",
     type=PATH,
-    required=True,
     metavar="RUN|DIR|FILE",
     help="A checkpoint, or the folder of a peer or a run: its newest.",
+)
+@click.option(
+    "--counts",
+    type=PATH,
+    metavar="DIR|FILE",
+    help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
 )
 @click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
-def command(config: Config, checkpoint: Path, peer: int | None, top: int, as_json: bool, page: Path | None) -> None:
+def command(
+    config: Config,
+    checkpoint: Path | None,
+    counts: Path | None,
+    peer: int | None,
+    top: int,
+    as_json: bool,
+    page: Path | None,
+) -> None:
     """Judge a checkpoint on the evaluation set of its own run, or on --eval folder:PATH.
 
     By class: precision, recall, F1, and what it is most often taken for. The page shows the confusion matrix and the
     surest mistakes with their pictures.
     """
+    if (checkpoint is None) == (counts is None):
+        raise ConfigError("give either --checkpoint, or the --counts that a peer has written: its evaluation.json")
     if page is not None:
         check_file(page)
+    if counts is not None:
+        from edgekd.use.judgement import judge_counts
+
+        judged, evaluation, where = judge_counts(counts), None, "what it was evaluated on"
+    else:
+        assert checkpoint is not None
+        judged, evaluation, where = _judge(config, checkpoint, peer, top)
+    if page is not None:
+        from edgekd.files.atomic import write_atomically
+        from edgekd.lab.report.checkpoint_page import checkpoint_page
+
+        content = checkpoint_page(judged, evaluation, where)
+        write_atomically(page, [content.encode(errors="backslashreplace")])
+    if as_json:
+        say(json.dumps(judged.to_mapping()))
+    else:
+        _print(judged)
+        if page is not None:
+            say(f"page: {page}")
+
+
+def _judge(config: Config, checkpoint: Path, peer: int | None, top: int) -> tuple[Any, Any, str]:
+    """The judgement, the images that were judged on, and a name for them."""
     import torch
 
     torch.set_num_threads(config.train.threads)
+    from edgekd.files.runs import data_name
     from edgekd.learning.devices import choose_device
     from edgekd.use.judgement import judge
     from edgekd.use.sets import evaluation_set
@@ -58,24 +98,8 @@ def command(config: Config, checkpoint: Path, peer: int | None, top: int, as_jso
         )
     evaluation = evaluation_set(trained, config)
     judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top)
-    if page is not None:
-        _write_page(page, judged, evaluation, config)
-    if as_json:
-        say(json.dumps(judged.to_mapping()))
-    else:
-        _print(judged)
-        if page is not None:
-            say(f"page: {page}")
-
-
-def _write_page(page: Path, judged: Any, evaluation: Any, config: Config) -> None:
-    from edgekd.files.atomic import write_atomically
-    from edgekd.files.runs import data_name
-    from edgekd.lab.report.checkpoint_page import checkpoint_page
-
     where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
-    content = checkpoint_page(judged, evaluation, where)
-    write_atomically(page, [content.encode(errors="backslashreplace")])
+    return judged, evaluation, where
 
 
 def _print(judged: Any) -> None:
@@ -83,10 +107,10 @@ def _print(judged: Any) -> None:
     from edgekd.cli.tables import wide_console
     from edgekd.files.summary import with_error
 
-    info, found = judged.info, judged.scores
+    found = judged.scores
     reached = with_error(found.accuracy, found.samples)
-    text = f"peer {info.id} at step {info.step}: accuracy {reached} on {found.samples} images"
-    if info.heads > 1:
+    text = f"peer {judged.id} at step {judged.step}: accuracy {reached} on {found.samples} images"
+    if len(judged.heads) > 1:
         text += f" (each head: {', '.join(f'{each.accuracy:.3f}' for each in judged.heads)})"
     say(text)
     print_judgement(judged, wide_console())

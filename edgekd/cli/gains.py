@@ -6,7 +6,7 @@ from rich.console import Console
 
 from edgekd.cli.columns import Column, fitted
 from edgekd.files.evaluation_file import Counted
-from edgekd.lab.report.gains import BALANCED, SURE, class_gains, gain_text
+from edgekd.lab.report.gains import ALONE, BALANCED, SURE, class_gains, gain_text
 from edgekd.learning.evaluation import Confusion
 from edgekd.printable import printable
 
@@ -18,14 +18,15 @@ def print_gains(counted: Mapping[int, Counted], alone: Mapping[str, Mapping[int,
     if not counted:
         return
     ids = sorted(counted)
-    names = counted[ids[0]].classes
+    names, against = counted[ids[0]].classes, BALANCED if BALANCED in alone else ALONE
     gains = class_gains(counted, alone, ids)
     most = [max(abs(gains[id][i].gain or 0) for id in ids) for i in range(len(names))]
     shown = sorted(sorted(range(len(names)), key=lambda i: -most[i])[:SHOWN])
     columns = [Column("class", justify="left"), *(Column(f"peer {id}", place) for place, id in enumerate(ids))]
     rows = [[printable(names[i]), *(gain_text(gains[id][i]) for id in ids)] for i in shown]
-    console.print(fitted(columns, [rows], console, title="gain in accuracy by class"))
-    against = "alone, balanced" if BALANCED in alone else "alone"
+    console.print(f"Accuracy by class, together minus {against}:", soft_wrap=True, highlight=False)
+    console.print(fitted(columns, [rows], console))
     left = f" {len(names) - len(shown)} more classes are in report.html." if len(shown) < len(names) else ""
-    text = f"Together minus {against}; * is more than {SURE:g} standard errors.{left}"
-    console.print(text, soft_wrap=True, highlight=False)
+    console.print(
+        f"* is more than {SURE:g} standard errors; the rest may be chance.{left}", soft_wrap=True, highlight=False
+    )

@@ -21,13 +21,13 @@ def print_judgement(judged: Judgement, console: Console) -> None:
 
 def lines(found: Scores) -> list[str]:
     """What is said of all classes together."""
-    own = "not known" if found.own_accuracy is None else f"{found.own_accuracy:.3f}"
+    own = "not known" if found.own_accuracy is None else _text(found.own_accuracy)
     ranks = [f"top-{k} accuracy {value:.3f}" for k, value in found.top_k.items() if k > 1]
-    return [
-        ", ".join([*ranks, f"macro F1 {found.macro_f1:.3f}", f"own-distribution accuracy {own}"]),
-        f"expected calibration error {found.calibration_error:.3f} "
-        f"(mean probability {found.confidence:.3f}, accuracy {found.accuracy:.3f})",
-    ]
+    said = [", ".join([*ranks, f"macro F1 {found.macro_f1:.3f}", f"own-distribution accuracy {own}"])]
+    if found.bins:
+        beside = f"(mean probability {_text(found.confidence)}, accuracy {_text(found.accuracy)})"
+        said.append(f"expected calibration error {_text(found.calibration_error)} {beside}")
+    return said
 
 
 def _classes(found: Scores, console: Console) -> Table:
@@ -58,7 +58,7 @@ def _heads(judged: Judgement, console: Console) -> Table:
             f"{number}, answers" if number == judged.head else str(number),
             f"{each.accuracy:.3f}",
             f"{each.macro_f1:.3f}",
-            f"{each.calibration_error:.3f}",
+            _text(each.calibration_error),
         ]
         for number, each in enumerate(judged.heads)
     ]

@@ -52,7 +52,7 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
-            file = config or (beside(given[path_of]) if path_of else None)
+            file = config or (beside(given[path_of]) if path_of and given[path_of] else None)
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
             resumed = given.get("out") if given.get("resume") else None
             before = beside(resumed) if resumed and resumed.is_dir() else None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekd.cli.lines import say
 from edgekd.cli.options import PATH
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, ou
     Writes index.html (one page that loads nothing), report.md and tables.csv; with --paper also findings.json,
     figure2.png and figure2.svg.
     """
-    from edgekd.cli.lines import say
     from edgekd.lab.report.write import write_report
 
     material = write_report(folders, out, against, paper=paper)
@@ -57,7 +57,6 @@ def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, ou
 def _print_choices(choices: "Choices") -> None:
     from rich.table import Table
 
-    from edgekd.cli.lines import say
     from edgekd.cli.tables import wide_console
     from edgekd.lab.findings.asked import value_text
     from edgekd.lab.report import prose
@@ -80,13 +79,12 @@ def _print_choices(choices: "Choices") -> None:
             table.add_row(*map(printable, cells))
     wide_console().print(table)
     for question, title in zip(choices.questions, titles, strict=True):
-        print(printable(f"{title}, {question.setting}: {advice(question)}".replace("`", "")))
+        say(f"{title}, {question.setting}: {advice(question)}".replace("`", ""))
 
 
 def _print_findings(paper: "Paper") -> None:
     from rich.table import Table
 
-    from edgekd.cli.lines import say
     from edgekd.cli.tables import wide_console
     from edgekd.lab.report.layout import found_text
 

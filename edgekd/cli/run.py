@@ -98,7 +98,7 @@ def _run_in(
         write_results(folder, summary, baselines, config)
         _print_results(summary, folder, baselines, as_json)
     elif stop.asked:
-        end_stopped("stopped before a peer had done anything")
+        say("edgekd: stopped before a peer had done anything", err=True)
     return {id: code for id, code in codes.items() if code != 0}
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.learning.evaluation import Confusion
+from edgekd.printable import LONGEST_WHY, printable
 
 log = logging.getLogger("edgekd")
 
@@ -69,18 +71,36 @@ def write_counted(folder: Path, counted: Counted) -> None:
     write_atomically(folder / FILE, [(json.dumps(counted.to_mapping(), separators=(",", ":")) + "\n").encode()])
 
 
+def load_counted(file: Path) -> Counted:
+    """Read an ``evaluation.json``.
+
+    Args:
+        file: the file, or the folder that it lies in.
+
+    Raises:
+        ConfigError: there is no such file, or it is damaged.
+    """
+    file = file / FILE if file.is_dir() else file
+    try:
+        return _counted(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {file}: a peer writes it at its first evaluation") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = printable(str(error), LONGEST_WHY)
+        raise ConfigError(f"{file} does not hold the counts of an evaluation: {why}") from error
+
+
 def read_counted(folder: Path) -> Counted | None:
     """What the last evaluation of the peer in `folder` has counted; None: there is no such file, or it is damaged.
 
     A damaged file is warned of: the next evaluation writes it anew.
     """
-    file = folder / FILE
-    try:
-        return _counted(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not (folder / FILE).exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("cannot read %s (%s): done without", file, error)
+    try:
+        return load_counted(folder)
+    except ConfigError as error:
+        log.warning("%s; done without", error)
         return None
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from edgekd.config import Config
 from edgekd.data.augment import normalise
 from edgekd.data.sources import Labelled
-from edgekd.files.checkpoint import CheckpointInfo
-from edgekd.files.evaluation_file import read_counted
+from edgekd.errors import ConfigError
+from edgekd.files.evaluation_file import load_counted, read_counted
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import PIXELS
-from edgekd.use.scores import ClassScore, Scores, Shard, scores
+from edgekd.use.scores import ClassScore, Scores, Shard, counted_scores, scores
 from edgekd.use.trained import Trained
 
 MISTAKES = 24  # of the surest that are told of
@@ -45,24 +45,22 @@ class Mistake:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Judgement:
-    """What `edgekd eval` tells of a checkpoint."""
+    """What `edgekd eval` tells of a peer."""
 
-    info: CheckpointInfo
-    head: int  # the one that answers
-    heads: tuple[Scores, ...]
-    mistakes: tuple[Mistake, ...]  # of the answering head, the surest first
-
-    @property
-    def scores(self) -> Scores:
-        """Of the head that answers."""
-        return self.heads[self.head]
+    id: int
+    step: int
+    about: str  # the network, in words
+    scores: Scores  # of the head that answers
+    head: int | None = None  # its index; None: only the counts of an evaluation are known
+    heads: tuple[Scores, ...] = ()  # of all heads; (): they are not known
+    mistakes: tuple[Mistake, ...] = ()  # of the head that answers, the surest first
 
     def to_mapping(self) -> dict[str, Any]:
         """For JSON; what is not known is null."""
         answering = self.scores
         return {
-            "id": self.info.id,
-            "step": self.info.step,
+            "id": self.id,
+            "step": self.step,
             "accuracy": answering.accuracy,
             "head_accuracies": [each.accuracy for each in self.heads],
             "evaluation_samples": answering.samples,
@@ -98,15 +96,36 @@ def judge(trained: Trained, evaluation: Labelled, config: Config, device: torch.
     Raises:
         DivergedError: the network's answers are NaN or infinite.
     """
+    info, names = trained.info, trained.classes
     logits = _logits(trained, evaluation, device)
-    check_finite([logits], trained.info.id, trained.info.step)
+    check_finite([logits], info.id, info.step)
     shard = _shard(trained, config)
+    heads = tuple(scores(head, evaluation, names, top=top, shard=shard) for head in logits)
     return Judgement(
-        info=trained.info,
+        id=info.id,
+        step=info.step,
+        about=f"{info.model}, {info.size} px",
+        scores=heads[trained.head],
         head=trained.head,
-        heads=tuple(scores(head, evaluation, trained.classes, top=top, shard=shard) for head in logits),
-        mistakes=_mistakes(logits[trained.head], evaluation, trained.classes),
+        heads=heads,
+        mistakes=_mistakes(logits[trained.head], evaluation, names),
     )
+
+
+def judge_counts(file: Path) -> Judgement:
+    """What the counts of a peer's last evaluation tell, without its network and its pictures.
+
+    Args:
+        file: an ``evaluation.json``, or the folder that it lies in.
+
+    Raises:
+        ConfigError: there is no such file, it is damaged, or counts nothing.
+    """
+    counted = load_counted(file)
+    if not counted.confusion:
+        raise ConfigError(f"{file} counts no images")
+    found = counted_scores(counted.confusion, counted.classes)
+    return Judgement(id=counted.id, step=counted.step, about="The counts of its last evaluation", scores=found)
 
 
 @torch.no_grad()

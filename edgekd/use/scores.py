@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from torch import Tensor
 
 from edgekd.data.sources import Labelled
+from edgekd.learning.evaluation import Confusion
 from edgekd.losses.distillation import log_prior
 
 BINS = 10  # of the probabilities, of equal width
@@ -53,7 +54,7 @@ class Scores:
     top_k: dict[int, float]  # the share of images whose class is among the k likeliest
     classes: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]  # images by class (rows) and by predicted class (columns)
-    bins: tuple[Bin, ...]  # those that have images
+    bins: tuple[Bin, ...]  # those that have images; (): the probabilities are not known
 
     @property
     def macro_f1(self) -> float:
@@ -61,13 +62,17 @@ class Scores:
         return float(np.mean([each.f1 for each in self.classes if each.support and each.f1 is not None]))
 
     @property
-    def confidence(self) -> float:
-        """The mean probability of the likeliest class."""
+    def confidence(self) -> float | None:
+        """The mean probability of the likeliest class; None: it is not known."""
+        if not self.bins:
+            return None
         return sum(each.images * each.confidence for each in self.bins) / self.samples
 
     @property
-    def calibration_error(self) -> float:
+    def calibration_error(self) -> float | None:
         """The expected calibration error: the mean distance of probability and accuracy, over the images."""
+        if not self.bins:
+            return None
         return sum(each.images * abs(each.confidence - each.accuracy) for each in self.bins) / self.samples
 
     def most_taken_for(self, index: int) -> tuple[str, float] | None:
@@ -114,9 +119,31 @@ def scores(logits: Tensor, evaluation: Labelled, names: Sequence[str], *, top: i
     )
 
 
-def _by_class(labels: NDArray[Any], predicted: NDArray[Any], names: Sequence[str]) -> tuple[ClassScore, ...]:
+def counted_scores(confusion: Confusion, names: Sequence[str]) -> Scores:
+    """The scores that follow from counts alone.
+
+    Args:
+        confusion: at least one image.
+        names: of the classes.
+    """
+    labels, predicted, counts = np.array(confusion).T
+    accuracy = float(accuracy_score(labels, predicted, sample_weight=counts))
+    return Scores(
+        accuracy=accuracy,
+        own_accuracy=None,
+        samples=int(counts.sum()),
+        top_k={1: accuracy},
+        classes=_by_class(labels, predicted, names, counts),
+        confusion=confusion_matrix(labels, predicted, labels=list(range(len(names))), sample_weight=counts),
+        bins=(),
+    )
+
+
+def _by_class(
+    labels: NDArray[Any], predicted: NDArray[Any], names: Sequence[str], counts: NDArray[Any] | None = None
+) -> tuple[ClassScore, ...]:
     known = list(range(len(names)))
-    found = precision_recall_fscore_support(labels, predicted, labels=known, zero_division=np.nan)
+    found = precision_recall_fscore_support(labels, predicted, labels=known, zero_division=np.nan, sample_weight=counts)
     return tuple(
         ClassScore(name=name, precision=_known(p), recall=_known(r), f1=_known(f), support=int(support))
         for name, p, r, f, support in zip(names, *found, strict=True)

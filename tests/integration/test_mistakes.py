@@ -229,7 +229,8 @@ def test_what_cannot_be_evaluated_is_named(spawn: Any, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text('[data]\ndata = "folder:with-ship"\nsize = 16\niid = true\nclients = 2\n')
     line = fails(spawn("eval", "--checkpoint", "box", "--config", other))
-    assert "the checkpoint knows cat, dog, the data dog, ship; give --eval the former's" in line
+    said = "the checkpoint knows cat, dog, the data dog, ship; give --eval a folder with the checkpoint's classes"
+    assert said in line
     other.write_text('[data]\ndata = "folder:own"\nsize = 16\niid = true\nclients = 5\n')
     line = fails(spawn("eval", "--checkpoint", "box", "--config", other))
     assert "clients was 2, now 5. Give the config.toml of its own run, or --eval folder:PATH" in line

@@ -117,7 +117,13 @@ def test_evaluation_of_a_peer_leaves_its_counts_which_tell_eval_of_the_shard(spa
     assert right / counted["evaluation_samples"] == pytest.approx(summary["accuracy"])
     done = spawn("eval", "--checkpoint", box / "run", "--json")
     assert done.wait() == 0, done.err
-    assert json.loads("\n".join(done.out))["own_accuracy"] == pytest.approx(summary["own_accuracy"])
+    found = json.loads("\n".join(done.out))
+    assert found["own_accuracy"] == pytest.approx(summary["own_accuracy"])
+    (box / "elsewhere.json").write_bytes((box / "run" / "evaluation.json").read_bytes())
+    by_counts = spawn("eval", "--counts", box / "elsewhere.json", "--json", "--html", box / "page.html")
+    assert by_counts.wait() == 0, by_counts.err
+    assert json.loads("\n".join(by_counts.out))["confusion"] == found["confusion"]
+    assert "<h1>Peer 0 at step 3" in (box / "page.html").read_text()
 
 
 def test_exported_file_gives_the_same_answers_to_a_program_without_torch_and_edgekd(spawn: Any, box: Path) -> None:
@@ -158,9 +164,12 @@ def test_mistakes_are_one_line(spawn: Any, box: Path) -> None:
         (["predict", "--watch", box / "nowhere", "--checkpoint", run], "there is no folder"),
         (["predict", pictures, "--watch", pictures, "--csv", "t.csv", "--checkpoint", run], "--watch has no end"),
         (["predict", pictures, "--checkpoint", run, "--peer", 3], "is of peer 0, not of peer 3"),
-        (["predict", pictures, "--checkpoint", run, "--csv", box / "no" / "t.csv"], "there is no such folder"),
+        (["predict", pictures, "--checkpoint", run, "--csv", box / "model.onnx" / "t.csv"], "is a file, not a folder"),
         (["eval", "--checkpoint", run, "--html", box], "it is a folder"),
-        (["eval", "--checkpoint", run, "--html", box / "no" / "page.html"], "there is no such folder"),
+        (["eval", "--json"], "give either --checkpoint, or the --counts"),
+        (["eval", "--checkpoint", run, "--counts", run], "give either --checkpoint, or the --counts"),
+        (["eval", "--counts", box], "a peer writes it at its first evaluation"),
+        (["eval", "--checkpoint", run, "--html", box / "model.onnx" / "page.html"], "is a file, not a folder"),
         (["export", "--checkpoint", run, "-o", box], "it is a folder"),
         (["export", "--checkpoint", box / "model.onnx", "-o", box / "m.onnx"], "is an exported file"),
         (

@@ -2,21 +2,24 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from networks import CLASSES, SIZE, images, network, write_checkpoint
+from networks import CLASSES, images, network, write_checkpoint
 
 from edgekd.config import Config
 from edgekd.data.sources import Labelled
-from edgekd.errors import DivergedError
+from edgekd.errors import ConfigError, DivergedError
 from edgekd.files.evaluation_file import Counted, write_counted
 from edgekd.lab.report.checkpoint_page import checkpoint_page
 from edgekd.learning.evaluation import evaluate
 from edgekd.losses.distillation import log_prior
-from edgekd.use.judgement import Judgement, judge
+from edgekd.use.judgement import Judgement, judge, judge_counts
 from edgekd.use.scores import Scores, Shard, scores
 from edgekd.use.trained import load_trained
 
@@ -117,6 +120,36 @@ def test_shard_is_known_by_the_file_of_the_same_peer_alone(tmp_path: Path) -> No
     assert judged(tmp_path, evaluation).scores.own_accuracy is None
 
 
+def test_counts_alone_tell_of_the_classes_what_the_network_would(tmp_path: Path) -> None:
+    evaluation = set_of([0, 1, 2, 2] * 10)
+    logits = torch.randn(40, 3, generator=torch.Generator().manual_seed(3))
+    measured = evaluate(lambda _: logits[None], evaluation, shard=torch.ones(3, dtype=torch.int64))
+    assert measured is not None
+    write_counted(tmp_path, Counted(id=4, step=7, classes=CLASSES, private=(1,) * 3, confusion=measured.confusion))
+    found = judge_counts(tmp_path)
+    whole = scores(logits, evaluation, CLASSES, top=1, shard=None)
+    assert found.scores.classes == whole.classes
+    assert (found.scores.confusion == whole.confusion).all()
+    mapping = json.loads(json.dumps(found.to_mapping()))
+    assert (mapping["id"], mapping["evaluation_samples"], mapping["accuracy"]) == (4, 40, pytest.approx(whole.accuracy))
+    for unknown in ("head", "own_accuracy", "expected_calibration_error"):
+        assert mapping[unknown] is None
+    page = checkpoint_page(found, None, "set")
+    assert ">Confusions</h2>" in page
+    assert "Calibration</h2>" not in page
+    (tmp_path / "evaluation.json").write_text("{}")
+    with pytest.raises(ConfigError, match="does not hold the counts of an evaluation"):
+        judge_counts(tmp_path)
+    with pytest.raises(ConfigError, match="a peer writes it at its first evaluation"):
+        judge_counts(tmp_path / "nothing.json")
+
+
+def test_box_that_trains_predicts_and_reports_loads_no_scikit_learn() -> None:
+    code = "import sys, peer.node.start, edgekd.cli.run_files, edgekd.use.answers; sys.exit('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 0
+
+
 def test_network_of_nan_is_named(tmp_path: Path) -> None:
     broken = {name: tensor * math.nan for name, tensor in network().state_dict().items() if tensor.is_floating_point()}
     write_checkpoint(tmp_path, state={f"model.{name}": tensor for name, tensor in broken.items()})
@@ -140,15 +173,12 @@ def test_page_loads_nothing_and_shows_names_from_outside_as_text(tmp_path: Path)
 
 
 @pytest.mark.parametrize("count", [2, 21, 60])
-def test_page_is_made_with_few_and_with_many_classes(tmp_path: Path, count: int) -> None:
+def test_page_is_made_with_few_and_with_many_classes(count: int) -> None:
     names = tuple(f"class {i}" for i in range(count))
     logits = torch.randn(200, count, generator=torch.Generator().manual_seed(0))
     evaluation = set_of([place % count for place in range(200)])
-    write_checkpoint(tmp_path)
-    info = load_trained(tmp_path).info
     found = scores(logits, evaluation, names, top=5, shard=None)
-    page = checkpoint_page(Judgement(info=info, head=0, heads=(found,), mistakes=()), evaluation, "set")
+    page = checkpoint_page(Judgement(id=0, step=60, about="net", scores=found), evaluation, "set")
     assert all(name in page for name in names)
     assert "image/png" in page, "the matrix"
     assert len(page) < 300_000
-    assert SIZE == 32

@@ -28,21 +28,29 @@ RC: dict[Any, Any] = {
 }
 NAMED = 40  # classes; with more of them names have no room
 NUMBERED = 20  # classes; with more of them numbers have no room
+PIXELS = 96  # of CSS, an inch
 LONGEST = 24  # characters of a class name at an axis
 STRONGEST = 0.75  # opacity of a cell; numbers must be readable on it
 
 Curve = Sequence[tuple[float, float]]
 
 
-def page_svg(figure: "Figure", label: str) -> str:
-    """A figure to be put into a page; `label` says to those who do not see it what it shows."""
+def page_svg(figure: "Figure", label: str, *, fixed: bool = False) -> str:
+    """A figure to be put into a page.
+
+    Args:
+        figure: what is drawn.
+        label: says to those who do not see it what it shows.
+        fixed: it keeps its size; otherwise it is as wide as its place.
+    """
     text = saved(figure, "svg", transparent=True).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<(g|image) id="[^"]*"', r"<\1", text)  # a page has several charts, and an id once
     root, rest = text.split(">", 1)
     root = re.sub(r' (?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", root)
-    root = root.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
+    size = f' style="width:{figure.get_figwidth() * PIXELS:.0f}px"' if fixed else ""
+    root = root.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"{size}', 1)
     return f"{root}>{rest}".replace(INK, "currentColor")
 
 
@@ -77,7 +85,7 @@ def heat_map(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
                 axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=8)
         shown = names if count <= NAMED else []
         _name_axes(axes, shown, shown, "predicted", "class")
-        return _svg(axes, "Confusion matrix: rows are classes, columns predictions")
+        return _svg(axes, "Confusion matrix: rows are classes, columns predictions", fixed=True)
 
 
 def gain_map(gains: NDArray[np.float64], classes: Sequence[str], peers: Sequence[str]) -> str:
@@ -97,7 +105,7 @@ def gain_map(gains: NDArray[np.float64], classes: Sequence[str], peers: Sequence
             text = f"{round(gains[row, column], 2) + 0.0:+.2f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8)
         _name_axes(axes, classes, peers, "", "")
-        return _svg(axes, "Gain in accuracy of each peer by class; the numbers are in the tables")
+        return _svg(axes, "Gain in accuracy of each peer by class; the numbers are in the tables", fixed=True)
 
 
 def reliability(bins: Sequence[tuple[float, float, float]]) -> str:
@@ -139,8 +147,8 @@ def curves(
         return _svg(axes, f"{title}: {ylabel} over the steps: {', '.join(lines)}")
 
 
-def _svg(axes: "Axes", label: str) -> str:
-    return page_svg(axes.figure, label)  # type: ignore[arg-type]
+def _svg(axes: "Axes", label: str, *, fixed: bool = False) -> str:
+    return page_svg(axes.figure, label, fixed=fixed)  # type: ignore[arg-type]
 
 
 @contextmanager

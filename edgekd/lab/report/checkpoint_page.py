@@ -24,35 +24,30 @@ _TERMS = (
 )
 
 
-def checkpoint_page(judged: Judgement, evaluation: Labelled, where: str) -> str:
+def checkpoint_page(judged: Judgement, evaluation: Labelled | None, where: str) -> str:
     """The page, which loads nothing.
 
     Args:
         judged: what it tells.
-        evaluation: the images that were judged on.
+        evaluation: the images that were judged on; None: they are not at hand.
         where: a name for them.
     """
-    info, found = judged.info, judged.scores
-    title = f"Peer {info.id} at step {info.step}, judged on {printable(where)}"
+    found = judged.scores
+    reached = f"Accuracy **{with_error(found.accuracy, found.samples)}** on {found.samples} images."
     blocks: list[Block] = [
-        Heading(1, title),
-        Text(
-            (
-                f"Accuracy **{with_error(found.accuracy, found.samples)}** on {found.samples} images. "
-                f"{printable(info.model)}, {info.size} px, {len(info.classes)} classes.",
-            )
-        ),
+        Heading(1, f"Peer {judged.id} at step {judged.step}, judged on {printable(where)}"),
+        Text((f"{reached} {printable(judged.about)}, {len(found.classes)} classes.",)),
         _measures(found),
         Heading(2, "Classes"),
         Text((_TERMS,)),
         _classes(found),
         Heading(2, "Confusions"),
         *_confusions(found),
-        Heading(2, "Surest mistakes"),
-        *_mistakes(judged.mistakes, evaluation),
-        Heading(2, "Calibration"),
-        *_calibration(found),
     ]
+    if evaluation is not None:
+        blocks += [Heading(2, "Surest mistakes"), *_mistakes(judged.mistakes, evaluation)]
+    if found.bins:
+        blocks += [Heading(2, "Calibration"), *_calibration(found)]
     if len(judged.heads) > 1:
         blocks += [Heading(2, "Heads"), *_heads(judged)]
     return to_html(blocks)
@@ -69,9 +64,12 @@ def _measures(found: Scores) -> Grid:
         for k, value in found.top_k.items()
         if k > 1
     ]
+    error = "mean distance between the probability of the likeliest class and how often it is right"
+    if not found.bins:
+        error = "not known: the counts do not say it"
     own = "each class weighted as among the peer's private images, whose frequencies are added to what it says"
     if found.own_accuracy is None:
-        own = "not known: no evaluation.json beside the checkpoint counts the peer's private images"
+        own = "not known"
     return Grid(
         ("Measure", "Value", "Meaning"),
         (
@@ -82,7 +80,7 @@ def _measures(found: Scores) -> Grid:
             (
                 "expected calibration error",
                 number_text(found.calibration_error),
-                "mean distance between the probability of the likeliest class and how often it is right",
+                error,
             ),
         ),
     )
@@ -147,12 +145,11 @@ def _thumbnail(image: Tensor) -> str:
 
 
 def _calibration(found: Scores) -> list[Block]:
-    more = found.confidence - found.accuracy
-    kind = "more sure than right" if more > 0 else "less sure than right"
+    kind = "more" if (found.confidence or 0) > found.accuracy else "less"
     about = (
-        f"The likeliest class has a probability of {found.confidence:.3f} on average, and is right in "
-        f"{found.accuracy:.3f} of the cases: the network is {kind}. The expected calibration error is "
-        f"**{found.calibration_error:.3f}**."
+        f"The likeliest class has a probability of {number_text(found.confidence)} on average, and is right in "
+        f"{number_text(found.accuracy)} of the cases: the network is {kind} sure than right. The expected calibration "
+        f"error is **{number_text(found.calibration_error)}**."
     )
     bins = [(each.confidence, each.accuracy, each.images / found.samples) for each in found.bins]
     picture = Picture(
