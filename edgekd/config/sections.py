@@ -220,8 +220,9 @@ class TrainConfig:
     norm_from: str | None = setting(
         None,
         "images by which batch norm's running statistics move in a step with a lesson; both: the private and the "
-        "public ones go through the network as one batch [default: private]",
-        ("private", "public", "both"),
+        "public ones go through the network as one batch; frozen: none, the pretrained ones are used all the time "
+        "[default: private]",
+        ("private", "public", "both", "frozen"),
     )
     precision: str = setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = setting(1, "torch threads a peer")
@@ -271,6 +272,8 @@ class Config:
         for outage in self.simulation.outages():
             if outage.id >= clients:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")
+        if self.norm_from == "frozen" and self.weights == "none":
+            raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
         heads, two_phase = self.model.heads, self.distill.two_phase
         if self.distill.alpha == 0 and heads == 1 and not two_phase:
             raise ConfigError(
@@ -314,7 +317,7 @@ class Config:
 
     @property
     def norm_from(self) -> str:
-        """``private``, ``public`` or ``both``."""
+        """``private``, ``public``, ``both`` or ``frozen``."""
         return self.train.norm_from or "private"
 
     @property

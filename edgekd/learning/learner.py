@@ -31,7 +31,13 @@ from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
 from edgekd.learning.models import model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser, optimiser_state, restore_optimiser
-from edgekd.learning.statistics import Statistics, copied_statistics, frozen_statistics, move_statistics
+from edgekd.learning.statistics import (
+    Statistics,
+    copied_statistics,
+    frozen_statistics,
+    move_statistics,
+    train_mode,
+)
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.protocol.messages import Lesson
@@ -88,6 +94,7 @@ class Learner:
         self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.head_start == "discriminant":
             start_as_discriminant(self.model, data.private, self._seed("discriminant"))
+        self._train_mode()
         self.optimiser = make_optimiser(self.model, config)
         augment = private_augmentation(config.augment, size)
         self._batches = PrivateBatches(data.private, config.train.batch, augment, self._seed)
@@ -160,6 +167,7 @@ class Learner:
         Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
         With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; with both,
         the private and the public images are one batch. The private pass alone moves them in steps without a lesson.
+        With frozen nothing ever moves them.
 
         Raises:
             LocalProtocolError: `study` was not called in this step.
@@ -224,7 +232,7 @@ class Learner:
             head = self._answering
             return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
         finally:
-            self.model.train()
+            self._train_mode()
 
     def weights_sha256(self) -> str:
         """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
@@ -292,6 +300,9 @@ class Learner:
 
     def _seed(self, *names: int | str) -> int:
         return derive(self.config.train.seed, "peer", self.id, *names)
+
+    def _train_mode(self) -> None:
+        train_mode(self.model, frozen=self.config.norm_from == "frozen")
 
     @property
     def _joint(self) -> bool:

@@ -9,6 +9,14 @@ from torch import Tensor, nn
 Statistics = list[tuple[Tensor, Tensor, Tensor]]
 
 
+def train_mode(model: nn.Module, *, frozen: bool) -> None:
+    """Put `model` in training mode; `frozen`: but batch norm goes on using its running statistics, and moves none."""
+    model.train()
+    if frozen:
+        for layer in _layers(model):
+            layer.eval()
+
+
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
     """Within this block, batch norm in training mode does not update its running statistics. Yields nothing to move."""

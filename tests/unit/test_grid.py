@@ -149,3 +149,11 @@ def test_baselines_do_not_depend_on_how_public_images_are_augmented() -> None:
     tables = {"data": {"public_augment": ["none", "crop+flip"]}}
     kinds = [cell.kind for cell in plan(list(configs(tables)), baseline=True)]
     assert [kinds.count(kind) for kind in (ALONE, POOLED, TOGETHER)] == [2, 1, 2]
+
+
+def test_baselines_depend_on_where_batch_norm_looks_only_if_its_statistics_are_frozen() -> None:
+    tables = {"train": {"norm_from": ["private", "public", "both", "frozen"]}, "model": {"weights": "imagenet"}}
+    cells = plan(list(configs(tables)), baseline=True)
+    found = {kind: {cell.config.norm_from for cell in cells if cell.kind == kind} for kind in (ALONE, POOLED, TOGETHER)}
+    assert found[ALONE] == found[POOLED] == {"private", "frozen"}
+    assert found[TOGETHER] == {"private", "public", "both", "frozen"}

@@ -1,9 +1,11 @@
 """One step, driven as the simulation and the process drive it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
@@ -152,6 +154,25 @@ def test_with_one_batch_for_both_a_step_without_a_lesson_is_still_a_lone_peers(d
         kept.study()
         kept.learn(None)
     assert kept.weights_sha256() == both.weights_sha256()
+
+
+def test_frozen_statistics_are_used_in_training_and_never_move(data: PeerData, tmp_path: Path) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    pretrained = Learner(data, config(), 0)
+    steps(pretrained, 2, lessons=False)
+    save_file(
+        {n[9:]: t.contiguous() for n, t in pretrained.model.state_dict().items() if n.startswith("backbone.")}, weights
+    )
+    learner = Learner(data, config(model={"weights": str(weights)}, train={"norm_from": "frozen"}), 0)
+    before = statistics(learner)
+    learner.evaluate(data.evaluation)
+    steps(learner, 2, lessons=True)
+    assert all(map(torch.equal, statistics(learner), before))
+    taught = learner.teach(0)
+    learner.model.eval()
+    assert torch.equal(learner.teach(0), taught), "in training mode as in evaluation mode"
+    with pytest.raises(ConfigError, match="needs pretrained weights"):
+        config(model={"weights": "none"}, train={"norm_from": "frozen"})
 
 
 def test_head_may_begin_as_the_discriminant_of_the_private_images(data: PeerData) -> None:

@@ -12,8 +12,6 @@ Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
 IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *LIVE)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
-UNHEARD = {"public_augment": "none", "norm_from": "private"}  # nor on these, where nobody is heard
-
 # Settings that came later, and what all cells had before: a cell that still has it keeps the name that it had then.
 LATER = {"norm_from": "private", "optimiser": "sgd", "head_start": "random"}
 
@@ -27,11 +25,12 @@ def canonical(config: Config, *, alone: bool) -> Config:
     """
     asynchronous = bool(config.simulation.asynchronous) and not alone
     idle = (*IDLE, *(() if asynchronous else LOCKSTEP))
-    shared = UNHEARD if alone else {"public_augment": config.data.public_augmentation, "norm_from": config.norm_from}
+    public_augment = "none" if alone else config.data.public_augmentation
+    norm_from = "private" if alone and config.norm_from != "frozen" else config.norm_from  # alone there is no lesson
     found = replace(
         config,
-        data=replace(_reset(config.data, DataConfig(), idle), public_augment=shared["public_augment"]),
-        train=replace(_reset(config.train, TrainConfig(), idle), norm_from=shared["norm_from"]),
+        data=replace(_reset(config.data, DataConfig(), idle), public_augment=public_augment),
+        train=replace(_reset(config.train, TrainConfig(), idle), norm_from=norm_from),
         exchange=_reset(config.exchange, ExchangeConfig(), idle),
     )
     exchange = found.exchange if found.exchange.liars else replace(found.exchange, liars=None, lie=None)
