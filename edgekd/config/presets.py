@@ -9,22 +9,26 @@ from typing import Any
 from edgekd.errors import ConfigError
 
 _PAPER: dict[str, dict[str, Any]] = {
-    "data": {"size": 224, "clients": 3, "eval_fraction": 0.1},  # gamma: the data set's default is the paper's
+    # gamma: the data set's default is the paper's
+    "data": {"size": 224, "clients": 3, "eval_fraction": 0.1, "public_augment": "none"},
     "distill": {
         "alpha": 0.5,
         "temperature": 1.0,
         "temperature_scaling": False,
         "kd_weight": 1.0,
         "kd_warmup": 0,
+        "sharpen": 1.0,
         "kd_scale": "raw",
         "balance": "off",
         "two_phase": True,
     },
-    "model": {"model": "resnet18", "heads": 2, "head_layers": "512,256"},
+    "model": {"model": "resnet18", "heads": 2, "head_layers": "512,256", "head_start": "random"},
     "train": {
         "steps": 12_500,  # two phases of 50 epochs of CIFAR-10's shards; SUN397's take 22,700
         "batch": 128,
         "public_batch": 128,
+        "optimiser": "sgd",
+        "norm_from": "private",
         "lr": 0.001,
         "momentum": 0.9,
         "weight_decay": 5e-4,

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.config import Config, from_mapping
+from edgekd.config import Config, from_mapping, overlay, read_toml
+from edgekd.config.presets import PRESETS, find_preset
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary
+from edgekd.lab.sweep.grid import configs as configs_of
+from edgekd.lab.sweep.grid import plan
 from edgekd.lab.sweep.records import (
     ALONE,
     COLUMNS,
@@ -235,3 +238,55 @@ def test_what_lockstep_does_not_depend_on_counts_in_an_asynchronous_cell() -> No
         assert name(False, **exchange) == name(False)
         assert name(True, **exchange) != name(True)
     assert name(True) != name(False)
+
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+# Settings whose defaults may change: what the stored results were made with stands in the files.
+PINNED = {
+    "data": ("public_augment",),
+    "distill": (
+        "alpha",
+        "measure",
+        "combine",
+        "sharpen",
+        "temperature",
+        "kd_weight",
+        "kd_warmup",
+        "kd_scale",
+        "balance",
+    ),
+    "model": ("head_start",),
+    "train": ("optimiser", "norm_from", "schedule", "steps", "batch", "public_batch"),
+    "exchange": ("encoding",),
+}
+
+
+def test_files_of_the_experiments_plan_all_cells_that_are_stored() -> None:
+    planned = {
+        cell.name
+        for file in EXPERIMENTS.glob("*.toml")
+        for cell in plan(list(configs_of(read_toml(file))), baseline=True)
+    }
+    found = 0
+    for path in [*EXPERIMENTS.glob("results/*/results.csv"), *EXPERIMENTS.glob("results/*/baselines.csv")]:
+        stored = {row["cell"] for row in csv.DictReader(path.read_text().splitlines())}
+        assert stored <= planned, path
+        found += len(stored)
+    assert found >= 1300
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda file: file.stem)
+def test_files_of_the_experiments_leave_nothing_to_defaults_that_may_change(file: Path) -> None:
+    tables = read_toml(file)
+    for grid in tables.get("grid", [{}]):
+        whole = overlay({name: table for name, table in tables.items() if name != "grid"}, grid)
+        open_ = {f"{section}.{name}" for section, names in PINNED.items() for name in names}
+        open_ -= {f"{section}.{name}" for section in PINNED for name in whole.get(section, {})}
+        assert not open_
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_leave_nothing_to_defaults_that_may_change(preset: str) -> None:
+    free = {"distill": ("measure",), "exchange": ("encoding",)}  # the user's choice; no part of the paper
+    for section, names in PINNED.items():
+        assert {*names} - {*free.get(section, ())} <= find_preset(preset).get(section, {}).keys(), section
