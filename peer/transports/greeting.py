@@ -7,6 +7,7 @@ from enum import Enum
 from edgekd.protocol.addresses import parse_address
 
 LOOK_WITHIN = 1.0  # seconds
+SPEAKS_FIRST = 0.3  # seconds in which who speaks first has spoken
 NO_PEER = "what listens there is no edgekd peer"
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # how HTTP/2 begins, with empty settings
@@ -29,14 +30,22 @@ class Greeting(Enum):
 async def greeting(address: str, *, within: float = LOOK_WITHIN) -> Greeting | None:
     """Connect to "HOST:PORT", begin HTTP/2, and see what comes back in `within` seconds.
 
-    None: there is no connection.
+    None: there is no connection. Whoever closes it is asked once more, without a word of ours: ZeroMQ speaks first, and
+    what it has said can be lost when it closes over bytes that it does not know.
     """
+    found = await _answer(address, _PREFACE, within)
+    if found is Greeting.CLOSED and await _answer(address, b"", SPEAKS_FIRST) is Greeting.ZEROMQ:
+        return Greeting.ZEROMQ
+    return found
+
+
+async def _answer(address: str, say: bytes, within: float) -> Greeting | None:
     writer = None
     try:
         host, port = parse_address(address)
         began = asyncio.get_running_loop().time()
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), within)
-        writer.write(_PREFACE)
+        writer.write(say)
         left = within - (asyncio.get_running_loop().time() - began)
         said = await _first_bytes(reader, max(0.0, left))
     except asyncio.TimeoutError:

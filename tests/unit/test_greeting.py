@@ -21,6 +21,7 @@ from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from peer.network.asking import ask_status
 from peer.transports.base import Stream
 from peer.transports.by_name import make_transport
+from peer.transports.greeting import Greeting, greeting
 
 PATIENCE = 1.0  # seconds that a dial has
 PROGRAM = "what listens there is no edgekd peer, but another program, such as a web server"
@@ -189,6 +190,23 @@ def test_strange_certificate_is_no_peers(with_keys: bool, keys: Path, tmp_path: 
     with web_server(make_certificate(tmp_path / "twice.pem", twice=True)) as port:
         said = answered("grpc", port, keys / "peer-0" if with_keys else None)
     assert "what listens there is no edgekd peer: it speaks TLS, with a certificate for no host" in said
+
+
+def test_zeromq_is_known_though_it_closes_over_bytes_of_another_protocol() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            connection.recv(1)
+            return  # its greeting is lost on the way
+        connection.sendall(b"\xff" + bytes(8) + b"\x7f")
+        connection.settimeout(None)
+        connection.recv(1)
+
+    async def scenario(port: int) -> Greeting | None:
+        return await greeting(f"127.0.0.1:{port}", within=5.0)
+
+    with raw_server(serve) as port:
+        assert asyncio.run(scenario(port)) is Greeting.ZEROMQ
 
 
 def test_few_bytes_are_an_answer_too() -> None:
