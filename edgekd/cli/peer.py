@@ -19,7 +19,7 @@ import click
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import PATH, refuse, settings
-from edgekd.cli.progress import Screen, mute_stdout
+from edgekd.cli.progress import Screen, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop
 from edgekd.cli.tables import peer_line
@@ -47,7 +47,11 @@ STOPPING = "stopping: saying goodbye and writing what has been reached"
 
 
 class _Stop:
-    """Becomes true at the first SIGINT, SIGTERM or SIGHUP; impatience changes nothing for `PATIENCE` seconds."""
+    """Becomes true at the first SIGINT, SIGTERM or SIGHUP; impatience changes nothing for `PATIENCE` seconds.
+
+    After that the second request ends the process: a peer is through within 5 s, so it hangs. `signals.Stop`, of the
+    commands that wait for their children and write results, obeys the third.
+    """
 
     def __init__(self, lines: PeerLines) -> None:
         self.asked = False
@@ -174,13 +178,11 @@ def command(
             stop.ignore_signals()
     if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
         log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
-    try:
+    with last_words():
         if as_json:
             _print_json({"event": "summary", **dataclasses.asdict(reached)})
         else:
             say(f"{peer_line(reached)}; results in {folder}")
-    except OSError:  # nobody reads it, or it goes to a full disk; the folder has it
-        mute_stdout()
     if node.unwritten:
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 

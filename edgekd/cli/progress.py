@@ -38,6 +38,18 @@ def unheard() -> Iterator[None]:
         pass
 
 
+@contextmanager
+def last_words() -> Iterator[None]:
+    """In this block a command says how it ended, which its folder holds, too.
+
+    If the terminal has gone, or stdout goes to a full disk, that is no error, and nothing more is written there.
+    """
+    try:
+        yield
+    except OSError:
+        mute_stdout()
+
+
 def duration(seconds: float | None) -> str:
     """``0:01:30``; None: that is not known yet."""
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -219,11 +219,11 @@ def _read_summary(path: Path) -> Any:
 
 def _print_results(summary: Any, folder: Path, baselines: Any, as_json: bool) -> None:
     from edgekd.cli.gains import print_gains
-    from edgekd.cli.progress import mute_stdout
+    from edgekd.cli.progress import last_words
     from edgekd.cli.run_files import counted_by
     from edgekd.cli.tables import print_results, wide_console
 
-    try:
+    with last_words():
         if as_json:
             say(json.dumps(summary.to_mapping()))
         else:
@@ -231,5 +231,3 @@ def _print_results(summary: Any, folder: Path, baselines: Any, as_json: bool) ->
             if baselines is not None:
                 print_gains(counted_by(folder, summary), baselines.confusions, wide_console())
             say(f"results in {folder} (report.html, summary.json, accuracy.png, config.toml to repeat it)")
-    except OSError:  # its terminal has gone, or a full disk is under it; the folder has it
-        mute_stdout()

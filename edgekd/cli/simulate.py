@@ -7,7 +7,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.progress import mute_stdout, unheard
+from edgekd.cli.progress import last_words, unheard
 from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
@@ -68,10 +68,8 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
 
     summary = simulate(config, show, jobs=jobs, stop=stop)
     write_summary(folder, summary)
-    try:
+    with last_words():
         _print(config, summary, folder, as_json)
-    except OSError:  # its terminal has gone, or a full disk is under it; the folder has it
-        mute_stdout()
     return summary
 
 
