@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, settings
+from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.writable import check_file
@@ -24,19 +24,14 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "train", only=("eval", "device", "threads"), path_of="checkpoint")
-@click.option(
-    "--checkpoint",
-    type=PATH,
-    metavar="RUN|DIR|FILE",
-    help="A checkpoint, or the folder of a peer or a run: its newest.",
-)
+@checkpoint_option(required=False)
 @click.option(
     "--counts",
     type=PATH,
     metavar="DIR|FILE",
     help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
 )
-@click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
+@peer_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")

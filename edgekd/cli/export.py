@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, settings
+from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.writable import check_file
@@ -28,14 +28,8 @@ FORMATS = ("onnx", "safetensors")
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "train", only=("eval", "threads"), path_of="checkpoint")
-@click.option(
-    "--checkpoint",
-    type=PATH,
-    required=True,
-    metavar="RUN|DIR|FILE",
-    help="A checkpoint, or the folder of a peer or a run: its newest.",
-)
-@click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
+@checkpoint_option(required=True)
+@peer_option
 @click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
 @click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")

@@ -137,6 +137,22 @@ def beside(path: Path) -> Path | None:
     return file if file.is_file() else None
 
 
+def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
+    """The option of the commands that use a trained network; it is passed as ``checkpoint``."""
+    return click.option(
+        "--checkpoint",
+        type=PATH,
+        required=required,
+        metavar="RUN|DIR|FILE",
+        help="A checkpoint, or the folder of a peer or a run: its newest.",
+    )
+
+
+peer_option = click.option(  # beside it
+    "--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several."
+)
+
+
 def _file_options(command: Command, *, presets: bool) -> Command:
     if presets:
         help = "The paper's settings, as its text or its authors' script has them; FILE.toml and flags win over them."

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, settings
+from edgekd.cli.options import PATH, checkpoint_option, peer_option, settings
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
@@ -28,14 +28,8 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @settings("train", only=("device", "threads"))
 @click.argument("pictures", nargs=-1, metavar="[PICTURE|FOLDER|GLOB]...")
-@click.option(
-    "--checkpoint",
-    type=PATH,
-    required=True,
-    metavar="RUN|DIR|FILE",
-    help="A checkpoint, or the folder of a peer or a run: its newest.",
-)
-@click.option("--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several.")
+@checkpoint_option(required=True)
+@peer_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
 @click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
