@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -117,23 +118,37 @@ def test_each_shard_is_cut_as_compose_cuts_it() -> None:
     assert split.make_context("split", shlex.split(line)[2:])
 
 
-def test_stopped_peer_does_not_end_its_job_and_one_that_is_done_does(tmp_path: Path) -> None:
-    program = tmp_path / "edgekd"
-    program.write_text('#!/bin/sh\ntrap "exit 0" TERM\necho "$*"\n[ "$1" = endless ] && sleep 60 &\nwait\n')
-    program.chmod(0o755)
-    command = peer_of(PODS["peer-0"])["command"]
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+def started(folder: Path, program: str, *arguments: str, shell: str = "sh", **more: str) -> subprocess.Popen[str]:
+    """The container's command, with `program` (lines for sh) in edgekd's place; `more` of the environment."""
+    edgekd = folder / "edgekd"
+    edgekd.write_text(f'#!/bin/sh\ntrap "exit 0" TERM\n{program}\n')
+    edgekd.chmod(0o755)
+    command = [shell, *peer_of(PODS["peer-0"])["command"][1:], *arguments]
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **more}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
-    def started(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
 
-    with started("peer", "--out=/a b") as done:
+def test_peer_that_is_done_ends_its_job(tmp_path: Path) -> None:
+    with started(tmp_path, 'echo "$*"', "peer", "--out=/a b") as done:
         assert done.stdout is not None
         assert done.stdout.read() == "peer --out=/a b\n"
         assert done.wait(10) == 0
-    with started("endless") as stopped:
+
+
+def test_stopped_peer_does_not_end_its_job(tmp_path: Path) -> None:
+    with started(tmp_path, "echo started; sleep 60 & wait") as stopped:
         assert stopped.stdout is not None
-        assert stopped.stdout.readline() == "endless\n"
+        assert stopped.stdout.readline() == "started\n"
         stopped.terminate()
         assert stopped.wait(10) == 143
         stopped.stdout.close()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("nth", [2, 3])
+def test_peer_that_is_stopped_as_it_starts_does_stop(tmp_path: Path, nth: int) -> None:
+    """The signal comes just before the nth of the shell's commands, of which the first says what it is to do then."""
+    debug = tmp_path / "debug"
+    debug.write_text(f"n=0; trap '[ $((++n)) = {nth} ] && sleep 0.2 && kill -TERM $$' DEBUG\n")
+    with started(tmp_path, "sleep 5 >&- & wait", shell="bash", BASH_ENV=str(debug)) as stopped:
+        assert stopped.wait(4) == 143
