@@ -11,6 +11,7 @@ import click
 
 from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
 from edgekd.errors import ConfigError
+from edgekd.files.folders import WHICH, settings_file
 from edgekd.paths import expanded
 
 
@@ -39,8 +40,9 @@ def settings(
 
     It is passed a checked ``config``; settings that have no flag can come from the file all the same.
 
-    Without ``--config`` the settings under the flags are those of the ``config.toml`` beside the path that the
-    command's parameter `path_of` names, if there is one. With ``--resume`` those of ``--out`` lie under all others.
+    Without ``--config`` the settings under the flags are those of the checkpoint that the command's parameters
+    `path_of` and ``peer`` name: see `edgekd.files.folders.settings_file`. With ``--resume`` those of ``--out`` lie
+    under all others.
     """
     fields = [
         (section, f)
@@ -52,11 +54,11 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
-            file = config or (beside(given[path_of]) if path_of and given[path_of] else None)
+            file = config or (settings_file(given[path_of], given["peer"]) if path_of and given[path_of] else None)
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
             resumed = given.get("out") if given.get("resume") else None
-            before = beside(resumed) if resumed and resumed.is_dir() else None
-            below = overlay(read_toml(before) if before else {}, _below(preset, file))
+            before = resumed / "config.toml" if resumed else None
+            below = overlay(read_toml(before) if before and before.is_file() else {}, _below(preset, file))
             return command(config=from_mapping(overlay(below, flags)), **given)
 
         wrapped: Command = wrapper
@@ -131,12 +133,6 @@ def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 
 
-def beside(path: Path) -> Path | None:
-    """The ``config.toml`` in the folder of `path`, if there is one."""
-    file = (path if path.is_dir() else path.parent) / "config.toml"
-    return file if file.is_file() else None
-
-
 def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
     """The option of the commands that use a trained network; it is passed as ``checkpoint``."""
     return click.option(
@@ -144,12 +140,20 @@ def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
         type=PATH,
         required=required,
         metavar="RUN|DIR|FILE",
-        help="A checkpoint, or the folder of a peer or a run: its newest.",
+        help="A checkpoint, or the folder of a peer or a run.",
     )
 
 
 peer_option = click.option(  # beside it
     "--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several."
+)
+
+which_option = click.option(
+    "--which",
+    type=click.Choice(WHICH),
+    default="newest",
+    show_default=True,
+    help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
 )
 
 

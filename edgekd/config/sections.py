@@ -232,6 +232,7 @@ class TrainConfig:
     )
     eval_every: int = setting(20, "steps between evaluations; 0: only at the end")
     checkpoint_every: int = setting(200, "steps between checkpoints; 0: only at the end")
+    keep_best: bool | None = setting(None, "also keep the checkpoint of the best evaluation, as best.safetensors")
 
     def __post_init__(self) -> None:
         check_fields(self)

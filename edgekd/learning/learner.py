@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from edgekd.config import Config
 from edgekd.data.augment import normalise, private_augmentation
@@ -196,7 +197,7 @@ class Learner:
             loss = self._distil(lesson, found.logits)
             weight = (1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * lesson.trust
             (weight * loss if total is None else total + weight * loss).backward()
-        shown = label_losses[self._answering].detach()
+        shown = label_losses[self._answering(self.step)].detach()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         move_statistics(self.model, statistics)
@@ -221,18 +222,19 @@ class Learner:
             DivergedError: the predictions are NaN or infinite.
         """
 
-        def predict(images: Tensor) -> Tensor:
-            logits: Tensor = self._forward(self.model, normalise(images.to(self.device)), "evaluation", self.step)
-            check_finite([logits], self.id, self.step)
+        return self._evaluate(self.model, self.step, evaluation, stop)
+
+    def evaluate_as(
+        self, state: dict[str, Tensor], step: int, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False
+    ) -> Accuracy | None:
+        """The accuracy that `state()` as it was at `step` has on `evaluation`. The learner itself stays as it is."""
+        weights = {name: tensor.to(self.device) for name, tensor in _part(state, "model").items()}
+
+        def model(images: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.model, weights, images)
             return logits
 
-        self.model.eval()
-        try:
-            prior = self._prior if self.balanced else None
-            head = self._answering
-            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
-        finally:
-            self._train_mode()
+        return self._evaluate(model, step, evaluation, stop)
 
     def weights_sha256(self) -> str:
         """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
@@ -275,6 +277,22 @@ class Learner:
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
 
+    def _evaluate(
+        self, model: Callable[[Tensor], Tensor], step: int, evaluation: Labelled, stop: Callable[[], bool]
+    ) -> Accuracy | None:
+        def predict(images: Tensor) -> Tensor:
+            logits = self._forward(model, normalise(images.to(self.device)), "evaluation", step)
+            check_finite([logits], self.id, step)
+            return logits
+
+        self.model.eval()
+        try:
+            prior = self._prior if self.balanced else None
+            head = self._answering(step)
+            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
+        finally:
+            self._train_mode()
+
     def _distil(self, lesson: Lesson, logits: Tensor) -> Tensor:
         """The distillation loss of a lesson, a scalar; `logits` are the learner's own on the same images."""
         teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
@@ -309,10 +327,9 @@ class Learner:
         """Whether the private images and those of a lesson go through the network as one batch."""
         return self.config.norm_from == "both"
 
-    @property
-    def _answering(self) -> int:
-        """The head that gives the learner's accuracy: the last; with two phases, head 0 until the second has begun."""
-        return 0 if self.step <= self.alone_until and self.alone_until else -1
+    def _answering(self, step: int) -> int:
+        """The head that gives the accuracy at `step`: the last; with two phases, head 0 until the second has begun."""
+        return 0 if step <= self.alone_until and self.alone_until else -1
 
     def _learning_rate(self) -> float:
         """The learning rate of this step. Each of two phases runs through the whole schedule."""
@@ -335,7 +352,7 @@ class Learner:
             self.model(torch.zeros(2, 3, size, size, device=self.device))
             return not torch.equal(before, generator_state(self.device))
 
-    def _forward(self, model: nn.Module, images: Tensor, *names: int | str) -> Tensor:
+    def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor, *names: int | str) -> Tensor:
         """Logits ``[heads, batch, classes]``. Random numbers, if any, come from a seed that `names` determine."""
         bfloat16 = self.config.train.precision == "bfloat16"
         draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()

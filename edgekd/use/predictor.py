@@ -98,18 +98,22 @@ class Predictor:
         return fit(open_picture(path, self.size), self.size)
 
 
-def load(checkpoint: str | os.PathLike[str], *, peer: int | None = None, device: str = "auto") -> Predictor:
+def load(
+    checkpoint: str | os.PathLike[str], *, peer: int | None = None, device: str = "auto", which: str = "newest"
+) -> Predictor:
     """The trained network of a checkpoint, ready to classify pictures.
 
     Args:
         checkpoint: the folder of a run or of a peer, or a checkpoint file.
         peer: the id of the peer; needed if a run's folder holds several.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        which: checkpoint of a folder: "newest"; or "best", which `edgekd peer --keep-best` keeps.
 
     Raises:
-        ConfigError: there is no sound checkpoint, the peer is not clear, or there is no such device here.
+        ConfigError: there is no sound checkpoint, the best is not kept, the peer is not clear, or there is no such
+            device here.
     """
-    return Predictor(load_trained(expanded(os.fspath(checkpoint)), peer), device)
+    return Predictor(load_trained(expanded(os.fspath(checkpoint)), peer, which), device)
 
 
 def _each(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:

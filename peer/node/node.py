@@ -33,6 +33,7 @@ from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.news import News
 from peer.network.thread import Network
+from peer.node.best import BestKeeper
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import Progress, Watch, step_record
 from peer.node.recorder import Recorder
@@ -74,6 +75,7 @@ class Node:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._stop, self._watch = stop, watch
         self._out, self._recorder, self._news = out, Recorder(out), News()
+        self._best = BestKeeper(learner, self._recorder, out, config.train)
         self._made_with = definition(data, config)
         self.exchange = Exchange(config, alone_until=learner.alone_until)
         self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
@@ -97,24 +99,29 @@ class Node:
             ConfigError: the checkpoint is of another network, other data or another peer.
         """
         found = load_newest(self._out)
-        self._recorder.resume(found[0].step if found else None)
+        self._recorder.resume(found.info.step if found else None)
         if found is None:
             return False
-        info, state = found
-        ours = self._info()
-        for name in ("id", "model", "heads", "head_layers", "classes", "size"):
-            if getattr(info, name) != getattr(ours, name):
-                there, here = getattr(info, name), getattr(ours, name)
-                raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
-        check_same(definition_before(info.made_with, self._out), ours.made_with)
-        self.learner.restore(state, info.step)
+        info = found.info
+        self._check_ours(info)
+        self.learner.restore(found.state, info.step)
         # Another version may count other things: those are left out.
         self._bytes_before = {name: info.counts.get(name, 0) for name in self._bytes_before}
         known = {f.name: info.counts[f.name] for f in fields(Counts) if f.name in info.counts}
         self.exchange.resume(info.step, Counts(**known))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
+        self._best.resume(self._check_ours)
         return True
+
+    def _check_ours(self, info: CheckpointInfo) -> None:
+        """See whether a checkpoint is of this network, of this data and of this peer."""
+        ours = self._info()
+        for name in ("id", "model", "heads", "head_layers", "classes", "size"):
+            if getattr(info, name) != getattr(ours, name):
+                there, here = getattr(info, name), getattr(ours, name)
+                raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
+        check_same(definition_before(info.made_with, self._out), ours.made_with)
 
     def run(self) -> PeerSummary:
         """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards.
@@ -316,6 +323,7 @@ class Node:
         self._accuracy = found or self._accuracy
         if found is not None:
             self._recorder.count(self._counted(found))
+            self._best.compare(found, self._info(), self.data.evaluation, self._stop)
         return found is not None
 
     # -- what it says ------------------------------------------------------------------------------------------------
@@ -393,6 +401,8 @@ class Node:
             **({"labels": None, "distil": None} if losses is None else losses.numbers()),
             accuracy=self._accuracy.overall if self._accuracy else None,
             evaluation_samples=self._accuracy.samples if self._accuracy else None,
+            best=self._best.best.accuracy.overall if self._best.best.accuracy else None,
+            falls=self._best.falls,
             **self._counts(),
             seconds=self._training_seconds,
             failing=tuple(sorted(self._recorder.failing)),

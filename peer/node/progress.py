@@ -24,12 +24,12 @@ class Progress(Counts):
     distil: float | None
     accuracy: float | None  # of the last evaluation
     evaluation_samples: int | None  # images that it was measured on
+    best: float | None  # the best accuracy so far
+    falls: int  # of the accuracy clearly below the best; only without end
     bytes_sent: int
     bytes_received: int
     seconds: float  # of training, in this process
-    failing: tuple[
-        str, ...
-    ]  # of "metrics", "evaluation", "checkpoint" and "summary" what could not be written when last tried
+    failing: tuple[str, ...]  # what could not be written when last tried, of `peer.node.recorder.FILES`
 
 
 Watch = Callable[[Progress], None]

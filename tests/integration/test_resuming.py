@@ -174,10 +174,9 @@ def make_old(run: Path) -> None:
     """Take out of the checkpoints what earlier versions did not write into them."""
     found = load_newest(run)
     assert found is not None
-    info, state = found
     for file in run.glob("checkpoint-*"):
         file.unlink()
-    save_checkpoint(run, replace(info, made_with={}), state)
+    save_checkpoint(run, replace(found.info, made_with={}), found.state)
 
 
 def test_checkpoint_of_an_earlier_version_is_compared_with_the_settings_of_its_folder(spawn: Any, common: Path) -> None:

@@ -17,12 +17,12 @@ from edgekd.files.atomic import write_atomically
 from edgekd.files.checkpoint import (
     KEEP,
     CheckpointInfo,
-    checkpoints,
     load_checkpoint,
     load_newest,
     peer_in,
     save_checkpoint,
 )
+from edgekd.files.folders import checkpoints
 from edgekd.files.runs import write_config
 from edgekd.files.summary import PeerSummary
 from edgekd.files.tensors import safetensors_pieces, tensors_sha256
