@@ -54,7 +54,7 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
-            file = config or (settings_file(given[path_of], given["peer"]) if path_of and given[path_of] else None)
+            file = config or (_found(given[path_of], given["peer"]) if path_of and given[path_of] else None)
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
             resumed = given.get("out") if given.get("resume") else None
             before = resumed / "config.toml" if resumed else None
@@ -131,6 +131,18 @@ def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
     from edgekd.config.presets import find_preset
 
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
+
+
+def _found(checkpoint: Path, peer: int | None) -> Path | None:
+    """The file with the settings of a checkpoint, once it is known to be sound: nobody has named it."""
+    file = settings_file(checkpoint, peer)
+    if file is not None:
+        tables = read_toml(file)
+        try:
+            from_mapping(tables)
+        except ConfigError as error:
+            raise ConfigError(f"{file} cannot be used: {error}; --config FILE.toml gives other settings") from error
+    return file
 
 
 def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:

@@ -33,6 +33,16 @@ LOUD = (sys.executable, str(HERE / "loud.py"))
 SHORT = (sys.executable, str(HERE / "short_of_memory.py"))
 
 
+def compiled(source: str, folder: Path) -> str:
+    """A library that takes the place of calls to the system, for LD_PRELOAD."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("makes a library that lies about the system: needs Linux and a C compiler")
+    library = folder / Path(source).with_suffix(".so")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O", "-o", library, HERE / source], check=True)
+    return str(library)
+
+
 # -- a slow one --------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +144,24 @@ def test_folder_that_becomes_read_only_ends_no_training_but_is_no_success(spawn:
     assert process.wait() == 1
     assert process.err[-1].startswith("edgekd: not everything could be written")
     assert is_free(where)
+
+
+def test_disk_without_symbolic_links_is_told_of_once_and_training_goes_on(spawn: Any, tmp_path: Path) -> None:
+    (where,) = addresses(1)
+    environment = {"LD_PRELOAD": compiled("no_links.c", tmp_path)}
+    often = ["--steps", 0, "--checkpoint-every", 5, "--keep-best", "--eval-every", 5]
+    process = spawn(peer(0, tmp_path, *often, listen=where), environment=environment)
+    process.until(lambda p: newest(tmp_path / "peer-0") >= 20)
+    said = [line for line in process.err if "training goes on" in line]
+    assert len(said) == 1
+    assert "its file system has no symbolic links" in said[0]
+    assert process.last["failing"] == []
+    process.terminate()
+    folder = tmp_path / "peer-0"
+    assert not (folder / "current").exists()
+    assert (folder / "best.safetensors").is_file()
+    assert len(list(folder.glob("checkpoint-*.safetensors"))) == 2
+    assert not list(folder.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("why", ["full", "read-only"])
@@ -294,13 +322,9 @@ class Clock:
     """The wall clock of a process, to be set."""
 
     def __init__(self, folder: Path) -> None:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if sys.platform != "linux" or compiler is None:
-            pytest.skip("makes a library that lies about the time: needs Linux and a C compiler")
-        self._file, library = folder / "clock", folder / "clock.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O", "-o", library, HERE / "clock.c"], check=True)
+        self._file = folder / "clock"
+        self.environment = {"LD_PRELOAD": compiled("clock.c", folder), "EKD_CLOCK": str(self._file)}
         self.set(time.time())
-        self.environment = {"LD_PRELOAD": str(library), "EKD_CLOCK": str(self._file)}
 
     def set(self, seconds: float) -> None:
         """From now on it is so many seconds after the beginning of 1970."""

@@ -11,20 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from PIL import Image
+from drawing import picture
 
 from edgekd.config import read_toml
 from edgekd.files.checkpoint import load_newest, save_checkpoint
 
 SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--weights", "none", "--eval-every", 0]
-
-
-def picture(path: Path, seed: int, mean: int) -> None:
-    """Noise around a grey value: easy to tell from pictures of another mean, and all of them different."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = torch.randint(-30, 30, (16, 16, 3), generator=torch.Generator().manual_seed(seed))
-    Image.fromarray((noise + mean).to(torch.uint8).numpy()).save(path)
 
 
 @pytest.fixture

@@ -334,6 +334,27 @@ def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> No
     assert counts.tolist() == [8] * 5
 
 
+def test_earlier_state_is_evaluated_as_it_was_then_and_the_learner_goes_on_unchanged(data: PeerData) -> None:
+    settings = config(distill={"two_phase": True}, model={"heads": 2})
+
+    def train(learner: Learner, count: int) -> None:
+        for _ in range(count):
+            learner.study()
+            learner.learn(None)
+
+    learner, same = Learner(data, settings, 0), Learner(data, settings, 0)
+    train(learner, 2)  # of the first phase, in which head 0 answers
+    state, then = {name: tensor.clone() for name, tensor in learner.state().items()}, learner.evaluate(data.evaluation)
+    assert then is not None
+    train(learner, 2)
+    found = learner.evaluate_as(state, 2, data.evaluation)
+    assert (found, found and found.confusion) == (then, then.confusion)
+    assert learner.evaluate_as(state, 2, data.evaluation, stop=lambda: True) is None
+    train(learner, 1)
+    train(same, 5)
+    assert learner.weights_sha256() == same.weights_sha256()
+
+
 def heads_that_change(learner: Learner, lesson: Lesson | None) -> list[int]:
     """Which heads one step changes; weight decay is off in `HEADS`."""
     before = [[p.clone() for p in head.parameters()] for head in learner.model.heads]  # type: ignore[union-attr,operator]
