@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
+from edgekd.cli.options import PATH, beside, checkpoint_option, model_option, peer_option, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.writable import check_file
@@ -32,6 +32,7 @@ Examples:
     help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
 )
 @peer_option
+@model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
@@ -40,6 +41,7 @@ def command(
     checkpoint: Path | None,
     counts: Path | None,
     peer: int | None,
+    model: str | None,
     top: int,
     as_json: bool,
     page: Path | None,
@@ -59,7 +61,7 @@ def command(
         judged, evaluation, where = judge_counts(counts), None, "what it was evaluated on"
     else:
         assert checkpoint is not None
-        judged, evaluation, where = _judge(config, checkpoint, peer, top)
+        judged, evaluation, where = _judge(config, checkpoint, peer, model, top)
     if page is not None:
         from edgekd.files.atomic import write_atomically
         from edgekd.lab.report.checkpoint_page import checkpoint_page
@@ -74,7 +76,7 @@ def command(
             say(f"page: {page}")
 
 
-def _judge(config: Config, checkpoint: Path, peer: int | None, top: int) -> tuple[Any, Any, str]:
+def _judge(config: Config, checkpoint: Path, peer: int | None, model: str | None, top: int) -> tuple[Any, Any, str]:
     """The judgement, the images that were judged on, and a name for them."""
     import torch
 
@@ -85,7 +87,7 @@ def _judge(config: Config, checkpoint: Path, peer: int | None, top: int) -> tupl
     from edgekd.use.sets import evaluation_set
     from edgekd.use.trained import load_trained
 
-    trained = load_trained(checkpoint, peer)
+    trained = load_trained(checkpoint, peer, model)
     given = click.get_current_context().params["config"]
     if not given and config.data.eval is None and not beside(checkpoint):
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
+from edgekd.cli.options import PATH, beside, checkpoint_option, model_option, peer_option, settings
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.writable import check_file
@@ -30,6 +30,7 @@ FORMATS = ("onnx", "safetensors")
 @settings("data", "train", only=("eval", "threads"), path_of="checkpoint")
 @checkpoint_option(required=True)
 @peer_option
+@model_option
 @click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
 @click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
@@ -45,6 +46,7 @@ def command(
     config: Config,
     checkpoint: Path,
     peer: int | None,
+    model: str | None,
     out: Path,
     kind: str | None,
     quantise: str | None,
@@ -74,7 +76,7 @@ def command(
 
     if kind == "onnx":
         check_installed()
-    predictor = Predictor(load_trained(checkpoint, peer), "cpu")
+    predictor = Predictor(load_trained(checkpoint, peer, model), "cpu")
     if kind == "safetensors":
         size, metadata = export_safetensors(predictor, out)
         _say_written(predictor, out, size, as_json, metadata=metadata)

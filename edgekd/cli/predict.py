@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, checkpoint_option, peer_option, settings
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
@@ -30,6 +30,7 @@ Examples:
 @click.argument("pictures", nargs=-1, metavar="[PICTURE|FOLDER|GLOB]...")
 @checkpoint_option(required=True)
 @peer_option
+@model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
 @click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
@@ -46,6 +47,7 @@ def command(
     pictures: tuple[str, ...],
     checkpoint: Path,
     peer: int | None,
+    model: str | None,
     top: int,
     as_json: bool,
     table: Path | None,
@@ -76,7 +78,7 @@ def command(
     from edgekd.use.predictor import Predictor
     from edgekd.use.trained import load_trained
 
-    predictor = Predictor(load_trained(checkpoint, peer), config.train.device)
+    predictor = Predictor(load_trained(checkpoint, peer, model), config.train.device)
     found = answers(predictor, files, top)
     if arrivals is None or watch is None:
         _show_all(found, files, as_json, table)
