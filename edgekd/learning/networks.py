@@ -19,7 +19,7 @@ from edgekd.printable import first_line
 CLOSE = 5  # known names that a misspelt one is answered with
 WEIGHTS = "model.safetensors"  # in each repository of timm's weights
 
-Call = tuple[nn.Module, tuple[Any, ...], Tensor]  # of a layer: with these inputs, it gave that
+Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # of a layer: with these inputs, it gave that
 
 
 def own_network(name: str, classes: int) -> nn.Module:
@@ -113,11 +113,11 @@ def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str 
     """
     calls: list[Call] = []
     network.eval()
-    linear = [module for module in network.modules() if type(module) is nn.Linear]
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     hooks = [each.register_forward_hook(lambda *call: calls.append(call)) for each in linear]
     try:
         with torch.no_grad():
-            logits = network(torch.zeros(1, 3, size, size))
+            logits = network(_noise(1, size))
     except Exception as error:  # it is the user's code, or timm's
         raise ConfigError(
             f"{name} cannot take images of {size} pixels: {_said(error)}; choose another --size or --model"
@@ -139,10 +139,16 @@ def _check_logits(logits: Any, name: str, shape: tuple[int, ...], size: int) -> 
 
 def _last_linear(network: nn.Module, logits: Tensor, calls: list[Call]) -> str | None:
     """The name of the linear layer whose output `logits` is, if it has one name and is called once in a pass."""
-    found = next((module for module, _, output in calls if output is logits), None)
-    times = sum(module is found for module, _, _ in calls)
-    names = [each for each, module in network.named_modules(remove_duplicate=False) if module is found]
-    return names[0] if times == len(names) == 1 else None
+    layer, inputs = next(((layer, inputs) for layer, inputs, output in calls if output is logits), (None, ()))
+    times = sum(each is layer for each, _, _ in calls)
+    names = [each for each, module in network.named_modules(remove_duplicate=False) if module is layer]
+    if layer is None or times != 1 or len(names) != 1 or len(inputs) != 1:
+        return None
+    # A subclass may compute something else, and a weight that is computed cannot be set.
+    plain = isinstance(layer.weight, nn.Parameter) and torch.equal(
+        F.linear(inputs[0], layer.weight, layer.bias), logits
+    )
+    return names[0] if plain else None
 
 
 def fit_memory(network: nn.Module, size: int) -> torch.memory_format:
@@ -154,7 +160,7 @@ def fit_memory(network: nn.Module, size: int) -> torch.memory_format:
     tried = copy.deepcopy(network).to(memory_format=torch.channels_last)
     try:
         with torch.no_grad():
-            tried(torch.zeros(1, 3, size, size).contiguous(memory_format=torch.channels_last))
+            tried(_noise(1, size).contiguous(memory_format=torch.channels_last))
     except RuntimeError:
         network.register_forward_pre_hook(_contiguous)
         return torch.contiguous_format
@@ -178,8 +184,7 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
     Raises:
         ConfigError: it cannot be trained at this size.
     """
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([0, classes - 1])
+    images, labels = _noise(2, size), torch.tensor([0, classes - 1])
     trouble = None
     with torch.random.fork_rng(devices=[]):
         try:
@@ -190,13 +195,18 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
             loss.backward()
             gradients = [parameter.grad for parameter in trained.parameters() if parameter.grad is not None]
             if not all(each.isfinite().all() for each in (loss, *gradients)):
-                trouble = f"on noise its loss is {float(loss):g}, or a gradient is not finite"
+                trouble = f"on noise its loss is {float(loss.detach()):g}, or a gradient is not finite"
         except ConfigError:
             raise
         except Exception as error:  # it is the user's code, or timm's
             trouble = _said(error)
     if trouble is not None:
         raise ConfigError(f"{name} cannot be trained with images of {size} pixels: {trouble}")
+
+
+def _noise(count: int, size: int) -> Tensor:
+    """Images, always the same: no draw of the networks' own is moved."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def _said(error: Exception) -> str:
