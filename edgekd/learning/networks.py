@@ -192,7 +192,9 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
             logits = trained(images.contiguous(memory_format=torch.channels_last))
             _check_logits(logits[0], name, (2, classes), size)
             loss = F.cross_entropy(logits.float().flatten(0, 1), labels.repeat(len(logits)))
+            optimiser = torch.optim.SGD(trained.parameters(), lr=0.01)
             loss.backward()
+            optimiser.step()
             gradients = [parameter.grad for parameter in trained.parameters() if parameter.grad is not None]
             if not all(each.isfinite().all() for each in (loss, *gradients)):
                 trouble = f"on noise its loss is {float(loss.detach()):g}, or a gradient is not finite"

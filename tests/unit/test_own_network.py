@@ -128,6 +128,10 @@ class NotFinite(Small):
         return super().forward(images) + (0 if not self.training else torch.log(images.mean() - 1e6))
 
 
+def scripted(classes):
+    return torch.jit.script(nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(27, classes)))
+
+
 class NoGradient(Small):
     def forward(self, images):
         return super().forward(images).detach()
@@ -300,6 +304,16 @@ class _Wrapping(nn.Module):
         return found
 
 
+def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: PeerData) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    code = text.partition("<!-- own-network:begin -->\n```python\n")[2].partition("```\n<!-- own-network:end -->")[0]
+    (tmp_path / "mynet.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    learner = Learner(data, config("mynet:make", model={"heads": 2, "head_start": "discriminant"}), 0)
+    train(learner, 1, heads=2)
+    make_model("mynet:make", "none", 4, 16)
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +331,11 @@ class _Wrapping(nn.Module):
         ("NormOfOnePixel", "cannot be trained with images of 32 pixels: ValueError: Expected more than 1 value per"),
         ("NotFinite", "cannot be trained with images of 32 pixels: on noise its loss is nan"),
         ("NoGradient", "cannot be trained with images of 32 pixels: RuntimeError: element 0 of tensors does not requi"),
+        pytest.param(
+            "scripted",
+            "cannot be trained with images of 32 pixels: ValueError: can't optimize a non-leaf Tensor",
+            marks=pytest.mark.filterwarnings("ignore:.*is deprecated"),
+        ),
         ("too_deep", r"cannot take images of 32 pixels: RuntimeError: .*; choose another --size or --model"),
         ("OneImage", r"must return logits, floats \[2, 10\] for 2 images of 32 pixels, got float32 \[1, 20\]"),
     ],
