@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, checkpoint_option, peer_option, settings, which_option
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file
@@ -35,6 +35,7 @@ Examples:
 )
 @peer_option
 @which_option
+@model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
@@ -44,6 +45,7 @@ def command(
     counts: Path | None,
     peer: int | None,
     which: str,
+    model: str | None,
     top: int,
     as_json: bool,
     page: Path | None,
@@ -63,7 +65,7 @@ def command(
         judged, evaluation, where = judge_counts(counts), None, "what it was evaluated on"
     else:
         assert checkpoint is not None
-        judged, evaluation, where = _judge(config, checkpoint, peer, which, top)
+        judged, evaluation, where = _judge(config, checkpoint, peer, which, model, top)
     if page is not None:
         from edgekd.files.atomic import write_atomically
         from edgekd.lab.report.checkpoint_page import checkpoint_page
@@ -78,7 +80,9 @@ def command(
             say(f"page: {page}")
 
 
-def _judge(config: Config, checkpoint: Path, peer: int | None, which: str, top: int) -> tuple[Any, Any, str]:
+def _judge(
+    config: Config, checkpoint: Path, peer: int | None, which: str, model: str | None, top: int
+) -> tuple[Any, Any, str]:
     """The judgement, the images that were judged on, and a name for them."""
     import torch
 
@@ -89,7 +93,7 @@ def _judge(config: Config, checkpoint: Path, peer: int | None, which: str, top: 
     from edgekd.use.sets import evaluation_set
     from edgekd.use.trained import load_trained
 
-    trained = load_trained(checkpoint, peer, which)
+    trained = load_trained(checkpoint, peer, which, model)
     given = click.get_current_context().params["config"]
     if not given and config.data.eval is None and not settings_file(checkpoint, peer):
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, checkpoint_option, peer_option, settings, which_option
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file
@@ -32,6 +32,7 @@ FORMATS = ("onnx", "safetensors")
 @checkpoint_option(required=True)
 @peer_option
 @which_option
+@model_option
 @click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
 @click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
@@ -48,6 +49,7 @@ def command(
     checkpoint: Path,
     peer: int | None,
     which: str,
+    model: str | None,
     out: Path,
     kind: str | None,
     quantise: str | None,
@@ -77,7 +79,7 @@ def command(
 
     if kind == "onnx":
         check_installed()
-    predictor = Predictor(load_trained(checkpoint, peer, which), "cpu")
+    predictor = Predictor(load_trained(checkpoint, peer, which, model), "cpu")
     if kind == "safetensors":
         size, metadata = export_safetensors(predictor, out)
         _say_written(predictor, out, size, as_json, metadata=metadata)

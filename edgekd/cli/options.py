@@ -11,6 +11,7 @@ import click
 
 from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
 from edgekd.errors import ConfigError
+from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
 from edgekd.paths import expanded
 
@@ -59,7 +60,10 @@ def settings(
             resumed = given.get("out") if given.get("resume") else None
             before = resumed / "config.toml" if resumed else None
             below = overlay(read_toml(before) if before and before.is_file() else {}, _below(preset, file))
-            return command(config=from_mapping(overlay(below, flags)), **given)
+            tables = overlay(below, flags)
+            if ("model", "model") in [(section, f.name) for section, f in fields]:
+                check_own_word(tables, flags)
+            return command(config=from_mapping(tables), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -93,6 +97,8 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
             tables = overlay(_below(preset, config), flags)
             if isinstance(tables.get("grid"), list):
                 tables["grid"] = [overlay(each, flags) if isinstance(each, dict) else each for each in tables["grid"]]
+            for each in (tables, *(tables["grid"] if isinstance(tables.get("grid"), list) else ())):
+                check_own_word(each, flags)
             return command(tables=tables, **given)
 
         wrapped: Command = wrapper
@@ -104,6 +110,23 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
         return _file_options(wrapped, presets=True)
 
     return decorate
+
+
+def check_own_word(tables: Any, flags: dict[str, Any]) -> None:
+    """See to it that no file alone names a network of the user's own: its code is run on the command's word only.
+
+    Raises:
+        ConfigError: the tables name one, and the flags do not say ``--model``.
+    """
+    section = tables.get("model") if isinstance(tables, dict) else None
+    value = section.get("model") if isinstance(section, dict) else None
+    for text in value if isinstance(value, list) else [value]:
+        names = [name.strip() for name in text.split(",")] if isinstance(text, str) else []
+        if any(map(is_own_network, names)) and "model" not in flags.get("model", {}):
+            raise ConfigError(
+                f"a file of settings names {text}, a network of one's own, and no code is run on a file's word: name "
+                f"the network yourself, --model {text}"
+            )
 
 
 def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
@@ -158,6 +181,11 @@ def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
 
 peer_option = click.option(  # beside it
     "--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several."
+)
+model_option = click.option(  # beside them
+    "--model",
+    metavar="NAME",
+    help="The network, needed if it is one of your own: a checkpoint's word runs no code.",
 )
 
 which_option = click.option(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, checkpoint_option, peer_option, settings, which_option
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
@@ -31,6 +31,7 @@ Examples:
 @checkpoint_option(required=True)
 @peer_option
 @which_option
+@model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
 @click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
@@ -48,6 +49,7 @@ def command(
     checkpoint: Path,
     peer: int | None,
     which: str,
+    model: str | None,
     top: int,
     as_json: bool,
     table: Path | None,
@@ -78,7 +80,7 @@ def command(
     from edgekd.use.predictor import Predictor
     from edgekd.use.trained import load_trained
 
-    predictor = Predictor(load_trained(checkpoint, peer, which), config.train.device)
+    predictor = Predictor(load_trained(checkpoint, peer, which, model), config.train.device)
     found = answers(predictor, files, top)
     if arrivals is None or watch is None:
         _show_all(found, files, as_json, table)

@@ -84,9 +84,9 @@ def _run_in(
         from edgekd.cli.baselines import train_baselines
 
         baselines = train_baselines(config, quiet=as_json)
-    if not as_json and config.weights == "none":
+    if not as_json and config.weights == "none" and not config.model.all_own:
         say(FROM_SCRATCH, err=True)
-    fleet = Fleet(file, folder, graph, config.exchange.wait_for)
+    fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
     with pausable(fleet.events.put), fleet:

@@ -10,7 +10,7 @@ from edgekd.config.exchange_settings import ExchangeConfig
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension
+from edgekd.extensions import is_extension, is_own_network
 from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
@@ -160,10 +160,14 @@ class ModelConfig:
     """The network."""
 
     model: str = setting(
-        "resnet18", "torchvision classifier; in run and simulate also a list, one a client: resnet18,mobilenet_v3_small"
+        "resnet18",
+        "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; in "
+        "run and simulate also a list, one a client: resnet18,mobilenet_v3_small",
     )
     weights: str | None = setting(
-        None, "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits"
+        None,
+        "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits and for a "
+        "network of your own",
     )
 
     heads: int = setting(
@@ -194,8 +198,17 @@ class ModelConfig:
 
     def for_client(self, id: int) -> str:
         """The name of client `id`'s network; a list is dealt out in turn."""
-        names = self.model.split(",")
-        return names[id % len(names)].strip()
+        names = self.names()
+        return names[id % len(names)]
+
+    def names(self) -> list[str]:
+        """The names of all networks, in the order in which they are dealt out."""
+        return [name.strip() for name in self.model.split(",")]
+
+    @property
+    def all_own(self) -> bool:
+        """Whether all networks are functions of the user."""
+        return all(map(is_own_network, self.names()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,7 +276,7 @@ class Config:
             if not isinstance(section, kind):
                 advice = "edgekd.config.from_mapping makes a Config of tables"
                 raise ConfigError(f"{f.name} must be a {kind.__name__}, got {section!r}; {advice}")
-        models, clients = len(self.model.model.split(",")), self.data.clients
+        models, clients = len(self.model.names()), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
         if (self.exchange.liars or 0) >= clients:
@@ -273,7 +286,12 @@ class Config:
         for outage in self.simulation.outages():
             if outage.id >= clients:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")
-        if self.norm_from == "frozen" and self.weights == "none":
+        if self.model.weights == "imagenet" and self.model.all_own:
+            raise ConfigError(
+                f"there are no ImageNet weights of {self.model.model}: the function may load its own; give a file, or "
+                "leave --weights out"
+            )
+        if self.norm_from == "frozen" and self.weights == "none" and not self.model.all_own:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
         heads, two_phase = self.model.heads, self.distill.two_phase
         if self.distill.alpha == 0 and heads == 1 and not two_phase:
@@ -287,10 +305,9 @@ class Config:
 
     @property
     def weights(self) -> str:
-        """``none``, ``imagenet`` or a file; drawn from the data set where nothing was said."""
-        return self.model.weights or (
-            "none" if self.data.private is None and self.data.data == "digits" else "imagenet"
-        )
+        """``none``, ``imagenet`` or a file; where nothing was said it follows from the data set and the networks."""
+        digits = self.data.private is None and self.data.data == "digits"
+        return self.model.weights or ("none" if digits or self.model.all_own else "imagenet")
 
     @property
     def augment(self) -> str:

@@ -39,6 +39,7 @@ from edgekd.learning.statistics import (
     move_statistics,
     train_mode,
 )
+from edgekd.learning.weights import misfit
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.protocol.messages import Lesson
@@ -92,7 +93,7 @@ class Learner:
         check_loss(config.distill)
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
-        self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
         if config.head_start == "discriminant":
             start_as_discriminant(self.model, data.private, self._seed("discriminant"))
         self._train_mode()
@@ -272,7 +273,7 @@ class Learner:
                 self._frozen = self._copy()
                 self._frozen.load_state_dict(parts["frozen"])
         except RuntimeError as error:
-            raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
+            raise ConfigError(f"the checkpoint is of another network: {misfit(error)}") from error
         restore_optimiser(self.optimiser, self.model, state)
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step

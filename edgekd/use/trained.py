@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
+from edgekd.extensions import is_own_network
 from edgekd.files.checkpoint import CheckpointInfo, Loaded, load_best, load_checkpoint, load_newest
 from edgekd.files.folders import WHICH, peer_folder
-from edgekd.learning.models import Classifier, model_from_config
+from edgekd.learning.models import Classifier, make_model
+from edgekd.learning.weights import misfit
+from edgekd.printable import printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class Trained:
         return found if isinstance(found, str) else None
 
     def network(self) -> nn.Module:
-        """The torchvision network with the answering head as its last layer, in evaluation mode.
+        """The network with the answering head as its last layer, in evaluation mode.
 
         From normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``; see `edgekd.data.augment.normalise`.
         """
@@ -65,17 +68,19 @@ class Trained:
         return about
 
 
-def load_trained(where: Path, peer: int | None = None, which: str = "newest") -> Trained:
+def load_trained(where: Path, peer: int | None = None, which: str = "newest", model: str | None = None) -> Trained:
     """The trained network of a checkpoint: of a file, or of the folder of a peer or of a run.
 
     Args:
         where: the folder or file.
         peer: the id of the peer; needed if a run's folder holds several.
         which: checkpoint of a folder: "newest", the newest sound one; or "best".
+        model: the network, or a list as ``--model`` takes it; needed if it is a function of the user, whose code is
+            run. None: the checkpoint says which network it is.
 
     Raises:
-        ConfigError: there is no sound checkpoint, it is of another version or network, the best is not kept, or the
-            peer is not clear.
+        ConfigError: there is no sound checkpoint, it is of another version or network, the best is not kept, the peer
+            is not clear, or the network is a function of the user and `model` is not given.
     """
     if which not in WHICH:
         raise ConfigError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
@@ -88,7 +93,7 @@ def load_trained(where: Path, peer: int | None = None, which: str = "newest") ->
     info, state, path = found
     if peer not in (None, info.id):
         raise ConfigError(f"the checkpoint in {where} is of peer {info.id}, not of peer {peer}: leave --peer out")
-    classifier = _classifier(path.parent, info, state)
+    classifier = _classifier(path.parent, info, state, model)
     return Trained(info=info, file=path, classifier=classifier, head=_answering(info, state))
 
 
@@ -108,16 +113,21 @@ def _in_folder(folder: Path, which: str) -> Loaded:
     return newest
 
 
-def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Classifier:
-    config = ModelConfig(model=info.model, heads=info.heads, head_layers=info.head_layers)
+def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], given: str | None) -> Classifier:
+    if given is None and is_own_network(info.model):
+        raise ConfigError(
+            f"the checkpoint in {folder} is of {printable(info.model)}, a network of one's own, and no code is run on "
+            f"a file's word: name the network yourself, --model {printable(info.model)} (in Python: model=)"
+        )
+    name = info.model if given is None else ModelConfig(model=given).for_client(info.id)
+    hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()
     with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced at once
-        model = model_from_config(config, info.id, weights="none", classes=len(info.classes), size=info.size)
+        model = make_model(name, "none", len(info.classes), info.size, heads=info.heads, hidden=hidden)
     try:
         model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
     except RuntimeError as error:
-        why = str(error).splitlines()[-1].strip()
         raise ConfigError(
-            f"the checkpoint in {folder} does not fit {info.model} as it is in this version: {why}"
+            f"the checkpoint in {folder} does not fit {name} as it is in this version: {misfit(error)}"
         ) from error
     model.eval()
     return model

@@ -21,6 +21,7 @@ from edgekd.config import Config
 from edgekd.contract import check_same, definition, definition_before
 from edgekd.data.datasets import PeerData
 from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
+from edgekd.extensions import is_own_network
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
 from edgekd.files.evaluation_file import Counted
 from edgekd.files.summary import PeerSummary
@@ -117,7 +118,9 @@ class Node:
     def _check_ours(self, info: CheckpointInfo) -> None:
         """See whether a checkpoint is of this network, of this data and of this peer."""
         ours = self._info()
-        for name in ("id", "model", "heads", "head_layers", "classes", "size"):
+        # The functions of two networks of one's own may have other names: whether the weights fit is what counts.
+        moved = is_own_network(info.model) and is_own_network(ours.model)
+        for name in ("id", *(() if moved else ("model",)), "heads", "head_layers", "classes", "size"):
             if getattr(info, name) != getattr(ours, name):
                 there, here = getattr(info, name), getattr(ours, name)
                 raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from edgekd.files import tensors
 from edgekd.files.tensors import open_safetensors, safetensors_pieces, tensors_sha256
-from edgekd.learning.models import read_weights
+from edgekd.learning.weights import read_weights
 
 MIXED = {
     "a.flag": torch.tensor([True, False, True]),
