@@ -18,6 +18,7 @@ from edgekd.data.sources import Labelled
 from edgekd.data.splits import permutation
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
+from edgekd.seeds import derive
 
 log = logging.getLogger("edgekd")
 
@@ -97,6 +98,11 @@ def by_position(digests: Sequence[str], seed: int, run: Path) -> HeldOut:
     )
     order = permutation(len(digests), seed)[: max(1, len(digests) // SHARE)]
     return HeldOut(digests=frozenset(digests[place] for place in order), cut="")
+
+
+def own_seed(seed: int, id: int) -> int:
+    """The seed by which peer `id` holds pictures out; `seed` is that of the data."""
+    return derive(seed, "peer", id, "held-out")
 
 
 def grown(held: HeldOut, digests: Sequence[str], seed: int) -> HeldOut:
