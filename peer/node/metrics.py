@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from peer.node.progress import Progress
 
 STATES = tuple(state.value for state in State if state is not State.STARTING)
-FILES = ("metrics", "evaluation", "checkpoint", "summary")
+FILES = ("metrics", "evaluation", "held-out", "checkpoint", "summary")
 
 
 class PeerCollector(Collector):
@@ -66,6 +66,7 @@ def _of_the_peer(peer: "Progress") -> Iterator[Metric]:
     yield _gauge("round", "Newest round published, -1: none.", peer.round)
     yield _gauge("accuracy_ratio", "Accuracy of the last evaluation.", peer.accuracy)
     yield _gauge("evaluation_images", "Images that this accuracy was measured on.", peer.evaluation_samples)
+    yield _gauge("private_images", "Images of the private set that it trains on.", peer.private_samples)
     losses = [("labels", peer.labels), ("distil", peer.distil)]
     yield _gauge("loss", "Losses of the last reported step, as far as it had them.", losses, "part")
     yield _gauge("lesson_age_steps", "Steps since the youngest of what it learns from arrived.", peer.age)

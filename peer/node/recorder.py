@@ -1,4 +1,4 @@
-"""A peer's folder: metrics, the counts of the last evaluation, checkpoints and a summary.
+"""A peer's folder: metrics, the counts of the last evaluation, checkpoints, what is held out, and a summary.
 
 A full disk ends no training.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from edgekd.data.held_out import HeldOut
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import clear_leftovers, write_atomically
 from edgekd.files.checkpoint import CheckpointInfo, checkpoints, save_checkpoint
@@ -50,9 +51,7 @@ class Recorder:
         self._resumed = False
         self._news = News()
         self.diverged = False  # whether a loss that was written is NaN or infinite
-        self.failing: dict[
-            str, str
-        ] = {}  # metrics, evaluation, checkpoint, summary: why it could not be written last time
+        self.failing: dict[str, str] = {}  # what could not be written last time, and why
 
     @property
     def saved(self) -> int | None:
@@ -94,6 +93,10 @@ class Recorder:
     def count(self, counted: Counted) -> None:
         """Write ``evaluation.json``."""
         self._try("evaluation", lambda: write_counted(self._folder, counted))
+
+    def hold_out(self, held: HeldOut) -> bool:
+        """Write ``held-out.json``; whether it could be written."""
+        return self._try("held-out", lambda: held.save(self._folder))
 
     def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
         """Write a checkpoint, unless there is one of this step.
