@@ -13,7 +13,7 @@ from edgekd.data.held_out import grown, pixel_digests
 from edgekd.data.images import allocate
 from edgekd.data.sources import Labelled
 
-NOTHING: frozenset[Path] = frozenset()
+NO_FILES: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -21,9 +21,9 @@ class Change:
     """What has changed in a private folder."""
 
     added: Labelled  # pictures that have been read, with their files: new ones, and files in memory that were changed
-    removed: Set[Path] = NOTHING  # files in memory that have left the folder
-    older: Set[Path] = NOTHING  # files in memory that are no longer among the newest
-    unreadable: Set[Path] = NOTHING  # new or changed files that are damaged
+    removed: Set[Path] = NO_FILES  # files in memory that have left the folder
+    older: Set[Path] = NO_FILES  # files in memory that are no longer among the newest
+    unreadable: Set[Path] = NO_FILES  # new or changed files that are damaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,12 +75,14 @@ def take_up(data: PeerData, change: Change, *, seed: int, own_evaluation: bool) 
     added = {file: digest for file, digest in read.items() if before.get(file) != digest}
     held = grown(data.held_out, list(added.values()), seed)
     dropped = (gone & before.keys()) | added.keys()
+    if not added and not dropped:
+        return data, Taken(unreadable=len(change.unreadable))
     trained = [place for place, file in enumerate(read) if file in added and read[file] not in held.digests]
     evaluated = [place for place, file in enumerate(read) if file in added and read[file] in held.digests]
     private, evaluation = _merged(data.private, change.added, trained, dropped), data.evaluation
     if own_evaluation:
         evaluation = _merged(evaluation, change.added, evaluated, dropped)
-    if private is data.private and evaluation is data.evaluation:
+    if private is data.private and evaluation is data.evaluation:  # one of them would be empty
         return data, Taken(unreadable=len(change.unreadable))
     after = dataclasses.replace(data, private=private, evaluation=evaluation, held_out=held)
     left = {file: before[file] for file in gone & before.keys() - in_memory(after, own_evaluation=own_evaluation)}

@@ -16,7 +16,7 @@ from edgekd.data.images import IN_MEMORY, fit
 from edgekd.data.pictures import UnreadableError, open_picture
 from edgekd.data.private_folder import Changes, Difference, look_through
 from edgekd.data.sources import Labelled, unknown_class
-from edgekd.data.taking_up import NOTHING, Change, in_memory, take_up
+from edgekd.data.taking_up import NO_FILES, Change, in_memory, take_up
 from edgekd.errors import ConfigError
 from peer.node.out_of_memory import is_out_of_memory
 
@@ -120,7 +120,7 @@ class Scanner:
                 now = f"{len(data.private.labels)} to train on, {len(data.evaluation.labels)} to evaluate on"
                 log.info("%s: %s; now %s", self._root, said, now)
             self._data = data
-            removed = older = NOTHING
+            removed = older = NO_FILES
 
     def _read(self, due: Sequence[tuple[Path, bool]]) -> tuple[Labelled, set[Path]]:
         """The pictures that can be read, and the files that are given up."""
