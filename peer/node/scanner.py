@@ -98,10 +98,8 @@ class Scanner:
             troubles[self._root] = f"all pictures to train on, or all to evaluate on, have left it; {GOES_ON}"
         elif self._data.private.images.nbytes > IN_MEMORY:
             most = IN_MEMORY // (3 * self._size**2)
-            why = (
-                f"its pictures do not fit into {IN_MEMORY >> 20} MiB, so they are on the disk and written anew whenever"
-            )
-            troubles[self._root] = f"{why} some come or go: --keep {most} would prevent that"
+            why = f"its pictures do not fit into {IN_MEMORY >> 20} MiB: they are in a file, which is written anew when"
+            troubles[self._root] = f"{why} some come or go; --keep {most} would prevent that"
         return troubles
 
     def _take_up(self, difference: Difference) -> None:

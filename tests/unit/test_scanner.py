@@ -280,7 +280,7 @@ def test_pictures_that_do_not_fit_into_the_memory_are_warned_of_once_with_the_bo
         for number in range(20):
             write(own / "dog" / f"{number}.png", encoded(900 + number))
         until(lambda: len(names(scanner.data)) == 40)
-        until(lambda: said(caplog, "written anew whenever some come or go: --keep 25 would prevent that"))
+        until(lambda: said(caplog, "written anew when some come or go; --keep 25 would prevent that"))
         write(own / "dog" / "20.png", encoded(990))
         until(lambda: len(names(scanner.data)) == 41)
     assert said(caplog, "written anew") == 1
