@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -94,17 +95,16 @@ def test_new_class_is_trained_on_and_what_is_half_damaged_or_unknown_is_not(spaw
     until_trained(running, 50)
     assert told(running, "new picture") == 10
     assert "; the first of grey; now " in running.said
-    assert running.says("cannot read") is None, "its writer may still be at it"
     (box / "own" / "grey" / "slow.png").write_bytes(whole)
     until_trained(running, 51)
     running.until_says(f"cannot read {box}/own/grey/broken.jpg: not a picture")
-    running.until(lambda p: told(p, "could not be read") == 1)
+    running.until(lambda p: told(p, "could not be read"))
     picture(box / "own" / "yak" / "2.png", 2)
     picture(box / "own" / "dark" / "last.png", 3)
     until_trained(running, 52)
     running.terminate()
     assert running.said.count("has a subfolder yak, which the public file does not know; known: dark, grey, light") == 1
-    assert running.said.count("cannot read") == 1
+    assert running.said.count(f"cannot read {box}/own/grey/broken.jpg") == 1
     assert counts(box)[0] == 36
     assert counts(box)[-1] == now(running)[0]
     again = evaluated(spawn, box)
@@ -162,7 +162,7 @@ def test_thousand_pictures_come_while_it_trains_none_is_read_half_and_none_is_on
     spawn: Any, box: Path
 ) -> None:
     whole = {number: picture(box / "made" / f"{number}.png", 5000 + number).read_bytes() for number in range(1000)}
-    running = spawn(*peer(box, "--checkpoint-every", 5))
+    running = spawn(*peer(box, "--rescan", 0.3, "--checkpoint-every", 5))  # half ones are given up after 12 looks
     until_trained(running, 40)
     (box / "own" / "grey").mkdir()
     for start in range(0, 1000, 50):
@@ -173,7 +173,7 @@ def test_thousand_pictures_come_while_it_trains_none_is_read_half_and_none_is_on
                     file.write(content[part * len(content) // 3 : (part + 1) * len(content) // 3])
             if start % 250 == 0:  # for some looks these lie there half
                 looked = running.last["seconds"]
-                running.until(lambda p, looked=looked: p.last["seconds"] > looked + 0.4)
+                running.until(lambda p, looked=looked: p.last["seconds"] > looked + 0.9)
     until_trained(running, 1040)
     trained, _ = now(running)
     running.terminate()
@@ -234,12 +234,13 @@ def test_start_with_a_class_that_nobody_knows_is_refused_unless_the_folder_is_lo
 
 
 def test_bound_keeps_the_newest_in_memory_from_the_start_on(spawn: Any, box: Path) -> None:
-    running = spawn(*peer(box, "--keep", 20, "--seed", 1))
+    shutil.copytree(box / "own", box / "eval")  # else the last picture to evaluate on might stay beyond the bound
+    running = spawn(*peer(box, "--keep", 20, "--eval", f"folder:{box}/eval"))
     running.until(lambda p: p.last.get("state") == "training")
-    assert running.last["private_samples"] == 18
+    assert running.last["private_samples"] == 20
     for number in range(10):
         picture(box / "own" / "grey" / f"{number}.png", 300 + number)
     running.until(lambda p: told(p, "new picture") == told(p, "dropped for newer ones") >= 7)
     running.terminate()
-    assert sum(now(running)) == 20
-    assert {each["name"]: each["support"] for each in evaluated(spawn, box)["classes"]}.keys() == {*CLASSES}
+    assert counts(box)[-1] == 20
+    assert max(counts(box)) == 20

@@ -122,7 +122,7 @@ def test_thousand_pictures_that_come_in_pieces_are_all_taken_up_whole_and_each_o
                 evaluated.update(pixel_digests(data.evaluation.images))
             time.sleep(0.005)
 
-    with scanned(config, caplog) as scanner:
+    with scanned(replace(config, rescan=0.1), caplog) as scanner:
         watcher = threading.Thread(target=watch, args=(scanner,))
         watcher.start()
         for start in range(0, 1000, 100):
@@ -132,7 +132,7 @@ def test_thousand_pictures_that_come_in_pieces_are_all_taken_up_whole_and_each_o
                     with paths[number].open("ab") as file:
                         file.write(content[part * len(content) // 4 : (part + 1) * len(content) // 4])
                 if start % 300 == 0:
-                    time.sleep(0.2)  # some looks: these pictures lie there half, and look settled
+                    time.sleep(0.3)  # some looks: these pictures lie there half, and look settled
         until(lambda: len(names(scanner.data)) == 1020)
         until(lambda: len(trained | evaluated) == 1020)
     over.set()
@@ -233,14 +233,18 @@ def test_class_folder_on_a_disk_that_is_unmounted_keeps_its_pictures(
 def test_bound_keeps_the_newest_of_every_class(
     config: DataConfig, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = replace(config, keep=12)
+    shutil.copytree(own, tmp_path / "eval")  # else the last picture to evaluate on might stay beyond the bound
+    config = replace(config, keep=12, eval=f"folder:{tmp_path}/eval")
+
+    def kept(name: str = "") -> int:
+        return sum(file.parent.name.endswith(name) for file in scanner.data.private.files)
+
     with scanned(config, caplog) as scanner:
-        assert len(names(scanner.data)) == 12
+        assert kept() == 12
         for number in range(10):
             write(own / "dog" / f"{number}.png", encoded(900 + number))
-            assert len(names(scanner.data)) <= 12
-        until(lambda: sum(name.startswith("dog") for name in names(scanner.data)) == 6)
-        until(lambda: len(names(scanner.data)) == 12)
+            assert kept() <= 12
+        until(lambda: (kept("cat"), kept("dog")) == (6, 6))
         assert said(caplog, "dropped for newer ones")
     assert_as_a_start_reads_it(config, scanner.data, tmp_path / "run")
 
