@@ -31,7 +31,13 @@ PATH = UserPath()
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
-LETTERS = {"gamma": "G", "dirichlet": "B", "certs": "DIR", "allow": "IDS"}  # of flags whose help speaks of their value
+LETTERS = {  # of flags whose help speaks of their value
+    "gamma": "G",
+    "dirichlet": "B",
+    "certs": "DIR",
+    "allow": "IDS",
+    "rescan": "SECONDS",
+}
 
 
 def settings(

@@ -69,7 +69,7 @@ def command(
         check_file(table)
     if watch is not None and not watch.is_dir():
         raise ConfigError(f"there is no folder {watch} to watch")
-    from edgekd.use.arrivals import Arrivals, find_pictures, stamps
+    from edgekd.data.arrivals import Arrivals, find_pictures, stamps
 
     arrivals = Arrivals(stamps(watch)) if watch else None  # before the first picture is read: none is missed
     files = find_pictures(pictures)
@@ -132,8 +132,8 @@ def _show(answer: Any, as_json: bool) -> None:
 
 def _arriving(predictor: Any, folder: Path, arrivals: Any, top: int, every: float) -> Iterator[Any]:
     """The answers for pictures that appear in `folder`, without end."""
+    from edgekd.data.arrivals import stamps
     from edgekd.use.answers import answers
-    from edgekd.use.arrivals import stamps
 
     trouble = ""
     while True:

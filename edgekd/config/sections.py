@@ -6,7 +6,7 @@ A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--k
 import os
 from dataclasses import dataclass, fields
 
-from edgekd.config.exchange_settings import ExchangeConfig
+from edgekd.config.exchange_settings import ACCESS, ExchangeConfig
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
@@ -17,6 +17,9 @@ DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
+COLLECTING = ("rescan", "keep")  # of [data]: `edgekd peer` alone has a folder whose pictures come and go
+LIVE = (*ACCESS, "timing", "keep_best", *COLLECTING)  # settings of real peers, which no simulation depends on
+MOST_SECONDS = 86_400  # between two scans
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,12 @@ class DataConfig:
         PUBLIC_AUGMENTATIONS,
     )
     data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
+    rescan: float | None = setting(
+        None, "look at the private folder every SECONDS, and take up new, moved and removed pictures between steps"
+    )
+    keep: int | None = setting(
+        None, "of the private pictures keep at most N in memory: the newest ones, of every class alike"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -80,8 +89,14 @@ class DataConfig:
         require(self.primary is None or self.primary >= 1, "primary must be >= 1", self.primary)
         for name in ("eval_fraction", "public_fraction"):
             require(0 < getattr(self, name) < 1, f"{name} must be in (0, 1)", getattr(self, name))
-        if self.public is not None and self.private is None:
-            raise ConfigError("--public goes with --private folder:PATH, the box's own images")
+        for name in ("public", *COLLECTING):
+            if getattr(self, name) is not None and self.private is None:
+                raise ConfigError(f"--{name} goes with --private folder:PATH, the box's own images")
+        rule = f"rescan must be from 0.05 to {MOST_SECONDS} seconds"
+        require(self.rescan is None or 0.05 <= self.rescan <= MOST_SECONDS, rule, self.rescan)
+        require(
+            self.keep is None or self.keep >= 2, "keep must be >= 2: one to train on, one to evaluate on", self.keep
+        )
 
     @property
     def public_augmentation(self) -> str:
@@ -283,6 +298,11 @@ class Config:
             raise ConfigError(f"liars must be fewer than the {clients} clients, got {self.exchange.liars}")
         if self.simulation.asynchronous and self.exchange.sync is not None:
             raise ConfigError("async and sync exclude one another: leave one of them out")
+        if self.data.rescan is not None and self.exchange.sync is not None:
+            raise ConfigError(
+                "rescan and sync exclude one another: lockstep trains the same whenever it is repeated, and when a "
+                "picture is taken up is a matter of the clock; leave one of them out"
+            )
         for outage in self.simulation.outages():
             if outage.id >= clients:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")

@@ -98,11 +98,9 @@ class Learner:
             start_as_discriminant(self.model, data.private, self._seed("discriminant"))
         self._train_mode()
         self.optimiser = make_optimiser(self.model, config)
-        augment = private_augmentation(config.augment, size)
-        self._batches = PrivateBatches(data.private, config.train.batch, augment, self._seed)
-        self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
-        self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
+        self._classes, self._augment = len(data.classes), private_augmentation(config.augment, size)
         self._batch: tuple[Tensor, Tensor] | None = None  # the images and labels of this step
+        self.train_on(data.private)
         self._studied: Pass | None = None  # of the private batch, with its graph
         self._kept: tuple[int, Pass] | None = None  # of the public batch of a round, with its graph
         self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
@@ -128,6 +126,21 @@ class Learner:
         values = torch.stack(list(self._scores.values())).tolist()
         found = sorted(zip(self._scores, values, strict=True))
         return {id: value for id, value in found if math.isfinite(value)}  # NaN if training has diverged
+
+    def train_on(self, private: Labelled) -> None:
+        """Take the private batches from `private` from now on, and its class frequencies; all else stays.
+
+        Args:
+            private: of the same classes and size as before.
+
+        Raises:
+            LocalProtocolError: a step has begun.
+        """
+        if self._batch is not None:
+            raise LocalProtocolError("train_on() belongs between two steps")
+        self._batches = PrivateBatches(private, self.config.train.batch, self._augment, self._seed)
+        self._prior = log_prior(private.labels, self._classes).to(self.device)
+        self._shard = torch.bincount(private.labels, minlength=self._classes)
 
     def teach(self, round: int, *, keep: bool = False) -> Tensor:
         """Predictions on the public batch of `round`.

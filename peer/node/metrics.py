@@ -70,6 +70,7 @@ def _of_the_peer(peer: "Progress") -> Iterator[Metric]:
     yield _counter(
         "accuracy_falls", "Falls of the accuracy clearly below the best, in training without end.", peer.falls
     )
+    yield _gauge("private_images", "Images of the private set that it trains on.", peer.private_samples)
     losses = [("labels", peer.labels), ("distil", peer.distil)]
     yield _gauge("loss", "Losses of the last reported step, as far as it had them.", losses, "part")
     yield _gauge("lesson_age_steps", "Steps since the youngest of what it learns from arrived.", peer.age)

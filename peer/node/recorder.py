@@ -1,4 +1,4 @@
-"""A peer's folder: metrics, the counts of the last evaluation, checkpoints and a summary.
+"""A peer's folder: metrics, the counts of the last evaluation, checkpoints, what is held out, and a summary.
 
 A full disk ends no training.
 """
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from edgekd.data.held_out import HeldOut
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import clear_leftovers, write_atomically
 from edgekd.files.checkpoint import CheckpointInfo, link_current, save_best, save_checkpoint
@@ -30,7 +31,7 @@ log = logging.getLogger("edgekd")
 
 Written = TypeVar("Written")
 
-FILES = ("metrics", "evaluation", "checkpoint", "best", "current", "summary")  # that may fail to be written
+FILES = ("metrics", "evaluation", "held-out", "checkpoint", "best", "current", "summary")  # that may fail to be written
 FLUSH_EVERY = 10  # records between writes of metrics.jsonl
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems without symbolic links: FAT
 
@@ -99,6 +100,11 @@ class Recorder:
     def count(self, counted: Counted) -> None:
         """Write ``evaluation.json``."""
         self._try("evaluation", lambda: write_counted(self._folder, counted))
+
+    def hold_out(self, held: HeldOut) -> bool:
+        """Write ``held-out.json``; whether it could be written."""
+        self._try("held-out", lambda: held.save(self._folder))
+        return "held-out" not in self.failing
 
     def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
         """Write a checkpoint, unless there is one of this step.

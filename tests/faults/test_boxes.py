@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from processes import (
     DOWN_WITHIN,
     SLACK,
@@ -26,6 +28,8 @@ from processes import (
     until_status,
 )
 from strangers import Stranger
+
+from edgekd.data.public import make_public
 
 HERE = Path(__file__).parent
 ENDLESS = ["--steps", 0, "--checkpoint-every", 0]
@@ -92,6 +96,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("may not mount a small disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def mounted(disk: Path, tmp_path: Path) -> Iterator[Path]:
+    """Where the disk is mounted, too; it may be unmounted and mounted again."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    subprocess.run(["mount", "--bind", str(disk), str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
 def fill(disk: Path) -> Path:
@@ -162,6 +176,37 @@ def test_disk_without_symbolic_links_is_told_of_once_and_training_goes_on(spawn:
     assert (folder / "best.safetensors").is_file()
     assert len(list(folder.glob("checkpoint-*.safetensors"))) == 2
     assert not list(folder.glob(".*.tmp"))
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    noise = torch.randint(0, 256, (16, 16, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    Image.fromarray(noise.numpy()).save(path)
+
+
+def test_disk_of_the_pictures_that_is_unmounted_and_mounted_again_ends_nothing_and_costs_no_picture(
+    spawn: Any, disk: Path, mounted: Path, tmp_path: Path
+) -> None:
+    for seed in range(40):
+        picture(mounted / ("cat", "dog")[seed % 2] / f"{seed}.png", seed)
+    public = make_public(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), ("cat", "dog", "emu"), "none")
+    public.save(tmp_path / "public.safetensors")
+    own = ["--private", f"folder:{mounted}", "--public", tmp_path / "public.safetensors", "--weights", "none"]
+    process = spawn(peer(0, tmp_path, *own, "--steps", 0, "--rescan", 0.1, listen=None))
+    process.until_step(3)
+    trained = process.last["private_samples"]
+    subprocess.run(["umount", "-l", str(mounted)], check=True)
+    process.until_says(f"{mounted}: there are no pictures in it; training goes on with the pictures in memory")
+    process.until_step(process.last["step"] + 20)
+    assert process.last["private_samples"] == trained
+    subprocess.run(["mount", "--bind", str(disk), str(mounted)], check=True)
+    process.until_says(f"{mounted} is read as before")
+    for seed in range(100, 120):
+        picture(mounted / "emu" / f"{seed}.png", seed)
+    process.until(lambda p: p.last["private_samples"] > trained)
+    process.terminate()
+    assert "removed" not in process.said
+    assert process.said.count("training goes on") == 1
 
 
 @pytest.mark.parametrize("why", ["full", "read-only"])
