@@ -130,7 +130,7 @@ def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str 
 
 
 def _check_logits(logits: Any, name: str, shape: tuple[int, ...], size: int) -> None:
-    wanted = f"{name} must return logits, floats {list(shape)} for {shape[-2]} images of {size} pixels"
+    wanted = f"{name} must return logits, floats {list(shape)} for images {[shape[0], 3, size, size]}"
     if not isinstance(logits, Tensor):
         raise ConfigError(f"{wanted}, got {type(logits).__name__}")
     if logits.shape != shape or not logits.is_floating_point():

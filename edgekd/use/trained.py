@@ -15,7 +15,7 @@ from edgekd.files.checkpoint import CheckpointInfo, Loaded, load_best, load_chec
 from edgekd.files.folders import WHICH, peer_folder
 from edgekd.learning.models import Classifier, make_model
 from edgekd.learning.weights import misfit
-from edgekd.printable import printable
+from edgekd.printable import LONGEST_WHY, printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -115,9 +115,10 @@ def _in_folder(folder: Path, which: str) -> Loaded:
 
 def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], given: str | None) -> Classifier:
     if given is None and is_own_network(info.model):
+        said = printable(info.model, LONGEST_WHY)
         raise ConfigError(
-            f"the checkpoint in {folder} is of {printable(info.model)}, a network of one's own, and no code is run on "
-            f"a file's word: name the network yourself, --model {printable(info.model)} (in Python: model=)"
+            f"the checkpoint in {folder} is of {said}, a network of one's own, and no code is run on a file's word: "
+            f"name the network yourself, --model {said} (in Python: model=)"
         )
     name = info.model if given is None else ModelConfig(model=given).for_client(info.id)
     hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()

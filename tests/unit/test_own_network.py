@@ -326,7 +326,7 @@ def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.Mo
         ("no_network", r"must return a torch\.nn\.Module, got list"),
         ("nothing_to_learn", "without a trainable parameter"),
         ("frozen", "without a trainable parameter"),
-        ("a_thousand", r"must return logits, floats \[1, 10\] for 1 images of 32 pixels, got float32 \[1, 1000\]"),
+        ("a_thousand", r"must return logits, floats \[1, 10\] for images \[1, 3, 32, 32\], got float32 \[1, 1000\]"),
         ("Two", r"must return logits, floats \[1, 10\] .*, got tuple"),
         ("NormOfOnePixel", "cannot be trained with images of 32 pixels: ValueError: Expected more than 1 value per"),
         ("NotFinite", "cannot be trained with images of 32 pixels: on noise its loss is nan"),
@@ -337,7 +337,7 @@ def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.Mo
             marks=pytest.mark.filterwarnings("ignore"),  # TorchScript is deprecated,
         ),
         ("too_deep", r"cannot take images of 32 pixels: RuntimeError: .*; choose another --size or --model"),
-        ("OneImage", r"must return logits, floats \[2, 10\] for 2 images of 32 pixels, got float32 \[1, 20\]"),
+        ("OneImage", r"must return logits, floats \[2, 10\] for images \[2, 3, 32, 32\], got float32 \[1, 20\]"),
     ],
 )
 def test_network_that_breaks_a_rule_is_refused_in_one_line(own: Any, data: PeerData, function: str, says: str) -> None:
