@@ -66,6 +66,21 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(_step_of(path)), reverse=True)
 
 
+def set_aside_later(folder: Path, step: int) -> None:
+    """Rename the checkpoints of later steps than `step`, the newest sound one: they are damaged, or another version's.
+
+    They no longer count as the newest, so that `KEEP` sound ones are kept.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for path in checkpoints(folder):
+        if int(_step_of(path)) > step:
+            aside = path.with_name(f"{path.name}.unreadable")
+            path.replace(aside)
+            log.warning("%s is now %s", path, aside.name)
+
+
 def _step_of(path: Path) -> str:
     return path.stem.partition("-")[2]
 

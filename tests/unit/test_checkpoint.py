@@ -92,6 +92,28 @@ def test_only_the_last_few_are_kept_and_the_one_just_written_always(tmp_path: Pa
     assert just in checkpoints(tmp_path)
 
 
+@pytest.mark.parametrize("sound", [800, None], ids=["one", "none"])
+def test_checkpoint_that_cannot_be_read_takes_no_place_of_a_sound_one(tmp_path: Path, sound: int | None) -> None:
+    for step in (800, 1000):
+        path = save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
+        if step != sound:
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = load_newest(tmp_path)
+    assert (found and found[0].step) == sound
+    recorder = Recorder(tmp_path)
+    recorder.resume(sound)
+    recorder.begin()
+    last = sound
+    for step in (850, 900, 1000, 1100, 1200):
+        recorder.save(replace(INFO, step=step), STATE)
+        steps = [load_checkpoint(path)[0].step for path in checkpoints(tmp_path)]
+        assert steps == [step] + [last] * (last is not None)
+        last = step
+    assert path.with_name(f"{path.name}.unreadable").read_bytes() == content[:-1] + bytes([content[-1] ^ 1])
+    assert not recorder.unwritten
+
+
 def test_newest_is_that_of_the_largest_step_however_many_digits_it_has(tmp_path: Path) -> None:
     for step in (99_999_800, 100_000_000, 100_000_200):
         save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
