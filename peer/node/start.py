@@ -9,6 +9,7 @@ import torch
 from edgekd.config import Config
 from edgekd.contract import make_contract
 from edgekd.data.datasets import load_peer_data
+from edgekd.files.checkpoint import checkpoints
 from edgekd.learning.learner import Learner
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import longest_frame
@@ -45,7 +46,8 @@ def make_node(
         ConfigError: the data, the network, its weights, the device or the keys cannot be had.
     """
     torch.set_num_threads(config.train.threads)
-    data = load_peer_data(config.data, id, seed=config.data_seed, run=out)
+    trained = out if checkpoints(out) else None  # what a start without any has held out binds nobody
+    data = load_peer_data(config.data, id, seed=config.data_seed, run=trained)
     contract = make_contract(data.public, config)
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all
