@@ -111,9 +111,9 @@ def test_signals_without_end_stop_a_peer_that_is_joining_as_one_does(
     tmp_path: Path, ports: Callable[[int], list[int]], number: signal.Signals
 ) -> None:
     (tmp_path / "own").mkdir()
+    arguments = ["--id", "0", "--private", "folder:own", "--peers", f"127.0.0.1:{ports(1)[0]}", "--out", "results"]
     with subprocess.Popen(
-        [sys.executable, "-m", "edgekd", "peer", "--id", "0", "--private", "folder:own", "--out", "results"]
-        + ["--peers", f"127.0.0.1:{ports(1)[0]}"],
+        [sys.executable, "-m", "edgekd", "peer", *arguments],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
