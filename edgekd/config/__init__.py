@@ -1,10 +1,12 @@
 """Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
 
-from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
+from edgekd.config.exchange_settings import ACCESS, LYING, ExchangeConfig
 from edgekd.config.fields import setting_type
 from edgekd.config.sections import (
     AUGMENTATIONS,
+    COLLECTING,
     EACH,
+    LIVE,
     PUBLIC_AUGMENTATIONS,
     Config,
     DataConfig,
@@ -18,6 +20,7 @@ from edgekd.config.virtual import Outage, SimulationConfig
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "COLLECTING",
     "EACH",
     "LIVE",
     "LYING",

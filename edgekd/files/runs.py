@@ -115,11 +115,12 @@ def _absolute(config: Config) -> Config:
         topology = str(expanded(topology).absolute())
     distill = config.distill
     measure, combine = with_absolute_file(distill.measure), with_absolute_file(distill.combine)
+    networks = ",".join(map(with_absolute_file, config.model.names()))
     return replace(
         config,
         data=data,
         distill=replace(distill, measure=measure, combine=combine),
-        model=replace(config.model, weights=file(config.model.weights)),
+        model=replace(config.model, model=networks, weights=file(config.model.weights)),
         exchange=replace(config.exchange, topology=topology, certs=file(config.exchange.certs)),
     )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from edgekd.config import Config
 from edgekd.data.augment import normalise, private_augmentation
@@ -38,6 +39,7 @@ from edgekd.learning.statistics import (
     move_statistics,
     train_mode,
 )
+from edgekd.learning.weights import misfit
 from edgekd.losses import trust
 from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
 from edgekd.protocol.messages import Lesson
@@ -91,16 +93,14 @@ class Learner:
         check_loss(config.distill)
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
-        self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
         if config.head_start == "discriminant":
             start_as_discriminant(self.model, data.private, self._seed("discriminant"))
         self._train_mode()
         self.optimiser = make_optimiser(self.model, config)
-        augment = private_augmentation(config.augment, size)
-        self._batches = PrivateBatches(data.private, config.train.batch, augment, self._seed)
-        self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
-        self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
+        self._classes, self._augment = len(data.classes), private_augmentation(config.augment, size)
         self._batch: tuple[Tensor, Tensor] | None = None  # the images and labels of this step
+        self.train_on(data.private)
         self._studied: Pass | None = None  # of the private batch, with its graph
         self._kept: tuple[int, Pass] | None = None  # of the public batch of a round, with its graph
         self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
@@ -126,6 +126,21 @@ class Learner:
         values = torch.stack(list(self._scores.values())).tolist()
         found = sorted(zip(self._scores, values, strict=True))
         return {id: value for id, value in found if math.isfinite(value)}  # NaN if training has diverged
+
+    def train_on(self, private: Labelled) -> None:
+        """Take the private batches from `private` from now on, and its class frequencies; all else stays.
+
+        Args:
+            private: of the same classes and size as before.
+
+        Raises:
+            LocalProtocolError: a step has begun.
+        """
+        if self._batch is not None:
+            raise LocalProtocolError("train_on() belongs between two steps")
+        self._batches = PrivateBatches(private, self.config.train.batch, self._augment, self._seed)
+        self._prior = log_prior(private.labels, self._classes).to(self.device)
+        self._shard = torch.bincount(private.labels, minlength=self._classes)
 
     def teach(self, round: int, *, keep: bool = False) -> Tensor:
         """Predictions on the public batch of `round`.
@@ -196,7 +211,7 @@ class Learner:
             loss = self._distil(lesson, found.logits)
             weight = (1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * lesson.trust
             (weight * loss if total is None else total + weight * loss).backward()
-        shown = label_losses[self._answering].detach()
+        shown = label_losses[self._answering(self.step)].detach()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         move_statistics(self.model, statistics)
@@ -221,18 +236,19 @@ class Learner:
             DivergedError: the predictions are NaN or infinite.
         """
 
-        def predict(images: Tensor) -> Tensor:
-            logits: Tensor = self._forward(self.model, normalise(images.to(self.device)), "evaluation", self.step)
-            check_finite([logits], self.id, self.step)
+        return self._evaluate(self.model, self.step, evaluation, stop)
+
+    def evaluate_as(
+        self, state: dict[str, Tensor], step: int, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False
+    ) -> Accuracy | None:
+        """The accuracy that `state()` as it was at `step` has on `evaluation`. The learner itself stays as it is."""
+        weights = {name: tensor.to(self.device) for name, tensor in _part(state, "model").items()}
+
+        def model(images: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.model, weights, images)
             return logits
 
-        self.model.eval()
-        try:
-            prior = self._prior if self.balanced else None
-            head = self._answering
-            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
-        finally:
-            self._train_mode()
+        return self._evaluate(model, step, evaluation, stop)
 
     def weights_sha256(self) -> str:
         """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
@@ -270,10 +286,26 @@ class Learner:
                 self._frozen = self._copy()
                 self._frozen.load_state_dict(parts["frozen"])
         except RuntimeError as error:
-            raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
+            raise ConfigError(f"the checkpoint is of another network: {misfit(error)}") from error
         restore_optimiser(self.optimiser, self.model, state)
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
         self.step = step
+
+    def _evaluate(
+        self, model: Callable[[Tensor], Tensor], step: int, evaluation: Labelled, stop: Callable[[], bool]
+    ) -> Accuracy | None:
+        def predict(images: Tensor) -> Tensor:
+            logits = self._forward(model, normalise(images.to(self.device)), "evaluation", step)
+            check_finite([logits], self.id, step)
+            return logits
+
+        self.model.eval()
+        try:
+            prior = self._prior if self.balanced else None
+            head = self._answering(step)
+            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
+        finally:
+            self._train_mode()
 
     def _distil(self, lesson: Lesson, logits: Tensor) -> Tensor:
         """The distillation loss of a lesson, a scalar; `logits` are the learner's own on the same images."""
@@ -309,10 +341,9 @@ class Learner:
         """Whether the private images and those of a lesson go through the network as one batch."""
         return self.config.norm_from == "both"
 
-    @property
-    def _answering(self) -> int:
-        """The head that gives the learner's accuracy: the last; with two phases, head 0 until the second has begun."""
-        return 0 if self.step <= self.alone_until and self.alone_until else -1
+    def _answering(self, step: int) -> int:
+        """The head that gives the accuracy at `step`: the last; with two phases, head 0 until the second has begun."""
+        return 0 if step <= self.alone_until and self.alone_until else -1
 
     def _learning_rate(self) -> float:
         """The learning rate of this step. Each of two phases runs through the whole schedule."""
@@ -335,7 +366,7 @@ class Learner:
             self.model(torch.zeros(2, 3, size, size, device=self.device))
             return not torch.equal(before, generator_state(self.device))
 
-    def _forward(self, model: nn.Module, images: Tensor, *names: int | str) -> Tensor:
+    def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor, *names: int | str) -> Tensor:
         """Logits ``[heads, batch, classes]``. Random numbers, if any, come from a seed that `names` determine."""
         bfloat16 = self.config.train.precision == "bfloat16"
         draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()

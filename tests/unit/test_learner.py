@@ -11,6 +11,7 @@ from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
 from edgekd.data.augment import normalise
 from edgekd.data.datasets import PeerData, load_peer_data
+from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.learning.batches import PrivateBatches
 from edgekd.learning.devices import choose_device
@@ -332,6 +333,73 @@ def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> No
         matches = (images[:, None] == few.images[None]).flatten(2).all(-1)
         counts += matches.sum(0)
     assert counts.tolist() == [8] * 5
+
+
+def test_earlier_state_is_evaluated_as_it_was_then_and_the_learner_goes_on_unchanged(data: PeerData) -> None:
+    settings = config(distill={"two_phase": True}, model={"heads": 2})
+
+    def train(learner: Learner, count: int) -> None:
+        for _ in range(count):
+            learner.study()
+            learner.learn(None)
+
+    learner, same = Learner(data, settings, 0), Learner(data, settings, 0)
+    train(learner, 2)  # of the first phase, in which head 0 answers
+    state, then = {name: tensor.clone() for name, tensor in learner.state().items()}, learner.evaluate(data.evaluation)
+    assert then is not None
+    train(learner, 2)
+    found = learner.evaluate_as(state, 2, data.evaluation)
+    assert (found, found and found.confusion) == (then, then.confusion)
+    assert learner.evaluate_as(state, 2, data.evaluation, stop=lambda: True) is None
+    train(learner, 1)
+    train(same, 5)
+    assert learner.weights_sha256() == same.weights_sha256()
+
+
+def some(data: PeerData, places: slice) -> Labelled:
+    return Labelled(images=data.private.images[places], labels=data.private.labels[places])
+
+
+def test_learner_whose_private_images_change_goes_on_as_one_that_was_restarted_with_them(data: PeerData) -> None:
+    few, more = some(data, slice(0, 40)), some(data, slice(20, None))
+    running = Learner(replace(data, private=few), config(), 0)
+    steps(running, 2, lessons=True)
+    state = running.state()
+    restarted = Learner(replace(data, private=more), config(), 0)
+    restarted.restore({name: tensor.clone() for name, tensor in state.items()}, 2)
+    running.train_on(more)
+    assert steps(running, 3, lessons=True) == steps(restarted, 3, lessons=True)
+    assert running.evaluate(data.evaluation) == restarted.evaluate(data.evaluation), "its class frequencies, too"
+
+
+def test_learner_that_is_given_the_images_that_it_has_changes_nothing(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    for _ in range(3):
+        learner.train_on(some(data, slice(None)))
+        steps(learner, 1, lessons=False)
+    other = Learner(data, config(), 0)
+    for _ in range(3):
+        weights = steps(other, 1, lessons=False)
+    assert learner.weights_sha256() == weights
+
+
+def test_class_frequencies_of_the_balance_follow_the_private_images(data: PeerData) -> None:
+    one_class = data.private.labels == data.private.labels[0]
+    learner = Learner(data, config(), 0)
+    before = learner.evaluate(data.evaluation)
+    learner.train_on(Labelled(images=data.private.images[one_class], labels=data.private.labels[one_class]))
+    after = learner.evaluate(data.evaluation)
+    assert before is not None
+    assert after is not None
+    # With the prior of one class a network that knows nothing says this class, which is all that the shard has.
+    assert before.own < 0.9 < after.own
+
+
+def test_private_images_change_between_steps_only(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    learner.study()
+    with pytest.raises(LocalProtocolError):
+        learner.train_on(data.private)
 
 
 def heads_that_change(learner: Learner, lesson: Lesson | None) -> list[int]:

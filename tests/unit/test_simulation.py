@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgekd.config import Config, ModelConfig, from_mapping
+from edgekd.config import Config, from_mapping
 from edgekd.errors import DivergedError
 from edgekd.files.summary import Summary
-from edgekd.learning import learner
 from edgekd.protocol.exchange import Exchange
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
@@ -102,29 +101,17 @@ def test_no_liars_is_as_if_there_were_no_such_thing() -> None:
     assert simulate(config(exchange={"liars": 0, "lie": "flip"})).peers == simulate(config()).peers
 
 
-class _Linear(nn.Module):
-    """The fastest learner of digits there is: a test can train several groups of them."""
-
-    def __init__(self, classes: int, size: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3 * size * size, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layer(images.flatten(1)).unsqueeze(0)
+def linear(classes: int) -> nn.Module:
+    """The fastest learner of digits of 8 pixels there is: a test can train several groups of them."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
 
 
-def _linear(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> _Linear:
-    return _Linear(classes, size)
-
-
-def test_agreement_holds_where_one_of_two_neighbours_lies_and_the_average_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(learner, "model_from_config", _linear)
+def test_agreement_holds_where_one_of_two_neighbours_lies_and_the_average_does_not() -> None:
     found = {}
     for how, liars in (("average", 0), ("average", 1), ("agreement", 1)):
         settings = config(
             data={"limit": None, "size": 8, "clients": 3},
+            model={"model": f"{__name__}:linear"},
             distill={"combine": how},
             train={"steps": 60, "batch": 32, "public_batch": 32, "lr": 0.01, "augment": "none", "seed": 1},
             exchange={"liars": liars, "lie": "flip"},
@@ -147,7 +134,6 @@ def test_baselines_do_not_depend_on_how_one_would_distil() -> None:
 def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lessons(
     monkeypatch: pytest.MonkeyPatch, broadcast_every: int, lie: str
 ) -> None:
-    monkeypatch.setattr(learner, "model_from_config", _linear)
     lessons: list[tuple[int, tuple[int, ...]]] = []
     asked = Exchange.lesson
 
@@ -160,6 +146,7 @@ def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lesso
     monkeypatch.setattr(Exchange, "lesson", lesson)
     settings = config(
         data={"limit": None, "size": 8, "clients": 4},
+        model={"model": f"{__name__}:linear"},
         train={"steps": 60, "batch": 32, "public_batch": 32, "lr": 0.01, "augment": "none", "seed": 11},
         exchange={"liars": 1, "lie": lie, "broadcast_every": broadcast_every},
         simulation={"asynchronous": True, "liar_frames": 4},
