@@ -1,6 +1,5 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
-import contextlib
 import importlib
 import os
 import sys
@@ -9,7 +8,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import prepare_streams, say
-from edgekd.cli.signals import on_stop
+from edgekd.cli.signals import on_stop, stop_early
 from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
 from edgekd.names import meant
@@ -56,19 +55,13 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def _stop_early(number: int, frame: object) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, b"edgekd: stopped before it began\n")
-    os._exit(0)
-
-
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
     prepare_streams()
     log_plainly()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
-        on_stop(_stop_early)
+        on_stop(stop_early)
     try:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns

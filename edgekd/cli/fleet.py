@@ -171,6 +171,7 @@ def _start(command: list[str]) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="backslashreplace",  # a library may write any bytes; a reader that failed at them would block the child
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )

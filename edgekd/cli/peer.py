@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.progress import Screen, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
-from edgekd.cli.signals import on_stop
+from edgekd.cli.signals import on_stop, stop_early
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError
@@ -58,6 +57,7 @@ class _Stop:
         self._lines = lines
         self._asked_at = 0.0
         self.ready = False  # there is a state worth writing
+        self.undo: Callable[[], object] = lambda: None  # takes away what a start that goes no further has written
         self.screen: Screen | None = None  # what it shows is not written over
         self._unsaid = False
         on_stop(self._on_signal)
@@ -70,7 +70,9 @@ class _Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.ready:
-            sys.exit(0)
+            on_stop(signal.SIG_IGN)
+            self.undo()
+            stop_early(number, frame)
         if self.asked and time.monotonic() - self._asked_at > PATIENCE:
             os._exit(1)
         if not self.asked:
@@ -160,6 +162,7 @@ def command(
         with lock, contextlib.ExitStack() as beside:
             # Until the peer has started, the folder stays as it is.
             with contextlib.ExitStack() as undo:
+                stop.undo = undo.close
                 if config.data.private is not None and config.data.public is None and neighbours:
                     config = _joined(config, neighbours, folder, undo)
                 config = _with_defaults(config, len(neighbours))

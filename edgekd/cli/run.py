@@ -31,7 +31,7 @@ FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or belo
 
 
 class PeerDiedError(EdgeKDError):
-    """A peer of the run ended with an error; the others' results are kept."""
+    """A peer of the run ended with an error, or before its first step; the others' results are kept."""
 
 
 @click.command(epilog=EXAMPLES)
@@ -67,14 +67,14 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: 
             raise ConfigError(f"{folder} holds an earlier run; choose another --out")
         dead = _run_in(folder, config, graph, baseline, as_json, stop)
     if dead:
-        which = ", ".join(f"peer {id} ({_why(code)})" for id, code in sorted(dead.items()))
+        which = ", ".join(f"peer {id} ({why})" for id, why in sorted(dead.items()))
         raise PeerDiedError(f"ended with an error: {which}; what the others reached is in {folder}")
 
 
 def _run_in(
     folder: Path, config: Config, graph: Sequence[Sequence[int]], baseline: bool, as_json: bool, stop: Stop
-) -> dict[int, int]:
-    """The run, and what it leaves in its folder; the exit codes of the peers that have ended with an error."""
+) -> dict[int, str]:
+    """The run, and what it leaves in its folder; why peers have ended that should not have, by their ids."""
     from edgekd.cli.fleet import Fleet
     from edgekd.files.runs import write_config
 
@@ -90,7 +90,7 @@ def _run_in(
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
     with pausable(fleet.events.put), fleet:
-        codes = _Watch(fleet, config.data.clients, as_json=as_json).run()
+        dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
         from edgekd.cli.run_files import write_results
@@ -99,7 +99,7 @@ def _run_in(
         _print_results(summary, folder, baselines, as_json)
     elif stop.asked:
         say("edgekd: stopped before a peer had done anything", err=True)
-    return {id: code for id, code in codes.items() if code != 0}
+    return dead
 
 
 def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
@@ -161,11 +161,12 @@ class _Watch:
         self._trained: set[int] = set()
         self._stopped = False
 
-    def run(self) -> dict[int, int]:
-        """Watch until all peers have ended; their exit codes."""
-        codes: dict[int, int] = {}
+    def run(self) -> dict[int, str]:
+        """Watch until all peers have ended; why those have that should not have, by their ids."""
+        dead: dict[int, str] = {}
+        running = self._clients
         with contextlib.closing(self._screen):
-            while len(codes) < self._clients:
+            while running:
                 event = self._fleet.events.get()
                 if isinstance(event, signal.Signals):
                     self._obey(event)
@@ -174,8 +175,11 @@ class _Watch:
                 elif event.log is not None:
                     self._screen.log(event.log)
                 else:
-                    codes[event.id] = self._ended(event.id, event.code)
-        return codes
+                    running -= 1
+                    if why := self._wrong(event.id, event.code):
+                        dead[event.id] = why
+                        self._lose(event.id, why)
+        return dead
 
     def _obey(self, number: signal.Signals) -> None:
         if number.name != "SIGTSTP":
@@ -190,23 +194,23 @@ class _Watch:
         if not self._as_json:
             self._screen.show(progress)
 
-    def _ended(self, id: int, code: int) -> int:
-        """The exit code that counts."""
-        if code == 0 or (self._stopped and code == -signal.SIGTERM):  # the latter had not begun
-            return 0
+    def _wrong(self, id: int, code: int) -> str:
+        """Why a peer should not have ended with this exit code; "" if it should have."""
+        if self._stopped and code in (0, -signal.SIGTERM):  # the latter had not begun
+            return ""
+        if code == 0:
+            return "" if id in self._trained else "told to end before its first step"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _lose(self, id: int, why: str) -> None:
         self._screen.lost(id)
-        self._screen.log(f"peer {id} died: {_why(code)}")
+        self._screen.log(f"peer {id} died: {why}")
         if id not in self._trained:  # it never began: so will a second try, and the others would wait for it
             self._stop()
-        return code
 
     def _stop(self) -> None:
         self._stopped = True
         self._fleet.stop()
-
-
-def _why(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _read_summary(path: Path) -> Any:

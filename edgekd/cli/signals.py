@@ -102,6 +102,17 @@ def on_stop(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -
         signal.signal(number, handler)
 
 
+def stop_early(number: int, frame: FrameType | None) -> NoReturn:
+    """End a process that has nothing to write yet; a signal handler.
+
+    At once: an exception might come up where it is swallowed, and the interpreter's end takes seconds, in which another
+    signal would kill.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, b"edgekd: stopped before it began\n")
+    os._exit(0)
+
+
 def _interrupt(number: signal.Signals) -> None:
     raise KeyboardInterrupt
 

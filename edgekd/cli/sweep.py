@@ -58,13 +58,15 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
 
 def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None, engine: str) -> None:
     from edgekd.lab.sweep.engines import local, ray_cluster
+    from edgekd.lab.sweep.named_files import check_unchanged
     from edgekd.lab.sweep.run import missing, sweep
 
+    left = missing(cells, out)
+    check_unchanged(left, out)
     _write_tables(tables, out)
     threads = max(cell.config.train.threads for cell in cells)
     count = jobs or at_once(threads)
     runner = ray_cluster() if engine == "ray" else local(count)
-    left = missing(cells, out)
     with _progress(cells, left, None if engine == "ray" else count) as show:
         failures = sweep(left, out, runner, show)
     files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())

@@ -6,6 +6,7 @@ picture is read a second time, with the order of the bytes reversed, which gives
 
 import re
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ _BITS, _MAXIMUM, _PLANES, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 284, 339, 
 _UNSIGNED = 1
 _WIDE = re.compile(r"(?<=;16)[BLN]")  # in Pillow's names of raw data: big-endian, little-endian, native
 _REVERSED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_STRIP = 2**18  # pixels whose values are computed with at a time: of a whole large picture they would take gigabytes
 _FAINT = 1 / 16  # floats below this are taken to have another unit than 1
 
 
@@ -31,11 +33,12 @@ def to_grey(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: no value is finite.
     """
-    values = np.asarray(image)
-    said = _said(image)
-    if image.mode == "I" and _first(image, _SAMPLE_FORMAT) == _UNSIGNED:
-        values = values.view(np.uint32)
-    return Image.fromarray(_eight_bits(values, said))
+    unsigned = image.mode == "I" and _first(image, _SAMPLE_FORMAT) == _UNSIGNED
+
+    def values_of(strip: Any) -> Any:
+        return strip.view(np.uint32) if unsigned else strip
+
+    return _eight_bits("L", (image,), values_of, _said(image))
 
 
 def has_wide_colours(image: ImageFile) -> bool:
@@ -64,8 +67,11 @@ def _reversed(args: Any) -> Any:
 
 def wide_to_rgb(upper: Image.Image, lower: Image.Image) -> Image.Image:
     """The picture in RGB of 8 bits from both halves of its colours, in RGB. White is found as in `to_grey`."""
-    values = np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
-    return Image.fromarray(_eight_bits(values, _said(upper)))
+
+    def values_of(upper: Any, lower: Any) -> Any:
+        return upper.astype(np.uint16) << 8 | lower
+
+    return _eight_bits("RGB", (upper, lower), values_of, _said(upper))
 
 
 def _said(image: Image.Image) -> float | None:
@@ -82,22 +88,53 @@ def _first(image: Image.Image, tag: int) -> Any:
     return value[0] if isinstance(value, tuple) and value else value
 
 
-def _eight_bits(values: Any, said: float | None) -> Any:
+def _eight_bits(
+    mode: str, parts: tuple[Image.Image, ...], values_of: Callable[..., Any], said: float | None
+) -> Image.Image:
     """Values of any range to 0..255.
 
     Integers of 16 bits lose their lower half. So do those of 10, 12 or 14 bits lose their lowest 2, 4 or 6.
+
+    Args:
+        mode: of the result.
+        parts: pictures of one size.
+        values_of: the values of a strip, from the same strip of each part.
+        said: the largest possible value, if the file names it.
+
+    Raises:
+        ValueError: no value is finite.
     """
-    finite = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
-    if not finite.size:
+    low, high, kind = np.inf, -np.inf, ""
+    for _, strip in _strips(parts):
+        values = values_of(*strip)
+        kind = values.dtype.kind
+        finite = values[np.isfinite(values)] if kind == "f" else values
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low > high:
         raise ValueError("no value of the picture is a number")
-    low, high = float(finite.min()), float(finite.max())
-    white = said if said is not None and said >= high else _guessed(low, high, values.dtype.kind == "f")
-    bits = int(white).bit_length()
-    if values.dtype.kind in "iu" and low >= 0 and bits >= 8 and white == 2**bits - 1:
-        return (values >> (bits - 8)).astype(np.uint8)
-    black = min(low, 0.0)
-    scaled = np.nan_to_num(values.astype(np.float64), nan=black, posinf=white, neginf=black)
-    return np.rint((scaled - black) / (white - black or 1.0) * 255).clip(0, 255).astype(np.uint8)
+    white = said if said is not None and said >= high else _guessed(low, high, kind == "f")
+    bits, black = int(white).bit_length(), min(low, 0.0)
+    shift = bits - 8 if kind in "iu" and low >= 0 and bits >= 8 and white == 2**bits - 1 else None
+    result = Image.new(mode, parts[0].size)
+    for top, strip in _strips(parts):
+        values = values_of(*strip)
+        if shift is None:
+            scaled = np.nan_to_num(values.astype(np.float64), nan=black, posinf=white, neginf=black)
+            values = np.rint((scaled - black) / (white - black or 1.0) * 255).clip(0, 255)
+        else:
+            values = values >> shift
+        result.paste(Image.fromarray(values.astype(np.uint8)), (0, top))
+    return result
+
+
+def _strips(parts: tuple[Image.Image, ...]) -> Iterator[tuple[int, list[Any]]]:
+    """Some rows after others: the first one's place, and the values of these rows in each part."""
+    width, height = parts[0].size
+    rows = max(1, _STRIP // max(1, width))
+    for top in range(0, height, rows):
+        box = (0, top, width, min(height, top + rows))
+        yield top, [np.asarray(part.crop(box)) for part in parts]
 
 
 def _guessed(low: float, high: float, is_float: bool) -> float:

@@ -1,5 +1,6 @@
 """Pictures become uint8 tensors: resize the shorter side, crop the centre."""
 
+import errno
 import logging
 import math
 import os
@@ -92,10 +93,33 @@ def allocate(count: int, size: int) -> Tensor:
     if math.prod(shape) <= IN_MEMORY:
         return torch.empty(shape, dtype=torch.uint8)
     folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.path.isdir("/var/tmp") else tempfile.gettempdir())
-    if math.prod(shape) > shutil.disk_usage(folder).free:  # else a full disk would kill the process
-        raise ConfigError(
-            f"{count} images of {size} px need {math.prod(shape) / 2**30:.1f} GiB in {folder}, more than is free; "
-            "set TMPDIR to a folder with room, or use --limit or a smaller --size"
-        )
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="edgekd-") as file:
-        return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=torch.uint8).view(shape)
+    why = "more than is free"
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="edgekd-") as file:
+            if _reserve(file.fileno(), math.prod(shape)):
+                return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=torch.uint8).view(shape)
+    except OSError as error:
+        why = f"which cannot be written: {error.strerror or error}"
+    raise ConfigError(
+        f"{count} images of {size} px need {math.prod(shape) / 2**30:.1f} GiB in {folder}, {why}; "
+        "set TMPDIR to a folder with room, or use --limit or a smaller --size"
+    )
+
+
+def _reserve(file: int, size: int) -> bool:
+    """Give an open, empty file its room on the disk: where a mapped file gets it as it is written, a full disk kills.
+
+    Returns:
+        False: there is no room.
+    """
+    try:
+        os.posix_fallocate(file, 0, size)
+    except AttributeError:  # macOS has none: others may take the room meanwhile
+        return size <= shutil.disk_usage(file).free
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # nor has this file system
+            return size <= shutil.disk_usage(file).free
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return False
+    return True

@@ -6,24 +6,26 @@ its content alone, so two peers have the same images if and only if their files 
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor
 
 from edgekd.config import EACH, PUBLIC_AUGMENTATIONS
 from edgekd.data.augment import check_augmentation, padding
-from edgekd.data.images import decode_pictures, warn_if_alike
+from edgekd.data.images import allocate, decode_pictures, warn_if_alike
 from edgekd.data.pictures import open_picture, pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
-from edgekd.files.tensors import CHUNK, open_safetensors, safetensors_pieces
+from edgekd.files.tensors import CHUNK, read_header, safetensors_pieces
 from edgekd.printable import LONGEST_WHY, printable
 
 # Of the file, not of the package, so that peers of two versions of the package agree.
@@ -90,24 +92,21 @@ class PublicSet:
 
     @classmethod
     def load(cls, path: Path) -> "PublicSet":
-        """Read a file that `save` wrote. The images are memory-mapped, not read into memory.
+        """Read a file that `save` wrote. The images are a copy, so it does not matter what becomes of the file.
+
+        The copy is in memory, or in a file of its own if it is large: see `allocate`.
 
         Raises:
-            ConfigError: there is no such file, or it is not a public file of this version.
+            ConfigError: there is no such file, it is not a public file of this version, or there is no room for a copy.
         """
         try:
-            digest = _sha256_of_file(path)
-            with open_safetensors(path) as file:
-                about = json.loads((file.metadata() or {})["edgekd"])
-                images = file.get_tensor("images")
-            return cls(images=images, sha256=digest, **_checked(about, images))
+            with path.open("rb") as file:
+                fields, shape, digest = _read_about(path, file)
+                images = allocate(shape[0], shape[-1])
+                _read_images(path, file, images, digest)
+            return cls(images=images, sha256=digest.hexdigest(), **fields)
         except OSError as error:
             raise ConfigError(f"cannot read the public file {path}: {error.strerror or error}") from error
-        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
-            why = printable("has no key " + str(error) if isinstance(error, KeyError) else str(error), LONGEST_WHY)
-            raise ConfigError(
-                f"{path} is not a public file of edgekd ({why}); make one with `edgekd public` or `edgekd split`"
-            ) from error
 
 
 def check_enough(images: int, rows: int) -> None:
@@ -133,11 +132,12 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
     Raises:
         ConfigError: an argument breaks one of these rules.
     """
-    about = _checked({"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}, images)
+    about = {"format": FORMAT, "version": VERSION, "classes": list(classes), "augment": augment}
+    fields = _checked(about, images.dtype, images.shape)
     digest = hashlib.sha256()
-    for piece in _pieces(images, about["classes"], augment):
+    for piece in _pieces(images, fields["classes"], augment):
         digest.update(piece)
-    return PublicSet(images=images, sha256=digest.hexdigest(), **about)
+    return PublicSet(images=images, sha256=digest.hexdigest(), **fields)
 
 
 def public_from_pictures(paths: Iterable[Path], classes: Sequence[str], size: int, augment: str) -> PublicSet:
@@ -171,8 +171,44 @@ def _pieces(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[by
     return safetensors_pieces({"images": images}, {"edgekd": json.dumps(about, sort_keys=True)})
 
 
-def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:
-    """The fields of a `PublicSet`, from a file's metadata.
+def _read_about(path: Path, file: BufferedReader) -> tuple[dict[str, Any], list[int], "hashlib._Hash"]:
+    """The fields of a `PublicSet` and the shape of its images; and the SHA-256 so far, of what comes before these."""
+    try:
+        text, header = read_header(file)
+        about = json.loads(header.pop("__metadata__", {})["edgekd"])
+        entry = header.pop("images")
+        shape, dtype = entry["shape"], torch.uint8 if entry["dtype"] == "U8" else entry["dtype"]
+        fields = _checked(about, dtype, shape)
+        if header or entry["data_offsets"] != [0, math.prod(shape)]:
+            raise ValueError("it holds more than images")
+        left = os.fstat(file.fileno()).st_size - len(text)
+        if left != math.prod(shape):
+            raise ValueError(f"{left} bytes follow its header, and not {math.prod(shape)}")
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, ConfigError) as error:
+        raise _no_public_file(path, error) from error
+    return fields, shape, hashlib.sha256(text)
+
+
+def _read_images(path: Path, file: BufferedReader, images: Tensor, digest: "hashlib._Hash") -> None:
+    """Fill `images` from where `file` is. What is hashed is what was read: the file may change meanwhile."""
+    left = images.view(-1).numpy().data
+    while left:
+        count = file.readinto(left[:CHUNK])
+        if not count:
+            raise _no_public_file(path, ValueError("it has become shorter while it was read"))
+        digest.update(left[:count])
+        left = left[count:]
+
+
+def _no_public_file(path: Path, error: Exception) -> ConfigError:
+    why = printable("has no key " + str(error) if isinstance(error, KeyError) else str(error), LONGEST_WHY)
+    return ConfigError(
+        f"{path} is not a public file of edgekd ({why}); make one with `edgekd public` or `edgekd split`"
+    )
+
+
+def _checked(about: dict[str, Any], dtype: object, shape: Sequence[int]) -> dict[str, Any]:
+    """The fields of a `PublicSet`, from a file's metadata; `dtype` and `shape` are those of its images.
 
     Raises:
         ConfigError: they are invalid, or of another format or version.
@@ -184,18 +220,10 @@ def _checked(about: dict[str, Any], images: Tensor) -> dict[str, Any]:
         raise ConfigError(f"classes must be two names or more, no two alike, got {', '.join(map(str, classes))}")
     if strange := [name for name in classes if not name.isprintable()]:  # it would reach logs and terminals
         raise ConfigError(f"class names must be printable, got {printable(strange[0])}")
-    shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or 0 in shape:
-        raise ConfigError(f"images must be uint8 [N, 3, S, S], N and S >= 1, got {images.dtype} {list(shape)}")
+    sound = dtype == torch.uint8 and len(shape) == 4 and all(type(side) is int and side > 0 for side in shape)
+    if not sound or shape[1] != 3 or shape[2] != shape[3]:
+        raise ConfigError(f"images must be uint8 [N, 3, S, S], N and S >= 1, got {dtype} {list(shape)}")
     return {"classes": classes, "augment": check_augmentation(about["augment"], PUBLIC_AUGMENTATIONS)}
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _hash(sha256: str, *names: int | str) -> bytes:

@@ -1,11 +1,16 @@
-"""Atomic writes: a file is complete or unchanged, even after a power cut."""
+"""Atomic writes: a file is complete or unchanged, even after a power cut.
+
+Links are followed. What is no regular file, such as a device or a pipe, cannot be replaced: it is written to.
+"""
 
 import contextlib
 import errno
 import glob
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +22,7 @@ _TEMPORARY = ".tmp"
 
 @contextmanager
 def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder. It replaces `path` if the block ends without an exception.
+    """A temporary file. If the block ends without an exception it replaces `path`, or is written to a device or pipe.
 
     The file is created with `mode`, so others can never read a secret. Without `mode`, it takes the mode of an existing
     `path`. Its name is random: several processes may write the same `path` at once, and the last one to end wins.
@@ -25,6 +30,51 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
     """
+    file = followed(path)
+    if is_replaceable(file):
+        with _replacement(file, mode) as replacement:
+            yield replacement
+    else:
+        with tempfile.NamedTemporaryFile() as content:
+            yield content  # type: ignore[misc]
+            content.seek(0)
+            with _opened(file) as destination:
+                shutil.copyfileobj(content, destination)
+
+
+def followed(path: Path) -> Path:
+    """Where the links at `path` lead to, whether there is a file or not.
+
+    Raises:
+        OSError: they lead nowhere, or may not be looked at.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        path.stat()  # else links in a circle would be followed for ever
+    while path.is_symlink() and not _is_descriptor(path):
+        path = path.parent.resolve() / path.readlink()
+    return path
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether `path`, from `followed`, is a regular file or none; not a device, a pipe or what a process has open."""
+    return not _is_descriptor(path) and (not path.exists() or path.is_file())
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether it stands for what a process has open. That /dev/stdout may be a file, which others write on."""
+    folder = path.parent.resolve()
+    return folder.name == "fd" and folder.parts[1:2] == ("proc",)
+
+
+def _opened(path: Path) -> BinaryIO:
+    if path.parent.resolve() == Path(f"/proc/{os.getpid()}/fd"):
+        return open(os.dup(int(path.name)), "wb")  # it goes on where it is: opened again it would begin anew
+    return path.open("wb")
+
+
+@contextmanager
+def _replacement(path: Path, mode: int | None) -> Iterator[BinaryIO]:
+    """A temporary file in the folder of `path`, which it replaces if the block ends without an exception."""
     clear_leftovers(path.parent, path.name)
     temporary = path
     try:

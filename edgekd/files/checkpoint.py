@@ -5,6 +5,7 @@ evaluation where that is asked for.
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -104,6 +105,20 @@ def _write(path: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
         del entry["accuracy"]["confusion"]  # the peer's folder has it: see `edgekd.files.evaluation_file`
     entry["sha256"] = _digest(entry, state)
     write_atomically(path, safetensors_pieces(state, {_KEY: json.dumps(entry, sort_keys=True)}))
+
+
+def set_aside_unread(folder: Path, step: int) -> None:
+    """Rename what is newer than the checkpoint of `step`, the newest sound one: it is damaged, or another version's.
+
+    So it does not count among the `KEEP` that stay. Where there is none of `step`, none is sound but perhaps the best.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for path in itertools.takewhile(lambda path: int(path.stem.partition("-")[2]) != step, numbered(folder)):
+        aside = path.with_name(f"{path.name}.unreadable")
+        path.replace(aside)
+        log.warning("%s is now %s", path, aside.name)
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:

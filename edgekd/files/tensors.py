@@ -11,13 +11,14 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 CHUNK = 2**24  # bytes of a piece
 _ALIGNMENT = 8  # bytes
+_LENGTH = struct.Struct("<Q")  # of the header, the first bytes of a file
 _DTYPES = {  # the names that safetensors uses
     torch.float64: "F64",
     torch.float32: "F32",
@@ -48,7 +49,7 @@ def safetensors_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    yield struct.pack("<Q", len(text)) + text
+    yield _LENGTH.pack(len(text)) + text
     for name in names:
         data = _bytes_of(tensors[name])
         for start in range(0, len(data), CHUNK):
@@ -72,6 +73,25 @@ def open_safetensors(path: Path) -> Iterator[Any]:
         number = Path(f"/dev/fd/{opened.fileno()}")
         with safe_open(number if number.exists() else path, framework="pt") as file:
             yield file
+
+
+def read_header(file: BinaryIO) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a safetensors file before its tensors, and what they say; `file` is left where the tensors begin.
+
+    For a file that others may write into: `open_safetensors` maps it, so it changes, or is gone, as it is used.
+
+    Raises:
+        ValueError: it is no such file, or is damaged.
+    """
+    first = file.read(_LENGTH.size)
+    length = _LENGTH.unpack(first)[0] if len(first) == _LENGTH.size else 0
+    if not 0 < length <= CHUNK:
+        raise ValueError("it is no safetensors file")
+    text = file.read(length)
+    header = json.loads(text)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table")
+    return first + text, header
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor], about: bytes = b"") -> str:

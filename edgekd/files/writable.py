@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from edgekd.errors import ConfigError
+from edgekd.files.atomic import followed, is_replaceable
 
 
 def make_folder(path: Path) -> Path:
@@ -24,14 +25,22 @@ def make_folder(path: Path) -> Path:
 
 
 def check_file(path: Path) -> None:
-    """See whether the file `path` can be written, and make its folder.
+    """See whether the file `path` can be written as `atomic_file` does, and make the folder that it is in.
 
     Raises:
-        ConfigError: it is a folder, or its folder cannot be made or is read-only.
+        ConfigError: it is a folder, its folder cannot be made or is read-only, or it is a device that may not be
+            written to.
     """
     if os.path.isdir(path):
         raise ConfigError(f"cannot write {path}: it is a folder")
-    make_folder(path.absolute().parent)
+    try:
+        file = followed(path.absolute())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    if is_replaceable(file):
+        make_folder(file.parent)
+    elif not os.access(file, os.W_OK):
+        raise ConfigError(f"cannot write {path}: it is read-only for this user")
 
 
 def in_words(error: OSError) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from edgekd.data.held_out import HeldOut
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import clear_leftovers, write_atomically
-from edgekd.files.checkpoint import CheckpointInfo, link_current, save_best, save_checkpoint
+from edgekd.files.checkpoint import CheckpointInfo, link_current, save_best, save_checkpoint, set_aside_unread
 from edgekd.files.evaluation_file import Counted, write_counted
 from edgekd.files.folders import CURRENT, checkpoints
 from edgekd.files.runs import write_summary
@@ -78,8 +78,11 @@ class Recorder:
         """Tidy up what an earlier process left, once nothing keeps this one from going on.
 
         Metrics of steps after the checkpoint, which come again, go, and files that were not written to their end.
+        Checkpoints that could not be read make room.
         """
         clear_leftovers(self._folder)
+        if self._resumed:
+            self._try("checkpoint", lambda: set_aside_unread(self._folder, self._saved))
         if self._resumed and self._metrics.is_file():
             self._try("metrics", lambda: _keep_up_to(max(0, self._saved), self._metrics))
 

@@ -10,6 +10,7 @@ from edgekd.config import Config
 from edgekd.contract import make_contract
 from edgekd.data.datasets import load_peer_data
 from edgekd.data.held_out import own_seed
+from edgekd.files.folders import checkpoints
 from edgekd.learning.learner import Learner
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import longest_frame
@@ -48,7 +49,8 @@ def make_node(
     """
     torch.set_num_threads(config.train.threads)
     there = first_look(config.data) if config.data.rescan else {}  # before the first picture is read: none is missed
-    data = load_peer_data(config.data, id, seed=config.data_seed, run=out)
+    trained = out if checkpoints(out) else None  # what a start without any has held out binds nobody
+    data = load_peer_data(config.data, id, seed=config.data_seed, run=trained)
     contract = make_contract(data.public, config)
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all

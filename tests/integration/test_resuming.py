@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -268,3 +269,14 @@ def test_run_that_held_nothing_out_is_not_evaluated_on_what_it_was_trained_on(sp
     found = spawn("eval", "--checkpoint", box / "run")
     assert found.wait() == 1
     assert "has held no picture out, since it was evaluated on --eval" in found.err[-1]
+
+
+def test_start_that_was_killed_before_it_trained_binds_the_next_one_to_nothing(spawn: Any, box: Path) -> None:
+    killed = spawn(*peer(box, "--eval", f"folder:{box}/own", "--wait-for", 1))
+    killed.until(lambda p: (box / "run" / "held-out.json").is_file())
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert held_out(box) == set()
+    again = spawn(*peer(box))
+    assert again.wait() == 0, again.err
+    assert len(held_out(box)) == 4

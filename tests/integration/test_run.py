@@ -123,3 +123,28 @@ def test_run_that_pauses_pauses_its_peers_and_one_that_is_told_to_end_writes_its
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert [peer["steps"] > 0 for peer in summary["peers"]] == [True, True]
     assert ended(peers)
+
+
+def test_peer_that_is_told_to_end_before_its_first_step_ends_the_run(tmp_path: Path, start: Callable[..., Any]) -> None:
+    run = start("--clients", "2", "--steps", "0", "--sync")
+    peers: dict[int, str] = {}
+    began = tmp_path / "results" / "peer-1"
+    until(lambda: peers.update(children(run.pid)) or (len(peers) == 2 and began.is_dir()), run)
+    os.kill(max(peers), signal.SIGTERM)
+    _, said = run.communicate(timeout=DEADLINE)
+    assert run.returncode == 1
+    assert "peer 1 died: told to end before its first step" in said
+    assert said.splitlines()[-1].startswith("edgekd: ended with an error: peer 1 (told to end before its first step)")
+    assert "Traceback" not in said
+    assert ended(peers)
+
+
+def test_peer_that_writes_bytes_that_are_no_text_is_read_on(tmp_path: Path, start: Callable[..., Any]) -> None:
+    much = "b'caf\\xe9\\n' + b'more than a pipe holds\\n' * 9999"
+    written = f"import os, sys\nif 'peer' in sys.argv:\n    os.write(2, {much})\n"
+    measure = "def mine(teacher, student, temperature=1.0):\n    return (student - teacher).square().sum(1)\n"
+    (tmp_path / "mymeasures.py").write_text(written + measure)
+    run = start("--clients", "2", "--steps", "1", "--measure", "./mymeasures.py:mine")
+    _, said = run.communicate(timeout=DEADLINE)
+    assert run.returncode == 0, said
+    assert "caf\\xe9" in said

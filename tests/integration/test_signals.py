@@ -106,6 +106,33 @@ def test_simulation_that_is_told_to_end_summarises_what_it_has_reached(
     assert any("standard deviation" in line for line in simulation.out)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_without_end_stop_a_peer_that_is_joining_as_one_does(
+    tmp_path: Path, ports: Callable[[int], list[int]], number: signal.Signals
+) -> None:
+    (tmp_path / "own").mkdir()
+    arguments = ["--id", "0", "--private", "folder:own", "--peers", f"127.0.0.1:{ports(1)[0]}", "--out", "results"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgekd", "peer", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    ) as peer:
+        assert peer.stderr is not None
+        said = [peer.stderr.readline()]
+        while peer.poll() is None:
+            peer.send_signal(number)
+            time.sleep(0.01)
+        said += peer.stderr.readlines()
+    assert "asking the group" in said[0]
+    assert said[-1] == "edgekd: stopped before it began\n"
+    assert peer.returncode == 0, said
+    assert "Traceback" not in "".join(said)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [".lock"]
+
+
 # -- a terminal that goes ----------------------------------------------------------------------------------------------
 
 

@@ -99,3 +99,21 @@ def test_flags_win_over_each_grid_of_the_file(spawn: Any, tmp_path: Path) -> Non
     assert {(row["seed"], row["split"], row["gamma"]) for row in got} == {("5", "gamma", "3.0")}
     assert sweep.err == [f"1/1 cells, about 0:00:00 left: together {got[0]['cell']}"]
     assert (tmp_path / "results" / "sweep.toml").is_file()
+
+
+def test_sweep_does_not_go_on_with_other_pictures(spawn: Any, tmp_path: Path) -> None:
+    for name, red in (("cat", 40), ("dog", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("RGB", (20, 20), (red, i * 9, 40)).save(tmp_path / "pictures" / name / f"{i}.png")
+    small = ["--clients", 2, "--split", "iid", "--batch", 4, "--public-batch", 4, "--weights", "none", "--steps", 1]
+    sweep = ["sweep", "--data", "folder:pictures", "--size", 32, "--model", "mobilenet_v3_small", *small]
+    sweep += ["--out", "results", "--measure"]
+    assert spawn(*sweep, "kl").wait() == 0
+    (tmp_path / "pictures" / "cat" / "3.png").unlink()
+    before = (tmp_path / "results" / "results.csv").read_bytes()
+    refused = spawn(*sweep, "kl,sed")
+    assert refused.wait() == 1
+    assert refused.err[-1].startswith("edgekd: pictures is not what it was for the results in results: ")
+    assert (tmp_path / "results" / "results.csv").read_bytes() == before
+    assert not (tmp_path / "results" / "sweep-2.toml").exists()

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.errors import ConfigError
 from edgekd.files.atomic import atomic_file, link_atomically, write_atomically
+from edgekd.files.writable import check_file
 
 KILLED = """
 import sys
@@ -127,3 +130,89 @@ def test_writer_that_fails_leaves_the_file_and_nothing_beside_it(tmp_path: Path)
         write_atomically(path, pieces())
     assert path.read_bytes() == b"old"
     assert not temporary(tmp_path)
+
+
+# What cannot be replaced
+
+
+def test_device_stays_one_and_takes_what_is_written(tmp_path: Path) -> None:
+    null = tmp_path / "null"
+    try:
+        os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("devices are made by root alone")
+    check_file(null)
+    write_atomically(null, [b"away"])
+    assert null.is_char_device()
+    assert [path.name for path in tmp_path.iterdir()] == ["null"]
+
+
+def test_pipe_with_a_name_is_written_to_once_all_is_there(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_file(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(TypeError):
+            write_atomically(pipe, [b"half", None])  # type: ignore[list-item]
+        with atomic_file(pipe) as file:
+            file.write(b"whole")
+            file.flush()
+            assert Path(file.name).read_bytes() == b"whole"
+        assert os.read(reader, 100) == b"whole"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+TWICE = """
+import sys
+from pathlib import Path
+from edgekd.files.atomic import write_atomically
+from edgekd.files.writable import check_file
+check_file(Path(sys.argv[1]))
+print("before", flush=True)
+write_atomically(Path(sys.argv[1]), [b"content\\n"])
+print("after", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_stdout_by_its_name_takes_its_turn(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")  # as /dev/stdout, which is not put at risk
+    out = tmp_path / "out"
+    with out.open("wb") as file:
+        stdout = subprocess.PIPE if kind == "pipe" else file
+        said = subprocess.run([sys.executable, "-c", TWICE, name], cwd=tmp_path, stdout=stdout, check=True).stdout
+    assert (said if kind == "pipe" else out.read_bytes()) == b"before\ncontent\nafter\n"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_link_stays_one_and_what_it_leads_to_is_replaced_in_its_own_folder(tmp_path: Path, there: bool) -> None:
+    target, second, first = tmp_path / "deep" / "table.csv", tmp_path / "links" / "second", tmp_path / "first"
+    target.parent.mkdir()
+    second.parent.mkdir()
+    second.symlink_to("../deep/table.csv")
+    first.symlink_to("links/second")
+    if there:
+        target.write_bytes(b"old")
+        target.chmod(0o640)
+    before = target.stat().st_ino if there else None
+    check_file(first)
+    write_atomically(first, [b"new"])
+    assert first.is_symlink()
+    assert second.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_ino != before
+    assert not there or stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert len(list(tmp_path.rglob("*"))) == 5
+
+
+def test_links_in_a_circle_are_an_error_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ConfigError, match=r"cannot write .*a: Too many levels of symbolic links"):
+        check_file(tmp_path / "a")
+    with pytest.raises(OSError, match="Too many levels"):
+        write_atomically(tmp_path / "a", [b"new"])

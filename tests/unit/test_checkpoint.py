@@ -24,6 +24,7 @@ from edgekd.files.checkpoint import (
     peer_in,
     save_best,
     save_checkpoint,
+    set_aside_unread,
 )
 from edgekd.files.folders import checkpoints
 from edgekd.files.runs import write_config
@@ -93,6 +94,37 @@ def test_only_the_last_few_are_kept_and_the_one_just_written_always(tmp_path: Pa
     assert len(checkpoints(tmp_path)) == KEEP
     just = save_checkpoint(tmp_path, replace(INFO, step=120), STATE)
     assert just in checkpoints(tmp_path)
+
+
+@pytest.mark.parametrize("sound", [800, None], ids=["one", "none"])
+def test_checkpoint_that_cannot_be_read_takes_no_place_of_a_sound_one(tmp_path: Path, sound: int | None) -> None:
+    for step in (800, 1000):
+        path = save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
+        if step != sound:
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = load_newest(tmp_path)
+    assert (found.info.step if found else None) == sound
+    recorder = Recorder(tmp_path)
+    recorder.resume(sound)
+    recorder.begin()
+    last = sound
+    for step in (850, 900, 1000, 1100, 1200):
+        recorder.save(replace(INFO, step=step), STATE)
+        steps = [load_checkpoint(path)[0].step for path in checkpoints(tmp_path)]
+        assert steps == [step] + [last] * (last is not None)
+        last = step
+    assert path.with_name(f"{path.name}.unreadable").read_bytes() == content[:-1] + bytes([content[-1] ^ 1])
+    assert not recorder.unwritten
+
+
+def test_sound_one_of_another_spelling_is_not_renamed_and_with_the_best_alone_all_others_are(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, replace(INFO, step=800), STATE).rename(tmp_path / "checkpoint-800.safetensors")
+    set_aside_unread(tmp_path, 800)
+    assert checkpoints(tmp_path) == [tmp_path / "checkpoint-800.safetensors"]
+    save_best(tmp_path, replace(INFO, step=900), STATE)
+    set_aside_unread(tmp_path, 900)
+    assert checkpoints(tmp_path) == [tmp_path / "best.safetensors"]
 
 
 def test_best_is_apart_from_the_newest_and_replaced_alone(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Pictures to tensors, whatever their format."""
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from edgekd.data import images
+from edgekd.data import depth, images
+from edgekd.data.depth import to_grey
 from edgekd.data.images import allocate, decode_pictures, fit
 from edgekd.data.pictures import UnreadableError, open_picture, pictures_in
 from edgekd.errors import ConfigError
@@ -393,3 +396,33 @@ def test_no_room_for_the_mapped_file_is_an_error_that_says_how_much(tmp_path: Pa
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with pytest.raises(ConfigError, match=r"need \d+\.\d GiB in .*set TMPDIR"):
         allocate(10**9, 224)
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "I;16"])
+def test_picture_of_many_pixels_takes_little_memory_beside_its_own(mode: str) -> None:
+    picture = Image.new(mode, (3000, 3000), 3)
+    tracemalloc.start()
+    try:
+        grey = to_grey(picture)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 3000 * 3000  # bytes; at once its values as float64 took 24 each
+    assert grey.size == picture.size
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[1, 2], [np.nan, 700], [np.inf, -3], [0, 5], [4, 4]], np.float32),
+        np.array([[1, 2], [3, 4000], [0, 0], [7, 7], [9, 1023]], np.uint16),
+        np.array([[-5, 2], [3, 4000], [0, 0], [7, 7], [9, 70000]], np.int32),
+    ],
+)
+def test_strips_do_not_show(values: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.asarray(to_grey(Image.fromarray(values)))
+    monkeypatch.setattr(depth, "_STRIP", rows * 2)
+    assert (np.asarray(to_grey(Image.fromarray(values))) == whole).all()
+    with pytest.raises(ValueError, match="no value of the picture is a number"):
+        to_grey(Image.fromarray(np.full((5, 2), np.nan, np.float32)))

@@ -3,6 +3,10 @@
 import contextlib
 import hashlib
 import json
+import os
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from edgekd.cli import main
+from edgekd.data import images
 from edgekd.data.public import PublicSet, make_public, public_from_pictures
 from edgekd.errors import ConfigError
 
@@ -195,6 +200,86 @@ def test_whatever_the_metadata_of_a_public_file_is_it_loads_or_is_refused(tmp_pa
     )
     with contextlib.suppress(ConfigError):
         assert all(isinstance(name, str) and name.isprintable() for name in PublicSet.load(file).classes)
+
+
+def test_loaded_images_stay_what_was_hashed_whatever_is_written_into_the_file(tmp_path: Path) -> None:
+    public, other, file = noise(10, "crop"), noise(10, "crop"), tmp_path / "p"
+    public.save(file)
+    loaded = PublicSet.load(file)
+    content = b"".join(make_public(255 - other.images, other.classes, other.augment).pieces())
+    assert len(content) == file.stat().st_size
+    with file.open("r+b") as opened:  # as `cp` does
+        opened.write(content)
+    assert torch.equal(loaded.images, public.images)
+    assert hashlib.sha256(b"".join(loaded.pieces())).hexdigest() == loaded.sha256 == public.sha256
+
+
+def test_file_that_is_emptied_does_not_end_who_has_loaded_it(tmp_path: Path) -> None:
+    noise(2000, "none").save(tmp_path / "p")
+    code = (
+        "import os, sys; from pathlib import Path; from edgekd.data.public import PublicSet; "
+        "public = PublicSet.load(Path('p')); os.truncate('p', 0); print(int(public.images[-1].sum()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 0
+
+
+def test_public_set_beyond_the_memory_is_copied_into_a_file_of_its_own(tmp_path: Path, monkeypatch) -> None:
+    public, room = noise(10, "crop"), tmp_path / "room"
+    room.mkdir()
+    public.save(tmp_path / "p")
+    monkeypatch.setattr(images, "IN_MEMORY", 1000)
+    monkeypatch.setenv("TMPDIR", str(room))
+    loaded = PublicSet.load(tmp_path / "p")
+    with (tmp_path / "p").open("r+b") as file:
+        file.write(bytes((tmp_path / "p").stat().st_size))
+    assert torch.equal(loaded.images, public.images)
+    assert list(room.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [b"", b"more", None], ids=["whole", "longer", "shorter"])
+def test_file_of_another_length_than_its_header_says_is_refused(tmp_path: Path, change: bytes | None) -> None:
+    noise(3, "none").save(tmp_path / "p")
+    content = (tmp_path / "p").read_bytes()
+    (tmp_path / "p").write_bytes(content[:-1] if change is None else content + change)
+    with contextlib.nullcontext() if change == b"" else pytest.raises(ConfigError, match="bytes follow its header"):
+        PublicSet.load(tmp_path / "p")
+
+
+def header(**changes: object) -> bytes:
+    entry = {"dtype": "U8", "shape": [2, 3, 8, 8], "data_offsets": [0, 384], **changes}
+    text = json.dumps({"__metadata__": about(), "images": entry}).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**63),
+        struct.pack("<Q", 2**30) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 1) + b"\xff",
+        header(shape=[2**40, 3, 2**20, 2**20], data_offsets=[0, 2**80 * 3]),
+        header(shape=[-2, 3, -8, 8]),
+        header(shape=[2, 3, 8.0, 8.0]),
+        header(shape=None),
+        header(data_offsets=[1, 385]),
+        header(dtype=None),
+        header(dtype=["U8"]),
+    ],
+)
+def test_whatever_the_header_of_a_public_file_is_it_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "p").write_bytes(content + bytes(384))
+    with pytest.raises(ConfigError, match="is not a public file of edgekd"):
+        PublicSet.load(tmp_path / "p")
 
 
 def test_missing_and_garbage_files_are_config_errors(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """A sweep: what is missing is run, what fails is told, a process that dies takes no other cell with it."""
 
+import re
 import signal
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from edgekd.errors import ConfigError
+from edgekd.files.summary import PeerSummary
 from edgekd.lab.sweep.engines import local
 from edgekd.lab.sweep.grid import configs, plan
-from edgekd.lab.sweep.records import ALONE, POOLED, Cell, Outcome, read_outcomes
+from edgekd.lab.sweep.named_files import check_unchanged
+from edgekd.lab.sweep.records import ALONE, POOLED, Cell, Outcome, append_outcome, read_outcomes
 from edgekd.lab.sweep.run import Failure, Result, check, labels, missing, run_cell, sweep
 from edgekd.simulation.groups import simulate, simulate_pooled
 
@@ -71,6 +75,87 @@ def test_cells_are_called_by_what_differs_among_those_of_their_kind() -> None:
     assert ", seed " in kinds["together"]
     assert kinds["pooled"].startswith("seed ")
     assert len(named) == len(CELLS)
+
+
+PEERS = tuple(PeerSummary(id=id, steps=1, accuracy=0.5, own_accuracy=0.5) for id in range(2))
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """Cells of two measures, which name pictures, a function, weights and a topology; in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (8, 8), (i * 9, 40, 40)).save(tmp_path / "pictures" / name / f"{i}.bmp")
+    (tmp_path / "mine.py").write_text("def measure(q, z, temperature=1.0):\n    return z.sum(-1)\n")
+    (tmp_path / "weights.pth").write_bytes(b"some weights")
+    (tmp_path / "edges.txt").write_text("0 1\n")
+    (tmp_path / "out").mkdir()
+    tables = {
+        "data": {"data": "folder:pictures", "clients": 2},
+        "model": {"weights": "weights.pth"},
+        "exchange": {"topology": "edges.txt"},
+        "distill": {"measure": ["./mine.py:measure", "kl"]},
+    }
+    return plan(list(configs(tables)), baseline=False)
+
+
+def recolour(folder: Path) -> None:
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "pictures" / "cat" / "0.bmp")  # as many bytes as before
+
+
+def elsewhere(folder: Path) -> None:
+    """As from another working folder, where the same names lead to other pictures."""
+    (folder / "pictures").rename(folder / "before")
+    for name in ("cat", "dog"):
+        (folder / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (7, 7, 7)).save(folder / "pictures" / name / "0.bmp")
+
+
+CHANGES = {
+    "pictures": {
+        "one more": lambda folder: Image.new("RGB", (8, 8)).save(folder / "pictures" / "dog" / "new.png"),
+        "one less": lambda folder: (folder / "pictures" / "dog" / "1.bmp").unlink(),
+        "renamed": lambda folder: (folder / "pictures" / "dog" / "1.bmp").rename(folder / "pictures" / "dog" / "9.bmp"),
+        "moved": lambda folder: (folder / "pictures" / "dog" / "1.bmp").rename(folder / "pictures" / "cat" / "7.bmp"),
+        "recoloured": recolour,
+        "elsewhere": elsewhere,
+    },
+    "./mine.py": {"changed": lambda folder: (folder / "mine.py").write_text("def measure(): ...\n")},
+    "weights.pth": {"changed": lambda folder: (folder / "weights.pth").write_bytes(b"other weight")},
+    "edges.txt": {"changed": lambda folder: (folder / "edges.txt").write_text("1 0\n")},
+}
+
+
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name in CHANGES for change in CHANGES[name]])
+def test_sweep_goes_on_only_with_what_its_results_were_made_with(
+    named: list[Cell], tmp_path: Path, name: str, change: str
+) -> None:
+    out = tmp_path / "out"
+    check_unchanged(named, out)
+    append_outcome(out, Outcome(named[0], PEERS, 1.0))
+    left = [named[0] if name == "./mine.py" else named[1]]
+    (tmp_path / "pictures" / "cat" / "notes.txt").write_text("no picture")
+    check_unchanged(left, out)
+    CHANGES[name][change](tmp_path)
+    with pytest.raises(ConfigError, match=f"^{re.escape(name)} is not what it was for the results in .*another --out"):
+        check_unchanged(left, out)
+
+
+def test_what_no_result_was_made_with_may_change(named: list[Cell], tmp_path: Path) -> None:
+    check_unchanged(named, tmp_path / "out")
+    recolour(tmp_path)
+    check_unchanged(named, tmp_path / "out")
+
+
+def test_results_of_before_this_was_noted_are_gone_on_from_and_it_is_noted(named: list[Cell], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    append_outcome(out, Outcome(named[0], PEERS, 1.0))
+    check_unchanged(named[1:], out)
+    recolour(tmp_path)
+    with pytest.raises(ConfigError, match=r"^pictures is not what it was"):
+        check_unchanged(named[1:], out)
 
 
 KILLER = """

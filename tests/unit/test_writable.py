@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.cli import main
+from edgekd.data import images
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.writable import in_words, make_folder
@@ -69,6 +70,21 @@ def test_full_disk_is_said_with_the_name_of_the_file(mount: Callable[[str], Path
     room = "make room, or choose another folder"
     assert in_words(caught.value) == f"no space is left on the disk for {path}: {room}"
     assert list(disk.iterdir()) == []
+
+
+def test_two_sets_of_images_that_each_fit_on_a_disk_alone_do_not_end_in_a_signal(
+    mount: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = mount("rw")
+    monkeypatch.setattr(images, "IN_MEMORY", 1000)
+    monkeypatch.setenv("TMPDIR", str(disk))
+    first = images.allocate(13, 32)  # 40 kB
+    with pytest.raises(ConfigError, match=f"13 images of 32 px need .* in {disk}, more than is free; set TMPDIR"):
+        images.allocate(13, 32)
+    first.fill_(1)
+    assert list(disk.iterdir()) == []
+    del first
+    images.allocate(13, 32).fill_(1)
 
 
 def test_words_have_no_number_and_our_own_stay_as_they_are(tmp_path: Path) -> None:
