@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Interface
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.addresses import MAX_ID
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Hello
 
@@ -45,12 +46,14 @@ class Announcement:
         """The announcement of a stranger. Unknown names are ignored.
 
         Raises:
-            RemoteProtocolError: a field is missing, or is not a number or a digest as it should be.
+            RemoteProtocolError: a field is missing, or is not a number, an id or a digest as it should be.
         """
         numbers = {name: texts.get(name) or "" for name in ("id", "instance", "major")}
         for name, text in numbers.items():
             if not _DECIMAL.fullmatch(text):
                 raise RemoteProtocolError("announcement", f"{name} is no number")
+        if int(numbers["id"]) > MAX_ID:
+            raise RemoteProtocolError("announcement", f"id is at most {MAX_ID}")
         contract = texts.get("contract") or ""
         if not _DIGEST.fullmatch(contract):
             raise RemoteProtocolError("announcement", "contract is no SHA-256")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.addresses import MAX_ID
 from edgekd.protocol.announcements import KEEP_FOR, Announcement, Roster, nearest
 
 DIGEST = "0a" * 32
@@ -26,6 +27,12 @@ def test_what_is_announced_is_understood(id: int, instance: int, major: int) -> 
 def test_nonsense_is_refused(name: str, value: str | None) -> None:
     texts: dict[str, str | None] = {"id": "1", "instance": "2", "major": "1", "contract": DIGEST, name: value}
     with pytest.raises(RemoteProtocolError, match=name):
+        Announcement.from_texts(texts)
+
+
+def test_id_that_no_peer_can_have_is_refused() -> None:
+    texts = {"id": str(MAX_ID + 1), "instance": "2", "major": "1", "contract": DIGEST}
+    with pytest.raises(RemoteProtocolError, match="id is at most"):
         Announcement.from_texts(texts)
 
 

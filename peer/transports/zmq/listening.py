@@ -19,6 +19,7 @@ from edgekd.protocol.addresses import format_address, parse_address
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
 from peer.transports.files import most_connections
+from peer.transports.resolving import resolve
 from peer.transports.zmq.keys import REQUESTS, CurveKeys, Pair, admission
 from peer.transports.zmq.sockets import (
     BATCH,
@@ -32,7 +33,6 @@ from peer.transports.zmq.sockets import (
     event_of,
     make_socket,
     remote_of,
-    resolve,
 )
 from peer.transports.zmq.streams import OPENING, ZmqStream
 
