@@ -155,6 +155,8 @@ class Exchange:
         if self.lockstep:
             return self._publish(lockstep_round(step, every), True)
         round = next_round(self.published, group)
+        if round == self.published:  # there is no other left, and neighbours refuse a repeat
+            return None
         return self._publish(round, self._learns and self._board.peek(step, self.trust(step)) == round)
 
     def awaits(self, step: int, group: Sequence[Member], *, waited: float = 0.0) -> frozenset[int]:
