@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from edgekd.losses.trust import relative
-from edgekd.protocol.board import ROUNDS, Board
+from edgekd.protocol.board import NEIGHBOURS, ROUNDS, Board
 from edgekd.protocol.counts import Counts
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
@@ -78,7 +78,7 @@ class Exchange:
         config: "Config",
         *,
         alone_until: int = 0,
-        neighbours: int = 128,
+        neighbours: int = NEIGHBOURS,
     ) -> None:
         self._config, self._alone_until = config.exchange, alone_until
         self._steps, self._learns = config.train.steps, config.distill.alpha < 1
