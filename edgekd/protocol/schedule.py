@@ -10,10 +10,11 @@ from edgekd.protocol.members import Member
 from edgekd.protocol.messages import MAX_ROUND
 
 REACH = 2**20  # rounds ahead up to which a peer follows a single neighbour
-# No group gets so far by itself. Up to here a peer follows a majority at once; beyond it only by strides, so that no
-# majority of liars takes away the rounds that are left: that would need 2^29 broadcasts, most of a year at 20 a second.
+# No group gets so far by itself. Up to here a peer follows a majority at once; beyond it only by so many rounds a
+# broadcast, so that no majority of liars takes away the rounds that are left, and peers of different speed that it has
+# carried off are still within reach of one another.
 HALFWAY = MAX_ROUND // 2
-STRIDE = 2**32
+STRIDE = 2**12
 
 
 def is_due(step: int, broadcast_every: int) -> bool:

@@ -69,12 +69,24 @@ def test_majority_of_liars_leaves_rounds_to_go_on_with() -> None:
     assert next_round(own, group(own)) == own + 1
 
 
-@pytest.mark.parametrize("beyond", [0, REACH, 2 * REACH, STRIDE])
-def test_newcomer_joins_a_group_that_was_carried_off_in_strides(beyond: int) -> None:
+@pytest.mark.parametrize("beyond", [0, REACH, 3 * REACH])
+def test_newcomer_joins_a_group_that_was_carried_off_by_strides(beyond: int) -> None:
     far = HALFWAY + beyond
-    first = next_round(-1, group(far, far + 1))
-    assert first == HALFWAY
-    assert next_round(first, group(far, far + 1)) >= far
+    own = next_round(-1, group(far, far + 1))
+    assert own == HALFWAY
+    for _ in range(beyond // STRIDE + 1):
+        own = next_round(own, group(far, far + 1))
+    assert own >= far
+
+
+def test_peers_of_different_speed_that_were_carried_off_stay_within_reach_of_one_another() -> None:
+    liars = [MAX_ROUND - 1, MAX_ROUND - 1]
+    slow = fast = 10
+    for _ in range(100):
+        slow = next_round(slow, group(fast, *liars))
+        for _ in range(3):
+            fast = next_round(fast, group(slow, *liars))
+    assert next_round(slow, group(fast)) >= fast
 
 
 rounds_of = st.lists(st.integers(0, 2**40), min_size=2, max_size=8)
