@@ -114,6 +114,7 @@ class Hub:
             refuse=self._refuse_frame,
             evict=self._evict,
             timing=timing,
+            clock=clock,
         )
         self._streams = Streams(
             self,
