@@ -20,10 +20,14 @@ def parse_address(text: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     if match is None or not text.isprintable():
         raise ConfigError(f"an address is HOST:PORT, such as 192.168.1.5:7000 or [fe80::1]:7000, got {text!r}")
-    port = int(match["port"])
+    host, port = match["host"].strip("[]"), int(match["port"])
+    try:
+        host.encode("idna")  # as the socket module does with a name
+    except UnicodeError:
+        raise ConfigError(f"between its dots a host name has parts of 1 to 63 characters, got {text!r}") from None
     if port > MAX_PORT:
         raise ConfigError(f"a port is at most {MAX_PORT}, got {text!r}")
-    return match["host"].strip("[]"), port
+    return host, port
 
 
 def place(text: str) -> tuple[int | None, str]:

@@ -14,9 +14,13 @@ class Allowance:
 
     def has(self, now: float) -> bool:
         """Whether there is one left."""
+        return self.wait(now) == 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds until there is one left; 0: there is."""
         self._used, self._at = max(0.0, self._used - (now - self._at) / self.every), now
-        return self._used + 1 <= self.burst
+        return max(0.0, self._used + 1 - self.burst) * self.every
 
     def use(self) -> None:
-        """Take one; `has` said that there is."""
+        """Take one: one that is left, or one that there will be."""
         self._used += 1

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Interface
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.addresses import MAX_ID
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Hello
 
+MOST_ADDRESSES = 4  # of one announcement that are dialled: a box has one or two that others can reach
 KEEP_FOR = 600.0  # seconds to go on dialling a peer after its announcement ended: a partition ends announcements too
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -45,12 +47,14 @@ class Announcement:
         """The announcement of a stranger. Unknown names are ignored.
 
         Raises:
-            RemoteProtocolError: a field is missing, or is not a number or a digest as it should be.
+            RemoteProtocolError: a field is missing, or is not a number, an id or a digest as it should be.
         """
         numbers = {name: texts.get(name) or "" for name in ("id", "instance", "major")}
         for name, text in numbers.items():
             if not _DECIMAL.fullmatch(text):
                 raise RemoteProtocolError("announcement", f"{name} is no number")
+        if int(numbers["id"]) > MAX_ID:
+            raise RemoteProtocolError("announcement", f"id is at most {MAX_ID}")
         contract = texts.get("contract") or ""
         if not _DIGEST.fullmatch(contract):
             raise RemoteProtocolError("announcement", "contract is no SHA-256")
@@ -79,7 +83,8 @@ class Roster:
     """The announced peers, and the addresses to dial for them.
 
     Args:
-        limit: the largest number of announcements to remember.
+        limit: the largest number of announcements to remember, and of addresses to dial: each is dialled for as long
+            as it is announced, and anybody can announce anything.
     """
 
     def __init__(self, limit: int = MAX_NEIGHBOURS) -> None:
@@ -93,9 +98,10 @@ class Roster:
         if name not in self._addresses and len(self._addresses) >= self._limit:
             return []
         self._gone.pop(name, None)
-        self._addresses[name] = tuple(addresses)
-        new = [address for address in addresses if address not in self._dialled]
+        wanted = list(dict.fromkeys(addresses))[:MOST_ADDRESSES]
+        new = [address for address in wanted if address not in self._dialled][: self._limit - len(self._dialled)]
         self._dialled.update(new)
+        self._addresses[name] = tuple(address for address in wanted if address in self._dialled)
         return new
 
     def gone(self, name: str, now: float) -> None:

@@ -1,6 +1,6 @@
 """What has arrived from the neighbours, and which lesson a step learns from. Pure: the caller counts the steps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,27 +9,13 @@ from torch import Tensor
 from edgekd.protocol.messages import Lesson
 
 ROUNDS = 16  # rounds kept for each neighbour; the outbox and the network's queue have the same limit
+NEIGHBOURS = 128  # that are kept, if nothing else is said
 # Trust from which a neighbour's predictions count as news. Honest neighbours had 0.4 and more in simulations. A liar
 # that speaks alone is compared with this peer's own predictions only, so its trust stays at some 0.1 to 0.2.
 TRUSTED = 0.25
 NEVER = -1  # the step in which a neighbour was learned from last, if it never was
 
 Trust = Mapping[int, float]  # by the neighbour's id, in [0, 1]; who is missing is trusted fully: 1
-
-
-def surplus(senders: Sequence[int]) -> int | None:
-    """Which arrival to drop after the newest, so that at most `ROUNDS` of its sender wait to be posted.
-
-    A long step must not fill the memory, nor may one neighbour push out another's predictions.
-
-    Args:
-        senders: of all that waits, oldest first.
-
-    Returns:
-        The index of the oldest of the newest one's sender; None: nothing is to be dropped.
-    """
-    of_it = [index for index, sender in enumerate(senders) if sender == senders[-1]]
-    return of_it[0] if len(of_it) > ROUNDS else None
 
 
 @dataclass(slots=True)
@@ -67,7 +53,7 @@ class Board:
         neighbours: how many are kept; of more, those whose last predictions came first are forgotten.
     """
 
-    def __init__(self, *, max_age: int, rounds: int = ROUNDS, neighbours: int = 128) -> None:
+    def __init__(self, *, max_age: int, rounds: int = ROUNDS, neighbours: int = NEIGHBOURS) -> None:
         self._max_age, self._rounds, self._limit = max_age, rounds, neighbours
         self._neighbours: dict[int, _Neighbour] = {}
         self._order = 0

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from edgekd.losses.trust import relative
-from edgekd.protocol.board import ROUNDS, Board
+from edgekd.protocol.board import NEIGHBOURS, ROUNDS, Board
 from edgekd.protocol.counts import Counts
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
@@ -78,7 +78,7 @@ class Exchange:
         config: "Config",
         *,
         alone_until: int = 0,
-        neighbours: int = 128,
+        neighbours: int = NEIGHBOURS,
     ) -> None:
         self._config, self._alone_until = config.exchange, alone_until
         self._steps, self._learns = config.train.steps, config.distill.alpha < 1
@@ -155,6 +155,8 @@ class Exchange:
         if self.lockstep:
             return self._publish(lockstep_round(step, every), True)
         round = next_round(self.published, group)
+        if round == self.published:  # there is no other left, and neighbours refuse a repeat
+            return None
         return self._publish(round, self._learns and self._board.peek(step, self.trust(step)) == round)
 
     def awaits(self, step: int, group: Sequence[Member], *, waited: float = 0.0) -> frozenset[int]:

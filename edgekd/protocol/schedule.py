@@ -10,6 +10,11 @@ from edgekd.protocol.members import Member
 from edgekd.protocol.messages import MAX_ROUND
 
 REACH = 2**20  # rounds ahead up to which a peer follows a single neighbour
+# No group gets so far by itself. Up to here a peer follows a majority at once; beyond it only by so many rounds a
+# broadcast, so that no majority of liars takes away the rounds that are left, and peers of different speed that it has
+# carried off are still within reach of one another.
+HALFWAY = MAX_ROUND // 2
+STRIDE = 2**12
 
 
 def is_due(step: int, broadcast_every: int) -> bool:
@@ -26,7 +31,9 @@ def heard_round(published: int, group: Iterable[Member]) -> int:
     """The round that a peer should move to, by its neighbours' rounds: max(N, M); -1 if nobody has published.
 
     M is the lower median of the neighbours' rounds, if two or more have published. So a newcomer to a group that is far
-    ahead joins it at once, and one liar among three neighbours cannot move M out of the others' range.
+    ahead joins it at once, and one liar among three neighbours cannot move M out of the others' range. M is at most
+    `HALFWAY`, or `STRIDE` ahead if that is more. So whatever a majority of liars claims, rounds are left, and peers
+    that were carried off go on teaching one another when the liars have gone.
 
     N is the largest round that is at most min(published, U) + `REACH`, where U is the upper median. So peers of
     different speed follow the fastest of them. One liar among three neighbours cannot lead a peer away from the others,
@@ -43,10 +50,13 @@ def heard_round(published: int, group: Iterable[Member]) -> int:
         return -1
     upper = rounds[count // 2]
     near = [round for round in rounds if round <= min(published, upper) + REACH]
-    lower = [rounds[(count - 1) // 2]] if count >= 2 else []
+    lower = [min(rounds[(count - 1) // 2], max(HALFWAY, published + STRIDE))] if count >= 2 else []
     return max(near + lower, default=-1)
 
 
 def next_round(published: int, group: Iterable[Member]) -> int:
-    """The round of a peer's next broadcast in asynchronous mode: its own next one, or where its neighbours are."""
+    """The round of a peer's next broadcast in asynchronous mode: its own next one, or where its neighbours are.
+
+    After the last round of all it is that round again, about which the peer must not teach twice.
+    """
     return min(max(published + 1, heard_round(published, group)), MAX_ROUND - 1)

@@ -10,7 +10,6 @@ from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
-from edgekd.protocol.board import surplus
 from edgekd.protocol.codec import decode
 from edgekd.protocol.exchange import Start, Teach
 from edgekd.protocol.members import Member, joined, on_down, on_frame, on_goodbye, on_heartbeat, on_predictions
@@ -27,6 +26,7 @@ from edgekd.protocol.messages import (
     SoftPredictions,
 )
 from edgekd.protocol.timing import LAN
+from edgekd.protocol.waiting import Waiting
 from edgekd.simulation.box import Box, StepReport
 from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Links, Sent
@@ -97,7 +97,7 @@ class Station:
         self.step = 0  # steps done
         self.members: dict[int, Member] = {}
         self.replaced = 0
-        self._arrived: list[tuple[int, Sent]] = []
+        self._arrived: Waiting[tuple[int, Sent]] = Waiting()
         self._newest: Sent | None = None
         self._started = 0  # tick
         self._wakes: set[int] = set()  # ticks at which it looks again what to do
@@ -114,7 +114,7 @@ class Station:
         self.state, self.step = Phase.WAITING, self.box.learner.step
         self._wakes, self._trained = set(), (0, 0)
         self._teaching = self._learning = None
-        self.members, self._arrived, self._newest = {}, [], None
+        self.members, self._arrived, self._newest = {}, Waiting(), None
         self._started = self._queue.now
         self._later(max(1.0, self._second * LAN.heartbeat_every), self._beat)
         self._wake(0)
@@ -177,9 +177,7 @@ class Station:
 
     def _keep(self, sender: int, what: Sent) -> None:
         """Keep what has arrived until it is looked at: as in a real peer, so many of each neighbour."""
-        self._arrived.append((sender, what))
-        if (oldest := surplus([id for id, _ in self._arrived])) is not None:
-            del self._arrived[oldest]
+        self._arrived.put(sender, (sender, what))
 
     def miss(self, neighbour: int) -> None:
         """`neighbour` has gone without a word: it is down once nothing has come from it for a while."""
@@ -196,8 +194,7 @@ class Station:
         self._later((member.last_heard + LAN.down_after - self._now) * self._second, mark_down)
 
     def _look(self) -> list[Member]:
-        arrived, self._arrived = self._arrived, []
-        for sender, sent in arrived:
+        for sender, sent in self._arrived.take():
             self.box.exchange.post(sender, sent.instance, sent.frame.round, sent.probs, self.step)
         return [member for _, member in sorted(self.members.items())]
 

@@ -5,11 +5,12 @@ Who asks dials as a peer would, reads the other's Hello, sends an `Ask` in the p
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.addresses import place
 from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, Hello, Piece, Status
-from peer.transports.base import Stream, StreamClosedError, Transport, start
+from peer.transports.base import Stream, StreamClosedError, Transport, as_bug, dial, start
 from peer.transports.greeting import greeting
 
 LARGEST_FILE = 2**32  # bytes: more is no public set
@@ -56,7 +57,8 @@ async def ask_status(transport: Transport, address: str, *, timeout: float) -> S
     """
     stream = await _dialled(transport, address, timeout)
     try:
-        return await asyncio.wait_for(_status(stream, address), timeout)
+        with _failures(address):
+            return await asyncio.wait_for(_status(stream, address), timeout)
     except asyncio.TimeoutError:
         raise TimeoutError(f"{address} does not say how it is within {timeout:g} s") from None
     finally:
@@ -82,7 +84,8 @@ async def fetch_public(
         OSError: nobody answers there in time, no peer that knows the question, or it stops midway.
     """
     try:
-        return await asyncio.wait_for(_fetch(transport, address, write, timeout), within)
+        with _failures(address):
+            return await asyncio.wait_for(_fetch(transport, address, write, timeout), within)
     except asyncio.TimeoutError as error:
         if error.args:  # it says why
             raise
@@ -111,7 +114,7 @@ async def _fetch(transport: Transport, address: str, write: Callable[[bytes], ob
 async def _dialled(transport: Transport, address: str, timeout: float) -> Stream:
     """A stream; if nobody answers in time, the error says what listens there."""
     try:
-        return await transport.dial(address, timeout=timeout)
+        return await dial(transport, address, timeout=timeout)
     except TimeoutError as error:
         found = await greeting(place(address)[1])
         if found is None:
@@ -149,12 +152,23 @@ async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
         if not reading.done():
             raise TimeoutError(f"{address} has said nothing for {timeout:g} s")
         return reading.result()
+    finally:
+        reading.cancel()
+
+
+@contextmanager
+def _failures(address: str) -> Iterator[None]:
+    """Make whatever goes wrong while a peer is asked an OSError: a newcomer asks the next one then."""
+    try:
+        yield
+    except (OSError, asyncio.TimeoutError):
+        raise
     except StreamClosedError:
         raise ConnectionError(f"{address} ended the stream before it had answered") from None
     except RemoteProtocolError as error:
         raise ConnectionError(f"{address} answered with something else: {error}") from error
-    finally:
-        reading.cancel()
+    except Exception as error:
+        raise ConnectionError(f"{address} cannot be asked: {as_bug(error)}") from error
 
 
 def _unexpected(address: str, frame: Frame) -> OSError:

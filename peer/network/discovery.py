@@ -22,6 +22,7 @@ from edgekd.protocol.addresses import format_address, parse_address, place
 from edgekd.protocol.announcements import Announcement, Roster, nearest
 from edgekd.protocol.messages import Hello
 from peer.network.news import News
+from peer.transports.base import as_bug
 
 log = logging.getLogger("edgekd")
 
@@ -69,7 +70,8 @@ class Discovery:
         self._renewed = 0.0
         self._found = False  # anybody of any group
         self._look_ups: set[asyncio.Task[None]] = set()
-        self._begun = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None  # while the thread runs
+        self._begun = threading.Event()  # the loop runs, or cannot
         self._thread = threading.Thread(target=self._live, name="discovery", daemon=True)
 
     def start(self) -> None:
@@ -80,8 +82,9 @@ class Discovery:
 
     def stop(self) -> None:
         """Take back the announcement and end the thread."""
-        with contextlib.suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_TIMEOUT)
 
     def dialled_as(self, id: int, hosts: list[str], port: int) -> list[str]:
@@ -94,8 +97,12 @@ class Discovery:
     def _live(self) -> None:
         try:
             asyncio.run(self._run())
+        except OSError as error:  # no file is left for a loop
+            log.warning("discovery does not work here: %s; %s", error.strerror or error, STATIC)
         except Exception:
             log.exception("a bug has ended the discovery of peers; %s", STATIC)
+        finally:
+            self._begun.set()
 
     async def _run(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -182,11 +189,21 @@ class Discovery:
             for _ in range(LOOK_UPS):
                 if await info.async_request(self._zeroconf.zeroconf, LOOK_UP_FOR):
                     break
-            if not info.port:
-                return
-            other = Announcement.from_texts(info.decoded_properties)
+            if info.port:
+                self._take(name, info)
         except (zeroconf.Error, RemoteProtocolError):  # no peer's announcement
-            return
+            pass
+        except Exception as error:
+            self._say("bug", logging.ERROR, f"an announcement was left out by {as_bug(error)}")
+
+    def _take(self, name: str, info: AsyncServiceInfo) -> None:
+        """Dial whoever has announced itself so, if it is of this group.
+
+        Raises:
+            RemoteProtocolError: it is no peer's announcement.
+        """
+        assert info.port is not None
+        other = Announcement.from_texts(info.decoded_properties)
         if other.instance == self._announcement.instance:
             return
         self._found = True

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.messages import Ask, Asked, Goodbye, Hello, Parting, Status
 from edgekd.protocol.places import Places
+from edgekd.protocol.rations import PART, PATIENCE, Rations
 from edgekd.protocol.timing import Timing
 from peer.network.asking import answer
 from peer.transports.base import Stream
@@ -26,6 +28,7 @@ class Door:
         refuse: called with who it was and what was wrong.
         evict: called with a stream that has to make room for another.
         timing: how long a stranger may take.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -37,10 +40,12 @@ class Door:
         refuse: Callable[[str, RemoteProtocolError], None],
         evict: Callable[[Stream], None],
         timing: Timing,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hello, self._status, self._public, self._refuse = hello, status, public, refuse
-        self._evict, self._timing = evict, timing
+        self._evict, self._timing, self._clock = evict, timing, clock
         self._places: Places[Stream] = Places()
+        self._rations = Rations()
         self._delayed = 0  # refused callers that are not disconnected yet
         self._asking: list[int | None] = []  # who is being sent the public file: the id that its key proves
 
@@ -97,6 +102,7 @@ class Door:
                 self._delayed -= 1
 
     async def _answer(self, stream: Stream, ask: Ask) -> None:
+        await self._await_turn(stream, ask)
         if ask.what is Asked.STATUS:
             await answer(stream, ask, self._status, (), within=self._timing.answer_within)
             return
@@ -107,9 +113,36 @@ class Door:
             raise RemoteProtocolError("busy", f"{MAX_ASKING} are being answered already; ask again")
         self._asking.append(id)
         try:
-            await answer(stream, ask, self._status, self._public(), within=self._timing.answer_within)
+            await answer(stream, ask, self._status, self._counted(stream), within=self._timing.answer_within)
         finally:
             self._asking.remove(id)
+
+    async def _await_turn(self, stream: Stream, ask: Ask) -> None:
+        """Hold up a question of a caller that asks too often, and refuse it where that would take too long.
+
+        Refused is it only after a while, too: a caller that asks again at once would cost as much as an answer.
+
+        Raises:
+            RemoteProtocolError: the question is refused.
+        """
+        wait = self._rations.wait(_caller(stream), ask.what, self._clock())
+        await asyncio.sleep(PATIENCE if wait is None else wait)
+        if wait is None:
+            raise RemoteProtocolError("busy", "it asks too often; ask again later")
+
+    def _counted(self, stream: Stream) -> Iterator[bytes | memoryview]:
+        """The public file; a long one counts as several."""
+        size = 0
+        for chunk in self._public():
+            parts, size = size // PART, size + len(chunk)
+            for _ in range(size // PART - parts):
+                self._rations.note_part(_caller(stream))
+            yield chunk
+
+
+def _caller(stream: Stream) -> int | str:
+    """Who asks: the id that is proven; without keys the host."""
+    return host(stream) if stream.peer_id is None else stream.peer_id
 
 
 def host(stream: Stream) -> str:

@@ -45,7 +45,7 @@ from peer.network.news import News
 from peer.network.outgoing import Outgoing
 from peer.network.streams import Streams
 from peer.network.tasks import Tasks
-from peer.transports.base import Stream, StreamClosedError, Transport
+from peer.transports.base import Stream, StreamClosedError, Transport, as_bug, dial
 
 MAX_DETAIL = 300  # characters of a stranger's words in the log
 LOOKS = 4  # times per heartbeat interval that the hub looks for silent neighbours
@@ -100,6 +100,7 @@ class Hub:
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
         self._state = State.STARTING
         self._tasks = Tasks(self._on_bug)
+        self._stream_tasks = Tasks(self._on_stream_bug)
         self._news, self._guard = News(), Guard()
         self._neighbours = Neighbours(self._log, changed)
         self.published = -1  # the newest round that this peer has published; -1: none
@@ -113,12 +114,13 @@ class Hub:
             refuse=self._refuse_frame,
             evict=self._evict,
             timing=timing,
+            clock=clock,
         )
         self._streams = Streams(
             self,
             self._door,
             self._neighbours,
-            self._tasks,
+            self._stream_tasks,
             allow=allow,
             is_cut_off=lambda id: self._guard.cut_off_for(id, clock()) > 0,
             timing=timing,
@@ -226,12 +228,13 @@ class Hub:
             connection.send_soon(goodbye)
         await self._streams.finish()
         await self._tasks.cancel()
+        await self._stream_tasks.cancel()
         await self._transport.close()
 
     # -- what its streams ask of it -----------------------------------------------------------------------------------
 
     async def _dial(self, address: str) -> int | None:
-        stream = await self._transport.dial(address, timeout=self._timing.dial_timeout)
+        stream = await dial(self._transport, address, timeout=self._timing.dial_timeout)
         return await self._streams.converse(stream, address)
 
     async def _accept(self, stream: Stream) -> None:
@@ -242,7 +245,7 @@ class Hub:
     def _evict(self, stream: Stream) -> None:
         """A stranger has to make room at the door."""
         self.refused["busy"] += 1
-        self._tasks.spawn(stream.close())
+        self._stream_tasks.spawn(stream.close())
 
     def own_hello(self) -> Hello:
         """What this peer says of itself, now."""
@@ -382,6 +385,13 @@ class Hub:
         self._log(f"{who} {error.reason}", logging.WARNING, f"refused a frame of {who}: {error}")
         self._changed()
 
+    def _on_stream_bug(self, error: BaseException) -> None:
+        """A stream has ended by a bug. What somebody sends must not end this peer, so it is counted as a refusal."""
+        self.refused["bug"] += 1
+        self._log("bug", logging.ERROR, f"a stream has ended by {as_bug(error)}")
+        self._changed()
+
     def _on_bug(self, error: BaseException) -> None:
+        """A task of the hub's own has ended by a bug: without it there is no telling who is there."""
         self.failure = error
         self._changed()

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from edgekd.protocol.board import surplus
+from edgekd.protocol.board import NEIGHBOURS
 from edgekd.protocol.counts import Traffic
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
 from edgekd.protocol.timing import LAN, Timing
+from edgekd.protocol.waiting import Waiting
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Transport
 
@@ -59,7 +60,7 @@ class Network:
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
         self._copying: deque[concurrent.futures.Future[None]] = deque()  # those that no look has seen done
         self._changed = threading.Condition()
-        self._arrivals: list[Arrival] = []
+        self._arrivals: Waiting[Arrival] = Waiting(neighbours=NEIGHBOURS)
         self._news = False  # something has changed since the last look
         self._hub: Hub | None = None
         self.address = ""  # bound, once started
@@ -138,8 +139,8 @@ class Network:
                 raise self._failure
             while self._copying and self._copying[0].done():
                 self._copying.popleft().result()
-            arrivals, self._arrivals, self._news = self._arrivals, [], False
-            return self.members, arrivals
+            self._news = False
+            return self.members, self._arrivals.take()
 
     def wait_for_news(self, timeout: float, stop: Callable[[], bool]) -> None:
         """Wait until something has changed since the last `look`, `timeout` seconds have passed, or `stop()`."""
@@ -183,9 +184,7 @@ class Network:
 
     def _deliver(self, arrival: Arrival) -> None:
         with self._changed:
-            self._arrivals.append(arrival)
-            if (oldest := surplus([each.peer for each in self._arrivals])) is not None:
-                del self._arrivals[oldest]
+            self._arrivals.put(arrival.peer, arrival)
             self._note_news()
 
     def _snapshot(self) -> None:

@@ -73,7 +73,7 @@ def _is_on_loopback(host: str) -> bool:
         return True
     try:
         return all(is_loopback(str(where[0])) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError):  # nobody knows it
+    except OSError:  # nobody knows it
         return False
 
 

@@ -7,7 +7,9 @@ peer's network thread.
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol
 
 from edgekd.protocol.messages import Frame
@@ -90,6 +92,27 @@ async def serve(accept: Accept, stream: Stream) -> None:
 def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
     """Run `work` in a new task."""
     return asyncio.get_running_loop().create_task(work)
+
+
+async def dial(transport: Transport, address: str, *, timeout: float) -> Stream:
+    """`transport.dial`, of which no failure is anything else than an OSError: a bug costs one dial, never the peer.
+
+    Raises:
+        OSError: there is no stream.
+    """
+    try:
+        return await transport.dial(address, timeout=timeout)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ConnectionError(f"cannot reach {address}: {as_bug(error)}") from error
+
+
+def as_bug(error: BaseException) -> str:
+    """One line about an error that only a bug can have caused: what it says, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    return f"a bug of edgekd ({type(error).__name__}{where}): {error}"
 
 
 class Accepting:

@@ -51,6 +51,9 @@ def test_ipv6_goes_in_brackets_and_comes_out_without() -> None:
         "a:1,b:2",
         "me@host:1",
         "h:\u0667",
+        "box..local:1",
+        ".:1",
+        f"{'x' * 64}:1",
     ],
 )
 def test_anything_but_host_and_port_is_refused_with_the_text_in_the_message(text: str) -> None:

@@ -1,13 +1,15 @@
 """What is announced on a local network, and which of it is dialled."""
 
 from ipaddress import IPv4Interface
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.protocol.announcements import KEEP_FOR, Announcement, Roster, nearest
+from edgekd.protocol.addresses import MAX_ID
+from edgekd.protocol.announcements import KEEP_FOR, MOST_ADDRESSES, Announcement, Roster, nearest
 
 DIGEST = "0a" * 32
 LAN, DOCKER = IPv4Interface("192.168.1.5/24"), IPv4Interface("172.17.0.1/16")
@@ -26,6 +28,12 @@ def test_what_is_announced_is_understood(id: int, instance: int, major: int) -> 
 def test_nonsense_is_refused(name: str, value: str | None) -> None:
     texts: dict[str, str | None] = {"id": "1", "instance": "2", "major": "1", "contract": DIGEST, name: value}
     with pytest.raises(RemoteProtocolError, match=name):
+        Announcement.from_texts(texts)
+
+
+def test_id_that_no_peer_can_have_is_refused() -> None:
+    texts = {"id": str(MAX_ID + 1), "instance": "2", "major": "1", "contract": DIGEST}
+    with pytest.raises(RemoteProtocolError, match="id is at most"):
         Announcement.from_texts(texts)
 
 
@@ -88,6 +96,32 @@ def test_address_that_a_peer_has_left_is_stale_at_once() -> None:
     roster.announced("a", ["10.0.0.1:7000"])
     assert roster.announced("a", ["10.0.0.2:7000"]) == ["10.0.0.2:7000"]
     assert roster.stale(0.0) == ["10.0.0.1:7000"]
+
+
+heard = st.tuples(st.sampled_from("abcd"), st.lists(st.integers(0, 40), max_size=30), st.booleans())
+
+
+@given(st.lists(heard, max_size=20))
+def test_whatever_is_announced_so_many_addresses_are_dialled_and_no_more(announcements: list[Any]) -> None:
+    roster, dialled = Roster(limit=6), set[str]()
+    for name, numbers, looks in announcements:
+        new = roster.announced(name, [f"10.0.0.{number}:7000" for number in numbers])
+        assert len(new) <= MOST_ADDRESSES
+        assert dialled.isdisjoint(new)
+        dialled.update(new)
+        assert len(dialled) <= 6
+        if looks:
+            dialled.difference_update(roster.stale(0.0))
+    assert set(roster.stale(0.0)) <= dialled
+
+
+def test_address_that_found_no_room_is_dialled_when_it_is_announced_again_and_there_is_some() -> None:
+    roster = Roster(limit=MOST_ADDRESSES)
+    roster.announced("a", [f"10.0.0.{number}:7000" for number in range(400)])
+    assert roster.announced("b", ["10.0.1.1:7000"]) == []
+    roster.gone("a", 0.0)
+    assert len(roster.stale(KEEP_FOR)) == MOST_ADDRESSES
+    assert roster.announced("b", ["10.0.1.1:7000"]) == ["10.0.1.1:7000"]
 
 
 def test_so_many_are_remembered_and_no_more() -> None:

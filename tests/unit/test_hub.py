@@ -25,6 +25,7 @@ from edgekd.protocol.messages import (
     State,
 )
 from edgekd.protocol.places import MOST as MAX_STRANGERS
+from edgekd.protocol.rations import STATUS_EVERY, STATUSES
 from edgekd.protocol.timing import LAN, WAN, Timing
 from peer.network.asking import ask_status, fetch_public
 from peer.network.hub import Arrival, Hub
@@ -572,10 +573,28 @@ def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
 def test_status_fits_its_frame_though_a_neighbour_announces_a_long_address(run: Run) -> None:
     async def scenario(group: Group) -> None:
         a, address = await group.start(hello(0))
-        b, _ = await group.start(hello(1, address="b" * 400 + ":7000"), peers=(address,))
+        b, _ = await group.start(hello(1, address="b" * 40 + ".b" * 180 + ":7000"), peers=(address,))
         await group.until(lambda: up(a, 1) and up(b, 0))
         (neighbour,) = (await ask_status(group.transport(), address, timeout=DEADLINE)).neighbours
-        assert neighbour.address == "b" * (LONGEST_ADDRESS - 3) + "..."
+        assert neighbour.address == ("b" * 40 + ".b" * 180)[: LONGEST_ADDRESS - 3] + "..."
+
+    run(scenario)
+
+
+def test_who_asks_without_pause_waits_for_its_turn(run: Run) -> None:
+    async def scenario(group: Group) -> None:
+        a, address = await group.start(hello(0))
+        asker, began, answered = group.transport(), time.monotonic(), 0
+
+        async def ask_on() -> None:
+            nonlocal answered
+            while answered < STATUSES + 10:
+                await ask_status(asker, address, timeout=DEADLINE)
+                answered += 1
+
+        await asyncio.gather(*(ask_on() for _ in range(4)))
+        assert time.monotonic() - began >= 9 * STATUS_EVERY, "the burst is for all that one host asks"
+        assert not a.refused
 
     run(scenario)
 

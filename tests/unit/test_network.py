@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,16 +11,19 @@ from hellos import hello
 from edgekd.errors import DivergedError
 from edgekd.protocol.board import ROUNDS
 from edgekd.protocol.encodings import Packing
-from edgekd.protocol.messages import Encoding, Goodbye, Parting
+from edgekd.protocol.messages import Encoding, Frame, Goodbye, Parting
 from peer.network.thread import Network
+from peer.transports.base import Accept, Stream
 from peer.transports.memory import MemoryNetwork, MemoryTransport
 
 LOG_PROBS = torch.full((1, 4, 3), 1 / 3).log()
 
 
-def start(memory: MemoryNetwork, id: int, peers: tuple[str, ...] = ()) -> Network:
+def start(
+    memory: MemoryNetwork, id: int, peers: tuple[str, ...] = (), kind: type[MemoryTransport] = MemoryTransport
+) -> Network:
     made = Network(
-        lambda: MemoryTransport(memory),
+        lambda: kind(memory),
         hello(id),
         listen="127.0.0.1:0",
         peers=peers,
@@ -68,6 +72,42 @@ def test_what_cannot_be_copied_off_the_device_is_raised_to_the_training_thread_a
         assert [arrival.round for arrival in second.look()[1]].count(1) <= 1, "what failed was not sent"
     finally:
         for network in (first, second):
+            network.stop(Goodbye(parting=Parting.LEAVING))
+
+
+class Faulty(MemoryTransport):
+    """A transport with bugs: one address cannot be dialled, and no frame of a stream that was dialled to it be read."""
+
+    async def dial(self, address: str, *, timeout: float) -> Stream:
+        if address == "nowhere:1":
+            raise LookupError("no such thing")
+        return await super().dial(address, timeout=timeout)
+
+    async def listen(self, address: str, accept: Accept) -> str:
+        async def receive() -> Frame:
+            raise LookupError("no such frame")
+
+        async def accept_faulty(stream: Any) -> None:
+            stream.receive = receive
+            await accept(stream)
+
+        return await super().listen(address, accept_faulty)
+
+
+def test_bug_in_a_dial_or_a_stream_costs_that_alone_and_ends_no_training(caplog: pytest.LogCaptureFixture) -> None:
+    memory = MemoryNetwork()
+    honest = start(memory, 1)
+    faulty = start(memory, 0, ("nowhere:1", honest.address), Faulty)
+    caller = start(memory, 2, (faulty.address,))
+    try:
+        wait(lambda: faulty.refused["bug"] > 0)
+        wait(is_up(faulty))
+        honest.publish(0, LOG_PROBS)
+        wait(has_published(faulty, 0))
+        wait(lambda: [arrival.round for arrival in faulty.look()[1]] == [0])
+        assert any("a bug of edgekd (LookupError, test_network.py line " in message for message in caplog.messages)
+    finally:
+        for network in (faulty, honest, caller):
             network.stop(Goodbye(parting=Parting.LEAVING))
 
 

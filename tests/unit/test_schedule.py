@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import MAX_ROUND
-from edgekd.protocol.schedule import REACH, heard_round, is_due, lockstep_round, next_round
+from edgekd.protocol.schedule import HALFWAY, REACH, STRIDE, heard_round, is_due, lockstep_round, next_round
 
 FAR = 10**15
 
@@ -59,6 +59,34 @@ def test_single_neighbour_beyond_reach_is_not_followed_in_part_either() -> None:
 def test_far_claim_of_one_liar_changes_nothing(honest: int, claim: int) -> None:
     rounds = list(range(20, 20 + honest))
     assert next_round(20, group(*rounds, claim)) == next_round(20, group(*rounds))
+
+
+def test_majority_of_liars_leaves_rounds_to_go_on_with() -> None:
+    own = 10
+    for _ in range(1000):
+        own = next_round(own, group(11, MAX_ROUND - 1, MAX_ROUND - 1))
+    assert own <= HALFWAY + 1000 * STRIDE
+    assert next_round(own, group(own)) == own + 1
+
+
+@pytest.mark.parametrize("beyond", [0, REACH, 3 * REACH])
+def test_newcomer_joins_a_group_that_was_carried_off_by_strides(beyond: int) -> None:
+    far = HALFWAY + beyond
+    own = next_round(-1, group(far, far + 1))
+    assert own == HALFWAY
+    for _ in range(beyond // STRIDE + 1):
+        own = next_round(own, group(far, far + 1))
+    assert own >= far
+
+
+def test_peers_of_different_speed_that_were_carried_off_stay_within_reach_of_one_another() -> None:
+    liars = [MAX_ROUND - 1, MAX_ROUND - 1]
+    slow = fast = 10
+    for _ in range(100):
+        slow = next_round(slow, group(fast, *liars))
+        for _ in range(3):
+            fast = next_round(fast, group(slow, *liars))
+    assert next_round(slow, group(fast)) >= fast
 
 
 rounds_of = st.lists(st.integers(0, 2**40), min_size=2, max_size=8)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import itertools
 import logging
 import re
 import shutil
@@ -23,7 +24,7 @@ from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.protocol.messages import Ack, Encoding, Goodbye, Parting, SoftPredictions
 from peer.transports.base import Stream, StreamClosedError
 from peer.transports.grpc.transport import GrpcTransport
-from peer.transports.zmq.listening import MAX_STRANGERS
+from peer.transports.zmq.listening import MAX_STRANGERS, Listener, _is_newer
 from peer.transports.zmq.sockets import why_unreachable
 from peer.transports.zmq.streams import END, MORE, OPENING, WINDOW
 from peer.transports.zmq.transport import ZmqTransport
@@ -287,6 +288,94 @@ def test_connection_that_says_nothing_at_all_is_news_of_no_weight(caplog: pytest
 def parts(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host, int(port)
+
+
+CALLERS = """
+import sys, time
+import zmq
+from peer.transports.zmq.streams import END, OPENING
+
+address, first = sys.argv[1:]
+with zmq.Context() as context:
+    one = context.socket(zmq.DEALER)
+    one.connect(f"tcp://{address}")
+    if first == "opened":
+        one.send(OPENING)
+        one.recv()
+        sys.stdin.readline()
+        print("waits", flush=True)
+        time.sleep(0.2)  # the listener must not run any more
+    one.send({"opened": END, "opens": OPENING, "junk": b"junk"}[first])
+    one.close(linger=5000)
+    time.sleep(0.5)  # it has ended, and its descriptor is free again
+    other = context.socket(zmq.DEALER)
+    other.linger, other.reconnect_ivl = 0, -1
+    other.connect(f"tcp://{address}")
+    other.send(OPENING)
+    time.sleep(0.5)
+    print("sent", flush=True)
+    print("answered" if other.poll(10_000) and other.recv() == OPENING else "no answer", flush=True)
+    sys.stdin.readline()  # it is not cut off afterwards either
+    print("cut off" if other.get_monitor_socket(zmq.EVENT_DISCONNECTED).poll(500) else "open", flush=True)
+    other.disable_monitor()
+    other.close()
+"""
+
+
+@pytest.mark.parametrize("first", ["opened", "opens", "junk"])
+@pytest.mark.parametrize("news_first", [True, False])
+def test_late_message_of_a_connection_that_has_ended_harms_no_caller_with_its_descriptor(
+    first: str, news_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop stands still while the first connection ends and the next one begins, so nothing of both is read yet."""
+    admit, stalled = Listener._admit, asyncio.Event()
+
+    async def scenario(lab: Lab) -> None:
+        callers: subprocess.Popen[str]
+
+        def stall() -> None:
+            assert callers.stdout is not None
+            assert callers.stdout.readline() == "sent\n"
+            stalled.set()
+
+        def admit_and_stall(listener: Listener) -> None:
+            admit(listener)
+            if first != "opened" and not stalled.is_set():  # the first handshake has needed the loop for the last time
+                stall()
+
+        monkeypatch.setattr(Listener, "_admit", admit_and_stall)
+        async with lab.listener() as (address, arrivals):
+            command = [sys.executable, "-c", CALLERS, address, first]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as callers:
+                assert callers.stdout is not None
+                if first == "opened":
+                    await arrivals.get()
+                    print(file=callers.stdin, flush=True)
+                    assert await asyncio.to_thread(callers.stdout.readline) == "waits\n"
+                    stall()
+                await stalled.wait()
+                if news_first:  # as after the pause between two reads of news
+                    lab.made[0]._listener._take_news()
+                assert await asyncio.to_thread(callers.stdout.readline) == "answered\n"
+                print(file=callers.stdin, flush=True)
+                assert await asyncio.to_thread(callers.stdout.readline) == "open\n"
+
+    run(scenario)
+
+
+def test_names_of_connections_count_up() -> None:
+    """`Listener` tells by them which of two connections is the later one."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        names = []
+        for _ in range(5):
+            with context.socket(zmq.DEALER) as dealer:
+                dealer.connect(f"tcp://127.0.0.1:{port}")
+                dealer.send(b"")
+                names.append(router.recv_multipart()[0])
+        assert all(_is_newer(later, name) for name, later in itertools.pairwise(names))
+        assert not any(_is_newer(name, later) for name, later in itertools.pairwise(names))
+    assert _is_newer(b"\0\0\0\0\1", b"\0\xff\xff\xff\xff"), "the count begins anew at its end"
 
 
 def test_strangers_that_stay_silent_push_out_one_another_and_no_peer() -> None:

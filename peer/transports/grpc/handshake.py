@@ -13,9 +13,10 @@ from cryptography import x509
 
 from edgekd.keys.certificates import named_peer
 from edgekd.printable import LONGEST_WHY, printable
-from edgekd.protocol.addresses import parse_address
+from edgekd.protocol.addresses import format_address, parse_address
 from peer.transports.greeting import NO_PEER, Greeting, greeting
 from peer.transports.grpc.keys import KeyFiles
+from peer.transports.resolving import resolve
 
 ALPN = ["h2"]  # the same as gRPC's
 
@@ -27,7 +28,7 @@ async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeo
     """Why there is no connection to "HOST:PORT", if keys are the cause, or what listens there is no peer.
 
     Args:
-        address: where something listens. A host name would be looked up.
+        address: where something may listen. All addresses of a host name are tried, one after another.
         id: of the peer that should be there.
         files: this side's keys; None: it uses no keys.
         timeout: seconds.
@@ -36,8 +37,16 @@ async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeo
         One line; None: neither is the case, or the cause is unknown.
     """
     with contextlib.suppress(asyncio.TimeoutError, OSError):
-        look = _look_without_keys(address, timeout) if files is None else _look(address, id, files, timeout)
-        return await asyncio.wait_for(look, timeout)
+        return await asyncio.wait_for(_first_refusal(address, id, files, timeout), timeout)
+    return None
+
+
+async def _first_refusal(address: str, id: int | None, files: KeyFiles | None, timeout: float) -> str | None:
+    for found in await resolve(*parse_address(address)):
+        where = format_address(found[0], found[1])
+        look = _look_without_keys(where, timeout) if files is None else _look(where, id, files, timeout)
+        if (why := await look) is not None:
+            return why
     return None
 
 

@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-import re
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 
 from edgekd.errors import ConfigError
+from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import format_address, parse_address, place
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
@@ -29,8 +28,6 @@ SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
 IDENTITY = ("edgekd-service", SERVICE)  # in the headers of a peer's answer; see peer.proto
 MOST_STREAMS = 8  # of a connection; a peer has one
 STOP_GRACE = 1.5 * CLOSE_DEADLINE  # seconds until remaining calls are cancelled
-
-_TRIED = re.compile(r"ipv[46]:(\S+): ")  # in gRPC's message about a failed connection
 
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),
@@ -125,8 +122,8 @@ class GrpcTransport:
             return DialledStream(address, peer_id, channel, call, self._max_message_bytes, self._streams)
         await hang_up(channel, call)
         del channel, call  # else the traceback of the error refers to them, and gRPC goes on connecting
-        if isinstance(error, _NoConnectionError) and error.tried:
-            why = await refusal(error.tried, id, self._keys, timeout=deadline - time.monotonic())
+        if isinstance(error, _UnavailableError):
+            why = await refusal(address, id, self._keys, timeout=deadline - time.monotonic())
             if why is not None:
                 error = ConnectionError(f"cannot reach {address}: {why}")
         raise error
@@ -167,18 +164,8 @@ class GrpcTransport:
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this certificate names no peer, as peer-ID.edgekd")
 
 
-class _NoConnectionError(ConnectionError):
-    """There is no connection. The keys may be the cause.
-
-    Args:
-        message: of the error.
-        tried: the IP address and port to which gRPC tried to connect, so that another attempt needs no name server; "":
-            unknown.
-    """
-
-    def __init__(self, message: str, tried: str) -> None:
-        super().__init__(message)
-        self.tried = tried
+class _UnavailableError(ConnectionError):
+    """There is no connection, perhaps because of the keys; or what listens there says so itself, in gRPC's words."""
 
 
 def _target(address: str) -> str:
@@ -197,8 +184,7 @@ async def _no_answer(call: Any, address: str) -> OSError | None:
     details = await call.details() or code.name
     if "http2 header with status" in details:  # in gRPC's words: a web server that speaks HTTP/2
         return ConnectionError(f"cannot reach {address}: {Greeting.OTHER.value}")
-    message = f"cannot reach {address}: {details.rpartition('last error: ')[2].rpartition('remote host: ')[2]}"
-    if code is not grpc.StatusCode.UNAVAILABLE:
-        return ConnectionError(message)
-    tried = _TRIED.search(details)
-    return _NoConnectionError(message, unquote(tried[1]) if tried else "")
+    # They may be words of a stranger: a listener can answer with any code and text. So they are shown, never parsed.
+    why = printable(details.rpartition("last error: ")[2].rpartition("remote host: ")[2], LONGEST_WHY)
+    kind = _UnavailableError if code is grpc.StatusCode.UNAVAILABLE else ConnectionError
+    return kind(f"cannot reach {address}: {why}")

@@ -10,18 +10,17 @@ from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, parse_address, place
 from peer.transports.base import start
 from peer.transports.greeting import NO_PEER, Greeting, greeting
+from peer.transports.resolving import Address, resolve
 from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.sockets import (
     BATCH,
     EVENTS,
     MISMATCH,
-    Address,
     Inlet,
     drained,
     endpoint,
     event_of,
     make_socket,
-    resolve,
     why_unreachable,
 )
 from peer.transports.zmq.streams import OPENING, ZmqStream

@@ -3,6 +3,10 @@
 ROUTER gives each connection a name, and tells from which connection a message came. It does not tell when a connection
 begins or ends; the monitor of the socket does, and identifies connections by file descriptor. The first message of a
 connection links its name and its descriptor. ZeroMQ cannot close a single connection, so `cut` shuts down its socket.
+
+A descriptor is used again as soon as its connection has ended, while messages of that connection may still be unread.
+They must not be taken for messages of the next one. ROUTER counts its names up, so of two names with one descriptor
+the newer is that of the present connection.
 """
 
 import asyncio
@@ -19,6 +23,7 @@ from edgekd.protocol.addresses import format_address, parse_address
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
 from peer.transports.files import most_connections
+from peer.transports.resolving import resolve
 from peer.transports.zmq.keys import REQUESTS, CurveKeys, Pair, admission
 from peer.transports.zmq.sockets import (
     BATCH,
@@ -32,7 +37,6 @@ from peer.transports.zmq.sockets import (
     event_of,
     make_socket,
     remote_of,
-    resolve,
 )
 from peer.transports.zmq.streams import OPENING, ZmqStream
 
@@ -84,6 +88,8 @@ class Listener:
         self._bound: list[str] = []  # ZeroMQ's endpoints
         self._pair: Pair | None = None  # in use by the socket
         self._callers: dict[int, _Caller] = {}  # by file descriptor, the oldest first
+        self._names: dict[int, bytes] = {}  # by file descriptor, the newest of its connections so far
+        self._unread: set[int] = set()  # descriptors of ended connections whose first message may not be read yet
         self._streams: dict[bytes, ZmqStream] = {}  # by ROUTER's name for the connection
         self._gone: list[ZmqStream] = []  # the connection has ended, but its last messages may not be read yet
         self._why = ""  # the cause of a failed handshake; the connection that ends next had it
@@ -146,12 +152,15 @@ class Listener:
             self._admissions.post(admission([part.bytes for part in request], self._keys, self._news))
 
     def _take_messages(self) -> None:
-        for identity, *parts in drained(self._router, BATCH):
+        count = 0
+        for count, (identity, *parts) in enumerate(drained(self._router, BATCH), 1):
             stream = self._streams.get(identity.bytes)
             if stream is not None and len(parts) == 1:
                 stream.take(parts[0].bytes)
             else:
                 self._take_first(identity.bytes, parts)
+        if count < BATCH:
+            self._unread.clear()
         for stream in self._gone:
             stream.lose()
         self._gone.clear()
@@ -161,14 +170,19 @@ class Listener:
         descriptor = parts[0].get(zmq.SRCFD)
         self._take_events()  # now `_callers` knows the connection: its event comes before its messages
         caller = self._callers.get(descriptor)
-        if caller is None or (caller.identity and caller.identity != identity):  # the connection has ended
+        if caller is None or self._is_late(caller, descriptor, identity):
             return
-        if self._stopped or len(parts) > 1 or caller.identity or parts[0].bytes != OPENING:
+        opens = len(parts) == 1 and parts[0].bytes == OPENING and _counted(identity)
+        if not opens and not caller.identity and descriptor in self._unread:  # perhaps of the connection before
+            return
+        if caller.identity != identity:
+            self._forget_name(caller)
+        if self._stopped or caller.identity or not opens:
             if not caller.identity and not self._stopped:
                 self._refuse(caller, "what it speaks is not edgekd's")
             cut(descriptor, caller.remote)
             return
-        caller.identity = identity
+        caller.identity = self._names[descriptor] = identity
         caller.stream = self._streams[identity] = ZmqStream(
             caller.remote,
             int(parts[0].get("User-Id")) if self._keys is not None else None,
@@ -180,6 +194,18 @@ class Listener:
         with contextlib.suppress(zmq.ZMQError):  # the connection has ended
             self._post(identity, OPENING)
         self._accepting.add(self._accept, caller.stream)
+
+    def _is_late(self, caller: _Caller, descriptor: int, identity: bytes) -> bool:
+        """Whether this is the name of a connection that had the descriptor before."""
+        newest = self._names.get(descriptor)
+        return newest is not None and identity != caller.identity and not _is_newer(identity, newest)
+
+    def _forget_name(self, caller: _Caller) -> None:
+        """The caller's name, if it has any, turned out to be that of the connection before."""
+        if caller.stream is not None:
+            self._streams.pop(caller.identity, None)
+            self._gone.append(caller.stream)
+        caller.identity, caller.stream = b"", None
 
     def _post(self, identity: bytes, message: bytes) -> None:
         self._messages.post([identity, message])
@@ -198,7 +224,7 @@ class Listener:
             elif event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
                 self._why = self._said_of(event, value)
             elif event == zmq.EVENT_DISCONNECTED:  # a failed handshake is followed by this event
-                self._disconnected(self._callers.pop(value, None))
+                self._disconnected(value, self._callers.pop(value, None))
         self._limit_strangers()
 
     def _said_of(self, event: int, value: int) -> str:
@@ -212,10 +238,12 @@ class Listener:
             return "it takes another key for this peer's: copy this peer's public key there"
         return "what it speaks is not ZeroMQ's"
 
-    def _disconnected(self, caller: _Caller | None) -> None:
+    def _disconnected(self, descriptor: int, caller: _Caller | None) -> None:
         why, self._why = self._why, ""
         if caller is None:
             return
+        if not caller.identity:
+            self._unread.add(descriptor)
         if why:
             self._refuse(caller, why)
         if caller.stream is not None:
@@ -272,3 +300,14 @@ class Listener:
         self._rebinding = None
         self._messages.look()
         self._news.say("own keys", logging.INFO, "listening with this peer's new keys", time.monotonic())
+
+
+def _counted(identity: bytes) -> bool:
+    """Whether ROUTER has made this name. Others are chosen by the caller, which no peer does."""
+    return len(identity) == 5 and identity[0] == 0
+
+
+def _is_newer(identity: bytes, than: bytes) -> bool:
+    """Whether ROUTER has made a name later than another one; a name that a caller has chosen may be of any time."""
+    later = int.from_bytes(identity[1:], "big") - int.from_bytes(than[1:], "big")
+    return not _counted(identity) or 0 < later % 2**32 < 2**31

@@ -7,13 +7,13 @@ import itertools
 import os
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import zmq
 
 from edgekd.protocol.addresses import format_address
+from peer.transports.resolving import Address
 from peer.transports.zmq.streams import WINDOW
 
 HANDSHAKE_WITHIN = 3.0  # seconds that a handshake may take
@@ -32,8 +32,6 @@ EVENTS = _HANDSHAKES | zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONN
 
 # Causes of a failed handshake: only one side uses keys; or a side cannot decrypt a message with its key.
 MISMATCH, UNOPENED = zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
-
-Address = tuple[Any, ...]  # of the socket module: host, port and for IPv6 two numbers more
 
 
 def make_socket(context: Any, kind: int, max_message_bytes: int) -> Any:
@@ -115,39 +113,6 @@ def event_of(parts: list[Any]) -> tuple[int, int]:
 def endpoint(where: Address) -> str:
     """An address in ZeroMQ's form."""
     return f"tcp://{format_address(where[0], where[1])}"
-
-
-async def resolve(host: str, port: int) -> list[Address]:
-    """Look up the addresses of a host.
-
-    Raises:
-        OSError: the name is unknown.
-    """
-    with contextlib.suppress(socket.gaierror):
-        return _looked_up(host, port, socket.AI_NUMERICHOST)
-    # A daemon thread does the look-up, so that a silent name server does not delay the end of the process. ZeroMQ would
-    # do it in the thread that moves all messages.
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Address]] = loop.create_future()
-
-    def tell(found: list[Address] | OSError) -> None:
-        if not answer.done():
-            answer.set_exception(found) if isinstance(found, OSError) else answer.set_result(found)
-
-    def look_up() -> None:
-        try:
-            found: list[Address] | OSError = _looked_up(host, port, 0)
-        except OSError as error:
-            found = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, found)
-
-    threading.Thread(target=look_up, daemon=True).start()
-    return await answer
-
-
-def _looked_up(host: str, port: int, flags: int) -> list[Address]:
-    return [found[4] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)]
 
 
 async def why_unreachable(where: Address) -> str:
