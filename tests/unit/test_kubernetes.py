@@ -113,7 +113,7 @@ def test_peers_find_one_another_by_the_names_that_their_service_gives_them() -> 
 def test_each_shard_is_cut_as_compose_cuts_it() -> None:
     (init,) = PODS["peer-0"]["spec"]["initContainers"]
     (line,) = (line for line in init["args"][0].splitlines() if line.startswith("edgekd split"))
-    compose = yaml.safe_load((DEPLOY.parent / "compose.yaml").read_text())["services"]["split"]["command"][0]
+    compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]["split"]["command"][0]
     assert line in compose.splitlines()
     assert split.make_context("split", shlex.split(line)[2:])
 
