@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
+from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_run, read_toml, setting_type
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
@@ -61,11 +61,11 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
-            file = config or (_found(given[path_of], given["peer"]) if path_of and given[path_of] else None)
+            path = _found(given[path_of], given["peer"]) if path_of and given[path_of] and not config else None
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
-            resumed = given.get("out") if given.get("resume") else None
-            before = resumed / "config.toml" if resumed else None
-            below = overlay(read_toml(before) if before and before.is_file() else {}, _below(preset, file))
+            if given.get("resume") and given["out"]:
+                path = given["out"] / "config.toml"
+            below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
             tables = overlay(below, flags)
             if ("model", "model") in [(section, f.name) for section, f in fields]:
                 check_own_word(tables, flags)

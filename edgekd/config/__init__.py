@@ -16,10 +16,12 @@ from edgekd.config.sections import (
 )
 from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping
 from edgekd.config.virtual import Outage, SimulationConfig
+from edgekd.config.written_out import BEFORE, read_run, written_out
 
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "BEFORE",
     "COLLECTING",
     "EACH",
     "LIVE",
@@ -36,7 +38,9 @@ __all__ = [
     "TrainConfig",
     "from_mapping",
     "overlay",
+    "read_run",
     "read_toml",
     "setting_type",
     "to_mapping",
+    "written_out",
 ]
