@@ -48,7 +48,7 @@ def followed(path: Path) -> Path:
     Raises:
         OSError: they lead nowhere, or may not be looked at.
     """
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         path.stat()  # else links in a circle would be followed for ever
     while path.is_symlink() and not _is_descriptor(path):
         path = path.parent.resolve() / path.readlink()
