@@ -153,7 +153,8 @@ class Listener:
 
     def _take_messages(self) -> None:
         count = 0
-        for count, (identity, *parts) in enumerate(drained(self._router, BATCH), 1):
+        for identity, *parts in drained(self._router, BATCH):
+            count += 1
             stream = self._streams.get(identity.bytes)
             if stream is not None and len(parts) == 1:
                 stream.take(parts[0].bytes)
