@@ -3,9 +3,10 @@
     python benchmarks/networks.py [--models resnet18,timm:mobilenetv4_conv_small,...] [--size PX] [--blocks N]
 
 Each network is trained by a learner in a process of its own, with one thread: 32 private and 32 public images a step,
-and lessons of two teachers. The processes take turns, a block of steps each, so a load on the machine is on all of
-them. The ratios to the first network are medians over the blocks. Memory is the most that was resident, PyTorch
-included. It reads /proc, so it needs Linux.
+and lessons of two teachers. A step's time is processor time, which other programs on the machine lengthen less than
+the time on the wall; and the processes take turns, a block of steps each, so such a load is on all of them. The ratios
+to the first network are medians over the blocks. Memory is the most that was resident, PyTorch included: it is read
+from /proc, so this needs Linux.
 """
 
 import argparse
@@ -50,12 +51,12 @@ def serve(model: str, size: int, pipe: Connection) -> None:
     learner = Learner(data, chosen, 0)
     taught = {id: torch.full((1, chosen.train.public_batch, len(data.classes)), 1 / len(data.classes)) for id in (1, 2)}
     while pipe.recv() is not None:
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(STEPS):
             learner.teach(learner.step)
             learner.study()
             learner.learn(Lesson(max(0, learner.step - 1), taught))
-        pipe.send((time.perf_counter() - began) / STEPS)
+        pipe.send((time.process_time() - began) / STEPS)
     parameters = sum(parameter.numel() for parameter in learner.model.parameters())
     checkpoint = sum(len(piece) for piece in safetensors_pieces(learner.state(), {}))
     pipe.send(Cost(parameters, checkpoint, most_resident()))
