@@ -57,6 +57,9 @@ def workers(number: int, tally: Any = None) -> Iterator[ProcessPoolExecutor]:
     """
     pool = ProcessPoolExecutor(number, _context(), _begin, (tally,))
     try:
+        with _uninterrupted():
+            for _ in range(number):
+                pool.submit(int)  # starts a process
         yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -68,6 +71,16 @@ def workers(number: int, tally: Any = None) -> Iterator[ProcessPoolExecutor]:
             multiprocessing.connection.wait([child.sentinel])
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """In this block Ctrl-C waits. It never reaches a process that is started here, not even before `_begin`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(tally: Any) -> None:

@@ -8,6 +8,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
+from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.writable import check_file
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "train", only=("eval", "device", "threads"), path_of="checkpoint")
+@settings("data", "train", only=("eval", "cache", "device", "threads"), path_of="checkpoint")
 @checkpoint_option(required=False)
 @click.option(
     "--counts",
@@ -91,7 +92,7 @@ def _judge(config: Config, checkpoint: Path, peer: int | None, top: int) -> tupl
         raise ConfigError(
             f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
         )
-    evaluation = evaluation_set(trained, config)
+    evaluation = evaluation_set(trained, config, decoding())
     judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top)
     where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
     return judged, evaluation, where

@@ -29,7 +29,8 @@ PATH = UserPath()
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
-LETTERS = {"gamma": "G", "dirichlet": "B", "certs": "DIR", "allow": "IDS"}  # of flags whose help speaks of their value
+# Of flags whose help speaks of their value.
+LETTERS = {"gamma": "G", "dirichlet": "B", "certs": "DIR", "cache": "DIR", "allow": "IDS"}
 
 
 def settings(

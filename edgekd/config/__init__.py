@@ -1,6 +1,6 @@
 """Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
 
-from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
+from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, UNSWEPT, ExchangeConfig
 from edgekd.config.fields import setting_type
 from edgekd.config.sections import (
     AUGMENTATIONS,
@@ -23,6 +23,7 @@ __all__ = [
     "LYING",
     "PUBLIC_AUGMENTATIONS",
     "SECTIONS",
+    "UNSWEPT",
     "Config",
     "DataConfig",
     "DistillConfig",

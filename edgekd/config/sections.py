@@ -51,6 +51,11 @@ class DataConfig:
         PUBLIC_AUGMENTATIONS,
     )
     data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
+    cache: str | None = setting(
+        None,
+        "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
+        "pictures lie there, too",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)

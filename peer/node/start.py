@@ -9,6 +9,7 @@ import torch
 from edgekd.config import Config
 from edgekd.contract import make_contract
 from edgekd.data.datasets import load_peer_data
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.learning.learner import Learner
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import longest_frame
@@ -29,6 +30,7 @@ def make_node(
     *,
     stop: Callable[[], bool],
     watch: Watch,
+    how: Decoding = IN_PROCESS,
 ) -> Node:
     """A peer that is ready to be run; its network is not started yet.
 
@@ -40,12 +42,13 @@ def make_node(
         out: the folder of results; it exists.
         stop: becomes true when the peer is to end early.
         watch: called with the peer's progress.
+        how: picture files are decoded.
 
     Raises:
         ConfigError: the data, the network, its weights, the device or the keys cannot be had.
     """
     torch.set_num_threads(config.train.threads)
-    data = load_peer_data(config.data, id, seed=config.data_seed, run=out)
+    data = load_peer_data(config.data, id, config.data_seed, out, how)
     contract = make_contract(data.public, config)
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all

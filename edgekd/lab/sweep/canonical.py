@@ -3,14 +3,14 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from edgekd.config import LIVE, Config, DataConfig, ExchangeConfig, ModelConfig, SimulationConfig, TrainConfig
+from edgekd.config import UNSWEPT, Config, DataConfig, ExchangeConfig, ModelConfig, SimulationConfig, TrainConfig
 from edgekd.data.splits import skew
 from edgekd.simulation.asynchronous import STEP_JITTER
 
 Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
-IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *LIVE)
+IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *UNSWEPT)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
 # Settings that came later, and what all cells had before: a cell that still has it keeps the name that it had then.
 LATER = {"norm_from": "private", "optimiser": "sgd", "head_start": "random"}
