@@ -31,10 +31,8 @@ BOUND = 2**32  # bytes that the file may take: 28,000 pictures of 224 pixels, 35
 BATCH = 2**22  # bytes of pixels that are written at once; an interrupt loses at most these
 PATIENCE = 30.0  # seconds that another process may write
 
-_SCHEMA = (
-    "CREATE TABLE fitted (file BLOB, side INTEGER, stamp BLOB, remarks BLOB, pixels BLOB, digest BLOB, "
-    "PRIMARY KEY (file, side))"
-)
+_COLUMNS = "file, side, stamp, remarks, pixels, digest"
+_SCHEMA = f"CREATE TABLE fitted ({_COLUMNS}, PRIMARY KEY (file, side))"
 # SQLite's words for what is no damage to the database. Python 3.10 does not tell SQLite's numbers.
 _OUTSIDE = ("locked", "full", "readonly", "unable to open", "disk I/O", "locking protocol", "permission", "memory")
 
@@ -94,6 +92,8 @@ class FittedCache:
             yield
         except OSError as error:
             self._give_up(error.strerror or str(error))
+        except sqlite3.ProgrammingError:
+            raise  # a bug of ours
         except sqlite3.Error as error:
             if _is_damage(error):
                 self._make_anew()
@@ -151,7 +151,7 @@ class FittedCache:
         stamp = b"%d %d %d" % (about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         self._stamps[file] = stamp
         key = (self._names[file], self._size)
-        rows = self._db.execute("SELECT * FROM fitted WHERE file = ? AND side = ?", key).fetchall()
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM fitted WHERE file = ? AND side = ?", key).fetchall()
         if not rows or rows[0][2] != stamp:
             return None
         if not _is_sound(rows[0], key):
