@@ -66,6 +66,14 @@ def said(process: Any, text: str) -> list[str]:
     return [line for line in process.err if text in line]
 
 
+def shares_the_cores(pid: str) -> bool:
+    """Whether a peer has been told to be one of two."""
+    with contextlib.suppress(FileNotFoundError):
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return f"LOKY_MAX_CPU_COUNT={at_once(2)}".encode() in variables
+    return False
+
+
 # -- the cache ---------------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +121,7 @@ def test_run_and_simulation_share_a_cache_and_learn_as_without_one(spawn: Any, b
     without = spawn("simulate", *settings, "--out", box / "without")
     assert without.wait() == 0, without.err
     run = spawn("run", *settings, "--sync", "--cache", box / "cache", "--out", box / "run")
+    run.until(lambda p: sum(map(shares_the_cores, p.children())) == 2)
     assert run.wait() == 0, run.err
     assert said(run, "of 4 pictures were in the cache")  # the public ones, or those to evaluate on
     file = (box / "cache" / FILE).stat()
