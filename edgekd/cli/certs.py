@@ -51,10 +51,11 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
     from edgekd.protocol.addresses import ids
 
     wanted = ids(listed)
-    make_folder(out)
-    if not (out / "ca").exists():
+    if not all((out / name).is_dir() for name in ("ca", *(f"peer-{id}" for id in wanted))):
+        make_folder(out)  # else it may be read-only: in a container it holds a volume a folder
+    had = {id for id in wanted if (out / f"peer-{id}" / "cert.pem").exists()}
+    if not (out / "ca" / "cert.pem").exists():
         say(f"{out / 'ca'}: a new authority, for a new group")
-    had = {id for id in wanted if (out / f"peer-{id}").exists()}
     others = make_keys(out, wanted, datetime.now(timezone.utc), days, renew=renew)
     for id in wanted:
         done = "made" if id not in had else "renewed" if renew else "kept as it was"

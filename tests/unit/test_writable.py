@@ -88,3 +88,27 @@ def test_no_command_ends_with_the_number_of_an_error(
         main(["certs", "--ids", "0", "--out", str(folder)])
     assert exit.value.code == 1
     assert capsys.readouterr().err == f"edgekd: {folder / 'ca' / 'cert.pem'}: Is a directory\n"
+
+
+def test_keys_are_made_in_folders_that_each_lie_on_a_disk_of_its_own(
+    mount: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in containers: only the folders in ``--out`` are volumes, and all else is read-only."""
+    out = mount("rw")
+    folders = [out / name for name in ("ca", "peer-0")]
+    for folder in folders:
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
+    try:
+        main(["certs", "--ids", "0", "--out", str(out)])
+        assert f"{folders[1]}: made; all that" in capsys.readouterr().out
+        assert (out / "ca" / "key.pem").is_file()
+        assert (out / "peer-0" / "cert.pem").is_file()
+        with pytest.raises(SystemExit) as exit:
+            main(["certs", "--ids", "0,1", "--out", str(out)])
+        assert exit.value.code == 1
+        assert not (out / "peer-1").exists()
+    finally:
+        for folder in folders:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
