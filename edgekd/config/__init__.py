@@ -1,11 +1,12 @@
 """Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
 
-from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, UNSWEPT, ExchangeConfig
+from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
 from edgekd.config.fields import setting_type
 from edgekd.config.sections import (
     AUGMENTATIONS,
     EACH,
     PUBLIC_AUGMENTATIONS,
+    UNSWEPT,
     Config,
     DataConfig,
     DistillConfig,

@@ -12,7 +12,6 @@ from edgekd.protocol.timing import TIMINGS, Timing
 LYING = ("liars", "lie")  # of [exchange]: only simulated peers lie
 ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
 LIVE = (*ACCESS, "timing")  # of [exchange]: settings of real peers, which no simulation depends on
-UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

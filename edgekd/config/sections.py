@@ -6,7 +6,7 @@ A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--k
 import os
 from dataclasses import dataclass, fields
 
-from edgekd.config.exchange_settings import ExchangeConfig
+from edgekd.config.exchange_settings import LIVE, ExchangeConfig
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
@@ -17,6 +17,7 @@ DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
+UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
