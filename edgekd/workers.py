@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext
 from typing import Any
@@ -48,6 +48,18 @@ def _context() -> SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
+class _Pool(ProcessPoolExecutor):
+    """Ctrl-C reaches none of its processes, not even one that is still importing and has not come to `_begin`."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """May start a process, which inherits what is blocked here."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def workers(number: int, tally: Any = None) -> Iterator[ProcessPoolExecutor]:
     """A pool of `number` processes; `tally`: what they count together, of `make_tally`.
@@ -55,7 +67,7 @@ def workers(number: int, tally: Any = None) -> Iterator[ProcessPoolExecutor]:
     Leaving the block by an exception (Ctrl-C too) ends them at once, whatever they are doing; by its end, once all is
     done. They also end with their parent, however that ends.
     """
-    pool = ProcessPoolExecutor(number, _context(), _begin, (tally,))
+    pool = _Pool(number, _context(), _begin, (tally,))
     try:
         yield pool
     except BaseException:

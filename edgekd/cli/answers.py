@@ -1,21 +1,14 @@
-"""Answers of a network on a terminal and in files: a table, a bar of progress, CSV."""
+"""Answers of a network on a terminal and in files: a table, CSV."""
 
 import csv
 import io
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from edgekd.cli.columns import Column, fitted
-from edgekd.cli.lines import say
-from edgekd.cli.progress import PLAIN_EVERY
 from edgekd.printable import printable
 from edgekd.use.answers import DIGITS, Answer
-
-MANY = 20  # pictures; fewer are read before a bar could be seen
 
 
 def print_table(answers: Sequence[Answer], console: Console) -> None:
@@ -49,32 +42,3 @@ def as_csv(answers: Sequence[Answer]) -> bytes:
         cells = [cell for name, value in answer.classes for cell in (name, f"{value:.{DIGITS}f}")]
         rows.writerow([answer.file, *cells, *[""] * (2 * count - len(cells)), answer.error or ""])
     return text.getvalue().encode(errors="surrogateescape")
-
-
-@contextmanager
-def progress(count: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr while `count` pictures are read, and a line now and then where stderr is no terminal.
-
-    It gives what is called after each picture.
-    """
-    console = Console(stderr=True, markup=False, emoji=False)
-    if count < MANY or not console.is_terminal:
-        yield _plain(count)
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), "pictures", TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda: bar.advance(task)
-
-
-def _plain(count: int) -> Callable[[], None]:
-    done, said_at = 0, time.monotonic()
-
-    def advance() -> None:
-        nonlocal done, said_at
-        done += 1
-        if time.monotonic() - said_at >= PLAIN_EVERY and done < count:
-            said_at = time.monotonic()
-            say(f"{done} of {count} pictures", err=True)
-
-    return advance

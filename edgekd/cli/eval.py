@@ -8,6 +8,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
+from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file
@@ -25,7 +26,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "train", only=("eval", "device", "threads"), path_of="checkpoint")
+@settings("data", "train", only=("eval", "cache", "device", "threads"), path_of="checkpoint")
 @checkpoint_option(required=False)
 @click.option(
     "--counts",
@@ -99,7 +100,7 @@ def _judge(
         raise ConfigError(
             f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
         )
-    evaluation = evaluation_set(trained, config)
+    evaluation = evaluation_set(trained, config, decoding())
     judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top)
     where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
     return judged, evaluation, where

@@ -10,6 +10,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
+from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file
@@ -101,7 +102,7 @@ def _images(predictor: Any, config: Config, file: Path | None, known: bool, *, n
     try:
         if not (known or file):
             raise ConfigError("no config.toml beside the checkpoint says what the public set is")
-        return public_set(predictor.trained, config, file).images
+        return public_set(predictor.trained, config, file, decoding()).images
     except ConfigError as error:
         if needed:
             raise ConfigError(f"int8 needs the public set, to find ranges with: {error}; use --public FILE") from error
@@ -118,7 +119,7 @@ def _evaluation(predictor: Any, config: Config, known: bool) -> Any:
     try:
         if not known and config.data.eval is None:
             raise ConfigError("no config.toml beside the checkpoint says what it is; use --eval folder:PATH")
-        return evaluation_set(predictor.trained, config)
+        return evaluation_set(predictor.trained, config, decoding())
     except ConfigError as error:
         log.warning("the accuracy is not measured, since the evaluation set is not there: %s", error)
         return None

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import edgekd
 from edgekd.errors import ConfigError
+from edgekd.workers import at_once
 from peer.transports.binding import check_bindable
 
 # A child imports what this process does. `python -m` would look into the working folder first, where there may be a
@@ -72,6 +73,8 @@ class Fleet:
         self._config, self._folder, self._neighbours, self._wait_for = config, folder, neighbours, wait_for
         self._model = model
         self._children: dict[int, subprocess.Popen[str]] = {}
+        # What joblib's `cpu_count` reads: the cores of one peer, for what it starts itself.
+        self._environment = {"LOKY_MAX_CPU_COUNT": str(at_once(len(neighbours)))}
 
     def __enter__(self) -> "Fleet":
         """Start the peers.
@@ -105,7 +108,7 @@ class Fleet:
         return [*command, "--model", self._model, "--out", str(self._folder / f"peer-{id}")]
 
     def _begin(self, id: int, command: list[str]) -> None:
-        self._children[id] = _start(command)
+        self._children[id] = _start(command, self._environment)
         pipes = ("stdout", "stderr")
         readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]
         for reader in readers:
@@ -163,7 +166,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "event" in content else None
 
 
-def _start(command: list[str]) -> "subprocess.Popen[str]":
+def _start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
     # A session of its own: Ctrl-C and Ctrl-Z reach the children through this process alone.
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN.format(root=str(Path(edgekd.__file__).parents[1])), *command],
@@ -173,5 +176,5 @@ def _start(command: list[str]) -> "subprocess.Popen[str]":
         text=True,
         errors="backslashreplace",  # a library may write any bytes; a reader that failed at them would block the child
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )

@@ -35,6 +35,7 @@ LETTERS = {  # of flags whose help speaks of their value
     "gamma": "G",
     "dirichlet": "B",
     "certs": "DIR",
+    "cache": "DIR",
     "allow": "IDS",
     "rescan": "SECONDS",
 }

@@ -18,7 +18,7 @@ import click
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import PATH, refuse, settings
-from edgekd.cli.progress import Screen, last_words
+from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop, stop_early
 from edgekd.cli.tables import peer_line
@@ -166,7 +166,7 @@ def command(
                 if config.data.private is not None and config.data.public is None and neighbours:
                     config = _joined(config, neighbours, folder, undo)
                 config = _with_defaults(config, len(neighbours))
-                node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch)
+                node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch, how=decoding(log.info))
                 lines.step = lambda: int(node.learner.step)
                 if resume:
                     resume_from(node, folder)

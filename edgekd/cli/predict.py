@@ -95,14 +95,15 @@ def command(
 
 
 def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table: Path | None) -> None:
-    from edgekd.cli.answers import as_csv, print_table, progress
+    from edgekd.cli.answers import as_csv, print_table
+    from edgekd.cli.progress import reading
     from edgekd.cli.tables import plain_console
     from edgekd.files.atomic import write_atomically
 
     console = plain_console()
     at_end = as_json or console.is_terminal
     answered = []
-    with progress(len(files)) as advance:
+    with reading(len(files)) as advance:
         for answer in found:
             answered.append(answer)
             advance()

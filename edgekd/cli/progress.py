@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from rich.console import Console
 from rich.live import Live
-from rich.progress import ProgressColumn, Task
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,8 @@ from edgekd.cli.tables import accuracy_on, bytes_text, plain_console
 from edgekd.printable import printable
 
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
+PICTURES_EVERY = 15.0  # seconds between two plain lines of how many pictures were read
+MANY = 20  # pictures; fewer are read before a bar could be seen
 
 
 def mute_stdout() -> None:
@@ -69,6 +73,48 @@ class LeftColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The cell."""
         return Text("" if task.finished else f"{duration(self._seconds_left(task.elapsed or 0.0))} left")
+
+
+def say_beside(line: str) -> None:
+    """Print one line on stderr; if nobody takes it, it is lost."""
+    with contextlib.suppress(OSError):
+        say(line, err=True)
+
+
+@contextmanager
+def reading(count: int, tell: Callable[[str], None] = say_beside) -> Iterator[Callable[[], None]]:
+    """A bar on stderr while `count` pictures are read. Where stderr is no terminal, a line for `tell` now and then.
+
+    It gives what is called after each picture.
+    """
+    console = Console(stderr=True, markup=False, emoji=False)
+    if count < MANY or not console.is_terminal:
+        yield _plainly(count, tell)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), "pictures", TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=count)
+        yield lambda: bar.advance(task)
+
+
+def _plainly(count: int, tell: Callable[[str], None]) -> Callable[[], None]:
+    done, told_at = 0, time.monotonic()
+
+    def advance() -> None:
+        nonlocal done, told_at
+        done += 1
+        if time.monotonic() - told_at >= PICTURES_EVERY and done < count:
+            told_at = time.monotonic()
+            tell(f"read {done} of {count} pictures")
+
+    return advance
+
+
+def decoding(tell: Callable[[str], None] = say_beside) -> Any:
+    """The `Decoding` of commands: in worker processes where that pays, shown by `reading`."""
+    from edgekd.data.decoding import Decoding
+
+    return Decoding(workers=None, watch=partial(reading, tell=tell))
 
 
 class _Dead:
@@ -126,8 +172,7 @@ class Screen:
     def log(self, line: str) -> None:
         """Print a line above the table."""
         if self._live is None:
-            with contextlib.suppress(OSError):
-                say(line, err=True)
+            say_beside(line)
         else:
             with unheard():
                 self._live.console.print(printable(line))

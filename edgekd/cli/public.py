@@ -7,6 +7,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
+from edgekd.cli.progress import decoding
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
@@ -51,7 +52,7 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
         raise ConfigError("name what the group tells apart, in order: --classes cat,dog,person")
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
-    public = public_from_pictures(images, names, size, config.data.public_augmentation)
+    public = public_from_pictures(images, names, size, config.data.public_augmentation, decoding())
     public.save(out)
     return public
 

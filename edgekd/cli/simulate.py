@@ -7,7 +7,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.progress import last_words, unheard
+from edgekd.cli.progress import decoding, last_words, unheard
 from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
@@ -66,7 +66,7 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
             with unheard():
                 say(f"peer {report.id}: step {report.step}/{config.train.steps}, {reached}")
 
-    summary = simulate(config, show, jobs=jobs, stop=stop)
+    summary = simulate(config, show, jobs=jobs, stop=stop, how=decoding())
     write_summary(folder, summary)
     with last_words():
         _print(config, summary, folder, as_json)

@@ -6,6 +6,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
+from edgekd.cli.progress import decoding
 from edgekd.config import Config
 
 FLAGS = (
@@ -34,7 +35,7 @@ def command(config: Config, out: Path) -> None:
     from edgekd.data.public import PublicSet
     from edgekd.data.split_files import write_split
 
-    written = write_split(config.data, config.data_seed, out)
+    written = write_split(config.data, config.data_seed, out, decoding())
     images = len(PublicSet.load(out / "public.safetensors"))
     say(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")
     for folder, counts in written.items():

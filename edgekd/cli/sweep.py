@@ -10,7 +10,7 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, grid_settings
-from edgekd.config import LIVE
+from edgekd.config import UNSWEPT
 from edgekd.errors import EdgeKDError
 from edgekd.printable import printable
 from edgekd.workers import at_once
@@ -29,7 +29,7 @@ class CellsFailedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
+@grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=UNSWEPT)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder of results, old and new.")
 @click.option("--baseline", is_flag=True, help="Also each client alone, and one model on all shards, once a seed.")
 @click.option("--jobs", type=click.IntRange(1), help="Cells at once.  [default: as many as the cores have room for]")

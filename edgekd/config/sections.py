@@ -19,6 +19,7 @@ EACH = "-each"  # of a public augmentation: each image has a crop and flip of it
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
 COLLECTING = ("rescan", "keep")  # of [data]: `edgekd peer` alone has a folder whose pictures come and go
 LIVE = (*ACCESS, "timing", "keep_best", *COLLECTING)  # settings of real peers, which no simulation depends on
+UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
 MOST_SECONDS = 86_400  # between two scans
 
 KD_WEIGHT = 2.0
@@ -62,6 +63,11 @@ class DataConfig:
     )
     keep: int | None = setting(
         None, "of the private pictures keep at most N in memory: the newest ones, of every class alike"
+    )
+    cache: str | None = setting(
+        None,
+        "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
+        "pictures lie there, too",
     )
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekd.config import DataConfig
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, own_seed, pixel_digests
 from edgekd.data.private_folder import look_through, newest
 from edgekd.data.public import PublicSet, make_public
@@ -50,18 +51,19 @@ class CommonData:
         return make_public(images, self.source.classes, self.augment)
 
 
-def open_common(config: DataConfig, seed: int) -> CommonData:
+def open_common(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> CommonData:
     """Open the data set of ``--data`` and split it for all clients.
 
     Args:
         config: the data set and the kind of split.
         seed: of the split, unless the config has a `data_seed`.
+        how: its picture files will be decoded.
 
     Raises:
         ConfigError: there is no such data set, or it has too few images or classes.
     """
     seed = seed if config.data_seed is None else config.data_seed
-    source = open_source(config.data, config.size)
+    source = open_source(config.data, config.size, _with_cache(how, config))
     if len(source.classes) < 2:
         raise ConfigError(f"{config.data} has one class, {source.classes[0]}; two or more are needed")
     chosen = np.arange(len(source.labels))
@@ -76,7 +78,9 @@ def open_common(config: DataConfig, seed: int) -> CommonData:
     return CommonData(source=source, split=whole, augment=config.public_augmentation)
 
 
-def load_peer_data(config: DataConfig, id: int, seed: int, run: Path | None = None) -> PeerData:
+def load_peer_data(
+    config: DataConfig, id: int, seed: int, run: Path | None = None, how: Decoding = IN_PROCESS
+) -> PeerData:
     """The data of peer `id`: its own shard, the public set and the evaluation set. No other images are decoded.
 
     Args:
@@ -85,25 +89,26 @@ def load_peer_data(config: DataConfig, id: int, seed: int, run: Path | None = No
         seed: of the split, see `open_common`. With the peer's own files and no --eval, it chooses the images that are
             held out.
         run: the peer's folder. What an earlier start there has held out stays held out.
+        how: picture files are decoded.
 
     Raises:
         ConfigError: the data is missing or does not fit the settings.
     """
     if config.private is not None:
-        return _own_files(config, id, seed, run)
+        return _own_files(config, id, seed, run, how)
     if not 0 <= id < config.clients:
         raise ConfigError(f"id must be from 0 to clients - 1 = {config.clients - 1}, got {id}; see --clients")
-    common = open_common(config, seed)
+    common = open_common(config, seed, how)
     return _peers(common, [common.split.shards[id]])[0]
 
 
-def load_group(config: DataConfig, seed: int) -> list[PeerData]:
+def load_group(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> list[PeerData]:
     """The data of each client, for learners in one process. They share the public set and the evaluation set.
 
     Raises:
         ConfigError: the data is missing or does not fit the settings.
     """
-    common = _common_only(config, seed)
+    common = _common_only(config, seed, how)
     return _peers(common, common.split.shards)
 
 
@@ -117,19 +122,21 @@ def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
     return _peers(common, [np.concatenate(common.split.shards)])[0]
 
 
-def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int, run: Path) -> Labelled:
+def load_evaluation(
+    config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int, run: Path, how: Decoding = IN_PROCESS
+) -> Labelled:
     """The evaluation images of peer `id`: those of --eval folder:PATH, else those of the peer's own run in `run`.
 
     Raises:
         ConfigError: the data is missing, does not fit the settings, or has other classes.
     """
     if config.eval is not None:
-        return _all_of(config.eval, size, classes, "the checkpoint")
+        return _all_of(config.eval, size, classes, _with_cache(how, config), "the checkpoint")
     if config.private is not None:
-        own = _own_files(config, id, seed, run)
+        own = _own_files(config, id, seed, run, how)
         known, evaluation = own.classes, own.evaluation
     else:
-        common = open_common(dataclasses.replace(config, size=size), seed)
+        common = open_common(dataclasses.replace(config, size=size), seed, how)
         known, evaluation = common.source.classes, common.labelled(common.split.evaluation)
     if known != classes:
         raise ConfigError(
@@ -139,10 +146,10 @@ def load_evaluation(config: DataConfig, id: int, classes: tuple[str, ...], size:
     return evaluation
 
 
-def _common_only(config: DataConfig, seed: int) -> CommonData:
+def _common_only(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> CommonData:
     if config.private is not None:
         raise ConfigError("several peers in one command share a data set: use --data instead of --private and --public")
-    return open_common(config, seed)
+    return open_common(config, seed, how)
 
 
 def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
@@ -153,7 +160,7 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
     ]
 
 
-def _own_files(config: DataConfig, id: int, seed: int, run: Path | None) -> PeerData:
+def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: Decoding) -> PeerData:
     assert config.private is not None  # the caller has checked it
     if config.public is None:
         raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
@@ -164,15 +171,17 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None) -> Peer
             raise ConfigError(
                 f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"
             )
+    how = _with_cache(how, config)
     root = folder_of(config.private)
     source = folder(root, size, public.classes, strict=config.rescan is None)
+    source = dataclasses.replace(source, decoding=how)
     private = source.load(_kept(source, root, config.keep))
     before = HeldOut.load(run) if run else None
     held, evaluation = NOTHING, private
     if config.eval is None or before not in (None, NOTHING):
         held, private, evaluation = _hold_out(private, before, own_seed(seed, id), run)
     if config.eval is not None:
-        evaluation = _all_of(config.eval, size, public.classes)
+        evaluation = _all_of(config.eval, size, public.classes, how)
     return PeerData(classes=public.classes, private=private, public=public, evaluation=evaluation, held_out=held)
 
 
@@ -197,10 +206,16 @@ def _hold_out(
     return held, *divide(images, digests, held)
 
 
-def _all_of(setting: str, size: int, classes: tuple[str, ...], known_to: str = "the public file") -> Labelled:
+def _all_of(
+    setting: str, size: int, classes: tuple[str, ...], how: Decoding, known_to: str = "the public file"
+) -> Labelled:
     """All pictures of "folder:PATH"."""
-    pictures = folder(folder_of(setting), size, classes, known_to)
+    pictures = dataclasses.replace(folder(folder_of(setting), size, classes, known_to), decoding=how)
     return pictures.load(np.arange(len(pictures.labels)))
+
+
+def _with_cache(how: Decoding, config: DataConfig) -> Decoding:
+    return dataclasses.replace(how, cache=expanded(config.cache) if config.cache else None)
 
 
 def folder_of(setting: str) -> Path:

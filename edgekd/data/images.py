@@ -1,4 +1,4 @@
-"""Pictures become uint8 tensors: resize the shorter side, crop the centre."""
+"""Pictures become uint8 tensors."""
 
 import errno
 import logging
@@ -6,69 +6,69 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from edgekd.data.pictures import UnreadableError
+from edgekd.data import fitting
+from edgekd.data.decoding import IN_PROCESS, Decoding, fitted
+from edgekd.data.fitting import Fitted
+from edgekd.data.pictures import tell
 from edgekd.errors import ConfigError
 
 logger = logging.getLogger("edgekd")
 
 IN_MEMORY = 2**30  # bytes; larger sets of images are kept in a memory-mapped temporary file
-EXTREME = 8  # a picture whose longer side is more than this many times its shorter one is cropped before it is resized
 ALIKE = 4  # of 255; pictures whose values differ by no more look alike
 
 
 def fit(image: Image.Image, size: int) -> Tensor:
-    """Resize the shorter side to `size` (bilinear, antialiased) and crop the centre: uint8 ``[3, size, size]``."""
-    image = image if image.mode == "RGB" else image.convert("RGB")
-    short, long = sorted(image.size)
-    if long > EXTREME * short:  # resized as a whole, a picture of 60,000 x 1 pixels would need gigabytes
-        centre = [(side - short) / 2 for side in image.size]
-        box = (centre[0], centre[1], centre[0] + short, centre[1] + short)
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box)
-    pixels: Tensor = F.pil_to_tensor(F.center_crop(F.resize(image, [size]), [size]))
-    return pixels
+    """`fitting.fit` as a tensor, uint8 ``[3, size, size]``."""
+    return torch.from_numpy(fitting.fit(image, size)).permute(2, 0, 1)
 
 
-def decode_pictures(
-    open_at: Callable[[int], Image.Image], indices: Iterable[int], size: int, where: str
-) -> tuple[Tensor, list[int]]:
-    """Decode the pictures with these indices. A warning names each unreadable picture, which is left out.
-
-    This uses one thread. A pool of threads was not faster for small pictures (2 cores), and the peers of one box share
-    its cores.
+def decode_files(files: Sequence[Path], size: int, where: str, how: Decoding = IN_PROCESS) -> tuple[Tensor, list[int]]:
+    """Decode and fit picture files. A warning names each unreadable one, which is left out.
 
     Args:
-        open_at: opens the picture with an index, or raises UnreadableError.
-        indices: of the pictures.
+        files: the pictures.
         size: side of the images, pixels.
         where: a name for the pictures, for messages.
+        how: in which processes, with which cache. It does not change the result.
 
     Returns:
-        uint8 ``[n, 3, size, size]``, and the positions in `indices` of these n pictures.
+        uint8 ``[n, 3, size, size]`` in the order of `files`, and the places in `files` of these n pictures.
 
     Raises:
         ConfigError: no picture can be read, or there is no room for the temporary file.
     """
-    wanted = [int(i) for i in indices]
-    images = allocate(len(wanted), size)
-    read: list[int] = []
-    for place, index in enumerate(wanted):
-        try:
-            images[len(read)] = fit(open_at(index), size)
-        except UnreadableError as error:
-            logger.warning("cannot read %s: skipped", error)
+    with closing(fitted(files, size, how)) as found:
+        return gather(found, len(files), size, where)
+
+
+def gather(found: Iterable[tuple[int, Fitted]], count: int, size: int, where: str) -> tuple[Tensor, list[int]]:
+    """`decode_files` of pictures that have been fitted: `count` of them, each with its place, in any order."""
+    images, read = allocate(count, size), []
+    pixels = images.permute(0, 2, 3, 1).numpy()  # the same memory
+    for place, each in found:
+        tell(each.remarks)
+        if each.pixels is None:
+            logger.warning("cannot read %s: skipped", each.trouble)
         else:
+            pixels[place] = each.pixels
             read.append(place)
     if not read:
-        raise ConfigError(f"none of the {len(wanted)} pictures of {where} can be read")
-    if len(read) < len(wanted):
-        logger.warning("%d of %d pictures of %s could not be read", len(wanted) - len(read), len(wanted), where)
+        raise ConfigError(f"none of the {count} pictures of {where} can be read")
+    read.sort()
+    if len(read) < count:
+        logger.warning("%d of %d pictures of %s could not be read", count - len(read), count, where)
+        for to, place in enumerate(read):  # in place: the images may be a file larger than the memory
+            if to != place:
+                images[to] = images[place]
     return images[: len(read)], read
 
 

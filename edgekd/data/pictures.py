@@ -5,6 +5,7 @@ import logging
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,10 +84,23 @@ def suffixes() -> frozenset[str]:
 
 
 def open_picture(path: Path, size: int) -> Image.Image:
-    """Decode a picture as RGB, turned upright by its EXIF tag; `fit` will resize it to `size` pixels.
+    """`decode` a picture, and log what is to be said of it.
 
-    An alpha channel is dropped. A grey channel is repeated. Values of more than 8 bits are scaled. What Pillow
-    warns of becomes a line of the log.
+    Raises:
+        UnreadableError: the file is not a picture, is damaged, or has too many pixels.
+    """
+    image, remarks = decode(path, size)
+    tell(remarks)
+    return image
+
+
+def decode(path: Path, size: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """Decode a picture as RGB, turned upright by its EXIF tag; `fitting.fit` will resize it to `size` pixels.
+
+    An alpha channel is dropped. A grey channel is repeated. Values of more than 8 bits are scaled.
+
+    Returns:
+        The picture, and what Pillow warned of, for `tell`.
 
     Raises:
         UnreadableError: the file is not a picture, is damaged, or has too many pixels.
@@ -97,9 +111,13 @@ def open_picture(path: Path, size: int) -> Image.Image:
             image = _decoded(path, size)
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         raise UnreadableError(f"{path}: {_reason(error)}") from error
-    for warning in caught:
-        _tell(path, warning)
-    return image
+    return image, tuple(_remark(path, warning) for warning in caught)
+
+
+def tell(remarks: Iterable[str]) -> None:
+    """Log the remarks of `decode`, each once: some are true of each picture of a folder, and name the folder."""
+    for remark in remarks:
+        _told(remark)
 
 
 def _decoded(path: Path, size: int) -> Image.Image:
@@ -169,15 +187,13 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _tell(path: Path, warning: warnings.WarningMessage) -> None:
+def _remark(path: Path, warning: warnings.WarningMessage) -> str:
     if issubclass(warning.category, Image.DecompressionBombWarning):
         most = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        log.warning("%s: more than %d million pixels take much memory and time; make it smaller", path, most)
-    else:
-        _told(path.parent, str(warning.message))
+        return f"{path}: more than {most} million pixels take much memory and time; make it smaller"
+    return f"a picture in {path.parent}, perhaps more: {warning.message}"
 
 
 @lru_cache(maxsize=4096)
-def _told(folder: Path, message: str) -> None:
-    """Say once what may be true of each picture of a folder."""
-    log.warning("a picture in %s, perhaps more: %s", folder, message)
+def _told(remark: str) -> None:
+    log.warning("%s", remark)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from edgekd.config import EACH, PUBLIC_AUGMENTATIONS
 from edgekd.data.augment import check_augmentation, padding
-from edgekd.data.images import allocate, decode_pictures, warn_if_alike
-from edgekd.data.pictures import open_picture, pictures_in
+from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.images import allocate, decode_files, warn_if_alike
+from edgekd.data.pictures import pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK, read_header, safetensors_pieces
@@ -140,8 +141,12 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
     return PublicSet(images=images, sha256=digest.hexdigest(), **fields)
 
 
-def public_from_pictures(paths: Iterable[Path], classes: Sequence[str], size: int, augment: str) -> PublicSet:
+def public_from_pictures(
+    paths: Iterable[Path], classes: Sequence[str], size: int, augment: str, how: Decoding = IN_PROCESS
+) -> PublicSet:
     """A public set made from picture files and from folders of pictures, in this order; subfolders are not read.
+
+    How the files are decoded does not change it.
 
     Raises:
         ConfigError: a path is missing, a folder has no pictures, there are no pictures, or none can be read.
@@ -149,7 +154,7 @@ def public_from_pictures(paths: Iterable[Path], classes: Sequence[str], size: in
     files = [file for path in paths for file in _pictures_at(path)]
     if not files:
         raise ConfigError("no public pictures: name picture files, or folders that hold some")
-    images, _ = decode_pictures(lambda i: open_picture(files[i], size), range(len(files)), size, "the public set")
+    images, _ = decode_files(files, size, "the public set", how)
     warn_if_alike(images, range(len(images)), "the public set")
     return make_public(images, classes, augment)
 

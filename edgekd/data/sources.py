@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from edgekd.data.images import decode_pictures, logger, warn_if_alike
-from edgekd.data.pictures import is_of_system, open_picture, pictures_in
+from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.fitting import Fitted, fit
+from edgekd.data.images import decode_files, gather, logger, warn_if_alike
+from edgekd.data.pictures import is_of_system, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
@@ -40,8 +42,9 @@ class Source:
     labels: Indices  # int64 [N], in [0, classes)
     size: int  # side of the images that `load` gives, pixels
     where: str  # a name for the data set, for messages
-    open_at: Callable[[int], Image.Image]  # the picture with this index, or UnreadableError
+    pixels: Any = ()  # uint8 [N, H, W] or [N, H, W, 3], of pictures that are not from files
     files: tuple[Path, ...] = ()  # of the pictures; empty: they are not from files
+    decoding: Decoding = IN_PROCESS  # of the files
 
     def load(self, indices: Sequence[int] | Indices) -> Labelled:
         """Decode these pictures only. A warning names each unreadable picture, which is left out.
@@ -50,19 +53,24 @@ class Source:
             ConfigError: no picture can be read.
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        images, read = decode_pictures(self.open_at, chosen.tolist(), self.size, self.where)
+        if self.files:
+            files = [self.files[index] for index in chosen]
+            images, read = decode_files(files, self.size, self.where, self.decoding)
+        else:
+            arrays = (Fitted(pixels=fit(Image.fromarray(self.pixels[index]), self.size)) for index in chosen)
+            images, read = gather(enumerate(arrays), len(chosen), self.size, self.where)
         found = chosen[read]
         labels = self.labels[found]
         for label in np.unique(labels):
             warn_if_alike(
                 images, np.flatnonzero(labels == label).tolist(), f"class {self.classes[label]} of {self.where}"
             )
-        files = tuple(self.files[index] for index in found) if self.files else ()
-        return Labelled(images=images, labels=torch.from_numpy(labels), files=files)
+        names = tuple(self.files[index] for index in found) if self.files else ()
+        return Labelled(images=images, labels=torch.from_numpy(labels), files=names)
 
 
-def open_source(data: str, size: int | None = None) -> Source:
-    """The data set of ``--data``: digits, cifar10, sun397 or folder:PATH, at `size` pixels.
+def open_source(data: str, size: int | None = None, how: Decoding = IN_PROCESS) -> Source:
+    """The data set of ``--data``: digits, cifar10, sun397 or folder:PATH, at `size` pixels, decoded as `how` says.
 
     A data set of torchvision is downloaded into $EDGEKD_DATA, default ~/.cache/edgekd, unless it is there already.
 
@@ -72,10 +80,10 @@ def open_source(data: str, size: int | None = None) -> Source:
     kind, _, path = data.partition(":")
     size = size or SIZES.get(kind)
     if kind == "folder" and path and size:
-        return folder(expanded(path), size)
+        return replace(folder(expanded(path), size), decoding=how)
     if data not in _OPENERS or not size:
         raise ConfigError(f"data must be {', '.join(_OPENERS)} or folder:PATH, got {data}")
-    return _OPENERS[data](size)
+    return replace(_OPENERS[data](size), decoding=how)
 
 
 def folder(
@@ -187,7 +195,7 @@ def _from_arrays(classes: tuple[str, ...], labels: Any, pixels: Any, size: int, 
         labels=np.asarray(labels, dtype=np.int64),
         size=size,
         where=where,
-        open_at=lambda index: Image.fromarray(pixels[index]),
+        pixels=pixels,
     )
 
 
@@ -197,6 +205,5 @@ def _from_files(classes: tuple[str, ...], files: Sequence[tuple[int, Path]], siz
         labels=np.array([label for label, _ in files], dtype=np.int64),
         size=size,
         where=where,
-        open_at=lambda index: open_picture(files[index][1], size),
         files=tuple(file for _, file in files),
     )

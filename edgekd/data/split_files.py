@@ -7,13 +7,14 @@ from torchvision.transforms.v2 import functional as F
 
 from edgekd.config import DataConfig
 from edgekd.data.datasets import open_common
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
 
 
-def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str, int]]:
+def write_split(config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 
     Training on these files is the same as training on the common data set: the pixels and their order are equal.
@@ -23,6 +24,7 @@ def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str
         seed: of the split, unless the config has a `data_seed`.
         out: is created if it does not exist. It may contain empty folders, such as mounted volumes, and
             what systems leave in folders, but no other file.
+        how: picture files are decoded.
 
     Returns:
         The number of pictures of each class, for each folder of pictures.
@@ -33,7 +35,7 @@ def write_split(config: DataConfig, seed: int, out: Path) -> dict[Path, dict[str
     if out.is_dir() and any(not path.is_dir() and not is_of_system(path) for path in out.rglob("*")):
         raise ConfigError(f"{out} is not empty: choose another --out, or remove it first")
     make_folder(out)
-    common = open_common(config, seed)
+    common = open_common(config, seed, how)
     parts = {out / "eval": common.split.evaluation}
     parts |= {out / f"client-{id}" / "private": shard for id, shard in enumerate(common.split.shards)}
     written = {}

@@ -110,6 +110,7 @@ def _absolute(config: Config) -> Config:
         private=folder(data.private),
         eval=folder(data.eval),
         public=file(data.public),
+        cache=file(data.cache),
     )
     topology = config.exchange.topology
     if topology not in ("full", "ring") and not topology.startswith("regular:"):

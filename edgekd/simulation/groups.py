@@ -9,6 +9,7 @@ import torch
 
 from edgekd.config import Config, DistillConfig, ExchangeConfig, ModelConfig, SimulationConfig
 from edgekd.data.datasets import PeerData, load_group, load_peer_data, load_pooled_data
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.simulation.asynchronous import Asynchronous
@@ -19,7 +20,14 @@ from edgekd.simulation.stand_in import MODEL
 Stop = Callable[[], bool]
 
 
-def simulate(config: Config, report: Report | None = None, *, jobs: int = 1, stop: Stop = lambda: False) -> Summary:
+def simulate(
+    config: Config,
+    report: Report | None = None,
+    *,
+    jobs: int = 1,
+    stop: Stop = lambda: False,
+    how: Decoding = IN_PROCESS,
+) -> Summary:
     """Train ``config.data.clients`` learners side by side in this process.
 
     Args:
@@ -28,6 +36,7 @@ def simulate(config: Config, report: Report | None = None, *, jobs: int = 1, sto
             the virtual clock.
         jobs: how many learners compute at once, each with ``config.train.threads``; it does not change the result.
         stop: becomes true when the simulation is to end early, with what has been reached.
+        how: picture files are decoded.
 
     Raises:
         ConfigError: the data, the split, the topology or the network cannot be had, or the run has no end.
@@ -36,7 +45,7 @@ def simulate(config: Config, report: Report | None = None, *, jobs: int = 1, sto
     torch.set_num_threads(config.train.threads)
     group: Mapping[int, PeerData | None] = dict.fromkeys(range(config.data.clients))  # stand-ins see no data
     if config.model.model != MODEL:
-        group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
+        group = dict(enumerate(load_group(config.data, config.data_seed, how)))
     summary = simulate_group(group, config, report, jobs=jobs, stop=stop)
     return dataclasses.replace(summary, seconds=time.monotonic() - began)
 

@@ -9,6 +9,7 @@ import torch
 from edgekd.config import Config
 from edgekd.contract import make_contract
 from edgekd.data.datasets import load_peer_data
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import own_seed
 from edgekd.files.folders import checkpoints
 from edgekd.learning.learner import Learner
@@ -32,6 +33,7 @@ def make_node(
     *,
     stop: Callable[[], bool],
     watch: Watch,
+    how: Decoding = IN_PROCESS,
 ) -> Node:
     """A peer that is ready to be run; its network is not started yet.
 
@@ -43,6 +45,7 @@ def make_node(
         out: the folder of results; it exists.
         stop: becomes true when the peer is to end early.
         watch: called with the peer's progress.
+        how: picture files are decoded.
 
     Raises:
         ConfigError: the data, the network, its weights, the device or the keys cannot be had.
@@ -50,7 +53,7 @@ def make_node(
     torch.set_num_threads(config.train.threads)
     there = first_look(config.data) if config.data.rescan else {}  # before the first picture is read: none is missed
     trained = out if checkpoints(out) else None  # what a start without any has held out binds nobody
-    data = load_peer_data(config.data, id, seed=config.data_seed, run=trained)
+    data = load_peer_data(config.data, id, config.data_seed, trained, how)
     contract = make_contract(data.public, config)
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all

@@ -120,16 +120,21 @@ def test_real_peers_do_not_lie_whatever_flags_or_a_file_say(tmp_path: Path, name
     assert "take liars out of the file" in str(result.exception)
 
 
+def test_sweep_has_no_cache_since_no_cell_depends_on_one() -> None:
+    assert "No such option" in CliRunner().invoke(cli, ["sweep", "--out", "x", "--cache", "y"]).output
+
+
 def test_peer_that_was_stopped_before_an_evaluation_names_no_accuracy() -> None:
     peer = PeerSummary(id=0, accuracy=None, own_accuracy=None, steps=7, lessons=5, evaluation_samples=15)
     assert peer_line(peer) == "peer 0: stopped before its first evaluation, 5 lessons in 7 steps, 0 B sent"
 
 
 def test_config_of_a_box_with_its_own_pictures_says_nothing_of_a_common_data_set(tmp_path: Path) -> None:
-    config = Config(data=DataConfig(private="folder:pictures", public="p.safetensors"))
+    config = Config(data=DataConfig(private="folder:pictures", public="p.safetensors", cache="kept"))
     tables = read_toml(write_config(tmp_path, config))
-    assert set(tables["data"]) == {"private", "public"}
+    assert set(tables["data"]) == {"private", "public", "cache"}
     assert from_mapping(tables).data.private == f"folder:{Path('pictures').absolute()}"
+    assert from_mapping(tables).data.cache == str(Path("kept").absolute())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")

@@ -103,8 +103,9 @@ def test_baselines_of_a_grid_that_names_no_alpha_one_are_alone_with_and_without_
 
 def test_what_has_no_part_in_a_result_makes_no_other_cell() -> None:
     idle = {"max_age": [16, 64], "linger": [0.0, 60.0], "wait_for": [0, 2]}
-    tables = {"exchange": idle, "train": {"eval_every": [0, 5], "checkpoint_every": [0, 200]}}
-    assert len(plan(list(configs(tables)), baseline=False)) == 1
+    tables: dict[str, Any] = {"exchange": idle, "train": {"eval_every": [0, 5], "checkpoint_every": [0, 200]}}
+    tables["data"] = {"cache": ["here", "there"]}
+    assert plan(list(configs(tables)), baseline=False) == plan(list(configs({})), baseline=False)
     one_seed = {"data": {"data_seed": 3}, "train": {"seed": 3}}
     assert plan(list(configs(one_seed)), baseline=False) == plan(list(configs({"train": {"seed": 3}})), baseline=False)
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from many_pictures import chunk, wide_png
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from edgekd.data import depth, images
 from edgekd.data.depth import to_grey
-from edgekd.data.images import allocate, decode_pictures, fit
+from edgekd.data.images import allocate, decode_files, fit
 from edgekd.data.pictures import UnreadableError, open_picture, pictures_in
 from edgekd.errors import ConfigError
 
@@ -101,14 +102,6 @@ def test_values_that_are_no_numbers_are_black_and_nothing_else_is_unreadable(tmp
 def test_sixteen_bit_grey_loses_its_lower_half(tmp_path: Path) -> None:
     Image.fromarray(np.array([[25700, 65535], [255, 16384]], dtype=np.uint16)).save(tmp_path / "x.png")
     assert fit(open_picture(tmp_path / "x.png", 2), 2)[0].tolist() == [[100, 255], [0, 64]]
-
-
-def wide_png(values: np.ndarray, kind: int) -> bytes:
-    """A PNG of 16 bits a colour; `kind` 2: RGB, 4: grey and alpha, 6: RGBA."""
-    height, width = values.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def wide_tiff(values: np.ndarray, order: str, planes: bool = False, maximum: int = 0) -> bytes:
@@ -221,7 +214,7 @@ def test_unreadable_pictures_are_named_skipped_and_counted(tmp_path: Path, caplo
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:300])
     (tmp_path / "text.png").write_text("hello")
     files = pictures_in(tmp_path)
-    pixels, read = decode_pictures(lambda i: open_picture(files[i], 16), range(3), 16, "here")
+    pixels, read = decode_files(files, 16, "here")
     assert read == [1]
     assert torch.equal(pixels, fit(open_picture(tmp_path / "good.jpg", 16), 16)[None])
     assert "cut.jpg" in caplog.text
@@ -232,7 +225,7 @@ def test_unreadable_pictures_are_named_skipped_and_counted(tmp_path: Path, caplo
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(ConfigError, match="none of the 1 pictures of here can be read"):
-        decode_pictures(lambda i: open_picture(tmp_path / "text.png", 16), [0], 16, "here")
+        decode_files([tmp_path / "text.png"], 16, "here")
 
 
 def test_only_pictures_count_and_they_are_sorted(tmp_path: Path) -> None:
@@ -274,7 +267,7 @@ def test_too_many_pixels_are_a_line_that_says_what_to_do(tmp_path: Path, caplog,
     for name, width in (("far.png", 7000), ("near.png", 4000), ("small.png", 2000)):
         Image.new("L", (width, 1000)).save(tmp_path / name)
     files = pictures_in(tmp_path)
-    _, read = decode_pictures(lambda i: open_picture(files[i], 8), range(3), 8, "here")
+    _, read = decode_files(files, 8, "here")
     assert read == [1, 2]
     assert caplog.messages == [
         f"cannot read {tmp_path / 'far.png'}: more than 6 million pixels, which could fill the memory; "
@@ -297,10 +290,6 @@ def test_memory_that_runs_out_costs_one_picture(tmp_path: Path, monkeypatch) -> 
 
 
 # Metadata
-
-
-def chunk(name: bytes, content: bytes, damage: int = 0) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content) ^ damage)
 
 
 def png(bits: int, pixel: bytes, *chunks: bytes) -> bytes:

@@ -1,9 +1,13 @@
 """What a terminal shows: tables that fit it, without a number that is cut, and lines that do not cut through them."""
 
+import contextlib
 import io
 import logging
+import os
+import pty
 import re
 import signal
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,3 +125,37 @@ def test_stopping_is_said_above_the_table_not_through_it(
         assert stop()
     assert ("stopping: saying goodbye" in capfd.readouterr().err) == (not live)
     assert caplog.messages == ([peer.STOPPING] if live else [])
+
+
+def test_pictures_that_are_read_are_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, its_end = pty.openpty()
+    try:
+        with open(its_end, "w", encoding="utf-8") as stderr:
+            monkeypatch.setattr(sys, "stderr", stderr)
+            with progress.reading(50) as advance:
+                for _ in range(50):
+                    advance()
+        said = b""
+        with contextlib.suppress(OSError):  # all was read, and the other end is closed
+            while chunk := os.read(terminal, 2**16):
+                said += chunk
+    finally:
+        os.close(terminal)
+    assert b"50/50" in said
+
+
+def test_pictures_that_are_read_are_a_line_now_and_then_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    for every, lines in ((0.0, ["read 1 of 3 pictures", "read 2 of 3 pictures"]), (1000.0, [])):
+        monkeypatch.setattr(progress, "PICTURES_EVERY", every)
+        said.clear()
+        with progress.reading(3, said.append) as advance:
+            for _ in range(3):
+                advance()
+        assert said == lines
+        with progress.reading(3) as advance:
+            for _ in range(3):
+                advance()
+        assert capsys.readouterr().err.splitlines() == lines

@@ -84,3 +84,25 @@ def test_workers_at_once_are_as_many_as_this_process_may_use_cores() -> None:
     finally:
         os.sched_setaffinity(0, before)
     assert 1 <= at_once(1) <= len(before)
+
+
+def test_workers_at_once_are_no_more_than_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # as `edgekd run` tells its peers
+    assert at_once(1) == 1
+
+
+def blocked(pid: str) -> int:
+    """The signals that a process has blocked: bit N - 1 stands for signal N."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("SigBlk")).split()[1], 16)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
+def test_ctrl_c_never_reaches_a_worker_and_still_reaches_this_process() -> None:
+    with workers(2) as pool:
+        pool.submit(time.sleep, 0.0)
+        children = multiprocessing.active_children()  # they have not come to `_begin` yet, or just now
+        assert children
+        for child in children:
+            assert blocked(str(child.pid)) & 1 << (signal.SIGINT - 1)
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

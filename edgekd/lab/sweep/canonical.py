@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from edgekd.config import (
     BEFORE,
-    LIVE,
+    UNSWEPT,
     Config,
     DataConfig,
     ExchangeConfig,
@@ -20,7 +20,7 @@ from edgekd.simulation.asynchronous import STEP_JITTER
 Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
 # Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
-IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *LIVE)
+IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *UNSWEPT)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
 # Settings that came later, and what all cells had before: a cell that still has it keeps the name that it had then.
 LATER = {**BEFORE["model"], **BEFORE["train"]}

@@ -1,0 +1,221 @@
+"""Fitted pictures kept on a disk, so that a second start need not decode them again.
+
+They are rows of one SQLite database: one file whatever their number, to which only what is new is written, which
+several processes may use at once, and which a power cut leaves as it was. Nothing depends on it: where it is damaged,
+locked or full, pictures are decoded. Rows have a checksum, since SQLite has none.
+
+A picture is known by its path, its size and the times of its last change. To know it by its content, the whole file
+would have to be read, and from an SD card that takes longer than decoding. The inode's time counts, too: programs that
+turn a picture may set back the time of its content.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd.data.fitting import Fitted, made_with
+
+log = logging.getLogger("edgekd")
+
+FILE = "fitted.sqlite"
+BOUND = 2**32  # bytes that the file may take: 28,000 pictures of 224 pixels, 350,000 of 64
+BATCH = 2**22  # bytes of pixels that are written at once; an interrupt loses at most these
+PATIENCE = 30.0  # seconds that another process may write
+
+_COLUMNS = "file, side, stamp, remarks, pixels, digest"
+_SCHEMA = f"CREATE TABLE fitted ({_COLUMNS}, PRIMARY KEY (file, side))"
+# SQLite's words for what is no damage to the database. Python 3.10 does not tell SQLite's numbers.
+_OUTSIDE = ("locked", "full", "readonly", "unable to open", "disk I/O", "locking protocol", "permission", "memory")
+
+
+class FittedCache:
+    """The fitted pictures in a folder; a context, at whose end all that is new has been written.
+
+    Args:
+        folder: is made if it does not exist. None: there is no cache, so nothing is found and nothing kept.
+        size: side of the fitted pictures, pixels.
+        files: the pictures that it will be asked for. Where there is not room for all, others are dropped for them.
+    """
+
+    def __init__(self, folder: Path | None, size: int, files: Sequence[Path]) -> None:
+        self._folder, self._size = folder, size
+        self._names = {file: os.fsencode(os.path.abspath(file)) for file in files} if folder else {}
+        self._wanted = {(name, size) for name in self._names.values()}
+        self._stamps: dict[Path, bytes] = {}  # of the pictures, from before they are decoded
+        self._rows: list[tuple[Any, ...]] = []  # not written yet
+        self._db: sqlite3.Connection | None = None
+        self._warned = False  # of rows that do not have their checksum
+
+    def __enter__(self) -> "FittedCache":
+        if self._folder is not None:
+            with self._guarded():
+                self._open(self._folder)
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            with self._guarded():
+                self._write()
+                self._drop(lambda name, side: (name, side) not in self._wanted and not os.path.exists(name))
+        self._close()
+
+    def get(self, file: Path) -> Fitted | None:
+        """The fitted picture; None: it is not there, or the file has changed since."""
+        with self._guarded():
+            return self._get(file)
+        return None
+
+    def put(self, file: Path, found: Fitted) -> None:
+        """Keep what decoding `file` gave, after `get` has not found it. What cannot be read is not kept."""
+        stamp = self._stamps.get(file)
+        if self._db is None or stamp is None or found.pixels is None:
+            return
+        content = (self._names[file], self._size, stamp, json.dumps(found.remarks).encode(), found.pixels.tobytes())
+        self._rows.append((*content, _digest(content)))
+        if len(self._rows) * found.pixels.nbytes >= BATCH:
+            with self._guarded():
+                self._write()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """In this block trouble with the database or its disk costs the cache, and nothing else."""
+        try:
+            yield
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+        except sqlite3.ProgrammingError:
+            raise  # a bug of ours
+        except sqlite3.Error as error:
+            if _is_damage(error):
+                self._make_anew()
+            else:
+                self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        log.warning("cannot use the cache %s: %s; going on without it", self._folder, why)
+        self._close()
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db, self._rows = None, []
+
+    def _make_anew(self) -> None:
+        assert self._folder is not None  # something in it was damaged
+        log.warning("the cache %s is damaged: it is made anew", self._folder)
+        self._close()
+        try:
+            for name in (FILE, f"{FILE}-journal"):
+                (self._folder / name).unlink(missing_ok=True)
+            self._open(self._folder)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(str(error))
+
+    def _open(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite would let everybody read what it makes.
+        os.close(os.open(folder / FILE, os.O_CREAT | os.O_RDONLY, 0o600))
+        self._db = db = sqlite3.connect(folder / FILE, timeout=PATIENCE, isolation_level=None)
+        db.text_factory = bytes  # a damaged row may hold text that is none
+        db.execute("PRAGMA secure_delete = ON")  # of a picture that is gone, nothing is left here
+        version, before = _version(), _pragma(db, "user_version")
+        if before != version:
+            if before:
+                log.warning("the cache %s is of another version of edgekd or Pillow: it is made anew", folder)
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                if _pragma(db, "user_version") != version:  # another process may have been faster
+                    db.execute("DROP TABLE IF EXISTS fitted")
+                    db.execute(_SCHEMA)
+                    db.execute(f"PRAGMA user_version = {version}")
+        page, used = _pragma(db, "page_size"), _pragma(db, "page_count")
+        left = shutil.disk_usage(folder).free // 2  # others need the disk, too
+        db.execute(f"PRAGMA max_page_count = {min(BOUND // page, used + left // page)}")
+
+    def _get(self, file: Path) -> Fitted | None:
+        if self._db is None:
+            return None
+        try:
+            about = file.stat()
+        except OSError:  # it is gone; decoding it will say so
+            return None
+        stamp = b"%d %d %d" % (about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        self._stamps[file] = stamp
+        key = (self._names[file], self._size)
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM fitted WHERE file = ? AND side = ?", key).fetchall()
+        if not rows or rows[0][2] != stamp:
+            return None
+        if not _is_sound(rows[0], key):
+            if not self._warned:
+                log.warning("pictures in the cache %s do not have their checksum: decoded again", self._folder)
+            self._warned = True
+            return None
+        _, _, _, remarks, pixels, _ = rows[0]
+        shaped = np.frombuffer(pixels, np.uint8).reshape(self._size, self._size, 3)
+        return Fitted(pixels=shaped, remarks=tuple(json.loads(remarks)))
+
+    def _write(self) -> None:
+        rows, self._rows = self._rows, []
+        if self._db is None or not rows:
+            return
+        try:
+            self._insert(self._db, rows)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error) or not self._drop(lambda name, side: (name, side) not in self._wanted):
+                raise
+            self._insert(self._db, rows)
+
+    def _insert(self, db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("INSERT OR REPLACE INTO fitted VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _drop(self, unwanted: Callable[[bytes, int], bool]) -> int:
+        """Delete the rows of these files and sizes; how many they were."""
+        if self._db is None:
+            return 0
+        rows = self._db.execute("SELECT rowid, file, side FROM fitted").fetchall()
+        dropped = [(row,) for row, name, side in rows if unwanted(name, side)]
+        if dropped:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("DELETE FROM fitted WHERE rowid = ?", dropped)
+        return len(dropped)
+
+
+def _version() -> int:
+    """A number that stands for all that decides what rows hold, in [1, 2^31)."""
+    content = json.dumps([_SCHEMA, made_with()], sort_keys=True).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "big") >> 1 or 1
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _digest(content: Sequence[Any]) -> bytes:
+    """The checksum of a row."""
+    name, side, stamp, remarks, pixels = content
+    head = b"%d %d %d %d " % (side, len(name), len(stamp), len(remarks))
+    return hashlib.blake2b(b"".join([head, name, stamp, remarks, pixels]), digest_size=16).digest()
+
+
+def _is_sound(row: Sequence[Any], key: tuple[bytes, int]) -> bool:
+    try:
+        return (row[0], row[1]) == key and row[-1] == _digest(row[:-1])
+    except TypeError:  # what should be bytes is none
+        return False
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database holds what was never written into it; else it is locked, full or out of reach."""
+    return not isinstance(error, sqlite3.OperationalError) or not any(words in str(error) for words in _OUTSIDE)
