@@ -242,5 +242,5 @@ def test_bound_keeps_the_newest_in_memory_from_the_start_on(spawn: Any, box: Pat
         picture(box / "own" / "grey" / f"{number}.png", 300 + number)
     running.until(lambda p: told(p, "new picture") == told(p, "dropped for newer ones") >= 7)
     running.terminate()
-    assert counts(box)[-1] == 20
     assert max(counts(box)) == 20
+    assert counts(box)[-1] >= 17, "the last three of the ten may have been seen, but not yet read"
