@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, checkpoint_option, model_option, peer_option, settings
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.folders import BEST, settings_file
 from edgekd.files.writable import check_file
 
 EXAMPLES = """
@@ -17,6 +18,7 @@ EXAMPLES = """
 Examples:
   edgekd eval --checkpoint runs/20260101-120000-digits/peer-0
   edgekd eval --checkpoint runs/20260101-120000-digits --peer 1
+  edgekd eval --checkpoint box --which best
   edgekd eval --checkpoint box/checkpoint-00000120.safetensors --eval folder:pictures --html page.html
   edgekd eval --counts box/evaluation.json --html page.html
 """
@@ -32,6 +34,7 @@ Examples:
     help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
 )
 @peer_option
+@which_option
 @model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
@@ -41,6 +44,7 @@ def command(
     checkpoint: Path | None,
     counts: Path | None,
     peer: int | None,
+    which: str,
     model: str | None,
     top: int,
     as_json: bool,
@@ -61,7 +65,7 @@ def command(
         judged, evaluation, where = judge_counts(counts), None, "what it was evaluated on"
     else:
         assert checkpoint is not None
-        judged, evaluation, where = _judge(config, checkpoint, peer, model, top)
+        judged, evaluation, where = _judge(config, checkpoint, peer, which, model, top)
     if page is not None:
         from edgekd.files.atomic import write_atomically
         from edgekd.lab.report.checkpoint_page import checkpoint_page
@@ -76,7 +80,9 @@ def command(
             say(f"page: {page}")
 
 
-def _judge(config: Config, checkpoint: Path, peer: int | None, model: str | None, top: int) -> tuple[Any, Any, str]:
+def _judge(
+    config: Config, checkpoint: Path, peer: int | None, which: str, model: str | None, top: int
+) -> tuple[Any, Any, str]:
     """The judgement, the images that were judged on, and a name for them."""
     import torch
 
@@ -87,9 +93,9 @@ def _judge(config: Config, checkpoint: Path, peer: int | None, model: str | None
     from edgekd.use.sets import evaluation_set
     from edgekd.use.trained import load_trained
 
-    trained = load_trained(checkpoint, peer, model)
+    trained = load_trained(checkpoint, peer, which, model)
     given = click.get_current_context().params["config"]
-    if not given and config.data.eval is None and not beside(checkpoint):
+    if not given and config.data.eval is None and not settings_file(checkpoint, peer):
         raise ConfigError(
             f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
         )
@@ -106,7 +112,8 @@ def _print(judged: Any) -> None:
 
     found = judged.scores
     reached = with_error(found.accuracy, found.samples)
-    text = f"peer {judged.id} at step {judged.step}: accuracy {reached} on {found.samples} images"
+    best = ", its best" if judged.checkpoint == BEST else ""
+    text = f"peer {judged.id} at step {judged.step}{best}: accuracy {reached} on {found.samples} images"
     if len(judged.heads) > 1:
         text += f" (each head: {', '.join(f'{each.accuracy:.3f}' for each in judged.heads)})"
     say(text)

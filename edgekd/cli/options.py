@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
+from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_run, read_toml, setting_type
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
+from edgekd.files.folders import WHICH, settings_file
 from edgekd.paths import expanded
 
 
@@ -30,7 +31,13 @@ PATH = UserPath()
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
-LETTERS = {"gamma": "G", "dirichlet": "B", "certs": "DIR", "allow": "IDS"}  # of flags whose help speaks of their value
+LETTERS = {  # of flags whose help speaks of their value
+    "gamma": "G",
+    "dirichlet": "B",
+    "certs": "DIR",
+    "allow": "IDS",
+    "rescan": "SECONDS",
+}
 
 
 def settings(
@@ -40,8 +47,9 @@ def settings(
 
     It is passed a checked ``config``; settings that have no flag can come from the file all the same.
 
-    Without ``--config`` the settings under the flags are those of the ``config.toml`` beside the path that the
-    command's parameter `path_of` names, if there is one. With ``--resume`` those of ``--out`` lie under all others.
+    Without ``--config`` the settings under the flags are those of the checkpoint that the command's parameters
+    `path_of` and ``peer`` name: see `edgekd.files.folders.settings_file`. With ``--resume`` those of ``--out`` lie
+    under all others.
     """
     fields = [
         (section, f)
@@ -53,11 +61,11 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
-            file = config or (beside(given[path_of]) if path_of and given[path_of] else None)
+            path = _found(given[path_of], given["peer"]) if path_of and given[path_of] and not config else None
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
-            resumed = given.get("out") if given.get("resume") else None
-            before = beside(resumed) if resumed and resumed.is_dir() else None
-            below = overlay(read_toml(before) if before else {}, _below(preset, file))
+            if given.get("resume") and given["out"]:
+                path = given["out"] / "config.toml"
+            below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
             tables = overlay(below, flags)
             if ("model", "model") in [(section, f.name) for section, f in fields]:
                 check_own_word(tables, flags)
@@ -154,10 +162,16 @@ def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 
 
-def beside(path: Path) -> Path | None:
-    """The ``config.toml`` in the folder of `path`, if there is one."""
-    file = (path if path.is_dir() else path.parent) / "config.toml"
-    return file if file.is_file() else None
+def _found(checkpoint: Path, peer: int | None) -> Path | None:
+    """The file with the settings of a checkpoint, once it is known to be sound: nobody has named it."""
+    file = settings_file(checkpoint, peer)
+    if file is not None:
+        tables = read_toml(file)
+        try:
+            from_mapping(tables)
+        except ConfigError as error:
+            raise ConfigError(f"{file} cannot be used: {error}; --config FILE.toml gives other settings") from error
+    return file
 
 
 def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
@@ -167,7 +181,7 @@ def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
         type=PATH,
         required=required,
         metavar="RUN|DIR|FILE",
-        help="A checkpoint, or the folder of a peer or a run: its newest.",
+        help="A checkpoint, or the folder of a peer or a run.",
     )
 
 
@@ -178,6 +192,14 @@ model_option = click.option(  # beside them
     "--model",
     metavar="NAME",
     help="The network, needed if it is one of your own: a checkpoint's word runs no code.",
+)
+
+which_option = click.option(
+    "--which",
+    type=click.Choice(WHICH),
+    default="newest",
+    show_default=True,
+    help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
 )
 
 

@@ -14,7 +14,7 @@ import click
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
-from edgekd.config import ACCESS, LYING, Config
+from edgekd.config import ACCESS, COLLECTING, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
 
 EXAMPLES = """
@@ -35,7 +35,7 @@ class PeerDiedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING))
+@settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING, *COLLECTING))
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(
     "--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with."

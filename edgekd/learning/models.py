@@ -78,11 +78,12 @@ def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: in
     """
     name = config.for_client(id)
     model = make_model(name, weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
-    if config.head_start == "discriminant" and getattr(model.heads[0], "bias", None) is None:
-        raise ConfigError(
-            f"--head-start discriminant sets a last layer that is linear and has a bias, and {name} has none; "
-            "use --head-start random"
-        )
+    for flag, asked, other in (("start", config.head_start, "random"), ("end", config.head_end, "trained")):
+        if asked == "discriminant" and getattr(model.heads[0], "bias", None) is None:
+            raise ConfigError(
+                f"--head-{flag} discriminant sets a last layer that is linear and has a bias, and {name} has none; "
+                f"use --head-{flag} {other}"
+            )
     if _is_other(name):
         check_trainable(model, model.memory_format, name, classes, size)
     return model

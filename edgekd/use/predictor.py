@@ -99,7 +99,12 @@ class Predictor:
 
 
 def load(
-    checkpoint: str | os.PathLike[str], *, peer: int | None = None, model: str | None = None, device: str = "auto"
+    checkpoint: str | os.PathLike[str],
+    *,
+    peer: int | None = None,
+    which: str = "newest",
+    model: str | None = None,
+    device: str = "auto",
 ) -> Predictor:
     """The trained network of a checkpoint, ready to classify pictures.
 
@@ -109,12 +114,13 @@ def load(
         model: the network, if it is one of your own: "package.module:function" or "FILE.py:function". Its code is run,
             which a checkpoint alone never does.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        which: checkpoint of a folder: "newest"; or "best", which `edgekd peer --keep-best` keeps.
 
     Raises:
-        ConfigError: there is no sound checkpoint, the peer is not clear, there is no such device here, or the network
-            is one of your own and `model` does not name it.
+        ConfigError: there is no sound checkpoint, the best is not kept, the peer is not clear, there is no such device
+            here, or the network is one of your own and `model` does not name it.
     """
-    return Predictor(load_trained(expanded(os.fspath(checkpoint)), peer, model), device)
+    return Predictor(load_trained(expanded(os.fspath(checkpoint)), peer, which, model), device)
 
 
 def _each(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:

@@ -353,10 +353,11 @@ def test_name_of_nothing_says_what_there_is() -> None:
         make_model("my-net:make", "none", 4, SIZE)
 
 
+@pytest.mark.parametrize("at", ["start", "end"])
 @pytest.mark.parametrize("function", ["convolutional", "without_bias"])
-def test_discriminant_needs_a_linear_last_layer_with_a_bias(own: Any, data: PeerData, function: str) -> None:
-    with pytest.raises(ConfigError, match="--head-start discriminant sets a last layer that is linear and has a bias"):
-        Learner(data, config(own(function), model={"head_start": "discriminant"}), 0)
+def test_discriminant_needs_a_linear_last_layer_with_a_bias(own: Any, data: PeerData, function: str, at: str) -> None:
+    with pytest.raises(ConfigError, match=f"--head-{at} discriminant sets a last layer that is linear and has a bias"):
+        Learner(data, config(own(function), model={f"head_{at}": "discriminant"}), 0)
 
 
 def test_imagenet_weights_of_a_network_of_ones_own_are_refused_and_by_default_the_function_decides(own: Any) -> None:

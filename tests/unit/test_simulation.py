@@ -9,13 +9,19 @@ import torch
 from torch import nn
 
 from edgekd.config import Config, from_mapping
+from edgekd.data.augment import normalise
+from edgekd.data.datasets import load_group
 from edgekd.errors import DivergedError
 from edgekd.files.summary import Summary
+from edgekd.learning.learner import Learner
+from edgekd.learning.optimiser import learning_rate
+from edgekd.losses.distillation import distil, label_loss
 from edgekd.protocol.exchange import Exchange
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import lone, simulate, simulate_pooled
+from edgekd.simulation.lockstep import Lockstep
 
 torch.set_num_threads(1)
 
@@ -97,6 +103,16 @@ def test_liars_are_the_last_clients_learn_as_all_do_and_count_in_no_mean() -> No
     assert weights(first)[3] == weights(simulate(config(train={"steps": 1})))[3], "it has heard the truth"
 
 
+def test_liar_that_is_honest_at_first_harms_nobody_until_then() -> None:
+    lying = {"liars": 1, "lie": "flip"}
+    honest, late = simulate(config()), simulate(config(exchange={**lying, "lie_from": 2}))
+    steps = config().train.steps
+    assert steps > 2
+    assert not set(weights(honest)[:3]) & set(weights(late)[:3])
+    assert weights(simulate(config(exchange={**lying, "lie_from": steps}))) == weights(honest)
+    assert weights(simulate(config(exchange={**lying, "lie_from": 0}))) == weights(simulate(config(exchange=lying)))
+
+
 def test_no_liars_is_as_if_there_were_no_such_thing() -> None:
     assert simulate(config(exchange={"liars": 0, "lie": "flip"})).peers == simulate(config()).peers
 
@@ -158,3 +174,43 @@ def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lesso
     honest = simulate(replace(settings, exchange=replace(settings.exchange, liars=None, lie=None)))
     reached = [sum(peer.accuracy or 0 for peer in summary.peers[:3]) / 3 for summary in (found, honest)]
     assert reached[0] > reached[1] - 0.05
+
+
+def test_distilling_on_private_images_is_about_the_private_batch_and_leaves_the_public_images_alone() -> None:
+    on_private = {"simulation": {"on_private": True}, "train": {"norm_from": "private"}}
+    found = simulate(config(**on_private))
+    assert [peer.bytes_sent for peer in found.peers] == [0] * 4
+    assert weights(found) == weights(simulate(config(**on_private, data={"public_augment": "crop"})))
+    assert weights(found) == weights(simulate(config(**on_private), jobs=2))
+    assert not set(weights(found)) & set(weights(simulate(config())))
+    assert not set(weights(found)) & set(weights(simulate(config(distill={"alpha": 1.0}))))
+
+
+def test_step_on_private_images_is_that_of_its_two_losses() -> None:
+    """Against the same step written out: labels and neighbours on one pass through the network."""
+    settings = config(
+        data={"clients": 2},
+        model={"model": "resnet18"},
+        distill={"combine": "geometric"},
+        simulation={"on_private": True},
+        train={"steps": 1, "norm_from": "private"},
+    )
+    group = dict(enumerate(load_group(settings.data, seed=settings.data_seed)))
+    lockstep = Lockstep(group, settings)
+    first, second = (Learner(group[id], settings, id) for id in (0, 1))
+    images, labels = first._batches.at(0, first.device)
+    with torch.no_grad():
+        taught = second.model(normalise(images)).div(settings.distill.temperature).softmax(-1)
+    logits = first.model(normalise(images))
+    ours = label_loss(logits[0], labels, first._prior)
+    theirs = distil([taught[0]], logits[0], settings.distill)
+    ((1 - 0.5) * ours + 0.5 * settings.kd_weight * theirs).backward()
+    done = next(lockstep.step(0))
+    assert done.losses.distil is not None
+    assert float(done.losses.distil) == pytest.approx(float(theirs.detach()), rel=1e-4)
+    assert float(done.losses.labels) == pytest.approx(float(ours.detach()), rel=1e-4)
+    rate = learning_rate(settings.train, settings.peak_lr, 0)
+    for before, after in zip(first.model.parameters(), lockstep.learners[0].model.parameters(), strict=True):
+        assert before.grad is not None
+        moved = before - rate * (before.grad + settings.weight_decay * before)
+        torch.testing.assert_close(after, moved, rtol=1e-3, atol=1e-6)
