@@ -25,7 +25,8 @@ from edgekd.files.tensors import safetensors_pieces
 from edgekd.learning.learner import Learner
 from edgekd.protocol.messages import Lesson
 
-MODELS = "resnet18,mobilenet_v3_small,efficientnet_b0,timm:mobilenetv4_conv_small"
+MODELS = "resnet18,mobilenet_v3_small,efficientnet_b0"
+MODELS += ",timm:mobilenetv4_conv_small,timm:edgenext_xx_small,timm:efficientvit_b0"
 STEPS = 2  # in a block
 MB = 1e6
 

@@ -333,8 +333,8 @@ class Config:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")
         if self.model.weights == "imagenet" and self.model.all_own:
             raise ConfigError(
-                f"there are no ImageNet weights of {self.model.model}: the function may load its own; give a file, or "
-                "leave --weights out"
+                f"there are no ImageNet weights of {self.model.model}: use --weights none, which leaves what the "
+                "function returns as it is, or a file"
             )
         if self.norm_from == "frozen" and self.weights == "none" and not self.model.all_own:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
