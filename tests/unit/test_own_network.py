@@ -404,6 +404,14 @@ def test_two_heads_two_phases_and_a_discriminant_go_with_a_linear_last_layer(
     assert any(name.startswith("frozen.backbone.conv") for name in learner.state())
 
 
+@pytest.mark.parametrize("norm_from", ["private", "both"])
+def test_head_may_end_as_a_discriminant(own: Any, data: PeerData, norm_from: str) -> None:
+    ended = config(own("Viewing"), model={"head_end": "discriminant"}, train={"norm_from": norm_from})
+    trained, moved = (train(Learner(data, each, 0), 6) for each in (config(own("Viewing")), ended))
+    assert not torch.equal(trained.model.heads[0].weight, moved.model.heads[0].weight)
+    assert moved.evaluate(data.evaluation) is not None
+
+
 def test_simulated_group_may_be_mixed_and_hears_all_its_networks(own: Any) -> None:
     chosen = config(f"{own('Small')},{own('convolutional')},mobilenet_v3_small", train={"steps": 2})
     summary = simulate(chosen)
