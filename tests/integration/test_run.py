@@ -58,15 +58,16 @@ def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 
 def children(parent: int) -> dict[int, str]:
-    """The states of the processes that `parent` has started, by their ids: "S" sleeps, "T" is stopped."""
+    """The states of the peers that `parent` has started, by their ids: "S" sleeps, "T" is stopped."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             id, rest = stat.read_text().split(" (", 1)
+            arguments = (stat.parent / "cmdline").read_bytes().split(b"\0")
         except OSError:  # it has ended
             continue
         state, its_parent = rest.rpartition(") ")[2].split()[:2]
-        if int(its_parent) == parent:
+        if int(its_parent) == parent and b"peer" in arguments:  # others, such as one that is not yet there, are short
             found[int(id)] = state
     return found
 
