@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgekd.config import Config, from_mapping, read_toml
+from edgekd.config import Config, from_mapping, read_run
 from edgekd.data.datasets import PeerData
 from edgekd.data.held_out import set_digest
 from edgekd.data.public import PublicSet, check_enough
@@ -89,7 +89,7 @@ def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
     settings = run / "config.toml"
     before = made_with
     if not made_with and settings.is_file():
-        before = _settings_definition(from_mapping(read_toml(settings)))
+        before = _settings_definition(from_mapping(read_run(settings)))
     if before.get("private") is not True and EVALUATION not in before:
         log.warning(
             "the checkpoint in %s was made before edgekd noted which images it is evaluated on. They are the same if "

@@ -16,12 +16,19 @@ from typing import Any
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 
+TIMM = "timm:"  # before the name of one of timm's networks: no extension, though it looks like one
+
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
 def is_extension(name: str) -> bool:
     """Whether `name` has the form ``package.module:function`` or ``FILE.py:function``."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_own_network(name: str) -> bool:
+    """Whether the network `name` is a function of the user, so that making the network runs the user's code."""
+    return is_extension(name) and not name.startswith(TIMM)
 
 
 def with_absolute_file(name: str) -> str:

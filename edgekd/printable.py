@@ -17,6 +17,11 @@ def printable(text: str, longest: int | None = None) -> str:
     return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; of one that says nothing, its type."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class Lines(logging.Formatter):
     """Formats log records: a line each, whatever is in it; a bug's traceback follows."""
 

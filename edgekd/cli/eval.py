@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.folders import BEST, settings_file
 from edgekd.files.writable import check_file
 
 EXAMPLES = """
@@ -18,6 +19,7 @@ EXAMPLES = """
 Examples:
   edgekd eval --checkpoint runs/20260101-120000-digits/peer-0
   edgekd eval --checkpoint runs/20260101-120000-digits --peer 1
+  edgekd eval --checkpoint box --which best
   edgekd eval --checkpoint box/checkpoint-00000120.safetensors --eval folder:pictures --html page.html
   edgekd eval --counts box/evaluation.json --html page.html
 """
@@ -33,6 +35,8 @@ Examples:
     help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
 )
 @peer_option
+@which_option
+@model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 @click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
@@ -41,6 +45,8 @@ def command(
     checkpoint: Path | None,
     counts: Path | None,
     peer: int | None,
+    which: str,
+    model: str | None,
     top: int,
     as_json: bool,
     page: Path | None,
@@ -60,7 +66,7 @@ def command(
         judged, evaluation, where = judge_counts(counts), None, "what it was evaluated on"
     else:
         assert checkpoint is not None
-        judged, evaluation, where = _judge(config, checkpoint, peer, top)
+        judged, evaluation, where = _judge(config, checkpoint, peer, which, model, top)
     if page is not None:
         from edgekd.files.atomic import write_atomically
         from edgekd.lab.report.checkpoint_page import checkpoint_page
@@ -75,7 +81,9 @@ def command(
             say(f"page: {page}")
 
 
-def _judge(config: Config, checkpoint: Path, peer: int | None, top: int) -> tuple[Any, Any, str]:
+def _judge(
+    config: Config, checkpoint: Path, peer: int | None, which: str, model: str | None, top: int
+) -> tuple[Any, Any, str]:
     """The judgement, the images that were judged on, and a name for them."""
     import torch
 
@@ -86,9 +94,9 @@ def _judge(config: Config, checkpoint: Path, peer: int | None, top: int) -> tupl
     from edgekd.use.sets import evaluation_set
     from edgekd.use.trained import load_trained
 
-    trained = load_trained(checkpoint, peer)
+    trained = load_trained(checkpoint, peer, which, model)
     given = click.get_current_context().params["config"]
-    if not given and config.data.eval is None and not beside(checkpoint):
+    if not given and config.data.eval is None and not settings_file(checkpoint, peer):
         raise ConfigError(
             f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
         )
@@ -105,7 +113,8 @@ def _print(judged: Any) -> None:
 
     found = judged.scores
     reached = with_error(found.accuracy, found.samples)
-    text = f"peer {judged.id} at step {judged.step}: accuracy {reached} on {found.samples} images"
+    best = ", its best" if judged.checkpoint == BEST else ""
+    text = f"peer {judged.id} at step {judged.step}{best}: accuracy {reached} on {found.samples} images"
     if len(judged.heads) > 1:
         text += f" (each head: {', '.join(f'{each.accuracy:.3f}' for each in judged.heads)})"
     say(text)

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, beside, checkpoint_option, peer_option, settings
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.files.folders import BEST, settings_file
 from edgekd.files.writable import check_file
 
 log = logging.getLogger("edgekd")
@@ -31,6 +32,8 @@ FORMATS = ("onnx", "safetensors")
 @settings("data", "train", only=("eval", "threads"), path_of="checkpoint")
 @checkpoint_option(required=True)
 @peer_option
+@which_option
+@model_option
 @click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
 @click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
@@ -46,6 +49,8 @@ def command(
     config: Config,
     checkpoint: Path,
     peer: int | None,
+    which: str,
+    model: str | None,
     out: Path,
     kind: str | None,
     quantise: str | None,
@@ -75,12 +80,12 @@ def command(
 
     if kind == "onnx":
         check_installed()
-    predictor = Predictor(load_trained(checkpoint, peer), "cpu")
+    predictor = Predictor(load_trained(checkpoint, peer, which, model), "cpu")
     if kind == "safetensors":
         size, metadata = export_safetensors(predictor, out)
         _say_written(predictor, out, size, as_json, metadata=metadata)
         return
-    known = bool(click.get_current_context().params["config"] or beside(predictor.trained.folder))
+    known = bool(click.get_current_context().params["config"] or settings_file(checkpoint, peer))
     images = _images(predictor, config, public, known, needed=numbers == "int8")
     evaluation = _evaluation(predictor, config, known) if numbers != "float32" else None
     exported = export_onnx(predictor, out, numbers, images, evaluation)
@@ -128,10 +133,10 @@ def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: An
         print(json.dumps(content, indent=2))
         return
     info = predictor.trained.info
-    say(
-        f"{out}: {bytes_text(size)}, {info.model} of peer {info.id} at step {info.step}, {len(info.classes)} classes, "
-        f"images of {info.size} px"
-    )
+    network = f"{info.model} of peer {info.id} at step {info.step}"
+    if predictor.trained.file.name == BEST:
+        network += ", its best"
+    say(f"{out}: {bytes_text(size)}, {network}, {len(info.classes)} classes, images of {info.size} px")
 
 
 def _say_exported(predictor: Any, out: Path, exported: Any, as_json: bool) -> None:

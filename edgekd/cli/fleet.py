@@ -63,13 +63,15 @@ class Fleet:
         folder: the run's; ``peer-I`` in it is that peer's ``--out``.
         neighbours: for each client the ids of those that it hears.
         wait_for: how many of them each waits for, if it has so many; None: for all.
+        model: the networks, as ``--model`` takes them; the file's word alone would run no code of the user.
     """
 
     def __init__(
-        self, config: Path, folder: Path, neighbours: Sequence[Sequence[int]], wait_for: int | None = None
+        self, config: Path, folder: Path, neighbours: Sequence[Sequence[int]], wait_for: int | None, model: str
     ) -> None:
         self.events: queue.SimpleQueue[Event | signal.Signals] = queue.SimpleQueue()
         self._config, self._folder, self._neighbours, self._wait_for = config, folder, neighbours, wait_for
+        self._model = model
         self._children: dict[int, subprocess.Popen[str]] = {}
         # What joblib's `cpu_count` reads: the cores of one peer, for what it starts itself.
         self._environment = {"LOKY_MAX_CPU_COUNT": str(at_once(len(neighbours)))}
@@ -103,7 +105,7 @@ class Fleet:
         wanted = len(others) if self._wait_for is None else min(self._wait_for, len(others))
         command = ["peer", "--config", str(self._config), "--id", str(id), "--json", "--listen", addresses[id]]
         command += ["--peers", ",".join(others), "--wait-for", str(wanted)]
-        return [*command, "--out", str(self._folder / f"peer-{id}")]
+        return [*command, "--model", self._model, "--out", str(self._folder / f"peer-{id}")]
 
     def _begin(self, id: int, command: list[str]) -> None:
         self._children[id] = _start(command, self._environment)

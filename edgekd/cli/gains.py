@@ -6,7 +6,8 @@ from rich.console import Console
 
 from edgekd.cli.columns import Column, fitted
 from edgekd.files.evaluation_file import Counted
-from edgekd.lab.report.gains import ALONE, BALANCED, SURE, class_gains, gain_text
+from edgekd.files.summary import SURE
+from edgekd.lab.report.gains import ALONE, BALANCED, class_gains, gain_text
 from edgekd.learning.evaluation import Confusion
 from edgekd.printable import printable
 

@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_toml, setting_type
+from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_run, read_toml, setting_type
 from edgekd.errors import ConfigError
+from edgekd.extensions import is_own_network
+from edgekd.files.folders import WHICH, settings_file
 from edgekd.paths import expanded
 
 
@@ -29,8 +31,14 @@ PATH = UserPath()
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
-# Of flags whose help speaks of their value.
-LETTERS = {"gamma": "G", "dirichlet": "B", "certs": "DIR", "cache": "DIR", "allow": "IDS"}
+LETTERS = {  # of flags whose help speaks of their value
+    "gamma": "G",
+    "dirichlet": "B",
+    "certs": "DIR",
+    "cache": "DIR",
+    "allow": "IDS",
+    "rescan": "SECONDS",
+}
 
 
 def settings(
@@ -40,8 +48,9 @@ def settings(
 
     It is passed a checked ``config``; settings that have no flag can come from the file all the same.
 
-    Without ``--config`` the settings under the flags are those of the ``config.toml`` beside the path that the
-    command's parameter `path_of` names, if there is one. With ``--resume`` those of ``--out`` lie under all others.
+    Without ``--config`` the settings under the flags are those of the checkpoint that the command's parameters
+    `path_of` and ``peer`` name: see `edgekd.files.folders.settings_file`. With ``--resume`` those of ``--out`` lie
+    under all others.
     """
     fields = [
         (section, f)
@@ -53,12 +62,15 @@ def settings(
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapper(config: Path | None, preset: str | None = None, **given: Any) -> Any:
-            file = config or (beside(given[path_of]) if path_of and given[path_of] else None)
+            path = _found(given[path_of], given["peer"]) if path_of and given[path_of] and not config else None
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
-            resumed = given.get("out") if given.get("resume") else None
-            before = beside(resumed) if resumed and resumed.is_dir() else None
-            below = overlay(read_toml(before) if before else {}, _below(preset, file))
-            return command(config=from_mapping(overlay(below, flags)), **given)
+            if given.get("resume") and given["out"]:
+                path = given["out"] / "config.toml"
+            below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
+            tables = overlay(below, flags)
+            if ("model", "model") in [(section, f.name) for section, f in fields]:
+                check_own_word(tables, flags)
+            return command(config=from_mapping(tables), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -92,6 +104,8 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
             tables = overlay(_below(preset, config), flags)
             if isinstance(tables.get("grid"), list):
                 tables["grid"] = [overlay(each, flags) if isinstance(each, dict) else each for each in tables["grid"]]
+            for each in (tables, *(tables["grid"] if isinstance(tables.get("grid"), list) else ())):
+                check_own_word(each, flags)
             return command(tables=tables, **given)
 
         wrapped: Command = wrapper
@@ -103,6 +117,23 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
         return _file_options(wrapped, presets=True)
 
     return decorate
+
+
+def check_own_word(tables: Any, flags: dict[str, Any]) -> None:
+    """See to it that no file alone names a network of the user's own: its code is run on the command's word only.
+
+    Raises:
+        ConfigError: the tables name one, and the flags do not say ``--model``.
+    """
+    section = tables.get("model") if isinstance(tables, dict) else None
+    value = section.get("model") if isinstance(section, dict) else None
+    for text in value if isinstance(value, list) else [value]:
+        names = [name.strip() for name in text.split(",")] if isinstance(text, str) else []
+        if any(map(is_own_network, names)) and "model" not in flags.get("model", {}):
+            raise ConfigError(
+                f"a file of settings names {text}, a network of one's own, and no code is run on a file's word: name "
+                f"the network yourself, --model {text}"
+            )
 
 
 def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
@@ -132,10 +163,16 @@ def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 
 
-def beside(path: Path) -> Path | None:
-    """The ``config.toml`` in the folder of `path`, if there is one."""
-    file = (path if path.is_dir() else path.parent) / "config.toml"
-    return file if file.is_file() else None
+def _found(checkpoint: Path, peer: int | None) -> Path | None:
+    """The file with the settings of a checkpoint, once it is known to be sound: nobody has named it."""
+    file = settings_file(checkpoint, peer)
+    if file is not None:
+        tables = read_toml(file)
+        try:
+            from_mapping(tables)
+        except ConfigError as error:
+            raise ConfigError(f"{file} cannot be used: {error}; --config FILE.toml gives other settings") from error
+    return file
 
 
 def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
@@ -145,12 +182,25 @@ def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
         type=PATH,
         required=required,
         metavar="RUN|DIR|FILE",
-        help="A checkpoint, or the folder of a peer or a run: its newest.",
+        help="A checkpoint, or the folder of a peer or a run.",
     )
 
 
 peer_option = click.option(  # beside it
     "--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several."
+)
+model_option = click.option(  # beside them
+    "--model",
+    metavar="NAME",
+    help="The network, needed if it is one of your own: a checkpoint's word runs no code.",
+)
+
+which_option = click.option(
+    "--which",
+    type=click.Choice(WHICH),
+    default="newest",
+    show_default=True,
+    help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
 )
 
 

@@ -199,7 +199,7 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextl
 
     def check(path: Path, contract: Contract) -> Config:
         if newest is not None:  # resumed, in a folder that its public file has gone from
-            check_same(newest[0].made_with, {"public": contract.public_sha256})
+            check_same(newest.info.made_with, {"public": contract.public_sha256})
         load_public(path, contract)
         return adopt(config, contract, file)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, checkpoint_option, peer_option, settings
+from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
@@ -30,6 +30,8 @@ Examples:
 @click.argument("pictures", nargs=-1, metavar="[PICTURE|FOLDER|GLOB]...")
 @checkpoint_option(required=True)
 @peer_option
+@which_option
+@model_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
 @click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
@@ -46,6 +48,8 @@ def command(
     pictures: tuple[str, ...],
     checkpoint: Path,
     peer: int | None,
+    which: str,
+    model: str | None,
     top: int,
     as_json: bool,
     table: Path | None,
@@ -65,7 +69,7 @@ def command(
         check_file(table)
     if watch is not None and not watch.is_dir():
         raise ConfigError(f"there is no folder {watch} to watch")
-    from edgekd.use.arrivals import Arrivals, find_pictures, stamps
+    from edgekd.data.arrivals import Arrivals, find_pictures, stamps
 
     arrivals = Arrivals(stamps(watch)) if watch else None  # before the first picture is read: none is missed
     files = find_pictures(pictures)
@@ -76,7 +80,7 @@ def command(
     from edgekd.use.predictor import Predictor
     from edgekd.use.trained import load_trained
 
-    predictor = Predictor(load_trained(checkpoint, peer), config.train.device)
+    predictor = Predictor(load_trained(checkpoint, peer, which, model), config.train.device)
     found = answers(predictor, files, top)
     if arrivals is None or watch is None:
         _show_all(found, files, as_json, table)
@@ -129,8 +133,8 @@ def _show(answer: Any, as_json: bool) -> None:
 
 def _arriving(predictor: Any, folder: Path, arrivals: Any, top: int, every: float) -> Iterator[Any]:
     """The answers for pictures that appear in `folder`, without end."""
+    from edgekd.data.arrivals import stamps
     from edgekd.use.answers import answers
-    from edgekd.use.arrivals import stamps
 
     trouble = ""
     while True:

@@ -14,7 +14,7 @@ import click
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
-from edgekd.config import ACCESS, LYING, Config
+from edgekd.config import ACCESS, COLLECTING, LYING, Config
 from edgekd.errors import ConfigError, EdgeKDError
 
 EXAMPLES = """
@@ -35,7 +35,7 @@ class PeerDiedError(EdgeKDError):
 
 
 @click.command(epilog=EXAMPLES)
-@settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING))
+@settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING, *COLLECTING))
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(
     "--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with."
@@ -84,9 +84,9 @@ def _run_in(
         from edgekd.cli.baselines import train_baselines
 
         baselines = train_baselines(config, quiet=as_json)
-    if not as_json and config.weights == "none":
+    if not as_json and config.weights == "none" and not config.model.all_own:
         say(FROM_SCRATCH, err=True)
-    fleet = Fleet(file, folder, graph, config.exchange.wait_for)
+    fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
     with pausable(fleet.events.put), fleet:

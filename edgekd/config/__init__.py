@@ -1,10 +1,12 @@
 """Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
 
-from edgekd.config.exchange_settings import ACCESS, LIVE, LYING, ExchangeConfig
+from edgekd.config.exchange_settings import ACCESS, LYING, ExchangeConfig
 from edgekd.config.fields import setting_type
 from edgekd.config.sections import (
     AUGMENTATIONS,
+    COLLECTING,
     EACH,
+    LIVE,
     PUBLIC_AUGMENTATIONS,
     UNSWEPT,
     Config,
@@ -15,10 +17,13 @@ from edgekd.config.sections import (
 )
 from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping
 from edgekd.config.virtual import Outage, SimulationConfig
+from edgekd.config.written_out import BEFORE, read_run, written_out
 
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "BEFORE",
+    "COLLECTING",
     "EACH",
     "LIVE",
     "LYING",
@@ -35,7 +40,9 @@ __all__ = [
     "TrainConfig",
     "from_mapping",
     "overlay",
+    "read_run",
     "read_toml",
     "setting_type",
     "to_mapping",
+    "written_out",
 ]

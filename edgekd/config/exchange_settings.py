@@ -9,9 +9,8 @@ from edgekd.protocol.addresses import ids
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.timing import TIMINGS, Timing
 
-LYING = ("liars", "lie")  # of [exchange]: only simulated peers lie
+LYING = ("liars", "lie", "lie_from")  # of [exchange]: only simulated peers lie
 ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
-LIVE = (*ACCESS, "timing")  # of [exchange]: settings of real peers, which no simulation depends on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +58,7 @@ class ExchangeConfig:
     lie: str | None = setting(
         None, "what liars send: random or flipped labels, always one, or the likeliest two swapped", LIE_NAMES
     )
+    lie_from: int | None = setting(None, "steps for which liars are honest [default: 0]")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,6 +70,7 @@ class ExchangeConfig:
         require(self.max_age >= 1, "max_age must be >= 1", self.max_age)
         require(self.linger is None or self.linger >= 0, "linger must be >= 0 seconds", self.linger)
         require(self.liars is None or self.liars >= 0, "liars must be >= 0", self.liars)
+        require(self.lie_from is None or self.lie_from >= 0, "lie_from must be >= 0", self.lie_from)
         if self.liars and self.lie is None:
             raise ConfigError(f"liars need a lie: choose one of {', '.join(LIE_NAMES)}")
         if self.certs is not None and self.insecure:

@@ -22,7 +22,7 @@ _PAPER: dict[str, dict[str, Any]] = {
         "balance": "off",
         "two_phase": True,
     },
-    "model": {"model": "resnet18", "heads": 2, "head_layers": "512,256", "head_start": "random"},
+    "model": {"model": "resnet18", "heads": 2, "head_layers": "512,256", "head_start": "random", "head_end": "trained"},
     "train": {
         "steps": 12_500,  # two phases of 50 epochs of CIFAR-10's shards; SUN397's take 22,700
         "batch": 128,

@@ -6,18 +6,24 @@ A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--k
 import os
 from dataclasses import dataclass, fields
 
-from edgekd.config.exchange_settings import LIVE, ExchangeConfig
+from edgekd.config.exchange_settings import ACCESS, ExchangeConfig
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension
+from edgekd.extensions import is_extension, is_own_network
 from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
 
 DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
+COLLECTING = ("rescan", "keep")  # of [data]: `edgekd peer` alone has a folder whose pictures come and go
+LIVE = (*ACCESS, "timing", "keep_best", *COLLECTING)  # settings of real peers, which no simulation depends on
 UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
+MOST_SECONDS = 86_400  # between two scans
+
+KD_WEIGHT = 2.0
+STRONGEST_PULL = 0.4  # of the distillation weight times SGD's learning rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +63,12 @@ class DataConfig:
         "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
         "pictures lie there, too",
     )
+    rescan: float | None = setting(
+        None, "look at the private folder every SECONDS, and take up new, moved and removed pictures between steps"
+    )
+    keep: int | None = setting(
+        None, "of the private pictures keep at most N in memory: the newest ones, of every class alike"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,8 +98,19 @@ class DataConfig:
         require(self.primary is None or self.primary >= 1, "primary must be >= 1", self.primary)
         for name in ("eval_fraction", "public_fraction"):
             require(0 < getattr(self, name) < 1, f"{name} must be in (0, 1)", getattr(self, name))
-        if self.public is not None and self.private is None:
-            raise ConfigError("--public goes with --private folder:PATH, the box's own images")
+        for name in ("public", *COLLECTING):
+            if getattr(self, name) is not None and self.private is None:
+                raise ConfigError(f"--{name} goes with --private folder:PATH, the box's own images")
+        rule = f"rescan must be from 0.05 to {MOST_SECONDS} seconds"
+        require(self.rescan is None or 0.05 <= self.rescan <= MOST_SECONDS, rule, self.rescan)
+        require(
+            self.keep is None or self.keep >= 2, "keep must be >= 2: one to train on, one to evaluate on", self.keep
+        )
+
+    @property
+    def digits(self) -> bool:
+        """Whether the images are the digits, which are trained from scratch and of which a mirrored one is none."""
+        return self.private is None and self.data == "digits"
 
     @property
     def public_augmentation(self) -> str:
@@ -129,7 +152,9 @@ class DistillConfig:
     sharpen: float = setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
     temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
     temperature_scaling: bool = setting(False, "multiply the distillation loss by temperature squared")
-    kd_weight: float = setting(2.0, "multiplies the distillation loss, > 0")
+    kd_weight: float | None = setting(
+        None, "multiplies the distillation loss, > 0; default 2, with sgd at most 0.4 / the learning rate"
+    )
     kd_warmup: int = setting(0, "steps over which the distillation weight grows from 0")
     kd_scale: str = setting(
         "matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw")
@@ -157,7 +182,7 @@ class DistillConfig:
             )
         require(self.sharpen > 0, "sharpen must be > 0", self.sharpen)
         require(self.temperature > 0, "temperature must be > 0", self.temperature)
-        require(self.kd_weight > 0, "kd_weight must be > 0", self.kd_weight)
+        require(self.kd_weight is None or self.kd_weight > 0, "kd_weight must be > 0", self.kd_weight)
         require(self.kd_warmup >= 0, "kd_warmup must be >= 0", self.kd_warmup)
 
 
@@ -166,10 +191,14 @@ class ModelConfig:
     """The network."""
 
     model: str = setting(
-        "resnet18", "torchvision classifier; in run and simulate also a list, one a client: resnet18,mobilenet_v3_small"
+        "resnet18",
+        "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; in "
+        "run and simulate also a list, one a client: resnet18,mobilenet_v3_small",
     )
     weights: str | None = setting(
-        None, "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits"
+        None,
+        "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits and for a "
+        "network of your own",
     )
 
     heads: int = setting(
@@ -178,8 +207,15 @@ class ModelConfig:
     head_layers: str = setting("512,256", "hidden layers of the heads after the first; none: they are linear too")
     head_start: str | None = setting(
         None,
-        "how head 0 begins: random, or as the linear discriminant of the private images' features [default: random]",
+        "how head 0 begins: random, or as the linear discriminant of the private images' features; [default: random]",
         ("random", "discriminant"),
+    )
+
+    head_end: str | None = setting(
+        None,
+        "how the head ends: as it was trained, or as the linear discriminant of the private images' features and of "
+        "the public images', by what the neighbours said of them [default: trained]",
+        ("trained", "discriminant"),
     )
 
     def __post_init__(self) -> None:
@@ -200,8 +236,17 @@ class ModelConfig:
 
     def for_client(self, id: int) -> str:
         """The name of client `id`'s network; a list is dealt out in turn."""
-        names = self.model.split(",")
-        return names[id % len(names)].strip()
+        names = self.names()
+        return names[id % len(names)]
+
+    def names(self) -> list[str]:
+        """The names of all networks, in the order in which they are dealt out."""
+        return [name.strip() for name in self.model.split(",")]
+
+    @property
+    def all_own(self) -> bool:
+        """Whether all networks are functions of the user."""
+        return all(map(is_own_network, self.names()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,6 +283,7 @@ class TrainConfig:
     )
     eval_every: int = setting(20, "steps between evaluations; 0: only at the end")
     checkpoint_every: int = setting(200, "steps between checkpoints; 0: only at the end")
+    keep_best: bool | None = setting(None, "also keep the checkpoint of the best evaluation, as best.safetensors")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -268,18 +314,34 @@ class Config:
             if not isinstance(section, kind):
                 advice = "edgekd.config.from_mapping makes a Config of tables"
                 raise ConfigError(f"{f.name} must be a {kind.__name__}, got {section!r}; {advice}")
-        models, clients = len(self.model.model.split(",")), self.data.clients
+        models, clients = len(self.model.names()), self.data.clients
         if self.data.private is None and models not in (1, clients):
             raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
         if (self.exchange.liars or 0) >= clients:
             raise ConfigError(f"liars must be fewer than the {clients} clients, got {self.exchange.liars}")
+        if self.simulation.on_private and self.exchange.liars:
+            raise ConfigError("on_private and liars exclude one another: nothing is sent, so nobody can lie")
         if self.simulation.asynchronous and self.exchange.sync is not None:
             raise ConfigError("async and sync exclude one another: leave one of them out")
+        if self.data.rescan is not None and self.exchange.sync is not None:
+            raise ConfigError(
+                "rescan and sync exclude one another: lockstep trains the same whenever it is repeated, and when a "
+                "picture is taken up is a matter of the clock; leave one of them out"
+            )
         for outage in self.simulation.outages():
             if outage.id >= clients:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")
-        if self.norm_from == "frozen" and self.weights == "none":
+        if self.model.weights == "imagenet" and self.model.all_own:
+            raise ConfigError(
+                f"there are no ImageNet weights of {self.model.model}: the function may load its own; give a file, or "
+                "leave --weights out"
+            )
+        if self.norm_from == "frozen" and self.weights == "none" and not self.model.all_own:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
+        if self.model.head_end == "discriminant" and not self._one_head_learns_from_all:
+            raise ConfigError(
+                "head_end discriminant goes with one head, one phase, public images and an end: choose trained"
+            )
         heads, two_phase = self.model.heads, self.distill.two_phase
         if self.distill.alpha == 0 and heads == 1 and not two_phase:
             raise ConfigError(
@@ -292,16 +354,13 @@ class Config:
 
     @property
     def weights(self) -> str:
-        """``none``, ``imagenet`` or a file; drawn from the data set where nothing was said."""
-        return self.model.weights or (
-            "none" if self.data.private is None and self.data.data == "digits" else "imagenet"
-        )
+        """``none``, ``imagenet`` or a file; where nothing was said it follows from the data set and the networks."""
+        return self.model.weights or ("none" if self.data.digits or self.model.all_own else "imagenet")
 
     @property
     def augment(self) -> str:
         """The augmentation of private images; where nothing was said it is the data set's: a mirrored digit is none."""
-        digits = self.data.private is None and self.data.data == "digits"
-        return self.train.augment or ("crop" if digits else "crop+flip")
+        return self.train.augment or ("crop" if self.data.digits else "crop+flip")
 
     @property
     def peak_lr(self) -> float:
@@ -322,6 +381,18 @@ class Config:
         return default if self.train.weight_decay is None else self.train.weight_decay
 
     @property
+    def kd_weight(self) -> float:
+        """The factor of the distillation loss, as given; else `KD_WEIGHT`, or less where that would be too much.
+
+        With SGD the product of this factor and the learning rate decides how far the neighbours pull in a step. Above
+        `STRONGEST_PULL` training from random weights collapses (experiments/gap.md). AdamW divides the gradient by its
+        own size, so with it the factor has no such limit.
+        """
+        if self.distill.kd_weight is not None:
+            return self.distill.kd_weight
+        return KD_WEIGHT if self.optimiser == "adamw" else min(KD_WEIGHT, STRONGEST_PULL / self.peak_lr)
+
+    @property
     def norm_from(self) -> str:
         """``private``, ``public``, ``both`` or ``frozen``."""
         return self.train.norm_from or "private"
@@ -330,6 +401,17 @@ class Config:
     def head_start(self) -> str:
         """``random`` or ``discriminant``."""
         return self.model.head_start or "random"
+
+    @property
+    def head_end(self) -> str:
+        """``trained`` or ``discriminant``."""
+        return self.model.head_end or "trained"
+
+    @property
+    def _one_head_learns_from_all(self) -> bool:
+        """Whether one head has the labels and the neighbours to the end, and there is an end."""
+        public = not self.simulation.on_private
+        return self.model.heads == 1 and not self.distill.two_phase and public and self.train.steps > 0
 
     @property
     def data_seed(self) -> int:

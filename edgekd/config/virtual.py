@@ -1,4 +1,4 @@
-"""The settings of an asynchronous simulation, its virtual clock and its links: section ``[simulation]``."""
+"""The settings of simulations alone, above all of the virtual clock and its links: section ``[simulation]``."""
 
 import math
 import re
@@ -54,7 +54,7 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """The virtual clock of an asynchronous simulation, and what happens to its boxes and links.
+    """The virtual clock of an asynchronous simulation, what happens to its boxes and links; and one cell of the paper.
 
     Times are in units of the first client's step. Everything defaults to None, so that the cells of sweeps from before
     there was such a clock keep their names.
@@ -82,6 +82,11 @@ class SimulationConfig:
     liar_frames: int | None = setting(
         None, "liars speak of rounds of their own, far from the group's, N times in a step"
     )
+    on_private: bool | None = setting(
+        None,
+        "distil on each client's own private images, with the others' networks at hand, as the paper's script does; "
+        "nothing is sent, and in lockstep only",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -91,9 +96,12 @@ class SimulationConfig:
         require(
             self.step_jitter is None or 0 <= self.step_jitter < 1, "step_jitter must be in [0, 1)", self.step_jitter
         )
-        given = [f.name for f in fields(self) if f.name != "asynchronous" and getattr(self, f.name) is not None]
+        apart = ("asynchronous", "on_private")
+        given = [f.name for f in fields(self) if f.name not in apart and getattr(self, f.name) is not None]
         if given and not self.asynchronous:
             raise ConfigError(f"{given[0]} is for an asynchronous simulation: add --async")
+        if self.on_private and self.asynchronous:
+            raise ConfigError("on_private and async exclude one another: leave one of them out")
         self.times()
         self.outages()
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from edgekd.config import DataConfig
 from edgekd.data.decoding import IN_PROCESS, Decoding
-from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, pixel_digests
+from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, own_seed, pixel_digests
+from edgekd.data.private_folder import look_through, newest
 from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import Labelled, Source, folder, open_source
 from edgekd.data.splits import Indices, Split, permutation, split
@@ -170,16 +171,25 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
             raise ConfigError(
                 f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"
             )
+    root = folder_of(config.private)
     how = _with_cache(how, config)
-    source = dataclasses.replace(folder(_path(config.private), size, public.classes), decoding=how)
-    private = source.load(np.arange(len(source.labels)))
+    source = dataclasses.replace(folder(root, size, public.classes, strict=config.rescan is None), decoding=how)
+    private = source.load(_kept(source, root, config.keep))
     before = HeldOut.load(run) if run else None
     held, evaluation = NOTHING, private
     if config.eval is None or before not in (None, NOTHING):
-        held, private, evaluation = _hold_out(private, before, derive(seed, "peer", id, "held-out"), run)
+        held, private, evaluation = _hold_out(private, before, own_seed(seed, id), run)
     if config.eval is not None:
         evaluation = _all_of(config.eval, size, public.classes, how)
     return PeerData(classes=public.classes, private=private, public=public, evaluation=evaluation, held_out=held)
+
+
+def _kept(source: Source, root: Path, keep: int | None) -> Indices:
+    """The indices of the pictures that are kept in memory."""
+    if keep is None:
+        return np.arange(len(source.files))
+    wanted = newest(look_through(root).pictures, source.classes, keep)
+    return np.array([index for index, file in enumerate(source.files) if file in wanted], dtype=np.int64)
 
 
 def _hold_out(
@@ -199,7 +209,7 @@ def _all_of(
     setting: str, size: int, classes: tuple[str, ...], how: Decoding, known_to: str = "the public file"
 ) -> Labelled:
     """All pictures of "folder:PATH"."""
-    pictures = dataclasses.replace(folder(_path(setting), size, classes, known_to), decoding=how)
+    pictures = dataclasses.replace(folder(folder_of(setting), size, classes, known_to), decoding=how)
     return pictures.load(np.arange(len(pictures.labels)))
 
 
@@ -207,5 +217,6 @@ def _with_cache(how: Decoding, config: DataConfig) -> Decoding:
     return dataclasses.replace(how, cache=expanded(config.cache) if config.cache else None)
 
 
-def _path(setting: str) -> Path:
+def folder_of(setting: str) -> Path:
+    """The PATH of "folder:PATH"."""
     return expanded(setting.partition(":")[2])

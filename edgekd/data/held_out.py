@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from edgekd.data.sources import Labelled
 from edgekd.data.splits import permutation
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
+from edgekd.seeds import derive
 
 log = logging.getLogger("edgekd")
 
@@ -31,6 +32,7 @@ class HeldOut:
 
     digests: frozenset[str]  # from `pixel_digests`
     cut: str  # a new picture is held out if its `_rank` is at most this; "": no new picture is held out
+    trained: frozenset[str] = frozenset()  # pictures that are no new ones: up to the cut, but trained on from the start
 
     @classmethod
     def load(cls, folder: Path) -> "HeldOut | None":
@@ -42,7 +44,8 @@ class HeldOut:
         file = folder / FILE
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            return cls(digests=frozenset(map(str, content["held_out"])), cut=str(content["cut"]))
+            held, cut = frozenset(map(str, content["held_out"])), str(content["cut"])
+            return cls(digests=held, cut=cut, trained=frozenset(map(str, content.get("trained", ()))))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -56,7 +59,7 @@ class HeldOut:
         Raises:
             OSError: it cannot be written.
         """
-        content = {"held_out": sorted(self.digests), "cut": self.cut}
+        content = {"held_out": sorted(self.digests), "cut": self.cut, "trained": sorted(self.trained)}
         write_atomically(folder / FILE, [(json.dumps(content, indent=1) + "\n").encode()])
 
 
@@ -74,7 +77,7 @@ def set_digest(images: Tensor) -> str:
 
 
 def choose(digests: Sequence[str], seed: int) -> HeldOut:
-    """A tenth of the different pictures, at least one, chosen by `seed`.
+    """A tenth of the different pictures, at least one, chosen by `seed`; and of those that come later each by itself.
 
     Raises:
         ConfigError: there are fewer than two different pictures.
@@ -84,8 +87,10 @@ def choose(digests: Sequence[str], seed: int) -> HeldOut:
         raise ConfigError(
             f"{len(different)} private picture is too few to hold some out for evaluation; use --eval folder:PATH"
         )
-    held = different[: max(1, len(different) // SHARE)]
-    return HeldOut(digests=frozenset(held), cut=_rank(held[-1], seed))
+    count = max(1, len(different) // SHARE)
+    cut = f"{2**64 // SHARE:016x}"
+    trained = (digest for digest in different[count:] if _rank(digest, seed) <= cut)
+    return HeldOut(digests=frozenset(different[:count]), cut=cut, trained=frozenset(trained))
 
 
 def by_position(digests: Sequence[str], seed: int, run: Path) -> HeldOut:
@@ -99,10 +104,15 @@ def by_position(digests: Sequence[str], seed: int, run: Path) -> HeldOut:
     return HeldOut(digests=frozenset(digests[place] for place in order), cut="")
 
 
+def own_seed(seed: int, id: int) -> int:
+    """The seed by which peer `id` holds pictures out; `seed` is that of the data."""
+    return derive(seed, "peer", id, "held-out")
+
+
 def grown(held: HeldOut, digests: Sequence[str], seed: int) -> HeldOut:
     """`held` with those of the new pictures that are to be held out, too."""
-    new = {digest for digest in digests if held.cut and _rank(digest, seed) <= held.cut}
-    return HeldOut(digests=held.digests | new, cut=held.cut)
+    new = {digest for digest in digests if held.cut and _rank(digest, seed) <= held.cut} - held.trained
+    return replace(held, digests=held.digests | new)
 
 
 def divide(images: Labelled, digests: Sequence[str], held: HeldOut) -> tuple[Labelled, Labelled]:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -38,7 +39,7 @@ class UnreadableError(Exception):
     """A picture cannot be decoded; the message names it."""
 
 
-def is_of_system(path: Path) -> bool:
+def is_of_system(path: "Path | os.DirEntry[str]") -> bool:
     """Whether it is hidden, or a file or folder that systems leave everywhere: it is passed over without a word."""
     return path.name.startswith(".") or path.name in _OF_SYSTEMS
 

@@ -61,13 +61,20 @@ class PublicSet:
         Raises:
             ConfigError: the set has fewer than `rows` images.
         """
-        check_enough(len(self), rows)
-        epoch, place = divmod(round, len(self) // rows)
-        order = _order(self.sha256, epoch, len(self))[place * rows : (place + 1) * rows]
-        images, kind = self.images[order], self.augment.removesuffix(EACH)
+        images, kind = self.images[self.numbers(round, rows)], self.augment.removesuffix(EACH)
         if self.augment == kind:
             return _augmented(images, kind, _hash(self.sha256, "augment", round))
         return _each_augmented(images, kind, [_hash(self.sha256, "augment", round, row) for row in range(rows)])
+
+    def numbers(self, round: int, rows: int) -> Tensor:
+        """Which images are the public batch of `round` >= 0, int64 ``[rows]``.
+
+        Raises:
+            ConfigError: the set has fewer than `rows` images.
+        """
+        check_enough(len(self), rows)
+        epoch, place = divmod(round, len(self) // rows)
+        return _order(self.sha256, epoch, len(self))[place * rows : (place + 1) * rows]
 
     def save(self, path: Path) -> None:
         """Write the file atomically.

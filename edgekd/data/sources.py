@@ -86,7 +86,14 @@ def open_source(data: str, size: int | None = None, how: Decoding = IN_PROCESS) 
     return replace(_OPENERS[data](size), decoding=how)
 
 
-def folder(path: Path, size: int, classes: tuple[str, ...] | None = None, known_to: str = "the public file") -> Source:
+def folder(
+    path: Path,
+    size: int,
+    classes: tuple[str, ...] | None = None,
+    known_to: str = "the public file",
+    *,
+    strict: bool = True,
+) -> Source:
     """A data set of picture files, with one subfolder for each class.
 
     Args:
@@ -95,9 +102,10 @@ def folder(path: Path, size: int, classes: tuple[str, ...] | None = None, known_
         classes: the class names; label i is the i-th one. The subfolders may be some of them. Default: the names of the
             subfolders with pictures, sorted.
         known_to: what `classes` are from, for a message.
+        strict: a subfolder with pictures whose name `classes` lacks is an error; else a warning names it.
 
     Raises:
-        ConfigError: there is no such folder, it has no pictures, or `classes` lacks the name of a subfolder with some.
+        ConfigError: there is no such folder, it has no pictures, or it has such a subfolder.
     """
     if not path.is_dir():
         raise ConfigError(f"there is no folder {path}")
@@ -106,10 +114,11 @@ def folder(path: Path, size: int, classes: tuple[str, ...] | None = None, known_
     full = [name for name in files if files[name]]
     unknown = [name for name in full if classes is not None and name not in classes]
     if classes is not None and unknown:
-        raise ConfigError(
-            f"{path} has a subfolder {', '.join(unknown)}, which {known_to} does not know; known: {', '.join(classes)}"
-        )
-    if not full:
+        why = unknown_class(path, unknown, classes, known_to)
+        if strict:
+            raise ConfigError(why)
+        logger.warning("%s: left out", why)
+    if len(full) == len(unknown):
         raise ConfigError(f"no pictures in {path}/CLASS/: give a folder that holds one subfolder of pictures a class")
     if loose := len(entries) - len(files):
         logger.warning("%s: left out %d file(s) outside of the classes' subfolders", path, loose)
@@ -119,6 +128,11 @@ def folder(path: Path, size: int, classes: tuple[str, ...] | None = None, known_
     return _from_files(
         names, [(label, file) for label, name in enumerate(names) for file in files.get(name, [])], size, str(path)
     )
+
+
+def unknown_class(root: Path, names: Sequence[str], classes: Sequence[str], known_to: str = "the public file") -> str:
+    """What is said of subfolders of `root` that are no classes."""
+    return f"{root} has a subfolder {', '.join(names)}, which {known_to} does not know; known: {', '.join(classes)}"
 
 
 def _digits(size: int) -> Source:

@@ -42,7 +42,11 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and (str(error.filename).endswith(_TEMPORARY) or error.errno in _FULL):
             error.filename = str(path)  # the name that the user knows; the error of a full disk has none
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     except OSError as error:
@@ -50,6 +54,25 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
             raise
     finally:
         os.close(folder)
+
+
+def link_atomically(path: Path, target: str) -> None:
+    """Make `path` a symbolic link to `target`, in the place of a link or a file of this name.
+
+    Who opens `path` meanwhile gets what the old link or the new one leads to. Only one process may write it.
+
+    Raises:
+        OSError: the file system is full, not writable, or has no symbolic links. `path` is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+    temporary.unlink(missing_ok=True)  # of a writer that was killed
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int | None = None) -> None:

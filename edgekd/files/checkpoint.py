@@ -1,27 +1,30 @@
-"""Checkpoints: written atomically, checked against their SHA-256 when they are read; only the newest are kept.
+"""Checkpoints: written atomically, checked against their SHA-256 when they are read.
 
-A checkpoint is a safetensors file with one metadata entry, JSON.
+A checkpoint is a safetensors file with one metadata entry, JSON. The newest are kept, and the one of the best
+evaluation where that is asked for.
 """
 
 import contextlib
 import json
 import logging
+import os
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from torch import Tensor
 
 from edgekd.errors import ConfigError
-from edgekd.files.atomic import write_atomically
+from edgekd.files.atomic import link_atomically, write_atomically
+from edgekd.files.folders import BEST, CURRENT, checkpoints, numbered
 from edgekd.files.tensors import open_safetensors, safetensors_pieces, tensors_sha256
 from edgekd.learning.evaluation import Accuracy
 from edgekd.printable import LONGEST_WHY, printable
 
 log = logging.getLogger("edgekd")
 
-KEEP = 2  # checkpoints in a folder
+KEEP = 2  # checkpoints in a folder, beside the best
 _KEY = "edgekd"  # of the metadata entry
 
 
@@ -42,32 +45,65 @@ class CheckpointInfo:
     made_with: dict[str, Any] = field(default_factory=dict)  # `contract.definition`; empty in older checkpoints
 
 
+class Loaded(NamedTuple):
+    """A checkpoint that was found in a folder."""
+
+    info: CheckpointInfo
+    state: dict[str, Tensor]
+    path: Path
+
+
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
-    """Write ``checkpoint-STEP.safetensors``, then delete all checkpoints but the newest `KEEP`.
+    """Write ``checkpoint-STEP.safetensors``, then delete all of these but the newest `KEEP`.
+
+    That to which the link ``current`` leads stays, however old: a program may be about to open it.
 
     Raises:
         OSError: the disk is full or not writable.
     """
+    path = folder / f"checkpoint-{info.step:08d}.safetensors"
+    _write(path, info, state)
+    others = [other for other in numbered(folder) if other != path]
+    for old in others[KEEP - 1 :]:
+        if old.name != _current(folder):
+            old.unlink(missing_ok=True)
+    return path
+
+
+def save_best(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
+    """Write ``best.safetensors``, in the place of the one before.
+
+    Raises:
+        OSError: the disk is full or not writable. The one before is unchanged.
+    """
+    path = folder / BEST
+    _write(path, info, state)
+    return path
+
+
+def link_current(checkpoint: Path) -> None:
+    """Let the link ``current`` in the folder of `checkpoint` lead to it.
+
+    Raises:
+        OSError: there are no symbolic links here, or the folder cannot be written.
+    """
+    link_atomically(checkpoint.with_name(CURRENT), checkpoint.name)
+
+
+def _current(folder: Path) -> str | None:
+    """The name of the checkpoint that the link leads to; None: there is no link."""
+    try:
+        return os.readlink(folder / CURRENT)
+    except OSError:
+        return None
+
+
+def _write(path: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
     entry = asdict(info)
     if entry["accuracy"] is not None:
         del entry["accuracy"]["confusion"]  # the peer's folder has it: see `edgekd.files.evaluation_file`
     entry["sha256"] = _digest(entry, state)
-    path = folder / f"checkpoint-{info.step:08d}.safetensors"
     write_atomically(path, safetensors_pieces(state, {_KEY: json.dumps(entry, sort_keys=True)}))
-    others = [other for other in checkpoints(folder) if other != path]
-    for old in others[KEEP - 1 :]:
-        old.unlink(missing_ok=True)
-    return path
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, in descending order of their steps."""
-    found = [path for path in folder.glob("checkpoint-*.safetensors") if _step_of(path).isdecimal()]
-    return sorted(found, key=lambda path: int(_step_of(path)), reverse=True)
-
-
-def _step_of(path: Path) -> str:
-    return path.stem.partition("-")[2]
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
@@ -102,17 +138,36 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
 def _reason(error: Exception) -> str:
     if isinstance(error, SafetensorError):
         return f"it is damaged, or no safetensors file, as checkpoints are ({error})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return f"its metadata lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
-def load_newest(folder: Path) -> tuple[CheckpointInfo, dict[str, Tensor]] | None:
-    """Read the newest valid checkpoint in `folder`; None: there is none. Damaged ones are skipped with a warning."""
-    for path in checkpoints(folder):
+def load_newest(folder: Path) -> Loaded | None:
+    """Read the newest valid checkpoint in `folder`, or else the best one; None: there is none.
+
+    Damaged ones are skipped with a warning.
+    """
+    tried: set[Path] = set()
+    while left := [path for path in checkpoints(folder) if path not in tried]:
+        path = left[0]
+        tried.add(path)
         try:
-            return load_checkpoint(path)
+            return Loaded(*load_checkpoint(path), path)
         except ConfigError as error:
-            log.warning("%s; trying the one before it", error)
+            if path.exists():  # else its peer has deleted it for a newer one, which is read next
+                log.warning("%s%s", error, "; trying the one before it" if left[1:] else "")
     return None
+
+
+def load_best(folder: Path) -> Loaded | None:
+    """Read the checkpoint of the best evaluation in `folder`; None: it is not kept there.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    path = folder / BEST
+    return Loaded(*load_checkpoint(path), path) if path.is_file() else None
 
 
 def peer_in(folder: Path) -> int | None:

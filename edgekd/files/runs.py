@@ -11,7 +11,7 @@ from pathlib import Path
 import tomli_w
 from filelock import FileLock, Timeout
 
-from edgekd.config import Config, from_mapping, read_toml, to_mapping
+from edgekd.config import Config, from_mapping, read_run, to_mapping, written_out
 from edgekd.errors import ConfigError
 from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
@@ -66,12 +66,12 @@ def lock_folder(folder: Path) -> AbstractContextManager[object]:
 
 
 def write_config(folder: Path, config: Config) -> Path:
-    """Write ``config.toml``, which repeats the run with ``--config``.
+    """Write ``config.toml``, which repeats the run with ``--config``, also where a later version has other defaults.
 
     Raises:
         OSError: the file cannot be written. An existing file is unchanged.
     """
-    path, tables = folder / "config.toml", to_mapping(_absolute(config))
+    path, tables = folder / "config.toml", to_mapping(_absolute(written_out(config)))
     if config.data.private is not None:  # settings of a common data set have no part in this run
         tables["data"] = {name: value for name, value in tables["data"].items() if name not in COMMON}
     write_atomically(path, [tomli_w.dumps(tables).encode(errors="surrogateescape")])
@@ -83,7 +83,8 @@ def changed_settings(folder: Path, config: Config) -> list[str]:
     file = folder / "config.toml"
     if not file.is_file():
         return []
-    before, now = to_mapping(from_mapping(read_toml(file))), to_mapping(_absolute(config))
+    before = to_mapping(written_out(from_mapping(read_run(file))))
+    now = to_mapping(_absolute(written_out(config)))
     pairs = [
         (name, before.get(section, {}).get(name), now.get(section, {}).get(name))
         for section in {**before, **now}
@@ -116,11 +117,12 @@ def _absolute(config: Config) -> Config:
         topology = str(expanded(topology).absolute())
     distill = config.distill
     measure, combine = with_absolute_file(distill.measure), with_absolute_file(distill.combine)
+    networks = ",".join(map(with_absolute_file, config.model.names()))
     return replace(
         config,
         data=data,
         distill=replace(distill, measure=measure, combine=combine),
-        model=replace(config.model, weights=file(config.model.weights)),
+        model=replace(config.model, model=networks, weights=file(config.model.weights)),
         exchange=replace(config.exchange, topology=topology, certs=file(config.exchange.certs)),
     )
 

@@ -7,12 +7,25 @@ from typing import Any
 
 from edgekd.protocol.counts import Counts
 
+SURE = 2.0  # standard errors: a difference beyond them is hardly chance
 _SIMULATED = ("ages", "teachers")  # fields that only an asynchronous simulation fills in
 
 
 def standard_error(accuracy: float, samples: int) -> float:
     """The binomial standard error of an accuracy that was measured on `samples` images."""
     return math.sqrt(accuracy * (1 - accuracy) / max(1, samples))
+
+
+def differ(right: int, images: int, other_right: int, other_images: int, errors: float = SURE) -> bool:
+    """Whether two accuracies differ by more than so many standard errors. If the images are the same, this is careful.
+
+    Each counts one right and one wrong image more, so that all right of a few is not taken to be certain.
+
+    Source: Agresti and Caffo 2000.
+    """
+    (first, n), (second, m) = (right + 1, images + 2), (other_right + 1, other_images + 2)
+    p, q = first / n, second / m
+    return abs(p - q) > errors * math.sqrt(p * (1 - p) / n + q * (1 - q) / m)
 
 
 def with_error(accuracy: float | None, samples: int) -> str:

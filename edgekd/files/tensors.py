@@ -57,7 +57,10 @@ def safetensors_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str
 
 @contextmanager
 def open_safetensors(path: Path) -> Iterator[Any]:
-    """The file as the library's `safe_open`. The library takes UTF-8 alone; other names it gets as a number.
+    """The file as the library's `safe_open`.
+
+    The library opens a file twice by its name, and another one may have this name by then: so it is given the number
+    of an open file, where there are such names. Nor does it take other names than UTF-8.
 
     Raises:
         OSError: the file cannot be read.
@@ -65,13 +68,9 @@ def open_safetensors(path: Path) -> Iterator[Any]:
     """
     from safetensors import safe_open
 
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with path.open("rb") as opened, safe_open(f"/dev/fd/{opened.fileno()}", framework="pt") as file:
-            yield file
-    else:
-        with safe_open(path, framework="pt") as file:
+    with path.open("rb") as opened:
+        number = Path(f"/dev/fd/{opened.fileno()}")
+        with safe_open(number if number.exists() else path, framework="pt") as file:
             yield file
 
 

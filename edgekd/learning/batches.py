@@ -1,4 +1,4 @@
-"""The private batches of a learner, a pure function of its seed and the step."""
+"""The private batches of a learner, a pure function of its seed, its private images and the step."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,10 @@ from edgekd.seeds import seeded
 
 class PrivateBatches:
     """The private images in batches: the next ones of the epoch, and of the following epoch at its end.
+
+    The order of an epoch is drawn from its number and the number of images. A set that has changed has batches of its
+    own, from the step on that is next: as if it had always been so, which a restarted peer then finds. Of the epoch in
+    which a set changes some images may be drawn twice, and others not.
 
     Args:
         private: the images and their labels.

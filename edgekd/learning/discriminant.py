@@ -1,11 +1,21 @@
-"""A head that begins as the linear discriminant of the features of a pretrained network.
+"""A head in closed form: the linear discriminant of the features of a network, at the start and at the end.
 
-A random head must first be learned, and while it is, its gradients disturb the features below it. The discriminant is
-computed in closed form from one forward pass over a part of the private images: no step is needed, and nothing is sent.
-Every class counts alike, so the head does not learn the class frequencies of the shard.
+A random head must first be learned, and while it is, its gradients disturb the pretrained features below it. So the
+head may begin as the discriminant of the private images' features. Every class counts alike, so it does not learn the
+class frequencies of the shard.
 
-Source: Fisher 1936 (linear discriminant analysis); Kumar et al. 2022, Fine-tuning can distort pretrained features.
+At the end the features have changed, and the head has followed them in small steps only. So it may end as the mean of
+what it was trained to and of another discriminant: that of the private images, by their labels, and of the public
+images, by what the neighbours said of them last. Before that, the running statistics of batch norm, which have followed
+the features likewise, are measured anew.
+
+Each costs one forward pass over these images. No step is needed, and nothing is sent.
+
+Source: Fisher 1936 (linear discriminant analysis); Kumar et al. 2022, Fine-tuning can distort pretrained features;
+Wu and Johnson 2021, Rethinking "batch" in BatchNorm, section 3 (statistics measured anew).
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +24,15 @@ from torch import Tensor, nn
 from edgekd.data.augment import normalise
 from edgekd.data.sources import Labelled
 from edgekd.learning.models import Classifier
+from edgekd.learning.statistics import measure_statistics
 from edgekd.losses.distillation import log_prior
+from edgekd.seeds import seeded
 
-MOST = 64  # images of each class that the discriminant is computed from
-SHRINKAGE = 0.9  # of the covariance towards a multiple of the identity
+MOST_AT_START, MOST_AT_END = 64, 512  # private images of each class that are used
+SHRINKAGE_AT_START, SHRINKAGE_AT_END = 0.9, 0.1  # of the covariance towards a multiple of the identity
 SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the logits; the one with the least loss is taken
-_BATCH = 64  # images of a forward pass
+_BATCH = 64  # images of a forward pass; for the statistics of batch norm, of each kind
+MOST_MEASURED = 512  # images of each kind by which those statistics are measured
 
 
 @torch.no_grad()
@@ -27,52 +40,117 @@ def start_as_discriminant(model: Classifier, private: Labelled, seed: int) -> No
     """Set the weights of head 0 to the discriminant of `private`. The running statistics of batch norm do not move.
 
     Args:
-        model: its head 0 is linear. It is in training mode, before and afterwards.
+        model: its head 0 is linear. It is in evaluation mode afterwards.
         private: the images, and labels in [0, classes); a class may have none.
-        seed: decides which images are used, where a class has more than `MOST`.
+        seed: decides which images are used, where a class has more than `MOST_AT_START`.
     """
-    head = model.heads[0]
-    assert isinstance(head, nn.Linear)
-    chosen = _some_of_each(private.labels, seed)
-    model.eval()
-    batches = [private.images[part].to(head.weight.device) for part in chosen.split(_BATCH)]
-    features = torch.cat([model.backbone(normalise(images)).float().cpu() for images in batches])
-    model.train()
-    # On the CPU: a GPU adds up in no fixed order, and not each can solve.
-    weight, bias = discriminant(features, private.labels[chosen], classes=len(head.bias))
-    head.weight.copy_(weight)
-    head.bias.copy_(bias)
+    head, chosen = _linear(model), _some_of_each(private.labels, MOST_AT_START, seed)
+    labels, features = private.labels[chosen], _features(model, private.images, chosen)
+    targets = F.one_hot(labels, len(head.bias)).float()
+    weight, bias = discriminant(features, targets, SHRINKAGE_AT_START)
+    logits, prior = features @ weight.T + bias, log_prior(labels, len(bias))
+    scale = min(SCALES, key=lambda scale: float(F.cross_entropy(scale * logits + prior, labels)))
+    head.weight.copy_(scale * weight)
+    head.bias.copy_(scale * bias)
 
 
-def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def end_as_discriminant(
+    model: Classifier, private: Labelled, public: Tensor, said: Tensor, norm_from: str, seed: int
+) -> None:
+    """Move head 0 half the way to the discriminant of `private` and of the public images that were spoken of.
+
+    The private and the public images have the same weight in all. If a feature is not finite, training has diverged,
+    and the head stays as it is.
+
+    Args:
+        model: its head 0 is linear. It is in evaluation mode afterwards.
+        private: the images, and labels in [0, classes); a class may have none.
+        public: uint8 ``[images, 3, size, size]``.
+        said: what the neighbours said of each, probabilities ``[images, classes]``; a row of zeros: nothing. At least
+            one row has something.
+        norm_from: which images the statistics of batch norm are of, as the setting says.
+        seed: decides which private images are used, where a class has more than `MOST_AT_END`.
+    """
+    head, chosen = _linear(model), _some_of_each(private.labels, MOST_AT_END, seed)
+    known = said.sum(dim=1).nonzero().flatten()
+    kinds = {"private": (private.images, chosen), "public": (public, known)}
+    _measure(model, [kinds[name] for name in kinds if norm_from in (name, "both")], seed)
+    labels, own = private.labels[chosen], _features(model, private.images, chosen)
+    features = torch.cat([own, _features(model, public, known)])
+    targets = torch.cat([F.one_hot(labels, len(head.bias)).float(), said[known]])
+    weights = torch.cat([torch.full((len(part),), 1 / len(part)) for part in (chosen, known)])
+    if not features.isfinite().all():
+        return
+    weight, bias = discriminant(features, targets, SHRINKAGE_AT_END, weights)
+    trained = features @ head.weight.cpu().T + head.bias.cpu()
+    scale = trained.std() / (features @ weight.T + bias).std().clamp(min=1e-12)  # both say it as loudly
+    head.weight.lerp_((scale * weight).to(head.weight), 0.5)
+    head.bias.lerp_((scale * bias).to(head.bias), 0.5)
+
+
+def discriminant(
+    features: Tensor, targets: Tensor, shrinkage: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The linear discriminant with equal frequencies of all classes.
 
     Args:
         features: ``[images, width]``, on the CPU.
-        labels: int64 ``[images]``, each in [0, classes).
-        classes: their number; a class without images has the mean of all features.
+        targets: probabilities of the classes, ``[images, classes]``; a class that no image has any of gets the mean of
+            all features.
+        shrinkage: of the covariance towards a multiple of the identity, in [0, 1].
+        weights: of the images, ``[images]``, > 0. None: equal weights.
 
     Returns:
-        The weight ``[classes, width]`` and the bias ``[classes]`` of logits, scaled so that the balanced softmax of
-        the labels is most likely.
+        The weight ``[classes, width]`` and the bias ``[classes]`` of logits on some scale.
     """
-    count = torch.bincount(labels, minlength=classes)
-    sums = torch.zeros(classes, features.shape[1]).index_add_(0, labels, features)
-    means = torch.where(count[:, None] > 0, sums / count.clamp(min=1)[:, None], features.mean(dim=0))
-    apart = features - means[labels]
-    covariance = apart.T @ apart / len(features)
+    weights = torch.full((len(features),), 1 / len(features)) if weights is None else weights / weights.sum()
+    features, targets, weights = features.double(), targets.double(), weights.double()  # small differences matter
+    shares = targets * weights[:, None]
+    count = shares.sum(dim=0)
+    centre = weights @ features
+    means = torch.where(count[:, None] > 0, shares.T @ features / count.clamp(min=1e-12)[:, None], centre)
+    # The scatter within the classes is that of all features less that of the means.
+    apart, means_apart = features - centre, means - centre
+    covariance = (apart.T * weights) @ apart - (means_apart.T * count) @ means_apart
     level = covariance.diagonal().mean().clamp(min=1e-6)  # 0 if all images of each class are alike
-    covariance = torch.lerp(covariance, level * torch.eye(len(covariance)), SHRINKAGE)
+    covariance = torch.lerp(covariance, level * torch.eye(len(covariance), dtype=level.dtype), shrinkage)
     weight = torch.linalg.solve(covariance, means.T).T
     bias = -(weight * means).sum(dim=1) / 2
-    weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
-    logits, prior = features @ weight.T + bias, log_prior(labels, classes)
-    scale = min(SCALES, key=lambda scale: float(F.cross_entropy(scale * logits + prior, labels)))
-    return scale * weight, scale * bias
+    return (weight - weight.mean(dim=0)).float(), (bias - bias.mean()).float()
 
 
-def _some_of_each(labels: Tensor, seed: int) -> Tensor:
-    """Indices of at most `MOST` images of each class, in a random order, int64."""
+def _measure(model: Classifier, kinds: Sequence[tuple[Tensor, Tensor]], seed: int) -> None:
+    """Measure the statistics of batch norm anew, over images and indices of each kind; with none, leave them."""
+    generator = torch.Generator().manual_seed(seed)
+    count = min([len(chosen) for _, chosen in kinds] + [MOST_MEASURED])
+    if count * len(kinds) < 2:  # batch norm needs two images
+        return
+    orders = [chosen[torch.randperm(len(chosen), generator=generator)][:count] for _, chosen in kinds]
+    batches = zip(*(order.chunk(max(1, count // _BATCH)) for order in orders), strict=True)
+    mixed = (torch.cat([kind[0][part] for kind, part in zip(kinds, parts, strict=True)]) for parts in batches)
+    device = next(model.parameters()).device
+    model.train()
+    with seeded(seed, device):  # a network may draw random numbers in training mode
+        measure_statistics(model.backbone, (normalise(images.to(device)) for images in mixed))
+
+
+def _linear(model: Classifier) -> nn.Linear:
+    head = model.heads[0]
+    assert isinstance(head, nn.Linear)
+    return head
+
+
+def _features(model: Classifier, images: Tensor, chosen: Tensor) -> Tensor:
+    """Features in evaluation mode, float32 ``[chosen, width]``. They are used on the CPU: a GPU adds up in no order."""
+    model.eval()
+    device = next(model.parameters()).device
+    batches = [images[part].to(device) for part in chosen.split(_BATCH)]
+    return torch.cat([model.backbone(normalise(batch)).float().cpu() for batch in batches])
+
+
+def _some_of_each(labels: Tensor, most: int, seed: int) -> Tensor:
+    """Indices of at most `most` images of each class, in a random order, int64."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     shuffled = labels[order]
-    return torch.cat([order[shuffled == label][:MOST] for label in shuffled.unique()])
+    return torch.cat([order[shuffled == label][:most] for label in shuffled.unique()])

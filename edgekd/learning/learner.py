@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from edgekd.config import Config
 from edgekd.data.augment import normalise, private_augmentation
@@ -26,10 +27,10 @@ from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.batches import PrivateBatches
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
-from edgekd.learning.discriminant import start_as_discriminant
+from edgekd.learning.discriminant import end_as_discriminant, start_as_discriminant
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
-from edgekd.learning.models import model_from_config
+from edgekd.learning.models import Classifier, model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser, optimiser_state, restore_optimiser
 from edgekd.learning.statistics import (
     Statistics,
@@ -38,8 +39,11 @@ from edgekd.learning.statistics import (
     move_statistics,
     train_mode,
 )
+from edgekd.learning.weights import misfit
 from edgekd.losses import trust
-from edgekd.losses.distillation import check_loss, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
+from edgekd.losses.combinations import combine
+from edgekd.losses.distillation import check_loss, distil_heads, label_loss, log_prior, warm_up, weigh_labels
+from edgekd.names import AGREEMENT
 from edgekd.protocol.messages import Lesson
 from edgekd.seeds import derive, seeded
 
@@ -91,16 +95,16 @@ class Learner:
         check_loss(config.distill)
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
-        self.model: nn.Module = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Classifier = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
         if config.head_start == "discriminant":
             start_as_discriminant(self.model, data.private, self._seed("discriminant"))
+        # What the neighbours said last of each public image.
+        self._said = torch.zeros(len(data.public), len(data.classes), device=self.device)
         self._train_mode()
         self.optimiser = make_optimiser(self.model, config)
-        augment = private_augmentation(config.augment, size)
-        self._batches = PrivateBatches(data.private, config.train.batch, augment, self._seed)
-        self._prior = log_prior(data.private.labels, len(data.classes)).to(self.device)
-        self._shard = torch.bincount(data.private.labels, minlength=len(data.classes))
+        self._classes, self._augment = len(data.classes), private_augmentation(config.augment, size)
         self._batch: tuple[Tensor, Tensor] | None = None  # the images and labels of this step
+        self.train_on(data.private)
         self._studied: Pass | None = None  # of the private batch, with its graph
         self._kept: tuple[int, Pass] | None = None  # of the public batch of a round, with its graph
         self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
@@ -127,6 +131,22 @@ class Learner:
         found = sorted(zip(self._scores, values, strict=True))
         return {id: value for id, value in found if math.isfinite(value)}  # NaN if training has diverged
 
+    def train_on(self, private: Labelled) -> None:
+        """Take the private batches from `private` from now on, and its class frequencies; all else stays.
+
+        Args:
+            private: of the same classes and size as before.
+
+        Raises:
+            LocalProtocolError: a step has begun.
+        """
+        if self._batch is not None:
+            raise LocalProtocolError("train_on() belongs between two steps")
+        self._private = private
+        self._batches = PrivateBatches(private, self.config.train.batch, self._augment, self._seed)
+        self._prior = log_prior(private.labels, self._classes).to(self.device)
+        self._shard = torch.bincount(private.labels, minlength=self._classes)
+
     def teach(self, round: int, *, keep: bool = False) -> Tensor:
         """Predictions on the public batch of `round`.
 
@@ -138,26 +158,46 @@ class Learner:
             log_probs = log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device. If
             ``noise_std`` is set, Gaussian noise with this standard deviation is added to logits / T first.
         """
-        keep = keep and self._frozen is None
-        if keep and self._joint:
-            self._batch = self._batches.at(self.step, self.device)
-            self._studied, found = self._joint_pass(self._batch[0], round)
-        else:
-            with torch.set_grad_enabled(keep):
-                found = self._public_pass(round, self._frozen or self.model)
+        keep = keep and self._frozen is None and not self._joint  # what others get to know never depends on the batch
+        with torch.set_grad_enabled(keep):
+            found = self._public_pass(round, self._frozen or self.model)
         self._kept = (round, found) if keep else None
         scaled = found.logits.detach() / self.config.distill.temperature
         if noise_std := self.config.exchange.noise_std:
             scaled = scaled + noise_std * self._noise(round, scaled.shape).to(self.device)
         return F.log_softmax(scaled, dim=-1)
 
+    def answer(self, images: Tensor) -> Tensor:
+        """Predictions on somebody else's images, as a teacher that is at hand gives them.
+
+        Args:
+            images: uint8 ``[batch, 3, size, size]``, on any device.
+
+        Returns:
+            Probabilities softened by the temperature, float32 ``[heads, batch, classes]``, on the learner's device.
+        """
+        model = self._frozen or self.model
+        with torch.no_grad(), frozen_statistics(model):
+            logits = self._forward(model, normalise(images.to(self.device)), "answer", self.step)
+        return F.softmax(logits / self.config.distill.temperature, dim=-1)
+
+    @property
+    def studied_images(self) -> Tensor:
+        """The private batch of this step, uint8 ``[batch, 3, size, size]``, on the learner's device.
+
+        Raises:
+            LocalProtocolError: `study` was not called in this step.
+        """
+        if self._batch is None:
+            raise LocalProtocolError("the step has no batch before study()")
+        return self._batch[0]
+
     def study(self) -> None:
         """The forward pass on this step's private batch.
 
         With ``norm_from`` both nothing is computed here: `learn` passes both batches through the network together.
         """
-        if self._batch is None:
-            self._batch = self._batches.at(self.step, self.device)
+        self._batch = self._batches.at(self.step, self.device)
         if not self._joint:
             self._studied = self._private_pass(self._batch[0])
 
@@ -177,8 +217,14 @@ class Learner:
         distill = self.config.distill
         if self.is_alone or distill.alpha == 1:
             lesson = None
-        if self._joint:
-            self._study_for(lesson)
+        if self._joint and lesson is not None:
+            self._studied, found = self._joint_pass(self._batch[0], lesson.round)
+            self._kept = lesson.round, found
+        elif self._joint:
+            self._studied = self._private_pass(self._batch[0])
+        elif self._on_private and lesson is not None:
+            assert self._studied is not None  # `study` has been called
+            self._kept = lesson.round, self._studied
         assert self._studied is not None  # the batch has been through the network
         (_, labels), studied, kept = self._batch, self._studied, self._kept
         self._batch = self._studied = self._kept = None
@@ -186,7 +232,7 @@ class Learner:
         label_losses = [label_loss(head, labels, prior) for head in studied.logits]
         others_teach = (lesson is not None or distill.alpha == 1) and not self.is_alone
         total = weigh_labels(label_losses, distill.alpha, taught=others_teach, two_phase=distill.two_phase)
-        if total is not None and not (self._joint and lesson is not None):
+        if total is not None and (lesson is None or not (self._joint or self._on_private)):
             total.backward()  # now: this frees the pass before the next one
             total = None
         statistics, loss = studied.statistics, None
@@ -194,9 +240,10 @@ class Learner:
             found = kept[1] if kept and kept[0] == lesson.round else self._public_pass(lesson.round, self.model)
             statistics = found.statistics or statistics
             loss = self._distil(lesson, found.logits)
-            weight = (1 - distill.alpha) * kd_weight(distill, self.step - self.alone_until) * lesson.trust
+            share = warm_up(distill, self.step - self.alone_until)
+            weight = (1 - distill.alpha) * (self.config.kd_weight * share) * lesson.trust
             (weight * loss if total is None else total + weight * loss).backward()
-        shown = label_losses[self._answering].detach()
+        shown = label_losses[self._answering(self.step)].detach()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         move_statistics(self.model, statistics)
@@ -205,7 +252,15 @@ class Learner:
         self.step += 1
         if self.step == self.alone_until:
             self._begin_second_phase()
+        if self.step == self.config.train.steps and self.config.head_end == "discriminant" and self._said.any():
+            self._end()
         return Losses(shown, None if loss is None else loss.detach())
+
+    def _end(self) -> None:
+        """What is left to do after the last step."""
+        seed, norm_from = self._seed("end"), self.config.norm_from
+        end_as_discriminant(self.model, self._private, self._public.images, self._said.cpu(), norm_from, seed)
+        self._train_mode()
 
     def abandon(self) -> None:
         """Free the memory of an unfinished step. The weights are still those of the step before."""
@@ -221,18 +276,19 @@ class Learner:
             DivergedError: the predictions are NaN or infinite.
         """
 
-        def predict(images: Tensor) -> Tensor:
-            logits: Tensor = self._forward(self.model, normalise(images.to(self.device)), "evaluation", self.step)
-            check_finite([logits], self.id, self.step)
+        return self._evaluate(self.model, self.step, evaluation, stop)
+
+    def evaluate_as(
+        self, state: dict[str, Tensor], step: int, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False
+    ) -> Accuracy | None:
+        """The accuracy that `state()` as it was at `step` has on `evaluation`. The learner itself stays as it is."""
+        weights = {name: tensor.to(self.device) for name, tensor in _part(state, "model").items()}
+
+        def model(images: Tensor) -> Tensor:
+            logits: Tensor = functional_call(self.model, weights, images)
             return logits
 
-        self.model.eval()
-        try:
-            prior = self._prior if self.balanced else None
-            head = self._answering
-            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
-        finally:
-            self._train_mode()
+        return self._evaluate(model, step, evaluation, stop)
 
     def weights_sha256(self) -> str:
         """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
@@ -242,13 +298,15 @@ class Learner:
         """Everything that changes during training but `step`.
 
         Its parts are ``model.*``, ``momentum.*`` (with AdamW also ``square.*`` and ``updates.*``), ``frozen.*`` and
-        ``score.*``.
+        ``score.*``; ``said`` is what the neighbours said of the public images, if that is used.
         There is no random state, since every draw is a function of the seed, the id and the step.
         """
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         state |= optimiser_state(self.optimiser, self.model)
         if self._frozen is not None:
             state |= {f"frozen.{name}": tensor for name, tensor in self._frozen.state_dict().items()}
+        if self.config.head_end == "discriminant":
+            state["said"] = self._said
         return state | {f"score.{id}": score for id, score in self._scores.items()}
 
     def restore(self, state: dict[str, Tensor], step: int) -> None:
@@ -270,16 +328,40 @@ class Learner:
                 self._frozen = self._copy()
                 self._frozen.load_state_dict(parts["frozen"])
         except RuntimeError as error:
-            raise ConfigError(f"the checkpoint is of another network: {str(error).splitlines()[1].strip()}") from error
+            raise ConfigError(f"the checkpoint is of another network: {misfit(error)}") from error
         restore_optimiser(self.optimiser, self.model, state)
         self._scores = {int(id): score.to(self.device) for id, score in _part(state, "score").items()}
+        self._said = state.get("said", torch.zeros_like(self._said)).to(self.device)
         self.step = step
+
+    def _evaluate(
+        self, model: Callable[[Tensor], Tensor], step: int, evaluation: Labelled, stop: Callable[[], bool]
+    ) -> Accuracy | None:
+        def predict(images: Tensor) -> Tensor:
+            logits = self._forward(model, normalise(images.to(self.device)), "evaluation", step)
+            check_finite([logits], self.id, step)
+            return logits
+
+        self.model.eval()
+        try:
+            prior = self._prior if self.balanced else None
+            head = self._answering(step)
+            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
+        finally:
+            self._train_mode()
 
     def _distil(self, lesson: Lesson, logits: Tensor) -> Tensor:
         """The distillation loss of a lesson, a scalar; `logits` are the learner's own on the same images."""
         teachers = [probs.to(self.device, non_blocking=True) for probs in lesson.teachers.values()]
         weights = self._weigh_teachers(list(lesson.teachers), torch.stack(teachers), logits.detach())
+        self._remember(lesson.round, torch.stack(teachers), weights)
         return distil_heads(teachers, logits, self.config.distill, weights)
+
+    def _remember(self, round: int, teachers: Tensor, weights: Tensor) -> None:
+        """Keep what the teachers say together of the images of `round`, without the temperature."""
+        if self.config.head_end == "discriminant":
+            said = combine(AGREEMENT, teachers[:, 0], self.config.distill.temperature, weights)[0]
+            self._said[self._public.numbers(round, self._rows).to(self.device)] = said
 
     def _weigh_teachers(self, ids: list[int], teachers: Tensor, logits: Tensor) -> Tensor:
         """Update the scores of a lesson's teachers; returns their weights, ``[teachers]``.
@@ -307,12 +389,16 @@ class Learner:
     @property
     def _joint(self) -> bool:
         """Whether the private images and those of a lesson go through the network as one batch."""
-        return self.config.norm_from == "both"
+        return self.config.norm_from == "both" and not self._on_private
 
     @property
-    def _answering(self) -> int:
-        """The head that gives the learner's accuracy: the last; with two phases, head 0 until the second has begun."""
-        return 0 if self.step <= self.alone_until and self.alone_until else -1
+    def _on_private(self) -> bool:
+        """Whether a lesson is about the private batch of the step, in the place of a public one."""
+        return bool(self.config.simulation.on_private)
+
+    def _answering(self, step: int) -> int:
+        """The head that gives the accuracy at `step`: the last; with two phases, head 0 until the second has begun."""
+        return 0 if step <= self.alone_until and self.alone_until else -1
 
     def _learning_rate(self) -> float:
         """The learning rate of this step. Each of two phases runs through the whole schedule."""
@@ -335,7 +421,7 @@ class Learner:
             self.model(torch.zeros(2, 3, size, size, device=self.device))
             return not torch.equal(before, generator_state(self.device))
 
-    def _forward(self, model: nn.Module, images: Tensor, *names: int | str) -> Tensor:
+    def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor, *names: int | str) -> Tensor:
         """Logits ``[heads, batch, classes]``. Random numbers, if any, come from a seed that `names` determine."""
         bfloat16 = self.config.train.precision == "bfloat16"
         draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()
@@ -360,16 +446,6 @@ class Learner:
         with copied_statistics(self.model) as statistics:
             logits = self._forward(self.model, images, "both", self.step)
         return Pass(logits[:, : len(private)], statistics), Pass(logits[:, len(private) :], statistics)
-
-    def _study_for(self, lesson: Lesson | None) -> None:
-        """The pass of a step with ``norm_from`` both: with the images of the lesson, or the private ones alone."""
-        assert self._batch is not None  # `study` has been called
-        images, kept = self._batch[0], self._kept
-        if lesson is None:
-            self._studied = self._private_pass(images)
-        elif kept is None or kept[0] != lesson.round:
-            self._studied, found = self._joint_pass(images, lesson.round)
-            self._kept = lesson.round, found
 
     def _public_batch(self, round: int) -> Tensor:
         return self._public.batch(round, self._rows).to(self.device, non_blocking=True)

@@ -1,35 +1,44 @@
-"""Networks: a torchvision classifier as the backbone, our own heads, and pretrained weights."""
+"""Networks: a backbone, our own heads, and pretrained weights."""
 
-import contextlib
 import copy
 from itertools import pairwise
-from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
-from edgekd.files.tensors import open_safetensors
+from edgekd.extensions import TIMM, is_own_network
+from edgekd.learning.networks import check_answer, check_trainable, fit_memory, own_network, timm_network
+from edgekd.learning.weights import load_backbone
 from edgekd.names import meant
 from edgekd.paths import expanded
+from edgekd.printable import first_line
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")  # before all names of a file
-PTH_SINCE = "2.6.0"  # the first PyTorch whose `weights_only` runs no code: CVE-2025-32434
+OTHERS = "timm:NAME, and a function of your own, package.module:function or FILE.py:function"  # not torchvision's
 
 
 class Classifier(nn.Module):
-    """A torchvision network without its last layer, and our own heads: the first is linear, the others have layers."""
+    """A network without its last layer, and the heads in its place: the first is linear, the others have layers.
+
+    Args:
+        backbone: from normalised images to features ``[N, F]``, an identity in the place of its last layer.
+        last: the name of that layer; None: the network is whole, and its one head is an identity.
+        heads: from features to logits ``[N, classes]``.
+        memory_format: of the weights in training.
+    """
 
     def __init__(
-        self, backbone: nn.Module, last: str, features: int, classes: int, heads: int, hidden: tuple[int, ...]
+        self,
+        backbone: nn.Module,
+        last: str | None,
+        heads: list[nn.Module],
+        memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
         super().__init__()
-        self.backbone, self._last = backbone, last
-        first = nn.Linear(features, classes)
-        self.heads = nn.ModuleList([first, *(_head(features, hidden, classes) for _ in range(heads - 1))])
+        self.backbone, self._last, self.memory_format = backbone, last, memory_format
+        self.heads = nn.ModuleList(heads)
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
@@ -37,24 +46,25 @@ class Classifier(nn.Module):
         return torch.stack([head(features) for head in self.heads])
 
     def with_one_head(self, head: int) -> nn.Module:
-        """A copy of the torchvision network that has this head as its last layer, in the same mode.
+        """A copy of the network that has this head as its last layer, in the same mode.
 
-        Its logits are ``[batch, classes]``. With a linear head the names in its state_dict are torchvision's own.
+        Its logits are ``[batch, classes]``. With a linear head the names in its state_dict are the network's own.
         """
         network = copy.deepcopy(self.backbone)
-        _set_module(network, self._last, copy.deepcopy(self.heads[head]))
+        if self._last is not None:
+            _set_module(network, self._last, copy.deepcopy(self.heads[head]))
         return network
 
 
-def _head(features: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Linear layers with ReLUs between them."""
+def _more_heads(features: int, hidden: tuple[int, ...], classes: int, heads: int) -> list[nn.Module]:
+    """All heads but the first: linear layers with ReLUs between them."""
     widths = (features, *hidden, classes)
-    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
+    made = [[layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())] for _ in range(heads - 1)]
+    return [nn.Sequential(*layers[:-1]) for layers in made]
 
 
 def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> Classifier:
-    """The network of client `id`, made from its settings; see `make_model`.
+    """The network of client `id`, made from its settings, which can be trained; see `make_model`.
 
     Args:
         config: the network's name, the heads and their layers.
@@ -64,36 +74,86 @@ def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: in
         size: side of the input images, in pixels.
 
     Raises:
-        ConfigError: as in `make_model`.
+        ConfigError: as in `make_model`; or the network cannot be trained, or not begun as the settings say.
     """
-    return make_model(config.for_client(id), weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
+    name = config.for_client(id)
+    model = make_model(name, weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
+    for flag, asked, other in (("start", config.head_start, "random"), ("end", config.head_end, "trained")):
+        if asked == "discriminant" and getattr(model.heads[0], "bias", None) is None:
+            raise ConfigError(
+                f"--head-{flag} discriminant sets a last layer that is linear and has a bias, and {name} has none; "
+                f"use --head-{flag} {other}"
+            )
+    if _is_other(name):
+        check_trainable(model, model.memory_format, name, classes, size)
+    return model
 
 
 def make_model(
     name: str, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
 ) -> Classifier:
-    """A classifier with randomly initialised heads; the numbers come from torch's global generator.
+    """A classifier in training mode; the numbers come from torch's global generator.
+
+    torchvision's networks are given a new last layer. Others keep theirs as the first head, and `classes` reaches them.
 
     Args:
-        name: of a torchvision classifier, e.g. ``resnet18``.
-        weights: ``none``; ``imagenet``: torchvision's weights, downloaded; or a ``.safetensors`` or ``.pth`` file with
-            the network's state_dict. The last layer of the weights is not used.
+        name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; or a function of the user, whose code is
+            run. So the name must be the user's own word, not that of a file or of a neighbour.
+        weights: ``none``; ``imagenet``: torchvision's or timm's weights, downloaded; or a ``.safetensors`` or ``.pth``
+            file with the network's state_dict. The last layer of the weights is not used. With ``none`` and
+            ``imagenet`` a function of the user has the last word.
         classes: the number of classes.
         size: side of the input images, in pixels.
         heads: the number of heads, >= 1.
         hidden: widths of the hidden layers of all heads but the first.
 
     Raises:
-        ConfigError: there is no such network, it does not accept images of this size, or the weights are missing or do
-            not fit.
+        ConfigError: there is no such network, it does not accept images of this size or does not end in a linear layer
+            where one is needed, or the weights are missing or do not fit.
     """
+    if _is_other(name):
+        model = _other(name, weights, classes, size, heads, hidden)
+    else:
+        model = _torchvisions(name, weights, classes, heads, hidden)
+        _check_size(model, name, size)
+    model.train()
+    return model
+
+
+def _is_other(name: str) -> bool:
+    return name.startswith(TIMM) or is_own_network(name)
+
+
+def _other(name: str, weights: str, classes: int, size: int, heads: int, hidden: tuple[int, ...]) -> Classifier:
+    """A network of timm or of the user. Its linear last layer, where it has one, is the first head."""
+    own = is_own_network(name)
+    network = own_network(name, classes) if own else timm_network(name, classes, pretrained=weights == "imagenet")
+    last = check_answer(network, name, classes, size)
+    if last is None and heads > 1:
+        raise ConfigError(
+            f"--heads {heads} need the features before a last layer that is linear, and {name} has none; use --heads 1"
+        )
+    first: nn.Module = nn.Identity()
+    more: list[nn.Module] = []
+    if last is not None:
+        layer = network.get_submodule(last)
+        assert isinstance(layer, nn.Linear)
+        _set_module(network, last, nn.Identity())
+        first, more = layer, _more_heads(layer.in_features, hidden, classes, heads)
+    if weights not in ("imagenet", "none"):
+        load_backbone(network, expanded(weights), name)
+    return Classifier(network, last, [first, *more], fit_memory(network, size))
+
+
+def _torchvisions(name: str, weights: str, classes: int, heads: int, hidden: tuple[int, ...]) -> Classifier:
     from torchvision.models import get_model, get_model_weights, list_models
 
     known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
     if name not in known:
         hint = meant(name, known)
         raise ConfigError(
-            f"unknown model '{name}'; {hint + ' ' if hint else ''}torchvision's classifiers are: {', '.join(known)}"
+            f"unknown model '{name}'; {hint + ' ' if hint else ''}torchvision's classifiers are: {', '.join(known)}; "
+            f"besides there are {OTHERS}"
         )
     if weights == "imagenet":
         try:
@@ -102,17 +162,15 @@ def make_model(
             network = get_model(name, weights=published)
         except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError; a bad hash a RuntimeError
             raise ConfigError(
-                f"cannot get torchvision's ImageNet weights of {name} ({_first_line(error)}); "
+                f"cannot get torchvision's ImageNet weights of {name} ({first_line(error)}); "
                 "use --weights FILE with weights of your own, or --weights none to train from scratch"
             ) from error
     else:
         network = get_model(name, weights=None)
     last, features = _cut_last_layer(network, name)
     if weights not in ("imagenet", "none"):
-        _load_backbone(network, expanded(weights), name)
-    model = Classifier(network, last, features, classes, heads, hidden)
-    _check_size(model, name, size)
-    return model
+        load_backbone(network, expanded(weights), name)
+    return Classifier(network, last, [nn.Linear(features, classes), *_more_heads(features, hidden, classes, heads)])
 
 
 def _check_size(model: Classifier, name: str, size: int) -> None:
@@ -125,7 +183,6 @@ def _check_size(model: Classifier, name: str, size: int) -> None:
         raise ConfigError(
             f"model {name} cannot take images of {size} pixels: {error}; choose another --size"
         ) from error
-    model.train()
 
 
 def _cut_last_layer(network: nn.Module, name: str) -> tuple[str, int]:
@@ -144,79 +201,3 @@ def _cut_last_layer(network: nn.Module, name: str) -> tuple[str, int]:
 def _set_module(network: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, leaf = path.rpartition(".")
     setattr(network.get_submodule(parent), leaf, module)
-
-
-def _load_backbone(network: nn.Module, path: Path, name: str) -> None:
-    """Load a weights file; it must hold all weights of `network`, and may hold more."""
-    loaded = read_weights(path)
-    own = network.state_dict()
-    missing = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
-    if missing:
-        raise ConfigError(f"{path} holds no weights of {name}: '{missing[0]}' is missing ({len(missing)} in all)")
-    for key, tensor in own.items():
-        if key in loaded and loaded[key].shape != tensor.shape:
-            raise ConfigError(
-                f"{path} does not fit {name}: '{key}' is {list(loaded[key].shape)} there, {list(tensor.shape)} needed"
-            )
-    network.load_state_dict({key: loaded.get(key, tensor).to(tensor.dtype) for key, tensor in own.items()})
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or ``.pth`` file. No code from the file is run.
-
-    Raises:
-        ConfigError: there is no such file, it holds no state_dict, or this PyTorch is too old for a ``.pth`` file.
-    """
-    if not path.is_file():
-        raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
-    safe = path.suffix == ".safetensors"
-    if not safe and torch.__version__ < PTH_SINCE:
-        advice = f"install PyTorch {PTH_SINCE} or newer, or give a .safetensors file"
-        raise ConfigError(f"PyTorch {torch.__version__} may run code that is in {path} (CVE-2025-32434): {advice}")
-    try:
-        loaded = _load_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has its own errors; all mean that the file is invalid
-        raise ConfigError(f"{path} is not a readable weights file: {_unreadable(path, error)}") from error
-    loaded = _unwrapped(loaded)
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ConfigError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
-    for key, tensor in loaded.items():
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
-            raise ConfigError(f"{path}: {key} is no plain tensor; save it dense, without quantisation")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ConfigError(f"{path}: {key} holds NaN or infinite numbers; take weights of before training diverged")
-    return _unprefixed(loaded)
-
-
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    with open_safetensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    """Why a file cannot be read, in our words where the reader's give advice that would run code from the file."""
-    if not isinstance(error, UnpicklingError):
-        return _first_line(error)
-    with contextlib.suppress(Exception):
-        _load_safetensors(path)
-        return "its content is safetensors; rename it to end in .safetensors"
-    return "it holds more than tensors, such as a whole model; save model.state_dict() alone"
-
-
-def _unwrapped(loaded: Any) -> Any:
-    """The state_dict of a file in which training programs keep it beside other things."""
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    return loaded
-
-
-def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without what DataParallel, torch.compile and Lightning put before each name."""
-    while state and (prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)):
-        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)  # an empty .pth file: EOFError without a message

@@ -1,8 +1,9 @@
 """The running statistics of batch norm: which forward pass moves them is decided after the pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 # Of each batch-norm layer: running mean, running variance, and the number of batches.
@@ -50,6 +51,25 @@ def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
 def move_statistics(model: nn.Module, statistics: Statistics) -> None:
     """Make `statistics`, from `copied_statistics`, the running statistics of `model`."""
     _put(_layers(model), statistics)
+
+
+@torch.no_grad()
+def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Make the mean statistics over `batches` the running statistics of batch norm.
+
+    Args:
+        model: takes a batch. It is in training mode.
+        batches: one or more.
+    """
+    layers = _layers(model)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # each batch counts alike
+    for batch in batches:
+        model(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def _layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -15,7 +15,7 @@ from edgekd.names import NWAY
 def distil(
     teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
 ) -> Tensor:
-    """The distillation loss against all teachers. The caller multiplies it by `kd_weight`.
+    """The distillation loss against all teachers. The caller multiplies it by its weight.
 
     Args:
         teachers: one or more, each probabilities ``[batch, classes]``, rows sum to 1; constants.
@@ -100,9 +100,9 @@ def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_ph
     return torch.stack(terms).sum() if terms else None
 
 
-def kd_weight(config: DistillConfig, step: int) -> float:
-    """The factor of the distillation loss at `step` (>= 0). It rises from 0 during the first ``kd_warmup`` steps."""
-    return config.kd_weight * min(1.0, step / config.kd_warmup) if config.kd_warmup else config.kd_weight
+def warm_up(config: DistillConfig, step: int) -> float:
+    """The share of the distillation weight at `step` (>= 0). It rises from 0 to 1 in the first ``kd_warmup`` steps."""
+    return min(1.0, step / config.kd_warmup) if config.kd_warmup else 1.0
 
 
 def log_prior(labels: Tensor, classes: int) -> Tensor:

@@ -70,21 +70,25 @@ class Box:
         self.bytes_sent = self.bytes_received = 0  # of payloads
 
     def broadcast(self, teach: Teach) -> SoftPredictions:
-        """The predictions that it sends about a round; a liar's lie.
+        """The predictions that it sends about a round; a liar's lie, once it has begun to lie.
 
         Raises:
             DivergedError: the predictions are NaN.
         """
         log_probs = self.learner.teach(teach.round, keep=teach.keep).cpu()
         check_finite([log_probs], self.id, self.learner.step)
-        kind = self._config.exchange.lie
-        if self.liar and kind is not None:
+        kind, honest = self._config.exchange.lie, self._config.exchange.lie_from or 0
+        if self.liar and kind is not None and self.learner.step >= honest:
             log_probs = lie(kind, log_probs, derive(self._config.train.seed, "peer", self.id, "lie", teach.round))
         return encode(log_probs, teach.round, self._packing)
 
     def step(self, lesson: Lesson | None) -> StepReport:
         """Do a step, and evaluate where that is due."""
         self.learner.study()
+        return self.finish(lesson)
+
+    def finish(self, lesson: Lesson | None) -> StepReport:
+        """The rest of a step after the learner's `study`."""
         losses, accuracy = self.learner.learn(lesson), None
         if self._data is not None and is_evaluated(self.learner.step, self._config.train):
             accuracy = self.accuracy = self.learner.evaluate(self._data.evaluation)  # type: ignore[attr-defined]

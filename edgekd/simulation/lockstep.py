@@ -20,7 +20,7 @@ from edgekd.learning.learner import Learner
 from edgekd.protocol.codec import decode
 from edgekd.protocol.exchange import Exchange, Teach
 from edgekd.protocol.members import Member
-from edgekd.protocol.messages import SoftPredictions
+from edgekd.protocol.messages import Lesson, SoftPredictions
 from edgekd.simulation.box import Box, StepReport, hearing, liars
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -52,10 +52,14 @@ class Lockstep:
         ]
         self._by_id = {box.id: box for box in self._boxes}
         self._members = {id: tuple(map(_member, neighbours)) for id, neighbours in self._neighbours.items()}
+        self._on_private = bool(config.simulation.on_private)
         self.probs: dict[int, torch.Tensor] = {}
 
     def step(self, step: int, together: Map = map) -> Iterator[StepReport]:
         """One step of every learner; `together` applies a function to each, as `map` does."""
+        if self._on_private:
+            yield from self._step_on_private(step, together)
+            return
         teaching: list[tuple[Box, Teach]] = []
         for box in self._boxes:
             teach = box.exchange.teach(step, self._members[box.id])
@@ -69,6 +73,24 @@ class Lockstep:
             if missing := box.exchange.awaits(step, self._members[box.id]):
                 raise LocalProtocolError(f"learner {box.id} lacks predictions of {sorted(missing)} in step {step}")
             return box.step(box.exchange.lesson(step, self._members[box.id]))
+
+        yield from together(learn, self._boxes)
+
+    def _step_on_private(self, step: int, together: Map) -> Iterator[StepReport]:
+        """One step in which each learner is taught about its own private batch, by the networks of its neighbours."""
+
+        list(together(Learner.study, self.learners))
+
+        def answers(teacher: Learner) -> dict[int, torch.Tensor]:
+            students = [each for each in self.learners if teacher.id in self._neighbours[each.id] and not each.is_alone]
+            return {each.id: teacher.answer(each.studied_images) for each in students}
+
+        # All answers are there before the first network changes.
+        said = dict(zip(self._by_id, together(answers, self.learners), strict=True))
+
+        def learn(box: Box) -> StepReport:
+            teachers = {id: said[id][box.id] for id in self._neighbours[box.id] if box.id in said[id]}
+            return box.finish(Lesson(step, teachers) if teachers else None)
 
         yield from together(learn, self._boxes)
 

@@ -106,7 +106,7 @@ def export_onnx(
 
 
 def export_safetensors(predictor: Predictor, path: Path) -> tuple[int, dict[str, str]]:
-    """Write the network's state_dict under torchvision's names; returns the number of bytes, and the metadata.
+    """Write the network's state_dict under its own names; returns the number of bytes, and the metadata.
 
     Raises:
         ConfigError: the file cannot be written.

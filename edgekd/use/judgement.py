@@ -51,6 +51,7 @@ class Judgement:
     step: int
     about: str  # the network, in words
     scores: Scores  # of the head that answers
+    checkpoint: str | None = None  # the name of its file; None: only the counts of an evaluation are known
     head: int | None = None  # its index; None: only the counts of an evaluation are known
     heads: tuple[Scores, ...] = ()  # of all heads; (): they are not known
     mistakes: tuple[Mistake, ...] = ()  # of the head that answers, the surest first
@@ -61,6 +62,7 @@ class Judgement:
         return {
             "id": self.id,
             "step": self.step,
+            "checkpoint": self.checkpoint,
             "accuracy": answering.accuracy,
             "head_accuracies": [each.accuracy for each in self.heads],
             "evaluation_samples": answering.samples,
@@ -106,6 +108,7 @@ def judge(trained: Trained, evaluation: Labelled, config: Config, device: torch.
         step=info.step,
         about=f"{info.model}, {info.size} px",
         scores=heads[trained.head],
+        checkpoint=trained.file.name,
         head=trained.head,
         heads=heads,
         mistakes=_mistakes(logits[trained.head], evaluation, names),

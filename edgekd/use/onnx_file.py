@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from edgekd.data.augment import MEAN, STD
 from edgekd.errors import ConfigError
+from edgekd.printable import first_line
 
 OPSET = 17
 LARGEST = 2**31  # bytes; a file of protobuf ends there
@@ -79,9 +80,10 @@ def to_onnx(network: nn.Module, size: int) -> bytes:
                 **chosen,
             )
             return file.read_bytes()
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"PyTorch cannot write this network as ONNX: {why}") from error
+    except OSError:
+        raise
+    except Exception as error:  # of the exporter, or of a network of the user's own, which it traces
+        raise ConfigError(f"PyTorch cannot write this network as ONNX: {first_line(error)}") from error
 
 
 def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:

@@ -98,18 +98,29 @@ class Predictor:
         return fit(open_picture(path, self.size), self.size)
 
 
-def load(checkpoint: str | os.PathLike[str], *, peer: int | None = None, device: str = "auto") -> Predictor:
+def load(
+    checkpoint: str | os.PathLike[str],
+    *,
+    peer: int | None = None,
+    which: str = "newest",
+    model: str | None = None,
+    device: str = "auto",
+) -> Predictor:
     """The trained network of a checkpoint, ready to classify pictures.
 
     Args:
         checkpoint: the folder of a run or of a peer, or a checkpoint file.
         peer: the id of the peer; needed if a run's folder holds several.
+        model: the network, if it is one of your own: "package.module:function" or "FILE.py:function". Its code is run,
+            which a checkpoint alone never does.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        which: checkpoint of a folder: "newest"; or "best", which `edgekd peer --keep-best` keeps.
 
     Raises:
-        ConfigError: there is no sound checkpoint, the peer is not clear, or there is no such device here.
+        ConfigError: there is no sound checkpoint, the best is not kept, the peer is not clear, there is no such device
+            here, or the network is one of your own and `model` does not name it.
     """
-    return Predictor(load_trained(expanded(os.fspath(checkpoint)), peer), device)
+    return Predictor(load_trained(expanded(os.fspath(checkpoint)), peer, which, model), device)
 
 
 def _each(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
-from edgekd.files.checkpoint import CheckpointInfo, checkpoints, load_checkpoint, load_newest
-from edgekd.learning.models import Classifier, model_from_config
-
-Found = tuple[CheckpointInfo, dict[str, Tensor]]
+from edgekd.extensions import is_own_network
+from edgekd.files.checkpoint import CheckpointInfo, Loaded, load_best, load_checkpoint, load_newest
+from edgekd.files.folders import WHICH, peer_folder
+from edgekd.learning.models import Classifier, make_model
+from edgekd.learning.weights import misfit
+from edgekd.printable import printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -21,9 +23,14 @@ class Trained:
     """What a checkpoint holds, as far as one who only uses the network needs it."""
 
     info: CheckpointInfo
-    folder: Path  # of the peer: where the checkpoint lies
+    file: Path  # the checkpoint
     classifier: Classifier  # with all heads; on the CPU, in evaluation mode
     head: int  # the index of the head that gives the peer's answers
+
+    @property
+    def folder(self) -> Path:
+        """Of the peer: where the checkpoint lies."""
+        return self.file.parent
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -42,7 +49,7 @@ class Trained:
         return found if isinstance(found, str) else None
 
     def network(self) -> nn.Module:
-        """The torchvision network with the answering head as its last layer, in evaluation mode.
+        """The network with the answering head as its last layer, in evaluation mode.
 
         From normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``; see `edgekd.data.augment.normalise`.
         """
@@ -52,7 +59,7 @@ class Trained:
         """What a file for other programs says of the network; every value is text."""
         info, accuracy = self.info, self.info.accuracy
         about = {"classes": dumps(info.classes), "size": str(info.size), "model": info.model, "peer": str(info.id)}
-        about |= {"step": str(info.step), "edgekd_version": version("edgekd")}
+        about |= {"step": str(info.step), "checkpoint": self.file.name, "edgekd_version": version("edgekd")}
         about["fitting"] = "RGB; resize the shorter side to `size` (bilinear, antialiased); crop the centre"
         if accuracy is not None:
             about |= {"accuracy": f"{accuracy.overall:.6f}", "accuracy_samples": str(accuracy.samples)}
@@ -61,61 +68,66 @@ class Trained:
         return about
 
 
-def load_trained(where: Path, peer: int | None = None) -> Trained:
-    """The trained network of the newest sound checkpoint in a run's or a peer's folder, or of a checkpoint file.
+def load_trained(where: Path, peer: int | None = None, which: str = "newest", model: str | None = None) -> Trained:
+    """The trained network of a checkpoint: of a file, or of the folder of a peer or of a run.
 
     Args:
         where: the folder or file.
         peer: the id of the peer; needed if a run's folder holds several.
+        which: checkpoint of a folder: "newest", the newest sound one; or "best".
+        model: the network, or a list as ``--model`` takes it; needed if it is a function of the user, whose code is
+            run. None: the checkpoint says which network it is.
 
     Raises:
-        ConfigError: there is no sound checkpoint, it is of another version or network, or the peer is not clear.
+        ConfigError: there is no sound checkpoint, it is of another version or network, the best is not kept, the peer
+            is not clear, or the network is a function of the user and `model` is not given.
     """
-    folder = where.parent if where.is_file() else _peer_folder(where, peer)
-    found = _read_file(where) if where.is_file() else load_newest(folder)
-    if found is None:
-        raise ConfigError(f"no sound checkpoint in {folder}: all that are there are damaged, or of another version")
-    info, state = found
+    if which not in WHICH:
+        raise ConfigError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
+    if not where.is_file():
+        found = _in_folder(peer_folder(where, peer), which)
+    elif which == "newest":
+        found = _file(where)
+    else:
+        raise ConfigError(f"{where} is one checkpoint: --which {which} chooses among those of a folder")
+    info, state, path = found
     if peer not in (None, info.id):
         raise ConfigError(f"the checkpoint in {where} is of peer {info.id}, not of peer {peer}: leave --peer out")
-    return Trained(info=info, folder=folder, classifier=_classifier(folder, info, state), head=_answering(info, state))
+    classifier = _classifier(path.parent, info, state, model)
+    return Trained(info=info, file=path, classifier=classifier, head=_answering(info, state))
 
 
-def _read_file(path: Path) -> Found:
+def _file(path: Path) -> Loaded:
     if path.suffix == ".onnx":
         raise ConfigError(f"{path} is an exported file: run it with onnxruntime; here a checkpoint is needed")
-    return load_checkpoint(path)
+    return Loaded(*load_checkpoint(path), path)
 
 
-def _peer_folder(where: Path, peer: int | None) -> Path:
-    """The folder that holds the checkpoints."""
-    if not where.is_dir():
-        raise ConfigError(f"there is no file or folder {where}: give a run's folder, a peer's, or a checkpoint file")
-    if checkpoints(where):
-        return where
-    peers = {int(path.name[5:]): path for path in where.glob("peer-*") if path.name[5:].isdecimal()}
-    peers = {id: path for id, path in sorted(peers.items()) if checkpoints(path)}
-    known = ", ".join(map(str, peers))
-    if not peers:
-        why = "; simulations write none" if (where / "summary.json").is_file() else ""
-        raise ConfigError(f"no checkpoint in {where}: a peer writes them into its folder, the --out of `peer`{why}")
-    if peer is None and len(peers) > 1:
-        raise ConfigError(f"{where} holds the checkpoints of several peers: choose one with --peer, of {known}")
-    if peer is not None and peer not in peers:
-        raise ConfigError(f"{where} holds no checkpoint of peer {peer}; it has those of {known}")
-    return peers[next(iter(peers)) if peer is None else peer]
+def _in_folder(folder: Path, which: str) -> Loaded:
+    if which == "best":
+        if (best := load_best(folder)) is None:
+            raise ConfigError(f"no best checkpoint in {folder}: `edgekd peer --keep-best` keeps it; use --which newest")
+        return best
+    if (newest := load_newest(folder)) is None:
+        raise ConfigError(f"no sound checkpoint in {folder}: all that are there are damaged, or of another version")
+    return newest
 
 
-def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Classifier:
-    config = ModelConfig(model=info.model, heads=info.heads, head_layers=info.head_layers)
+def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], given: str | None) -> Classifier:
+    if given is None and is_own_network(info.model):
+        raise ConfigError(
+            f"the checkpoint in {folder} is of {printable(info.model)}, a network of one's own, and no code is run on "
+            f"a file's word: name the network yourself, --model {printable(info.model)} (in Python: model=)"
+        )
+    name = info.model if given is None else ModelConfig(model=given).for_client(info.id)
+    hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()
     with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced at once
-        model = model_from_config(config, info.id, weights="none", classes=len(info.classes), size=info.size)
+        model = make_model(name, "none", len(info.classes), info.size, heads=info.heads, hidden=hidden)
     try:
         model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
     except RuntimeError as error:
-        why = str(error).splitlines()[-1].strip()
         raise ConfigError(
-            f"the checkpoint in {folder} does not fit {info.model} as it is in this version: {why}"
+            f"the checkpoint in {folder} does not fit {name} as it is in this version: {misfit(error)}"
         ) from error
     model.eval()
     return model

@@ -11,13 +11,13 @@ from prometheus_client.registry import Collector
 
 from edgekd.protocol.members import seen_by
 from edgekd.protocol.messages import State
+from peer.node.recorder import FILES
 
 if TYPE_CHECKING:
     from peer.network.thread import Network
     from peer.node.progress import Progress
 
 STATES = tuple(state.value for state in State if state is not State.STARTING)
-FILES = ("metrics", "evaluation", "checkpoint", "summary")
 
 
 class PeerCollector(Collector):
@@ -66,6 +66,11 @@ def _of_the_peer(peer: "Progress") -> Iterator[Metric]:
     yield _gauge("round", "Newest round published, -1: none.", peer.round)
     yield _gauge("accuracy_ratio", "Accuracy of the last evaluation.", peer.accuracy)
     yield _gauge("evaluation_images", "Images that this accuracy was measured on.", peer.evaluation_samples)
+    yield _gauge("best_accuracy_ratio", "The best accuracy so far.", peer.best)
+    yield _counter(
+        "accuracy_falls", "Falls of the accuracy clearly below the best, in training without end.", peer.falls
+    )
+    yield _gauge("private_images", "Images of the private set that it trains on.", peer.private_samples)
     losses = [("labels", peer.labels), ("distil", peer.distil)]
     yield _gauge("loss", "Losses of the last reported step, as far as it had them.", losses, "part")
     yield _gauge("lesson_age_steps", "Steps since the youngest of what it learns from arrived.", peer.age)

@@ -21,6 +21,7 @@ from edgekd.config import Config
 from edgekd.contract import check_same, definition, definition_before
 from edgekd.data.datasets import PeerData
 from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
+from edgekd.extensions import is_own_network
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
 from edgekd.files.evaluation_file import Counted
 from edgekd.files.summary import PeerSummary
@@ -33,9 +34,11 @@ from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.news import News
 from peer.network.thread import Network
+from peer.node.best import BestKeeper
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import Progress, Watch, step_record
 from peer.node.recorder import Recorder
+from peer.node.scanner import Scanner
 
 log = logging.getLogger("edgekd")
 
@@ -56,6 +59,7 @@ class Node:
         network: not started yet, or started.
         config: all settings.
         out: the folder for checkpoints, metrics and the summary; it exists.
+        scanner: takes up what changes in the private folder; None: nothing is taken up.
         stop: becomes true when the peer is to end early.
         watch: called after every evaluation, whenever the state changes, and some times a second.
     """
@@ -68,13 +72,16 @@ class Node:
         config: Config,
         out: Path,
         *,
+        scanner: Scanner | None = None,
         stop: Callable[[], bool] = lambda: False,
         watch: Watch = lambda progress: None,
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
-        self._stop, self._watch = stop, watch
+        self._scanner, self._stop, self._watch = scanner, stop, watch
         self._out, self._recorder, self._news = out, Recorder(out), News()
+        self._best = BestKeeper(learner, self._recorder, out, config.train)
         self._made_with = definition(data, config)
+        self._held_out = data.held_out  # as the folder has it
         self.exchange = Exchange(config, alone_until=learner.alone_until)
         self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
         self._accuracy: Accuracy | None = None
@@ -97,24 +104,31 @@ class Node:
             ConfigError: the checkpoint is of another network, other data or another peer.
         """
         found = load_newest(self._out)
-        self._recorder.resume(found[0].step if found else None)
+        self._recorder.resume(found.info.step if found else None)
         if found is None:
             return False
-        info, state = found
-        ours = self._info()
-        for name in ("id", "model", "heads", "head_layers", "classes", "size"):
-            if getattr(info, name) != getattr(ours, name):
-                there, here = getattr(info, name), getattr(ours, name)
-                raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
-        check_same(definition_before(info.made_with, self._out), ours.made_with)
-        self.learner.restore(state, info.step)
+        info = found.info
+        self._check_ours(info)
+        self.learner.restore(found.state, info.step)
         # Another version may count other things: those are left out.
         self._bytes_before = {name: info.counts.get(name, 0) for name in self._bytes_before}
         known = {f.name: info.counts[f.name] for f in fields(Counts) if f.name in info.counts}
         self.exchange.resume(info.step, Counts(**known))
         self._accuracy = info.accuracy
         self._first_step = self._whole = info.step
+        self._best.resume(self._check_ours)
         return True
+
+    def _check_ours(self, info: CheckpointInfo) -> None:
+        """See whether a checkpoint is of this network, of this data and of this peer."""
+        ours = self._info()
+        # The functions of two networks of one's own may have other names: whether the weights fit is what counts.
+        moved = is_own_network(info.model) and is_own_network(ours.model)
+        for name in ("id", *(() if moved else ("model",)), "heads", "head_layers", "classes", "size"):
+            if getattr(info, name) != getattr(ours, name):
+                there, here = getattr(info, name), getattr(ours, name)
+                raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
+        check_same(definition_before(info.made_with, self._out), ours.made_with)
 
     def run(self) -> PeerSummary:
         """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards.
@@ -128,12 +142,13 @@ class Node:
         try:
             self._recorder.begin()
             self._tell(State.WAITING)  # that it has an end, so that nobody who is done leaves before it has begun
-            self._await_neighbours()
-            self._train()
+            with self._scanner or contextlib.nullcontext():
+                self._await_neighbours()
+                self._train()
             finished = self._done
             if not finished:  # first of all: a checkpoint takes its time on an SD card
                 self.network.stop(Goodbye(parting=Parting.LEAVING))
-            self._recorder.save(self._info(), self.learner.state())
+            self._save()
             self._recorder.summarise(self.summary(), self._training_seconds)
             if finished:
                 self._linger()
@@ -193,13 +208,20 @@ class Node:
         """Save what was reached, unless an error came amid a step's changes."""
         self._recorder.flush()
         if self.learner.step == self._whole > self._first_step:
-            self._recorder.save(self._info(), self.learner.state())
+            self._save()
+
+    def _save(self) -> None:
+        held = self.data.held_out
+        if held is not None and held != self._held_out and self._recorder.hold_out(held):
+            self._held_out = held
+        self._recorder.save(self._info(), self.learner.state())
 
     # -- the stages --------------------------------------------------------------------------------------------------
 
     def _await_neighbours(self) -> None:
         began = said = time.monotonic()
         while not self._stop():
+            self._take_up()
             group, own = self._look(), self.network.self_dialled
             waited = time.monotonic() - began
             start = self.exchange.may_begin(group, own_addresses=own, waited=waited)
@@ -215,7 +237,8 @@ class Node:
             elif time.monotonic() - said >= SAY_EVERY:
                 said = time.monotonic()
                 log.info("waiting: %d of %d neighbours are there", there, wanted)
-            self.network.wait_for_news(min(self.exchange.start_timeout - waited, SAY_EVERY), self._stop)
+            patience = min(self.exchange.start_timeout - waited, SAY_EVERY)
+            self.network.wait_for_news(patience, lambda: self._stop() or self._has_changed())
 
     def _train(self) -> None:
         began = time.monotonic()
@@ -229,6 +252,7 @@ class Node:
             self._recorder.flush()
 
     def _step(self) -> None:
+        self._take_up()
         step = self.learner.step
         if teach := self.exchange.teach(step, self._look()):
             self._broadcast(teach)
@@ -243,15 +267,16 @@ class Node:
             self.exchange.heed(self.learner.disagreements)
         evaluated = is_evaluated(self.learner.step, self.config.train) and self._evaluate()
         accuracy = self._accuracy if evaluated else None
+        private = len(self.data.private.labels)
         self._recorder.record(
-            step_record(self.learner.step, self.exchange.published, self._lesson, accuracy), self._losses
+            step_record(self.learner.step, self.exchange.published, self._lesson, accuracy, private), self._losses
         )
         if self._recorder.diverged:
             raise diverged(self.learner.id, self.learner.step)
         self._tell(State.TRAINING)
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
-            self._recorder.save(self._info(), self.learner.state())
+            self._save()
         self._report(State.TRAINING)
 
     def _linger(self) -> None:
@@ -272,6 +297,16 @@ class Node:
                 self.network.wait_for_news(do.until - now, self._stop)
 
     # -- what a step does --------------------------------------------------------------------------------------------
+
+    def _has_changed(self) -> bool:
+        """Whether there is something to take up."""
+        return self._scanner is not None and self._scanner.data is not self.data
+
+    def _take_up(self) -> None:
+        """Go on with the private folder as the last scan has found it; the images that are evaluated on, too."""
+        if self._scanner is not None and self._has_changed():
+            self.data = self._scanner.data
+            self.learner.train_on(self.data.private)
 
     def _look(self) -> tuple[Member, ...]:
         """Take what has arrived; the neighbours as they were just before."""
@@ -316,6 +351,7 @@ class Node:
         self._accuracy = found or self._accuracy
         if found is not None:
             self._recorder.count(self._counted(found))
+            self._best.compare(found, self._info(), self.data.evaluation, self._stop)
         return found is not None
 
     # -- what it says ------------------------------------------------------------------------------------------------
@@ -393,6 +429,9 @@ class Node:
             **({"labels": None, "distil": None} if losses is None else losses.numbers()),
             accuracy=self._accuracy.overall if self._accuracy else None,
             evaluation_samples=self._accuracy.samples if self._accuracy else None,
+            best=self._best.best.accuracy.overall if self._best.best.accuracy else None,
+            falls=self._best.falls,
+            private_samples=len(self.data.private.labels),
             **self._counts(),
             seconds=self._training_seconds,
             failing=tuple(sorted(self._recorder.failing)),

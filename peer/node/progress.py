@@ -24,18 +24,21 @@ class Progress(Counts):
     distil: float | None
     accuracy: float | None  # of the last evaluation
     evaluation_samples: int | None  # images that it was measured on
+    best: float | None  # the best accuracy so far
+    falls: int  # of the accuracy clearly below the best; only without end
+    private_samples: int  # images that it trains on now
     bytes_sent: int
     bytes_received: int
     seconds: float  # of training, in this process
-    failing: tuple[
-        str, ...
-    ]  # of "metrics", "evaluation", "checkpoint" and "summary" what could not be written when last tried
+    failing: tuple[str, ...]  # what could not be written when last tried, of `peer.node.recorder.FILES`
 
 
 Watch = Callable[[Progress], None]
 
 
-def step_record(step: int, round: int, lesson: Lesson | None, accuracy: Accuracy | None) -> dict[str, Any]:
+def step_record(
+    step: int, round: int, lesson: Lesson | None, accuracy: Accuracy | None, private_samples: int
+) -> dict[str, Any]:
     """What `metrics.jsonl` says of one step, but for its losses.
 
     Args:
@@ -43,6 +46,7 @@ def step_record(step: int, round: int, lesson: Lesson | None, accuracy: Accuracy
         round: the newest that was published.
         lesson: what the step learned from.
         accuracy: None: the peer was not evaluated in this step.
+        private_samples: images that it trained on.
     """
     record: dict[str, Any] = {
         "step": step,
@@ -51,6 +55,7 @@ def step_record(step: int, round: int, lesson: Lesson | None, accuracy: Accuracy
         "teachers": list(lesson.teachers) if lesson else [],
         "age": lesson.age if lesson else None,
         "fresh": lesson.fresh if lesson else False,
+        "private_samples": private_samples,
     }
     if accuracy is not None:
         record |= {"accuracy": accuracy.overall, "own_accuracy": accuracy.own, "head_accuracies": accuracy.heads}

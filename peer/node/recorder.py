@@ -1,23 +1,26 @@
-"""A peer's folder: metrics, the counts of the last evaluation, checkpoints and a summary.
+"""A peer's folder: metrics, the counts of the last evaluation, checkpoints, what is held out, and a summary.
 
 A full disk ends no training.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
+from edgekd.data.held_out import HeldOut
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import clear_leftovers, write_atomically
-from edgekd.files.checkpoint import CheckpointInfo, checkpoints, save_checkpoint
+from edgekd.files.checkpoint import CheckpointInfo, link_current, save_best, save_checkpoint
 from edgekd.files.evaluation_file import Counted, write_counted
+from edgekd.files.folders import CURRENT, checkpoints
 from edgekd.files.runs import write_summary
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.learning.divergence import check_finite
@@ -26,7 +29,11 @@ from peer.network.news import News
 
 log = logging.getLogger("edgekd")
 
+Written = TypeVar("Written")
+
+FILES = ("metrics", "evaluation", "held-out", "checkpoint", "best", "current", "summary")  # that may fail to be written
 FLUSH_EVERY = 10  # records between writes of metrics.jsonl
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems without symbolic links: FAT
 
 
 def check_unused(folder: Path) -> None:
@@ -49,10 +56,9 @@ class Recorder:
         self._saved = -1  # the step of the last checkpoint
         self._resumed = False
         self._news = News()
+        self._linkless = False  # whether the file system has no symbolic links
         self.diverged = False  # whether a loss that was written is NaN or infinite
-        self.failing: dict[
-            str, str
-        ] = {}  # metrics, evaluation, checkpoint, summary: why it could not be written last time
+        self.failing: dict[str, str] = {}  # of `FILES`: why it could not be written last time
 
     @property
     def saved(self) -> int | None:
@@ -61,8 +67,8 @@ class Recorder:
 
     @property
     def unwritten(self) -> str:
-        """Why the last checkpoint or summary could not be written; "" if it was."""
-        return self.failing.get("checkpoint") or self.failing.get("summary") or ""
+        """Why the last checkpoint, the best one or the summary could not be written; "" if they were."""
+        return next((self.failing[what] for what in ("checkpoint", "best", "summary") if what in self.failing), "")
 
     def resume(self, step: int | None) -> None:
         """Go on after the checkpoint of `step`; None: there is none."""
@@ -95,6 +101,11 @@ class Recorder:
         """Write ``evaluation.json``."""
         self._try("evaluation", lambda: write_counted(self._folder, counted))
 
+    def hold_out(self, held: HeldOut) -> bool:
+        """Write ``held-out.json``; whether it could be written."""
+        self._try("held-out", lambda: held.save(self._folder))
+        return "held-out" not in self.failing
+
     def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
         """Write a checkpoint, unless there is one of this step.
 
@@ -104,12 +115,37 @@ class Recorder:
         if self._saved == info.step:
             return
         check_finite(state.values(), info.id, info.step)
-        if self._try("checkpoint", lambda: save_checkpoint(self._folder, info, state)):
+        path = self._try("checkpoint", lambda: save_checkpoint(self._folder, info, state))
+        if path is not None:
             self._saved = info.step
+            self._try("current", lambda: self._link(path))
+
+    def save_best(self, info: CheckpointInfo, state: dict[str, Tensor]) -> bool:
+        """Write the checkpoint of the best evaluation; whether it could be.
+
+        Raises:
+            DivergedError: there is NaN among the weights.
+        """
+        check_finite(state.values(), info.id, info.step)
+        return self._try("best", lambda: save_best(self._folder, info, state)) is not None
 
     def summarise(self, peer: PeerSummary, seconds: float) -> None:
         """Write ``summary.json``."""
         self._try("summary", lambda: write_summary(self._folder, Summary(peers=(peer,), seconds=seconds)))
+
+    def _link(self, checkpoint: Path) -> None:
+        """Let ``current`` lead to `checkpoint`, where there are links."""
+        try:
+            link_current(checkpoint)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if not self._linkless:
+                why = "its file system has no symbolic links"
+                log.warning(
+                    "%s gets no link %s to the newest checkpoint: %s; training goes on", self._folder, CURRENT, why
+                )
+            self._linkless = True
 
     def _append(self, lines: list[str]) -> None:
         """All of the lines, or none: what comes later must not be glued to half a line."""
@@ -122,18 +158,18 @@ class Recorder:
                 os.truncate(self._metrics, size)
             raise
 
-    def _try(self, what: str, write: Callable[[], object]) -> bool:
-        """Whether `write` could; if not, a warning says why, and says it again rarely."""
+    def _try(self, what: str, write: Callable[[], Written]) -> Written | None:
+        """What `write` returns; None if it could not: then a warning says why, and says it again rarely."""
         try:
-            write()
+            written = write()
         except OSError as error:
             why = error.strerror or str(error)
             self.failing[what] = why
             message = f"cannot write to {self._folder}: {why}; training goes on"
             self._news.say("folder", logging.WARNING, message, time.monotonic())
-            return False
+            return None
         self.failing.pop(what, None)
-        return True
+        return written
 
 
 def _keep_up_to(step: int, path: Path) -> None:

@@ -10,6 +10,7 @@ from edgekd.config import Config
 from edgekd.contract import make_contract
 from edgekd.data.datasets import load_peer_data
 from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.held_out import own_seed
 from edgekd.learning.learner import Learner
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import longest_frame
@@ -18,6 +19,7 @@ from peer.network.thread import Network
 from peer.node.access import key_folder
 from peer.node.node import Node
 from peer.node.progress import Watch
+from peer.node.scanner import Scanner, first_look
 from peer.transports.by_name import make_transport
 
 
@@ -48,6 +50,7 @@ def make_node(
         ConfigError: the data, the network, its weights, the device or the keys cannot be had.
     """
     torch.set_num_threads(config.train.threads)
+    there = first_look(config.data) if config.data.rescan else {}  # before the first picture is read: none is missed
     data = load_peer_data(config.data, id, config.data_seed, out, how)
     contract = make_contract(data.public, config)
     packing = Packing.parse(config.exchange.encoding)
@@ -63,7 +66,8 @@ def make_node(
         allow=config.exchange.allowed(),
         timing=config.exchange.time_limits(),
     )
-    return Node(Learner(data, config, id), data, network, config, out, stop=stop, watch=watch)
+    scanner = Scanner(data, config.data, there, own_seed(config.data_seed, id)) if config.data.rescan else None
+    return Node(Learner(data, config, id), data, network, config, out, scanner=scanner, stop=stop, watch=watch)
 
 
 def _hello(id: int, contract: Contract) -> Hello:

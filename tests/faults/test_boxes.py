@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from processes import (
     DOWN_WITHIN,
     SLACK,
@@ -27,10 +29,22 @@ from processes import (
 )
 from strangers import Stranger
 
+from edgekd.data.public import make_public
+
 HERE = Path(__file__).parent
 ENDLESS = ["--steps", 0, "--checkpoint-every", 0]
 LOUD = (sys.executable, str(HERE / "loud.py"))
 SHORT = (sys.executable, str(HERE / "short_of_memory.py"))
+
+
+def compiled(source: str, folder: Path) -> str:
+    """A library that takes the place of calls to the system, for LD_PRELOAD."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("makes a library that lies about the system: needs Linux and a C compiler")
+    library = folder / Path(source).with_suffix(".so")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O", "-o", library, HERE / source], check=True)
+    return str(library)
 
 
 # -- a slow one --------------------------------------------------------------------------------------------------------
@@ -84,6 +98,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.fixture
+def mounted(disk: Path, tmp_path: Path) -> Iterator[Path]:
+    """Where the disk is mounted, too; it may be unmounted and mounted again."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    subprocess.run(["mount", "--bind", str(disk), str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
 def fill(disk: Path) -> Path:
     """Take what is left of the disk."""
     filler = disk / "somebody-elses"
@@ -134,6 +158,55 @@ def test_folder_that_becomes_read_only_ends_no_training_but_is_no_success(spawn:
     assert process.wait() == 1
     assert process.err[-1].startswith("edgekd: not everything could be written")
     assert is_free(where)
+
+
+def test_disk_without_symbolic_links_is_told_of_once_and_training_goes_on(spawn: Any, tmp_path: Path) -> None:
+    (where,) = addresses(1)
+    environment = {"LD_PRELOAD": compiled("no_links.c", tmp_path)}
+    often = ["--steps", 0, "--checkpoint-every", 5, "--keep-best", "--eval-every", 5]
+    process = spawn(peer(0, tmp_path, *often, listen=where), environment=environment)
+    process.until(lambda p: newest(tmp_path / "peer-0") >= 20)
+    said = [line for line in process.err if "training goes on" in line]
+    assert len(said) == 1
+    assert "its file system has no symbolic links" in said[0]
+    assert process.last["failing"] == []
+    process.terminate()
+    folder = tmp_path / "peer-0"
+    assert not (folder / "current").exists()
+    assert (folder / "best.safetensors").is_file()
+    assert len(list(folder.glob("checkpoint-*.safetensors"))) == 2
+    assert not list(folder.glob(".*.tmp"))
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    noise = torch.randint(0, 256, (16, 16, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    Image.fromarray(noise.numpy()).save(path)
+
+
+def test_disk_of_the_pictures_that_is_unmounted_and_mounted_again_ends_nothing_and_costs_no_picture(
+    spawn: Any, disk: Path, mounted: Path, tmp_path: Path
+) -> None:
+    for seed in range(40):
+        picture(mounted / ("cat", "dog")[seed % 2] / f"{seed}.png", seed)
+    public = make_public(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), ("cat", "dog", "emu"), "none")
+    public.save(tmp_path / "public.safetensors")
+    own = ["--private", f"folder:{mounted}", "--public", tmp_path / "public.safetensors", "--weights", "none"]
+    process = spawn(peer(0, tmp_path, *own, "--steps", 0, "--rescan", 0.1, listen=None))
+    process.until_step(3)
+    trained = process.last["private_samples"]
+    subprocess.run(["umount", "-l", str(mounted)], check=True)
+    process.until_says(f"{mounted}: there are no pictures in it; training goes on with the pictures in memory")
+    process.until_step(process.last["step"] + 20)
+    assert process.last["private_samples"] == trained
+    subprocess.run(["mount", "--bind", str(disk), str(mounted)], check=True)
+    process.until_says(f"{mounted} is read as before")
+    for seed in range(100, 120):
+        picture(mounted / "emu" / f"{seed}.png", seed)
+    process.until(lambda p: p.last["private_samples"] > trained)
+    process.terminate()
+    assert "removed" not in process.said
+    assert process.said.count("training goes on") == 1
 
 
 @pytest.mark.parametrize("why", ["full", "read-only"])
@@ -294,13 +367,9 @@ class Clock:
     """The wall clock of a process, to be set."""
 
     def __init__(self, folder: Path) -> None:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if sys.platform != "linux" or compiler is None:
-            pytest.skip("makes a library that lies about the time: needs Linux and a C compiler")
-        self._file, library = folder / "clock", folder / "clock.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O", "-o", library, HERE / "clock.c"], check=True)
+        self._file = folder / "clock"
+        self.environment = {"LD_PRELOAD": compiled("clock.c", folder), "EKD_CLOCK": str(self._file)}
         self.set(time.time())
-        self.environment = {"LD_PRELOAD": str(library), "EKD_CLOCK": str(self._file)}
 
     def set(self, seconds: float) -> None:
         """From now on it is so many seconds after the beginning of 1970."""

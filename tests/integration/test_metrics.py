@@ -225,14 +225,18 @@ def test_full_disk_shows_in_the_metrics_for_as_long_as_it_is_full(spawn: Any, tm
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("may not mount")
     try:
-        peer = spawn("peer", "--id", 0, *SMALL, "--steps", 0, "--checkpoint-every", 2, "--out", disk / "p", "--json")
+        often = ["--checkpoint-every", 2, "--eval-every", 2, "--keep-best"]
+        peer = spawn("peer", "--id", 0, *SMALL, "--steps", 0, *often, "--out", disk / "p", "--json")
         where = url(peer)
         until(lambda: scrape(where).get(("edgekd_write_failed", ("checkpoint",))) == 1)
+        until(lambda: scrape(where)["edgekd_write_failed", ("best",)] == 1)
         step = scrape(where)["edgekd_steps_total", ()]
         until(lambda: scrape(where)["edgekd_steps_total", ()] > step + 6)  # several more tries
         assert sum("No space left on device; training goes on" in line for line in peer.err) == 1
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         until(lambda: scrape(where)["edgekd_write_failed", ("checkpoint",)] == 0)
+        until(lambda: scrape(where)["edgekd_write_failed", ("best",)] == 0)  # however good it is: none is kept yet
+        assert (disk / "p" / "best.safetensors").is_file()
         peer.terminate()
         steps = [json.loads(line)["step"] for line in (disk / "p" / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps))

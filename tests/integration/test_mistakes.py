@@ -188,7 +188,8 @@ def test_port_that_another_peer_holds_is_an_error(spawn: Any, ports: Any, tmp_pa
 
 
 def test_checkpoint_with_counts_of_another_version_is_resumed_from(spawn: Any, tmp_path: Path) -> None:
-    from edgekd.files.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+    from edgekd.files.checkpoint import load_checkpoint, save_checkpoint
+    from edgekd.files.folders import checkpoints
 
     small = [
         "--limit",

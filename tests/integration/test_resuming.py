@@ -11,20 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from PIL import Image
+from drawing import picture
 
 from edgekd.config import read_toml
 from edgekd.files.checkpoint import load_newest, save_checkpoint
 
 SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--weights", "none", "--eval-every", 0]
-
-
-def picture(path: Path, seed: int, mean: int) -> None:
-    """Noise around a grey value: easy to tell from pictures of another mean, and all of them different."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = torch.randint(-30, 30, (16, 16, 3), generator=torch.Generator().manual_seed(seed))
-    Image.fromarray((noise + mean).to(torch.uint8).numpy()).save(path)
 
 
 @pytest.fixture
@@ -174,10 +166,9 @@ def make_old(run: Path) -> None:
     """Take out of the checkpoints what earlier versions did not write into them."""
     found = load_newest(run)
     assert found is not None
-    info, state = found
     for file in run.glob("checkpoint-*"):
         file.unlink()
-    save_checkpoint(run, replace(info, made_with={}), state)
+    save_checkpoint(run, replace(found.info, made_with={}), found.state)
 
 
 def test_checkpoint_of_an_earlier_version_is_compared_with_the_settings_of_its_folder(spawn: Any, common: Path) -> None:

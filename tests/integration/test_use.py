@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import drawing
 import pytest
-import torch
-from PIL import Image
 
 import edgekd
 
@@ -17,11 +17,7 @@ SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--
 EXAMPLE = Path(edgekd.__file__).parents[1] / "examples" / "onnx_camera.py"
 
 
-def picture(path: Path, seed: int, mean: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = torch.randint(-30, 30, (40, 48, 3), generator=torch.Generator().manual_seed(seed))
-    Image.fromarray((noise + mean).to(torch.uint8).numpy()).save(path)
-    return path
+picture = partial(drawing.picture, height=40, width=48)
 
 
 @pytest.fixture

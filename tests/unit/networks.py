@@ -24,7 +24,7 @@ def network(seed: int = 0, heads: int = 1) -> Classifier:
     return model.eval()
 
 
-def write_checkpoint(folder: Path, model: Classifier | None = None, **changes: Any) -> Path:
+def write_checkpoint(folder: Path, model: Classifier | None = None, /, **changes: Any) -> Path:
     """A checkpoint of peer 0 at step 60."""
     folder.mkdir(parents=True, exist_ok=True)
     more = changes.pop("state", {})

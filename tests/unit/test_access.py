@@ -100,6 +100,8 @@ def test_patience_is_no_part_of_an_experiment() -> None:
     plain, patient = Cell(TOGETHER, Config()), Cell(TOGETHER, from_mapping({"exchange": {"timing": "wan"}}))
     assert (patient, patient.name) == (plain, plain.name)
     assert "timing" in LIVE
+    kept = Cell(TOGETHER, from_mapping({"train": {"keep_best": True}}))
+    assert (kept, kept.name) == (plain, plain.name)
     assert set(COLUMNS).isdisjoint(LIVE)
 
 

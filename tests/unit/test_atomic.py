@@ -1,5 +1,6 @@
 """Atomic writes: of two writers the last one wins, and what a killed one has left goes with the next write."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.files.atomic import atomic_file, write_atomically
+from edgekd.files.atomic import atomic_file, link_atomically, write_atomically
 
 KILLED = """
 import sys
@@ -68,6 +69,49 @@ def test_what_a_killed_writer_has_left_goes_and_what_a_live_one_writes_stays(tmp
         live.communicate("")
     assert live.returncode == 0
     assert path.read_bytes() == b"half"
+    assert not temporary(tmp_path)
+
+
+READS = """
+import sys
+from pathlib import Path
+seen = set()
+while len(seen) < 20:
+    seen.add(Path(sys.argv[1]).read_text())
+print(*sorted(seen))
+"""
+
+
+def test_reader_of_a_link_that_is_replaced_all_the_time_always_finds_a_whole_file(tmp_path: Path) -> None:
+    for number in range(10, 60):
+        (tmp_path / f"file-{number}").write_text(f"{number}")
+    link = tmp_path / "current"
+    link_atomically(link, "file-10")
+    reader = subprocess.Popen([sys.executable, "-c", READS, str(link)], stdout=subprocess.PIPE, text=True)
+    for number in itertools.cycle(range(10, 60)):
+        if reader.poll() is not None:
+            break
+        link_atomically(link, f"file-{number}")
+    assert reader.wait() == 0
+    assert reader.stdout is not None
+    with reader.stdout:
+        assert {int(each) for each in reader.stdout.read().split()} <= set(range(10, 60))
+
+
+def test_link_takes_the_place_of_a_file_and_of_what_a_killed_writer_has_left(tmp_path: Path) -> None:
+    (tmp_path / "whole").write_text("whole")
+    (tmp_path / "current").write_text("a copy, made where there were no links")
+    (tmp_path / ".current.tmp").symlink_to("gone")
+    link_atomically(tmp_path / "current", "whole")
+    assert (tmp_path / "current").readlink() == Path("whole")
+    assert not temporary(tmp_path)
+
+
+def test_link_that_cannot_be_made_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "current" / "mine").mkdir(parents=True)
+    with pytest.raises(OSError, match="current"):
+        link_atomically(tmp_path / "current", "whole")
+    assert (tmp_path / "current" / "mine").is_dir()
     assert not temporary(tmp_path)
 
 

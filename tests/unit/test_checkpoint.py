@@ -17,12 +17,15 @@ from edgekd.files.atomic import write_atomically
 from edgekd.files.checkpoint import (
     KEEP,
     CheckpointInfo,
-    checkpoints,
+    link_current,
+    load_best,
     load_checkpoint,
     load_newest,
     peer_in,
+    save_best,
     save_checkpoint,
 )
+from edgekd.files.folders import checkpoints
 from edgekd.files.runs import write_config
 from edgekd.files.summary import PeerSummary
 from edgekd.files.tensors import safetensors_pieces, tensors_sha256
@@ -90,6 +93,56 @@ def test_only_the_last_few_are_kept_and_the_one_just_written_always(tmp_path: Pa
     assert len(checkpoints(tmp_path)) == KEEP
     just = save_checkpoint(tmp_path, replace(INFO, step=120), STATE)
     assert just in checkpoints(tmp_path)
+
+
+def test_best_is_apart_from_the_newest_and_replaced_alone(tmp_path: Path) -> None:
+    assert load_best(tmp_path) is None
+    save_best(tmp_path, replace(INFO, step=150), STATE)
+    for step in (200, 400, 600):
+        save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
+    best = load_best(tmp_path)
+    assert best is not None
+    assert (best.info.step, best.path, len(list(tmp_path.iterdir()))) == (150, tmp_path / "best.safetensors", KEEP + 1)
+    save_best(tmp_path, replace(INFO, step=700), STATE)
+    newest, best = load_newest(tmp_path), load_best(tmp_path)
+    assert newest is not None
+    assert best is not None
+    assert (newest.info.step, best.info.step) == (600, 700)
+
+
+def test_best_is_gone_on_from_where_there_is_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_best(tmp_path, INFO, STATE)
+    (tmp_path / "checkpoint-00000999.safetensors").write_bytes(b"damaged")
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found.path == tmp_path / "best.safetensors"
+    assert "trying the one before it" in caplog.text
+    assert peer_in(tmp_path) == INFO.id
+    with pytest.raises(ConfigError, match="holds an earlier run"):
+        check_unused(tmp_path)
+
+
+def test_damaged_best_is_an_error_and_no_other_takes_its_place(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, INFO, STATE)
+    (tmp_path / "best.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match=r"best\.safetensors is not a readable checkpoint"):
+        load_best(tmp_path)
+
+
+def test_link_leads_to_the_newest_and_what_it_leads_to_is_kept(tmp_path: Path) -> None:
+    for step in (200, 400):
+        link_current(save_checkpoint(tmp_path, replace(INFO, step=step), STATE))
+    link = tmp_path / "current"
+    assert load_checkpoint(link)[0].step == 400
+    assert link.readlink() == Path("checkpoint-00000400.safetensors"), "it is good in a folder that was moved, too"
+    for step in (600, 800, 1000):  # and the link could not be replaced
+        save_checkpoint(tmp_path, replace(INFO, step=step), STATE)
+    assert load_checkpoint(link)[0].step == 400
+    assert len(checkpoints(tmp_path)) == KEEP + 1
+    link_current(save_checkpoint(tmp_path, replace(INFO, step=1200), STATE))
+    save_checkpoint(tmp_path, replace(INFO, step=1400), STATE)
+    assert load_checkpoint(link)[0].step == 1200
+    assert len(checkpoints(tmp_path)) == KEEP
 
 
 def test_newest_is_that_of_the_largest_step_however_many_digits_it_has(tmp_path: Path) -> None:

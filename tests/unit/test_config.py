@@ -29,6 +29,17 @@ from edgekd.errors import ConfigError
         ({"distill": {"temprature": 2.0}}, "unknown setting 'temprature' in [distill]; known: alpha, balance"),
         ({"distil": {}}, "unknown section [distil]; known: data, distill, model, train, exchange"),
         ({"distill": {"alpha": 1.5}}, "alpha must be in [0, 1], got 1.5"),
+        ({"data": {"rescan": 5.0}}, "--rescan goes with --private folder:PATH"),
+        ({"data": {"keep": 5}}, "--keep goes with --private folder:PATH"),
+        ({"data": {"private": "folder:own", "rescan": 0.0}}, "rescan must be from 0.05 to 86400 seconds, got 0.0"),
+        (
+            {"data": {"private": "folder:own", "keep": 1}},
+            "keep must be >= 2: one to train on, one to evaluate on, got 1",
+        ),
+        (
+            {"data": {"private": "folder:own", "rescan": 5.0}, "exchange": {"sync": 3.0}},
+            "rescan and sync exclude one another: lockstep trains the same whenever it is repeated",
+        ),
         ({"distill": {"alpha": float("nan")}}, "alpha must be finite, got nan"),
         ({"distill": {"alpha": 0.0}}, "alpha 0 uses no labels"),
         (

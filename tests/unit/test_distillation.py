@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgekd.config import DistillConfig
 from edgekd.losses.combinations import combine
-from edgekd.losses.distillation import distil, distil_heads, kd_weight, label_loss, log_prior, weigh_labels
+from edgekd.losses.distillation import distil, distil_heads, label_loss, log_prior, warm_up, weigh_labels
 from edgekd.losses.measures import MEASURES, dissimilarity
 
 COMBINATIONS = ("sum", "average", "geometric", "confident")
@@ -125,12 +125,12 @@ def test_no_teacher_or_one_of_another_shape_is_refused() -> None:
 
 
 def test_weight_rises_from_zero_over_the_warm_up_and_stays() -> None:
-    config = plainly(kd_weight=2.0, kd_warmup=4)
-    assert [kd_weight(config, step) for step in range(6)] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
+    config = plainly(kd_warmup=4)
+    assert [warm_up(config, step) for step in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 
 
 def test_without_warm_up_the_weight_is_whole_from_the_first_step() -> None:
-    assert kd_weight(plainly(kd_weight=3.0, kd_warmup=0), 0) == 3.0
+    assert warm_up(plainly(kd_warmup=0), 0) == 1.0
 
 
 def test_prior_is_the_class_frequencies_with_one_more_of_each() -> None:

@@ -49,6 +49,19 @@ def evaluation(predictor: Predictor) -> Labelled:
     return Labelled(images=pixels, labels=labels)
 
 
+class Untraceable(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if torch.jit.is_tracing():
+            raise KeyError("what tracing\ncannot see")
+        return images.mean(dim=(2, 3))
+
+
+def test_network_of_ones_own_that_cannot_be_traced_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="PyTorch cannot write this network as ONNX: ") as error:
+        to_onnx(Untraceable(), SIZE)
+    assert "\n" not in str(error.value)
+
+
 def test_file_alone_gives_the_probabilities_and_logits_of_the_answering_head(
     tmp_path: Path, predictor: Predictor
 ) -> None:

@@ -38,6 +38,22 @@ def test_about_a_tenth_of_new_pictures_is_held_out_too() -> None:
     assert 140 < len(later.digests) - len(held.digests) < 260
 
 
+@pytest.mark.parametrize("count", [2, 5, 10, 40])
+def test_tenth_of_later_pictures_is_held_out_however_few_a_run_began_with(count: int) -> None:
+    for seed in range(20):
+        held = choose([f"first {number}" for number in range(count)], seed)
+        later = grown(held, [str(number) for number in range(1000)], seed)
+        assert 60 < len(later.digests) - len(held.digests) < 140
+
+
+def test_list_of_an_earlier_version_goes_on_by_its_own_cut(tmp_path: Path) -> None:
+    (tmp_path / "held-out.json").write_text('{"held_out": ["a"], "cut": "8000000000000000"}')
+    held = HeldOut.load(tmp_path)
+    assert held is not None
+    later = grown(held, [str(number) for number in range(1000)], seed=3)
+    assert 400 < len(later.digests) < 600, "its pictures up to that cut, and no others, have been held out"
+
+
 def labelled(count: int) -> Labelled:
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 3, 2, 2).contiguous()
     return Labelled(images=images, labels=torch.arange(count))

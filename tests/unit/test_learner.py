@@ -11,9 +11,11 @@ from edgekd.config import Config, from_mapping
 from edgekd.contract import make_contract
 from edgekd.data.augment import normalise
 from edgekd.data.datasets import PeerData, load_peer_data
+from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError, LocalProtocolError
 from edgekd.learning.batches import PrivateBatches
 from edgekd.learning.devices import choose_device
+from edgekd.learning.discriminant import SHRINKAGE_AT_END, discriminant
 from edgekd.learning.learner import Learner
 from edgekd.protocol.messages import Lesson
 from edgekd.seeds import derive
@@ -104,8 +106,8 @@ def statistics(learner: Learner) -> list[torch.Tensor]:
 @pytest.mark.parametrize("keep", [True, False])
 def test_running_statistics_move_by_the_pass_that_norm_from_names(data: PeerData, keep: bool) -> None:
     found = {}
-    for norm_from in (None, "private", "public"):
-        learner = Learner(data, config(train={"norm_from": norm_from} if norm_from else {}), 0)
+    for norm_from in ("private", "public"):
+        learner = Learner(data, config(train={"norm_from": norm_from}), 0)
         learner.teach(4, keep=keep)
         learner.study()
         learner.learn(lesson(4))
@@ -114,7 +116,6 @@ def test_running_statistics_move_by_the_pass_that_norm_from_names(data: PeerData
     steps(alone, 1, lessons=False)
     private, public = found["private"][0], found["public"][0]  # of the first layer: before any weight has changed
     assert torch.equal(private, statistics(alone)[0])
-    assert torch.equal(private, found[None][0])
     assert not torch.equal(private, public)
     images = data.public.batch(4, 8)
     alone = Learner(data, config(), 0)
@@ -133,16 +134,11 @@ def test_private_and_public_images_can_be_one_batch_of_batch_norm(data: PeerData
     torch.testing.assert_close(statistics(learner)[0], 0.1 * mean, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("taught", [4, 5])
-def test_joint_pass_of_teaching_serves_the_step_if_the_lesson_is_of_its_round(data: PeerData, taught: int) -> None:
-    settings, weights = config(train={"norm_from": "both"}), []
-    for keep in (True, False):
-        learner = Learner(data, settings, 0)
-        learner.teach(taught, keep=keep)
-        learner.study()
-        learner.learn(lesson(4))
-        weights.append(learner.weights_sha256())
-    assert weights[0] == weights[1]
+@pytest.mark.parametrize("norm_from", ["private", "public", "both"])
+def test_what_is_taught_does_not_depend_on_the_private_images_of_the_step(data: PeerData, norm_from: str) -> None:
+    other = replace(data, private=replace(data.private, images=255 - data.private.images))
+    taught = [Learner(each, config(train={"norm_from": norm_from}), 0).teach(4, keep=True) for each in (data, other)]
+    assert torch.equal(*taught)
 
 
 def test_with_one_batch_for_both_a_step_without_a_lesson_is_still_a_lone_peers(data: PeerData) -> None:
@@ -283,7 +279,8 @@ def test_scores_are_part_of_the_state_and_weigh_what_is_learned_after_it(data: P
 def test_neighbour_that_says_what_the_learner_does_is_scored_by_the_heads_that_teach(
     data: PeerData, heads: int
 ) -> None:
-    learner = Learner(data, config(model={"heads": heads, "head_layers": "16"}), 0)
+    model, train = {"heads": heads, "head_layers": "16"}, {"norm_from": "private"}
+    learner = Learner(data, config(model=model, train=train), 0)
     assert learner.disagreements == {}
     echo = learner.teach(0).exp()
     stranger = torch.eye(10)[torch.arange(8) % 10].expand(heads, 8, 10)
@@ -332,6 +329,73 @@ def test_small_last_batch_is_filled_up_from_the_next_epoch(data: PeerData) -> No
         matches = (images[:, None] == few.images[None]).flatten(2).all(-1)
         counts += matches.sum(0)
     assert counts.tolist() == [8] * 5
+
+
+def test_earlier_state_is_evaluated_as_it_was_then_and_the_learner_goes_on_unchanged(data: PeerData) -> None:
+    settings = config(distill={"two_phase": True}, model={"heads": 2})
+
+    def train(learner: Learner, count: int) -> None:
+        for _ in range(count):
+            learner.study()
+            learner.learn(None)
+
+    learner, same = Learner(data, settings, 0), Learner(data, settings, 0)
+    train(learner, 2)  # of the first phase, in which head 0 answers
+    state, then = {name: tensor.clone() for name, tensor in learner.state().items()}, learner.evaluate(data.evaluation)
+    assert then is not None
+    train(learner, 2)
+    found = learner.evaluate_as(state, 2, data.evaluation)
+    assert (found, found and found.confusion) == (then, then.confusion)
+    assert learner.evaluate_as(state, 2, data.evaluation, stop=lambda: True) is None
+    train(learner, 1)
+    train(same, 5)
+    assert learner.weights_sha256() == same.weights_sha256()
+
+
+def some(data: PeerData, places: slice) -> Labelled:
+    return Labelled(images=data.private.images[places], labels=data.private.labels[places])
+
+
+def test_learner_whose_private_images_change_goes_on_as_one_that_was_restarted_with_them(data: PeerData) -> None:
+    few, more = some(data, slice(0, 40)), some(data, slice(20, None))
+    running = Learner(replace(data, private=few), config(), 0)
+    steps(running, 2, lessons=True)
+    state = running.state()
+    restarted = Learner(replace(data, private=more), config(), 0)
+    restarted.restore({name: tensor.clone() for name, tensor in state.items()}, 2)
+    running.train_on(more)
+    assert steps(running, 3, lessons=True) == steps(restarted, 3, lessons=True)
+    assert running.evaluate(data.evaluation) == restarted.evaluate(data.evaluation), "its class frequencies, too"
+
+
+def test_learner_that_is_given_the_images_that_it_has_changes_nothing(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    for _ in range(3):
+        learner.train_on(some(data, slice(None)))
+        steps(learner, 1, lessons=False)
+    other = Learner(data, config(), 0)
+    for _ in range(3):
+        weights = steps(other, 1, lessons=False)
+    assert learner.weights_sha256() == weights
+
+
+def test_class_frequencies_of_the_balance_follow_the_private_images(data: PeerData) -> None:
+    one_class = data.private.labels == data.private.labels[0]
+    learner = Learner(data, config(), 0)
+    before = learner.evaluate(data.evaluation)
+    learner.train_on(Labelled(images=data.private.images[one_class], labels=data.private.labels[one_class]))
+    after = learner.evaluate(data.evaluation)
+    assert before is not None
+    assert after is not None
+    # With the prior of one class a network that knows nothing says this class, which is all that the shard has.
+    assert before.own < 0.9 < after.own
+
+
+def test_private_images_change_between_steps_only(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    learner.study()
+    with pytest.raises(LocalProtocolError):
+        learner.train_on(data.private)
 
 
 def heads_that_change(learner: Learner, lesson: Lesson | None) -> list[int]:
@@ -463,3 +527,81 @@ def test_other_backbones_and_precisions_learn(data: PeerData, model: str, precis
 def test_device_that_is_not_there_is_a_clear_error(name: str) -> None:
     with pytest.raises(ConfigError, match="device"):
         choose_device(name)
+
+
+def finished(data: PeerData, lessons: int = 3, **sections: dict[str, object]) -> Learner:
+    sections.setdefault("train", {"steps": 3})
+    learner = Learner(data, config(**sections), 0)
+    for step in range(learner.config.train.steps):
+        learner.study()
+        learner.learn(lesson(step) if step < lessons else None)
+    return learner
+
+
+def test_head_ends_half_way_to_the_discriminant_of_the_private_and_of_the_public_images(data: PeerData) -> None:
+    settings: dict[str, dict[str, object]] = {"train": {"steps": 3, "norm_from": "private"}}
+    plain, ended = (finished(data, model={"head_end": end}, **settings) for end in ("trained", "discriminant"))
+    for one, other in zip(plain.model.backbone.parameters(), ended.model.backbone.parameters(), strict=True):
+        assert torch.equal(one, other)
+    before, after = (learner.model.heads[0].requires_grad_(False) for learner in (plain, ended))
+    said, rows = ended.state()["said"], sorted({n for r in range(3) for n in data.public.numbers(r, 8).tolist()})
+    assert said.sum(dim=1).nonzero().flatten().tolist() == rows
+    images = (data.private.images, data.public.images[rows])
+    ended.model.eval()
+    with torch.no_grad():
+        own, public = (ended.model.backbone(normalise(each)) for each in images)
+    targets = torch.cat([torch.nn.functional.one_hot(data.private.labels, 10).float(), said[rows]])
+    weights = torch.cat([torch.full((len(own),), 1 / len(own)), torch.full((len(rows),), 1 / len(rows))])
+    weight, bias = discriminant(torch.cat([own, public]), targets, SHRINKAGE_AT_END, weights)
+    added, features = 2 * after.weight - before.weight, torch.cat([own, public])
+    scale = (added / weight).median()
+    torch.testing.assert_close(added, scale * weight, rtol=1e-2, atol=2e-3 * float(added.abs().max()))
+    torch.testing.assert_close(2 * after.bias - before.bias, scale * bias, rtol=1e-2, atol=1e-3)
+    loud = [
+        float((features @ w.T + b).std()) for w, b in ((before.weight, before.bias), (scale * weight, scale * bias))
+    ]
+    assert loud[0] == pytest.approx(loud[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("norm_from", ["private", "public", "both"])
+def test_statistics_are_measured_anew_at_the_end(data: PeerData, norm_from: str) -> None:
+    few = replace(data, private=replace(data.private, images=data.private.images[:8], labels=data.private.labels[:8]))
+    train: dict[str, object] = {"steps": 1, "norm_from": norm_from}
+    learner = finished(few, lessons=1, train=train, model={"head_end": "discriminant"})
+    images = {"private": few.private.images, "public": data.public.images[data.public.numbers(0, 8)]}
+    mixed = torch.cat([images[name] for name in images if norm_from in (name, "both")])
+    with torch.no_grad():
+        mean = learner.model.backbone.conv1(normalise(mixed)).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(statistics(learner)[0], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_head_ends_as_it_was_trained_if_nobody_taught_or_there_is_no_end(data: PeerData) -> None:
+    alone, trained = (finished(data, lessons=0, model={"head_end": end}) for end in ("discriminant", "trained"))
+    assert alone.weights_sha256() == trained.weights_sha256()
+    for sections in ({"model": {"heads": 2}}, {"distill": {"two_phase": True}}, {"train": {"steps": 0}}):
+        assert config(**sections).head_end == "trained"
+        with pytest.raises(ConfigError, match="head_end discriminant goes with one head"):
+            config(**{**sections, "model": {**sections.get("model", {}), "head_end": "discriminant"}})
+
+
+def test_what_neighbours_said_is_kept_without_the_temperature_and_the_newest_counts(data: PeerData) -> None:
+    learner = Learner(data, config(distill={"temperature": 2.0}, model={"head_end": "discriminant"}), 0)
+    for each in (lesson(0, seed=1), lesson(0, seed=2)):
+        learner.study()
+        learner.learn(each)
+    (probs,) = each.teachers.values()
+    sharp = probs[0] ** 2
+    torch.testing.assert_close(
+        learner.state()["said"][data.public.numbers(0, 8)], sharp / sharp.sum(dim=1, keepdim=True)
+    )
+
+
+def test_learner_that_has_diverged_keeps_its_head(data: PeerData) -> None:
+    learner = Learner(data, config(train={"steps": 1}, model={"head_end": "discriminant"}), 0)
+    with torch.no_grad():
+        next(learner.model.backbone.parameters()).fill_(torch.nan)
+    before = learner.model.heads[0].weight.shape
+    learner.study()
+    learner.learn(lesson(0))
+    assert learner.model.heads[0].weight.shape == before
+    assert not learner.model.heads[0].weight.isfinite().all()

@@ -13,11 +13,11 @@ from PIL import Image
 
 import edgekd
 from edgekd.cli.answers import as_csv
+from edgekd.data.arrivals import SETTLED, TRIES, Arrivals, find_pictures, stamps
 from edgekd.data.augment import normalise
 from edgekd.data.sources import folder as labelled_folder
 from edgekd.errors import ConfigError
 from edgekd.use.answers import answers
-from edgekd.use.arrivals import SETTLED, TRIES, Arrivals, find_pictures, stamps
 from edgekd.use.predictor import Predictor, load
 
 

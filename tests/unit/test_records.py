@@ -121,7 +121,10 @@ def test_file_of_before_there_were_liars_is_read_and_its_cells_keep_their_names(
         writer.writeheader()
         writer.writerows(rows)
     assert read_outcomes(tmp_path) == [outcome()]
-    assert outcome().cell.name == "e7bd637664a5", "as it has been since before"
+    train = {"steps": 120, "batch": 32, "public_batch": 32, "optimiser": "sgd", "norm_from": "private"}
+    then = {"distill": {"combine": "geometric", "kd_weight": 2.0}, "train": train, "data": {"public_augment": "none"}}
+    first = Cell(TOGETHER, from_mapping(overlay({"data": {"gamma": 15.0}}, then)))
+    assert first.name == "e7bd637664a5", "as it has been since before"
 
 
 def test_torn_end_is_left_out_and_cleared_away_wherever_it_was_torn(tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ PINNED = {
         "kd_scale",
         "balance",
     ),
-    "model": ("head_start",),
+    "model": ("head_start", "head_end"),
     "train": ("optimiser", "norm_from", "schedule", "steps", "batch", "public_batch"),
     "exchange": ("encoding",),
 }

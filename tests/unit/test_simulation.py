@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgekd.config import Config, ModelConfig, from_mapping
+from edgekd.config import Config, from_mapping
+from edgekd.data.augment import normalise
+from edgekd.data.datasets import load_group
 from edgekd.errors import DivergedError
 from edgekd.files.summary import Summary
-from edgekd.learning import learner
+from edgekd.learning.learner import Learner
+from edgekd.learning.optimiser import learning_rate
+from edgekd.losses.distillation import distil, label_loss
 from edgekd.protocol.exchange import Exchange
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Lesson
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import lone, simulate, simulate_pooled
+from edgekd.simulation.lockstep import Lockstep
 
 torch.set_num_threads(1)
 
@@ -98,33 +103,31 @@ def test_liars_are_the_last_clients_learn_as_all_do_and_count_in_no_mean() -> No
     assert weights(first)[3] == weights(simulate(config(train={"steps": 1})))[3], "it has heard the truth"
 
 
+def test_liar_that_is_honest_at_first_harms_nobody_until_then() -> None:
+    lying = {"liars": 1, "lie": "flip"}
+    honest, late = simulate(config()), simulate(config(exchange={**lying, "lie_from": 2}))
+    steps = config().train.steps
+    assert steps > 2
+    assert not set(weights(honest)[:3]) & set(weights(late)[:3])
+    assert weights(simulate(config(exchange={**lying, "lie_from": steps}))) == weights(honest)
+    assert weights(simulate(config(exchange={**lying, "lie_from": 0}))) == weights(simulate(config(exchange=lying)))
+
+
 def test_no_liars_is_as_if_there_were_no_such_thing() -> None:
     assert simulate(config(exchange={"liars": 0, "lie": "flip"})).peers == simulate(config()).peers
 
 
-class _Linear(nn.Module):
-    """The fastest learner of digits there is: a test can train several groups of them."""
-
-    def __init__(self, classes: int, size: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3 * size * size, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layer(images.flatten(1)).unsqueeze(0)
+def linear(classes: int) -> nn.Module:
+    """The fastest learner of digits of 8 pixels there is: a test can train several groups of them."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
 
 
-def _linear(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> _Linear:
-    return _Linear(classes, size)
-
-
-def test_agreement_holds_where_one_of_two_neighbours_lies_and_the_average_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(learner, "model_from_config", _linear)
+def test_agreement_holds_where_one_of_two_neighbours_lies_and_the_average_does_not() -> None:
     found = {}
     for how, liars in (("average", 0), ("average", 1), ("agreement", 1)):
         settings = config(
             data={"limit": None, "size": 8, "clients": 3},
+            model={"model": f"{__name__}:linear"},
             distill={"combine": how},
             train={"steps": 60, "batch": 32, "public_batch": 32, "lr": 0.01, "augment": "none", "seed": 1},
             exchange={"liars": liars, "lie": "flip"},
@@ -147,7 +150,6 @@ def test_baselines_do_not_depend_on_how_one_would_distil() -> None:
 def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lessons(
     monkeypatch: pytest.MonkeyPatch, broadcast_every: int, lie: str
 ) -> None:
-    monkeypatch.setattr(learner, "model_from_config", _linear)
     lessons: list[tuple[int, tuple[int, ...]]] = []
     asked = Exchange.lesson
 
@@ -160,6 +162,7 @@ def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lesso
     monkeypatch.setattr(Exchange, "lesson", lesson)
     settings = config(
         data={"limit": None, "size": 8, "clients": 4},
+        model={"model": f"{__name__}:linear"},
         train={"steps": 60, "batch": 32, "public_batch": 32, "lr": 0.01, "augment": "none", "seed": 11},
         exchange={"liars": 1, "lie": lie, "broadcast_every": broadcast_every},
         simulation={"asynchronous": True, "liar_frames": 4},
@@ -171,3 +174,43 @@ def test_liar_that_speaks_of_rounds_of_its_own_four_times_a_step_takes_few_lesso
     honest = simulate(replace(settings, exchange=replace(settings.exchange, liars=None, lie=None)))
     reached = [sum(peer.accuracy or 0 for peer in summary.peers[:3]) / 3 for summary in (found, honest)]
     assert reached[0] > reached[1] - 0.05
+
+
+def test_distilling_on_private_images_is_about_the_private_batch_and_leaves_the_public_images_alone() -> None:
+    on_private = {"simulation": {"on_private": True}, "train": {"norm_from": "private"}}
+    found = simulate(config(**on_private))
+    assert [peer.bytes_sent for peer in found.peers] == [0] * 4
+    assert weights(found) == weights(simulate(config(**on_private, data={"public_augment": "crop"})))
+    assert weights(found) == weights(simulate(config(**on_private), jobs=2))
+    assert not set(weights(found)) & set(weights(simulate(config())))
+    assert not set(weights(found)) & set(weights(simulate(config(distill={"alpha": 1.0}))))
+
+
+def test_step_on_private_images_is_that_of_its_two_losses() -> None:
+    """Against the same step written out: labels and neighbours on one pass through the network."""
+    settings = config(
+        data={"clients": 2},
+        model={"model": "resnet18"},
+        distill={"combine": "geometric"},
+        simulation={"on_private": True},
+        train={"steps": 1, "norm_from": "private"},
+    )
+    group = dict(enumerate(load_group(settings.data, seed=settings.data_seed)))
+    lockstep = Lockstep(group, settings)
+    first, second = (Learner(group[id], settings, id) for id in (0, 1))
+    images, labels = first._batches.at(0, first.device)
+    with torch.no_grad():
+        taught = second.model(normalise(images)).div(settings.distill.temperature).softmax(-1)
+    logits = first.model(normalise(images))
+    ours = label_loss(logits[0], labels, first._prior)
+    theirs = distil([taught[0]], logits[0], settings.distill)
+    ((1 - 0.5) * ours + 0.5 * settings.kd_weight * theirs).backward()
+    done = next(lockstep.step(0))
+    assert done.losses.distil is not None
+    assert float(done.losses.distil) == pytest.approx(float(theirs.detach()), rel=1e-4)
+    assert float(done.losses.labels) == pytest.approx(float(ours.detach()), rel=1e-4)
+    rate = learning_rate(settings.train, settings.peak_lr, 0)
+    for before, after in zip(first.model.parameters(), lockstep.learners[0].model.parameters(), strict=True):
+        assert before.grad is not None
+        moved = before - rate * (before.grad + settings.weight_decay * before)
+        torch.testing.assert_close(after, moved, rtol=1e-3, atol=1e-6)

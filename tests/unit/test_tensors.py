@@ -1,7 +1,10 @@
 """The one writer of safetensors bytes and the one SHA-256 of tensors."""
 
 import hashlib
+import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from safetensors import safe_open
 
 from edgekd.files import tensors
 from edgekd.files.tensors import open_safetensors, safetensors_pieces, tensors_sha256
-from edgekd.learning.models import read_weights
+from edgekd.learning.weights import read_weights
 
 MIXED = {
     "a.flag": torch.tensor([True, False, True]),
@@ -29,6 +32,36 @@ def test_file_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
     with open_safetensors(path) as file:
         assert torch.equal(file.get_tensor("w"), values)
     assert torch.equal(read_weights(path)["w"], values)
+
+
+REPLACES = """
+import itertools, os, sys
+for number in itertools.cycle((2, 1)):
+    os.link(f"file-{number}", "new")
+    os.replace("new", "file")
+"""
+
+
+def test_file_that_is_replaced_all_the_time_is_one_file_or_the_other(tmp_path: Path) -> None:
+    """The safetensors library opens a file twice by its name, first for its header and then for its tensors."""
+    for number in (1, 2):
+        content = safetensors_pieces({"w": torch.full((1000,), number)}, {"number": str(number)})
+        (tmp_path / f"file-{number}").write_bytes(b"".join(content))
+    os.link(tmp_path / "file-1", tmp_path / "file")
+    writer = subprocess.Popen([sys.executable, "-c", REPLACES], cwd=tmp_path)
+    seen = set()
+    try:
+        for count in itertools.count():
+            with open_safetensors(tmp_path / "file") as file:
+                number = int(file.metadata()["number"])
+                assert file.get_tensor("w").eq(number).all()
+            seen.add(number)
+            if count > 3000 and len(seen) == 2:
+                break
+            assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_library_reads_what_the_writer_wrote(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from torch.torch_version import TorchVersion
 from torchvision.models import ResNet18_Weights, resnet18
 
 from edgekd.errors import ConfigError
-from edgekd.learning.models import make_model, read_weights
+from edgekd.learning.models import make_model
+from edgekd.learning.weights import read_weights
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
 

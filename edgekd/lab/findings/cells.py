@@ -60,7 +60,7 @@ def varied_settings(configs: Sequence[Config], *, seed: bool = False) -> list[st
 
 def honest_twin(cell: Cell) -> Cell:
     """The same cell without liars."""
-    exchange = dataclasses.replace(cell.config.exchange, liars=None, lie=None)
+    exchange = dataclasses.replace(cell.config.exchange, liars=None, lie=None, lie_from=None)
     return Cell(cell.kind, dataclasses.replace(cell.config, exchange=exchange))
 
 

@@ -25,7 +25,7 @@ PLACE = (
     *(f.name for f in fields(SimulationConfig)),
     *("topology", "liars"),
 )
-GIVEN = (*PLACE, "data_seed", "lie", "seed", "device", "threads")  # not to be chosen, either
+GIVEN = (*PLACE, "data_seed", "lie", "lie_from", "seed", "device", "threads")  # not to be chosen, either
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,10 @@ def checkpoint_page(judged: Judgement, evaluation: Labelled | None, where: str) 
     """
     found = judged.scores
     reached = f"Accuracy **{with_error(found.accuracy, found.samples)}** on {found.samples} images."
+    about = printable(judged.about if judged.checkpoint is None else f"{judged.about}, {judged.checkpoint}")
     blocks: list[Block] = [
         Heading(1, f"Peer {judged.id} at step {judged.step}, judged on {printable(where)}"),
-        Text((f"{reached} {printable(judged.about)}, {len(found.classes)} classes.",)),
+        Text((f"{reached} {about}, {len(found.classes)} classes.",)),
         _measures(found),
         Heading(2, "Classes"),
         Text((_TERMS,)),

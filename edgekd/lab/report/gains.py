@@ -1,6 +1,5 @@
 """Which classes each peer of a run has gained from its neighbours, and how sure that is."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.files.evaluation_file import Counted, confusion_matrix
+from edgekd.files.summary import differ
 from edgekd.learning.evaluation import Confusion
 
 ALONE, BALANCED = "alone", "alone, balanced"  # the names of the baselines
-SURE = 2.0  # standard errors: a gain beyond them is marked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +23,7 @@ class ClassGain:
     alone: Mapping[str, float | None]  # by the name of the baseline
     against: str | None  # the baseline that the gain is counted from
     gain: float | None
-    sure: bool  # the gain is beyond `SURE` standard errors; the same images were seen, so this is careful
+    sure: bool  # the gain is more than chance, by `differ`; the same images were seen, so this is careful
 
 
 def class_gains(
@@ -65,7 +64,7 @@ def _gain(
     reached = _share(together)
     before = None if against is None else _share(lone[against])
     gain = None if reached is None or before is None else reached - before
-    sure = gain is not None and against is not None and _differ(together, lone[against])
+    sure = gain is not None and against is not None and differ(*together.tolist(), *lone[against].tolist())
     return ClassGain(
         private=private,
         images=int(together[1]),
@@ -80,18 +79,6 @@ def _gain(
 def _share(counts: NDArray[np.int64]) -> float | None:
     right, images = counts.tolist()
     return right / images if images else None
-
-
-def _differ(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    """Whether two shares differ by more than `SURE` standard errors.
-
-    Each counts one right and one wrong image more, so that all right of a few is not taken to be certain.
-
-    Source: Agresti and Caffo 2000.
-    """
-    (first, n), (second, m) = ((each[0] + 1, each[1] + 2) for each in (one.tolist(), other.tolist()))
-    p, q = first / n, second / m
-    return bool(abs(p - q) > SURE * math.sqrt(p * (1 - p) / n + q * (1 - q) / m))
 
 
 def gain_text(found: ClassGain) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 
 from edgekd.files.evaluation_file import Counted
 from edgekd.files.history import Curve, History
-from edgekd.files.summary import PeerSummary, Summary, with_error
+from edgekd.files.summary import SURE, PeerSummary, Summary, with_error
 from edgekd.lab.report.charts import BLUE, GREEN, ORANGE, curves, gain_map
 from edgekd.lab.report.document import Block, Grid, Heading, Picture, Text, to_html
-from edgekd.lab.report.gains import ALONE, BALANCED, SURE, ClassGain, class_gains, gain_text
+from edgekd.lab.report.gains import ALONE, BALANCED, ClassGain, class_gains, gain_text
 from edgekd.lab.report.layout import number_text
 from edgekd.learning.evaluation import Confusion
 from edgekd.printable import printable

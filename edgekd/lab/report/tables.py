@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd.config import Config, from_mapping
+from edgekd.config import BEFORE, Config, from_mapping
 from edgekd.config.presets import find_preset
 from edgekd.lab.findings.cells import (
     HEADS,
@@ -183,7 +183,7 @@ def _scale_groups(together: Iterable[Outcome]) -> list[list[Outcome]]:
         groups[key(outcome.cell.config, "measure", "seed", *SCALE)].append(outcome)
     found = []
     for group in groups.values():
-        scales: dict[str, set[tuple[str, float]]] = defaultdict(set)
+        scales: dict[str, set[tuple[str, float | None]]] = defaultdict(set)
         for outcome in group:
             distill = outcome.cell.config.distill
             scales[distill.measure].add((distill.kd_scale, distill.kd_weight))
@@ -269,7 +269,7 @@ def _plain(paper: bool) -> Mapping[str, Any]:
     if not paper:
         return settings(Cell(TOGETHER, Config()).config)
     distill = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
-    return settings(Cell(TOGETHER, from_mapping({"distill": distill})).config)
+    return settings(Cell(TOGETHER, from_mapping({**BEFORE, "distill": distill})).config)
 
 
 def _distance(config: Config, varied: Sequence[str], plain: Mapping[str, Any]) -> tuple[int, str]:

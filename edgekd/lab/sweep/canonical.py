@@ -3,7 +3,17 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from edgekd.config import UNSWEPT, Config, DataConfig, ExchangeConfig, ModelConfig, SimulationConfig, TrainConfig
+from edgekd.config import (
+    BEFORE,
+    UNSWEPT,
+    Config,
+    DataConfig,
+    ExchangeConfig,
+    ModelConfig,
+    SimulationConfig,
+    TrainConfig,
+    written_out,
+)
 from edgekd.data.splits import skew
 from edgekd.simulation.asynchronous import STEP_JITTER
 
@@ -13,7 +23,7 @@ Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *UNSWEPT)
 LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
 # Settings that came later, and what all cells had before: a cell that still has it keeps the name that it had then.
-LATER = {"norm_from": "private", "optimiser": "sgd", "head_start": "random"}
+LATER = {**BEFORE["model"], **BEFORE["train"]}
 
 
 def canonical(config: Config, *, alone: bool) -> Config:
@@ -23,32 +33,32 @@ def canonical(config: Config, *, alone: bool) -> Config:
         config: of a simulation.
         alone: its learners hear nobody, or there is one.
     """
+    config = written_out(config)
     asynchronous = bool(config.simulation.asynchronous) and not alone
     idle = (*IDLE, *(() if asynchronous else LOCKSTEP))
-    public_augment = "none" if alone else config.data.public_augmentation
-    norm_from = "private" if alone and config.norm_from != "frozen" else config.norm_from  # alone there is no lesson
-    found = replace(
-        config,
-        data=replace(_reset(config.data, DataConfig(), idle), public_augment=public_augment),
-        train=replace(_reset(config.train, TrainConfig(), idle), norm_from=norm_from),
-        exchange=_reset(config.exchange, ExchangeConfig(), idle),
-    )
-    exchange = found.exchange if found.exchange.liars else replace(found.exchange, liars=None, lie=None)
-    seed = None if found.data.data_seed == found.train.seed else found.data.data_seed
-    data = replace(found.data, gamma=skew(found.data), data_seed=seed)
-    model = replace(found.model, weights=config.weights, head_start=config.head_start)
+    data, train = _reset(config.data, DataConfig(), idle), _reset(config.train, TrainConfig(), idle)
+    model, exchange = config.model, _reset(config.exchange, ExchangeConfig(), idle)
+    on_private = (config.simulation.on_private or None) if not alone else None
+    if alone or on_private:  # there is no lesson about public images, so they have no part in it
+        data = replace(data, public_augment="none")
+        train = replace(train, norm_from="frozen" if train.norm_from == "frozen" else "private")
+    seed = None if config.data_seed == train.seed else config.data_seed
+    if not exchange.liars:
+        exchange = replace(exchange, liars=None, lie=None)
+    if not exchange.liars or not exchange.lie_from:
+        exchange = replace(exchange, lie_from=None)
+    if alone:
+        model = replace(model, head_end="trained")
     if model.heads == 1:
         model = replace(model, head_layers=ModelConfig().head_layers)
-    train = replace(
-        found.train,
-        optimiser=config.optimiser,
-        lr=config.peak_lr,
-        weight_decay=config.weight_decay,
-        augment=config.augment,
-        eval_every=0,
+    return replace(
+        config,
+        data=replace(data, gamma=skew(data), data_seed=seed),
+        model=model,
+        train=replace(train, eval_every=0),
+        exchange=exchange,
+        simulation=_simulation(config) if asynchronous else SimulationConfig(on_private=on_private),
     )
-    simulation = _simulation(found) if asynchronous else SimulationConfig()
-    return replace(found, data=data, model=model, train=train, exchange=exchange, simulation=simulation)
 
 
 def _simulation(config: Config) -> SimulationConfig:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd.config import SECTIONS, UNSWEPT, Config, from_mapping, setting_type, to_mapping
+from edgekd.config import BEFORE, SECTIONS, UNSWEPT, Config, from_mapping, setting_type, to_mapping
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.summary import PeerSummary
@@ -36,7 +36,7 @@ _SETTINGS = {
     for f in dataclasses.fields(kind)
     if f.name not in UNSWEPT
 }
-EARLIER = {**LATER, "public_augment": "none"}  # what a row means that leaves these blank, whatever the defaults are now
+EARLIER = {**LATER, **BEFORE["data"]}  # what a row means that leaves these blank, whatever the defaults are now
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
 

@@ -3,7 +3,7 @@
 import glob
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
@@ -51,36 +51,39 @@ def pictures_under(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read. Subfolders that cannot be read are warned of.
     """
-    return [Path(entry.path) for entry in _entries(folder, set())]
+    return [Path(entry.path) for entry in _entries(folder)]
 
 
-def stamps(folder: Path) -> dict[Path, Stamp]:
-    """The pictures under `folder`, and what tells whether they have changed.
+def stamps(folder: Path, *, deep: bool = True) -> dict[Path, Stamp]:
+    """The pictures in `folder`, with `deep` in its subfolders too, and what tells whether they have changed.
 
     Raises:
         OSError: the folder cannot be read.
     """
     found = {}
-    for path in pictures_under(folder):
+    for entry in _entries(folder, deep=deep):
         try:
-            about = path.stat()
+            about = entry.stat()
         except OSError:  # it has gone since, or may not be looked at
             continue
-        found[path] = (about.st_size, about.st_mtime_ns)
+        found[Path(entry.path)] = (about.st_size, about.st_mtime_ns)
     return found
 
 
-def _entries(folder: Path, above: set[tuple[int, int]]) -> Iterator["os.DirEntry[str]"]:
+def _entries(
+    folder: Path, above: Set[tuple[int, int]] = frozenset(), *, deep: bool = True
+) -> Iterator["os.DirEntry[str]"]:
     about = folder.stat()
     here = (about.st_dev, about.st_ino)
     if here in above:  # a link to a folder that holds it
         return
     with os.scandir(folder) as entries:
-        listed = sorted((each for each in entries if not is_of_system(Path(each.name))), key=lambda each: each.name)
+        listed = sorted((each for each in entries if not is_of_system(each)), key=lambda each: each.name)
     for entry in listed:
         try:
             if entry.is_dir():
-                yield from _entries(Path(entry.path), above | {here})
+                if deep:
+                    yield from _entries(Path(entry.path), above | {here})
             elif os.path.splitext(entry.name)[1].lower() in suffixes() and entry.is_file():
                 yield entry
         except OSError as error:

@@ -1,0 +1,116 @@
+"""What each network costs a box: its size, the size of a checkpoint, the time of a step, and memory.
+
+    python benchmarks/networks.py [--models resnet18,timm:mobilenetv4_conv_small,...] [--size PX] [--blocks N]
+
+Each network is trained by a learner in a process of its own, with one thread: 32 private and 32 public images a step,
+and lessons of two teachers. The processes take turns, a block of steps each, so a load on the machine is on all of
+them. The ratios to the first network are medians over the blocks. Memory is the most that was resident, PyTorch
+included. It reads /proc, so it needs Linux.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from edgekd.config import Config, from_mapping
+from edgekd.data.datasets import load_peer_data
+from edgekd.files.tensors import safetensors_pieces
+from edgekd.learning.learner import Learner
+from edgekd.protocol.messages import Lesson
+
+MODELS = "resnet18,mobilenet_v3_small,efficientnet_b0,timm:mobilenetv4_conv_small"
+STEPS = 2  # in a block
+MB = 1e6
+
+
+class Cost(NamedTuple):
+    """Of one network, apart from its time."""
+
+    parameters: int
+    checkpoint: int  # bytes
+    resident: int  # bytes
+
+
+def config(model: str, size: int) -> Config:
+    data: dict[str, Any] = {"data": "digits", "limit": 400, "size": size}
+    return from_mapping({"data": data, "model": {"model": model}, "train": {"steps": 0}})
+
+
+def serve(model: str, size: int, pipe: Connection) -> None:
+    """Do a block of steps for each message and answer with its seconds; at last, to None, with the cost."""
+    torch.set_num_threads(1)
+    chosen = config(model, size)
+    data = load_peer_data(chosen.data, 0, seed=0)
+    learner = Learner(data, chosen, 0)
+    taught = {id: torch.full((1, chosen.train.public_batch, len(data.classes)), 1 / len(data.classes)) for id in (1, 2)}
+    while pipe.recv() is not None:
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            learner.teach(learner.step)
+            learner.study()
+            learner.learn(Lesson(max(0, learner.step - 1), taught))
+        pipe.send((time.perf_counter() - began) / STEPS)
+    parameters = sum(parameter.numel() for parameter in learner.model.parameters())
+    checkpoint = sum(len(piece) for piece in safetensors_pieces(learner.state(), {}))
+    pipe.send(Cost(parameters, checkpoint, most_resident()))
+
+
+def most_resident() -> int:
+    """The most memory of this process that was ever resident, in bytes; not that of its parent, as getrusage has it."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def measure(models: list[str], size: int, blocks: int) -> tuple[dict[str, list[float]], dict[str, Cost]]:
+    """Of each network the seconds of a step, in each block, and the cost."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for model in models:
+        pipes[model], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(model, size, theirs), daemon=True).start()
+    seconds: dict[str, list[float]] = {model: [] for model in models}
+    for block in range(blocks + 1):
+        for model, pipe in pipes.items():
+            pipe.send("a block")
+            took = pipe.recv()
+            if block > 0:  # the first steps of a process are slow
+                seconds[model].append(took)
+    costs = {}
+    for model, pipe in pipes.items():
+        pipe.send(None)
+        costs[model] = pipe.recv()
+    return seconds, costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=MODELS, help="the first is what the others are compared with")
+    parser.add_argument("--size", type=int, default=96, help="side of the images, in pixels")
+    parser.add_argument("--blocks", type=int, default=10)
+    arguments = parser.parse_args()
+    models = arguments.models.split(",")
+    seconds, costs = measure(models, arguments.size, arguments.blocks)
+    first = costs[models[0]]
+    print("| network | parameters | checkpoint | a step | resident memory |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for model in models:
+        cost = costs[model]
+        step = statistics.median(seconds[model])
+        slower = statistics.median(a / b for a, b in zip(seconds[model], seconds[models[0]], strict=True))
+        cells = [
+            f"{cost.parameters / 1e6:.1f} M ({cost.parameters / first.parameters:.2f})",
+            f"{cost.checkpoint / MB:.0f} MB ({cost.checkpoint / first.checkpoint:.2f})",
+            f"{step * 1000:.0f} ms ({slower:.2f})",
+            f"{cost.resident / MB:.0f} MB ({cost.resident / first.resident:.2f})",
+        ]
+        print(f"| `{model}` | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

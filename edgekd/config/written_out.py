@@ -1,0 +1,48 @@
+"""Defaults that follow from other settings, written out, so that a run's folder means the same to a later version."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekd.config.sections import Config
+from edgekd.config.tables import overlay, read_toml
+
+# What a run meant whose file leaves these out. Since then all that follows from other settings is written out.
+BEFORE: dict[str, dict[str, Any]] = {
+    "data": {"public_augment": "none"},
+    "model": {"head_start": "random", "head_end": "trained"},
+    "train": {"norm_from": "private", "optimiser": "sgd"},
+}
+
+
+def written_out(config: Config) -> Config:
+    """The same settings, with a value for each that would else follow from the others."""
+    data = config.data
+    if data.private is None:  # else the public file says how it is augmented
+        data = replace(data, public_augment=data.public_augmentation)
+    return replace(
+        config,
+        data=data,
+        distill=replace(config.distill, kd_weight=config.kd_weight),
+        model=replace(config.model, weights=config.weights, head_start=config.head_start, head_end=config.head_end),
+        train=replace(
+            config.train,
+            optimiser=config.optimiser,
+            lr=config.peak_lr,
+            weight_decay=config.weight_decay,
+            augment=config.augment,
+            norm_from=config.norm_from,
+        ),
+    )
+
+
+def read_run(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The tables of a run's ``config.toml``, with what they meant when it was written.
+
+    Raises:
+        ConfigError: the file cannot be read or is not TOML.
+    """
+    tables = read_toml(path)
+    own_files = "private" in tables.get("data", {})
+    return overlay({name: table for name, table in BEFORE.items() if name != "data" or not own_files}, tables)

@@ -1,0 +1,155 @@
+"""The data of a peer whose private folder has changed: what a new start would read, without reading it all."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from edgekd.data.datasets import PeerData
+from edgekd.data.held_out import grown, pixel_digests
+from edgekd.data.images import allocate
+from edgekd.data.sources import Labelled
+
+NO_FILES: frozenset[Path] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Change:
+    """What has changed in a private folder."""
+
+    added: Labelled  # pictures that have been read, with their files: new ones, and files in memory that were changed
+    removed: Set[Path] = NO_FILES  # files in memory that have left the folder
+    older: Set[Path] = NO_FILES  # files in memory that are no longer among the newest
+    unreadable: Set[Path] = NO_FILES  # new or changed files that are damaged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What has been taken up, in numbers of pictures."""
+
+    new: int = 0
+    removed: int = 0
+    moved: int = 0  # the same pixels at another place, of another class perhaps
+    changed: int = 0  # other pixels at the same place
+    older: int = 0
+    unreadable: int = 0
+    first_of: tuple[str, ...] = ()  # classes of which no picture was trained on before
+
+    def __str__(self) -> str:
+        said = (
+            (self.new, f"{self.new} new {'picture' if self.new == 1 else 'pictures'}"),
+            (self.removed, f"{self.removed} removed"),
+            (self.moved, f"{self.moved} moved"),
+            (self.changed, f"{self.changed} changed"),
+            (self.older, f"{self.older} dropped for newer ones"),
+            (self.unreadable, f"{self.unreadable} could not be read"),
+        )
+        first_of = f"; the first of {', '.join(self.first_of)}" if self.first_of else ""
+        return ", ".join(text for number, text in said if number) + first_of
+
+
+def in_memory(data: PeerData, *, own_evaluation: bool) -> set[Path]:
+    """The files of the private folder whose pictures `data` holds."""
+    return {file for images in _own(data, own_evaluation) for file in images.files}
+
+
+def take_up(data: PeerData, change: Change, *, seed: int, own_evaluation: bool) -> tuple[PeerData, Taken]:
+    """The data after `change`, which is `data` itself if all pictures are the same; and what has been taken up.
+
+    Which new pictures are held out is decided by the rule of the run, `data.held_out`. A set that would be empty stays
+    as it is.
+
+    Args:
+        data: of a peer with a private folder.
+        change: what has changed in that folder.
+        seed: `held_out.own_seed` of the peer.
+        own_evaluation: the peer is evaluated on pictures of its private folder, not on those of ``--eval``.
+    """
+    assert data.held_out is not None  # its pictures are its own
+    gone = {*change.removed, *change.older, *change.unreadable}
+    before = _digests(_own(data, own_evaluation), gone | {*change.added.files})
+    read = dict(zip(change.added.files, pixel_digests(change.added.images), strict=True))
+    added = {file: digest for file, digest in read.items() if before.get(file) != digest}
+    held = grown(data.held_out, list(added.values()), seed)
+    dropped = (gone & before.keys()) | added.keys()
+    if not added and not dropped:
+        return data, Taken(unreadable=len(change.unreadable))
+    trained = [place for place, file in enumerate(read) if file in added and read[file] not in held.digests]
+    evaluated = [place for place, file in enumerate(read) if file in added and read[file] in held.digests]
+    private, evaluation = _merged(data.private, change.added, trained, dropped), data.evaluation
+    if own_evaluation:
+        evaluation = _merged(evaluation, change.added, evaluated, dropped)
+    if private is data.private and evaluation is data.evaluation:  # one of them would be empty
+        return data, Taken(unreadable=len(change.unreadable))
+    after = dataclasses.replace(data, private=private, evaluation=evaluation, held_out=held)
+    left = {file: before[file] for file in gone & before.keys() - in_memory(after, own_evaluation=own_evaluation)}
+    return after, _taken(change, left, added, before.keys() & added.keys(), _first_of(data, after))
+
+
+def _own(data: PeerData, own_evaluation: bool) -> tuple[Labelled, ...]:
+    return (data.private, data.evaluation) if own_evaluation else (data.private,)
+
+
+def _digests(sets: Sequence[Labelled], files: Set[Path]) -> dict[Path, str]:
+    """The digests of those of these files that are in memory."""
+    found: dict[Path, str] = {}
+    for images in sets:
+        places = [place for place, file in enumerate(images.files) if file in files]
+        found |= dict(zip((images.files[place] for place in places), pixel_digests(images.images[places]), strict=True))
+    return found
+
+
+def _merged(images: Labelled, added: Labelled, places: Sequence[int], dropped: Set[Path]) -> Labelled:
+    """`images` without `dropped` and with those of `added` at `places`: by class and name, as a start reads a folder.
+
+    It is `images` itself if nothing changes, or if nothing would be left.
+    """
+    rows = [row for row in _rows(images) if row[1] not in dropped]
+    if not places and len(rows) in (0, len(images.files)):
+        return images
+    more = _rows(added)
+    rows = sorted([*rows, *(more[place] for place in places)], key=lambda row: (row[0], row[1].name))
+    pixels = allocate(len(rows), images.images.shape[-1])
+    for place, row in enumerate(rows):
+        pixels[place] = row[2]
+    labels = torch.tensor([row[0] for row in rows], dtype=torch.int64)
+    return Labelled(images=pixels, labels=labels, files=tuple(row[1] for row in rows))
+
+
+def _rows(images: Labelled) -> list[tuple[int, Path, torch.Tensor]]:
+    """Label, file and pixels of each."""
+    return list(zip(images.labels.tolist(), images.files, images.images, strict=True))
+
+
+def _taken(
+    change: Change, left: Mapping[Path, str], added: Mapping[Path, str], changed: Set[Path], first_of: tuple[str, ...]
+) -> Taken:
+    """In numbers.
+
+    Args:
+        change: what was to be taken up.
+        left: files that are no longer in memory, with their digests.
+        added: files whose pixels are new in memory, with their digests.
+        changed: those of them that had other pixels there.
+        first_of: as in `Taken`.
+    """
+    arrived = Counter(digest for file, digest in added.items() if file not in changed)
+    removed = Counter(digest for file, digest in left.items() if file not in change.older)
+    moved = (arrived & removed).total()
+    return Taken(
+        new=arrived.total() - moved,
+        removed=removed.total() - moved,
+        moved=moved,
+        changed=len(changed),
+        older=len(left.keys() & change.older),
+        unreadable=len(change.unreadable),
+        first_of=first_of,
+    )
+
+
+def _first_of(before: PeerData, after: PeerData) -> tuple[str, ...]:
+    had, has = (torch.bincount(data.private.labels, minlength=len(data.classes)).tolist() for data in (before, after))
+    return tuple(name for name, old, new in zip(after.classes, had, has, strict=True) if new and not old)

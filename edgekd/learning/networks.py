@@ -1,0 +1,215 @@
+"""Networks that are not torchvision's: timm's by their names, and functions of the user; and how they are tried out.
+
+Such a network goes from float images ``[N, 3, S, S]``, normalised, to logits ``[N, classes]``. Its own last layer stays
+in it. To make a network of the user runs the user's code, so callers take care whose word the name is.
+"""
+
+import copy
+import difflib
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgekd.errors import ConfigError
+from edgekd.extensions import TIMM, load_function
+from edgekd.printable import first_line
+
+CLOSE = 5  # known names that a misspelt one is answered with
+WEIGHTS = "model.safetensors"  # in each repository of timm's weights
+
+Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # of a layer: with these inputs, it gave that
+
+
+def own_network(name: str, classes: int) -> nn.Module:
+    """What the user's function returns for this number of classes, on the CPU.
+
+    It is a copy, since a function that always returns the same network would give one to all learners of a process.
+
+    Raises:
+        ConfigError: the function cannot be loaded, raises, or returns something else than a network to be trained.
+    """
+    function = load_function(name)
+    try:
+        network = function(classes)
+    except Exception as error:  # it is the user's code
+        raise ConfigError(
+            f"{name} raises {_said(error)}; it is called with the number of classes, {classes}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{name} must return a torch.nn.Module, got {type(network).__name__}")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(f"{name} returns a network without a trainable parameter: nothing in it can learn")
+    try:
+        return copy.deepcopy(network).cpu()
+    except Exception as error:
+        raise ConfigError(f"{name} returns a network that cannot be copied: {_said(error)}") from error
+
+
+def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
+    """A network of timm's registry, on the CPU.
+
+    Args:
+        name: with the prefix `TIMM`; after a dot it may say which weights.
+        classes: the number of classes.
+        pretrained: with timm's own weights, which are downloaded once.
+
+    Raises:
+        ConfigError: timm is not installed, there is no such network, or its weights cannot be had.
+    """
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError(f"--model {name} needs timm: pip install 'edgekd[timm]'") from None
+    bare = name.removeprefix(TIMM)
+    if not timm.is_model(bare):  # timm itself would take addresses of files and repositories, too
+        near = difflib.get_close_matches(bare, timm.list_models(), n=CLOSE)
+        hint = f"close matches: {', '.join(near)}" if near else "timm.list_models() lists them all"
+        raise ConfigError(f"timm has no network '{bare}'; {hint}")
+    weights: dict[str, Any] = {}
+    try:
+        if pretrained:
+            file = _published(getattr(timm.get_pretrained_cfg(bare), "hf_hub_id", None))
+            weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": file}}
+        network: nn.Module = timm.create_model(bare, num_classes=classes, **weights)
+    except Exception as error:  # those of the library that downloads are many
+        if not pretrained:
+            raise ConfigError(f"timm cannot make '{bare}': {first_line(error)}") from error
+        raise ConfigError(
+            f"cannot get timm's weights of {bare} ({first_line(error)}); "
+            "use --weights FILE with weights of your own, or --weights none to train from scratch"
+        ) from error
+    return network
+
+
+def _published(repository: str | None) -> str:
+    """The file of a network's weights, downloaded unless it was before: a box need not be online at each start."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if repository is None:
+        raise LookupError("none are published for it")
+    try:
+        return str(hf_hub_download(repository, WEIGHTS, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return str(hf_hub_download(repository, WEIGHTS))
+
+
+def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str | None:
+    """See whether `network` gives logits for images of `size` pixels. It is put in evaluation mode.
+
+    Args:
+        network: on the CPU.
+        name: of the network, for messages.
+        classes: the number of classes.
+        size: side of the images, in pixels.
+
+    Returns:
+        The name of the linear layer that gives the logits; None: another layer does, or several.
+
+    Raises:
+        ConfigError: it raises, or returns something else than floats ``[N, classes]``.
+    """
+    calls: list[Call] = []
+    network.eval()
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    hooks = [each.register_forward_hook(lambda *call: calls.append(call)) for each in linear]
+    try:
+        with torch.no_grad():
+            logits = network(_noise(1, size))
+    except Exception as error:  # it is the user's code, or timm's
+        raise ConfigError(
+            f"{name} cannot take images of {size} pixels: {_said(error)}; choose another --size or --model"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    _check_logits(logits, name, (1, classes), size)
+    return _last_linear(network, logits, calls)
+
+
+def _check_logits(logits: Any, name: str, shape: tuple[int, ...], size: int) -> None:
+    wanted = f"{name} must return logits, floats {list(shape)} for {shape[-2]} images of {size} pixels"
+    if not isinstance(logits, Tensor):
+        raise ConfigError(f"{wanted}, got {type(logits).__name__}")
+    if logits.shape != shape or not logits.is_floating_point():
+        raise ConfigError(f"{wanted}, got {str(logits.dtype).removeprefix('torch.')} {list(logits.shape)}")
+
+
+def _last_linear(network: nn.Module, logits: Tensor, calls: list[Call]) -> str | None:
+    """The name of the linear layer whose output `logits` is, if it has one name and is called once in a pass."""
+    layer, inputs = next(((layer, inputs) for layer, inputs, output in calls if output is logits), (None, ()))
+    times = sum(each is layer for each, _, _ in calls)
+    names = [each for each, module in network.named_modules(remove_duplicate=False) if module is layer]
+    if layer is None or times != 1 or len(names) != 1 or len(inputs) != 1:
+        return None
+    # A subclass may compute something else, and a weight that is computed cannot be set.
+    plain = isinstance(layer.weight, nn.Parameter) and torch.equal(
+        F.linear(inputs[0], layer.weight, layer.bias), logits
+    )
+    return names[0] if plain else None
+
+
+def fit_memory(network: nn.Module, size: int) -> torch.memory_format:
+    """How the weights of `network` are to lie in memory: channels last, unless it cannot take that.
+
+    On a CPU channels last is up to twice as fast. But ``view`` of what a convolution returns is an error then. Such a
+    network is made to see contiguous images from now on.
+    """
+    tried = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            tried(_noise(1, size).contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        network.register_forward_pre_hook(_contiguous)
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _contiguous(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(each.contiguous() for each in inputs)
+
+
+def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: str, classes: int, size: int) -> None:
+    """See whether a copy of `model` can do a step on two images; the model itself stays as it is.
+
+    Args:
+        model: from images to logits ``[heads, N, classes]``, on the CPU.
+        memory_format: of its weights in training.
+        name: of the network, for messages.
+        classes: the number of classes.
+        size: side of the images, in pixels.
+
+    Raises:
+        ConfigError: it cannot be trained at this size.
+    """
+    images, labels = _noise(2, size), torch.tensor([0, classes - 1])
+    trouble = None
+    with torch.random.fork_rng(devices=[]):
+        try:
+            trained = copy.deepcopy(model).to(memory_format=memory_format).train()
+            logits = trained(images.contiguous(memory_format=torch.channels_last))
+            _check_logits(logits[0], name, (2, classes), size)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), labels.repeat(len(logits)))
+            optimiser = torch.optim.SGD(trained.parameters(), lr=0.01)
+            loss.backward()
+            optimiser.step()
+            gradients = [parameter.grad for parameter in trained.parameters() if parameter.grad is not None]
+            if not all(each.isfinite().all() for each in (loss, *gradients)):
+                trouble = f"on noise its loss is {float(loss.detach()):g}, or a gradient is not finite"
+        except ConfigError:
+            raise
+        except Exception as error:  # it is the user's code, or timm's
+            trouble = _said(error)
+    if trouble is not None:
+        raise ConfigError(f"{name} cannot be trained with images of {size} pixels: {trouble}")
+
+
+def _noise(count: int, size: int) -> Tensor:
+    """Images, always the same: no draw of the networks' own is moved."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -1,0 +1,104 @@
+"""What a peer does about its best evaluation: it keeps the checkpoint, and says when the accuracy falls below it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edgekd.config import TrainConfig
+from edgekd.data.sources import Labelled
+from edgekd.errors import ConfigError
+from edgekd.files.checkpoint import CheckpointInfo, Loaded, load_best
+from edgekd.files.summary import with_error
+from edgekd.learning.best import Best, after, beats
+from edgekd.learning.evaluation import Accuracy
+from edgekd.learning.learner import Learner
+from peer.node.recorder import Recorder
+
+log = logging.getLogger("edgekd")
+
+
+class BestKeeper:
+    """Compares each evaluation with the best so far.
+
+    Accuracies are compared if they are of as many images. Otherwise the evaluation set has changed, as that of a box
+    with pictures of its own does: then the network of the best checkpoint is evaluated anew.
+
+    Args:
+        learner: is evaluated.
+        recorder: writes the checkpoint.
+        folder: of the peer.
+        train: whether to keep the best, and whether training has no end, in which a fall is news.
+    """
+
+    def __init__(self, learner: Learner, recorder: Recorder, folder: Path, train: TrainConfig) -> None:
+        self._learner, self._recorder, self._folder = learner, recorder, folder
+        self._keeps, self._endless = bool(train.keep_best), train.steps == 0
+        self._kept: Accuracy | None = None  # of the checkpoint that is kept
+        self.best = Best()
+        self.falls = 0  # that have been told of
+
+    def resume(self, check: Callable[[CheckpointInfo], None]) -> None:
+        """Go on from what the folder keeps.
+
+        Args:
+            check: raises a ConfigError if the checkpoint is not this peer's.
+        """
+        loaded = self._load()
+        accuracy = loaded.info.accuracy if loaded else None
+        if loaded is None or accuracy is None:
+            return
+        check(loaded.info)
+        self._kept, self.best = accuracy, Best(accuracy=accuracy, step=loaded.info.step)
+        reached = with_error(accuracy.overall, accuracy.samples)
+        log.info("the best accuracy so far is %s, at step %d", reached, loaded.info.step)
+
+    def compare(self, found: Accuracy, info: CheckpointInfo, evaluation: Labelled, stop: Callable[[], bool]) -> None:
+        """Keep the checkpoint if `found` is the best so far; tell of a fall.
+
+        Args:
+            found: of the learner, on `evaluation`.
+            info: of the learner.
+            evaluation: the images.
+            stop: becomes true when the peer is to end early.
+        """
+        best = self.best.accuracy
+        if best is not None and best.samples != found.samples and not self._measure_anew(evaluation, stop):
+            return
+        if self._keeps and beats(found, self._kept) and self._recorder.save_best(info, self._learner.state()):
+            self._kept = found
+        before, self.best = self.best, after(self.best, found, info.step)
+        if self._endless and self.best.fallen and not before.fallen:
+            self.falls += 1
+            self._say_fall(found, info.step)
+
+    def _measure_anew(self, evaluation: Labelled, stop: Callable[[], bool]) -> bool:
+        """Evaluate the best checkpoint on the images of now, or forget the best; false if `stop()` came before."""
+        loaded = self._load()
+        if loaded is None:
+            self._kept, self.best = None, replace(self.best, accuracy=None)
+            return True
+        found = self._learner.evaluate_as(loaded.state, loaded.info.step, evaluation, stop=stop)
+        if found is None:
+            return False
+        self._kept, self.best = found, replace(self.best, accuracy=found, step=loaded.info.step)
+        reached = with_error(found.overall, found.samples)
+        log.info("other evaluation images than before: the best, of step %d, has %s on them", self.best.step, reached)
+        return True
+
+    def _load(self) -> Loaded | None:
+        try:
+            return load_best(self._folder)
+        except ConfigError as error:
+            log.warning("%s; done without", error)
+            return None
+
+    def _say_fall(self, found: Accuracy, step: int) -> None:
+        best = self.best.accuracy
+        assert best is not None  # there was a fall below it
+        what = "`--which best` uses the best" if self._keeps else "--keep-best would have kept the best"
+        log.warning(
+            "the accuracy has fallen: %s at step %d, clearly below the best, %s at step %d; %s",
+            *(with_error(found.overall, found.samples), step),
+            *(with_error(best.overall, best.samples), self.best.step, what),
+        )
