@@ -58,16 +58,16 @@ class DataConfig:
         PUBLIC_AUGMENTATIONS,
     )
     data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
+    cache: str | None = setting(
+        None,
+        "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
+        "pictures lie there, too",
+    )
     rescan: float | None = setting(
         None, "look at the private folder every SECONDS, and take up new, moved and removed pictures between steps"
     )
     keep: int | None = setting(
         None, "of the private pictures keep at most N in memory: the newest ones, of every class alike"
-    )
-    cache: str | None = setting(
-        None,
-        "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
-        "pictures lie there, too",
     )
 
     def __post_init__(self) -> None:

@@ -171,10 +171,9 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
             raise ConfigError(
                 f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"
             )
-    how = _with_cache(how, config)
     root = folder_of(config.private)
-    source = folder(root, size, public.classes, strict=config.rescan is None)
-    source = dataclasses.replace(source, decoding=how)
+    how = _with_cache(how, config)
+    source = dataclasses.replace(folder(root, size, public.classes, strict=config.rescan is None), decoding=how)
     private = source.load(_kept(source, root, config.keep))
     before = HeldOut.load(run) if run else None
     held, evaluation = NOTHING, private
