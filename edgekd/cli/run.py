@@ -55,7 +55,7 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:
-    from edgekd.files.runs import data_name, lock_folder, make_run_folder
+    from edgekd.files.runs import data_name, lock_folder, make_run_folder, refuse_folder_of_peer
     from edgekd.simulation.topology import neighbours
 
     config = _with_defaults(config)
@@ -63,6 +63,7 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: 
     _check_before(config)
     folder = make_run_folder(out, data_name(config))
     with lock_folder(folder):
+        refuse_folder_of_peer(folder)
         if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
             raise ConfigError(f"{folder} holds an earlier run; choose another --out")
         dead = _run_in(folder, config, graph, baseline, as_json, stop)

@@ -53,13 +53,18 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
 
 def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop) -> Summary:
     """Simulate, and leave the results in `folder`; KeyboardInterrupt ends it before the first step, `stop` later."""
-    from edgekd.files.runs import write_config, write_summary
+    from edgekd.files.runs import refuse_folder_of_peer, write_config, write_summary
     from edgekd.simulation.box import StepReport
     from edgekd.simulation.groups import simulate
 
-    write_config(folder, config)
+    refuse_folder_of_peer(folder)
+    begun = False
 
     def show(report: StepReport) -> None:
+        nonlocal begun
+        if not begun:
+            write_config(folder, config)  # not before: what is refused changes nothing
+        begun = True
         stop.hand_to(lambda number: None)  # there is something to summarise: it ends after this step
         if report.accuracy is not None and not as_json:
             reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"

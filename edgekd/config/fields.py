@@ -45,6 +45,8 @@ def check_fields(section: Any) -> None:
             check_type(f, value)
         if choices and value is not None and value not in choices:
             raise ConfigError(f"{f.name} must be one of {', '.join(choices)}, got {value}")
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigError(f"{f.name} must not hold the character NUL, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value) and not f.metadata["endless"]:
             raise ConfigError(f"{f.name} must be finite, got {value}")
         if isinstance(value, int) and value > LARGEST:

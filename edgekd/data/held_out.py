@@ -48,7 +48,7 @@ class HeldOut:
             return cls(digests=held, cut=cut, trained=frozenset(map(str, content.get("trained", ()))))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"cannot read {file}, which says what was held out for evaluation ({error}); use --eval folder:PATH"
             ) from error

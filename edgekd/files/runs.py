@@ -15,6 +15,7 @@ from edgekd.config import Config, from_mapping, read_run, to_mapping, written_ou
 from edgekd.errors import ConfigError
 from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
+from edgekd.files.folders import checkpoints
 from edgekd.files.summary import Summary
 from edgekd.files.writable import make_folder
 from edgekd.paths import expanded
@@ -63,6 +64,16 @@ def lock_folder(folder: Path) -> AbstractContextManager[object]:
         raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
     except (OSError, NotImplementedError):  # the folder is not writable, or the file system has no locks
         return nullcontext()
+
+
+def refuse_folder_of_peer(folder: Path) -> None:
+    """See to it that no other command writes its settings over those of a peer.
+
+    Raises:
+        ConfigError: there are checkpoints in `folder`.
+    """
+    if checkpoints(folder):
+        raise ConfigError(f"{folder} holds the checkpoints of a peer; choose another --out")
 
 
 def write_config(folder: Path, config: Config) -> Path:

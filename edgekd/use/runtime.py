@@ -13,6 +13,7 @@ from edgekd.errors import ConfigError, EdgeKDError
 from edgekd.printable import LONGEST_WHY, printable
 from edgekd.use.onnx_file import INPUT, OUTPUTS
 from edgekd.use.predictor import Predictor
+from edgekd.workers import at_once
 
 BATCHES = (1, 7, 64)  # images at once, in turn: any number must do
 TOLERANCE = 1e-3  # of a probability; of a logit, as a share of the largest one. float32 rounds to some 1e-5
@@ -55,6 +56,7 @@ class Session:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
+        options.intra_op_num_threads = at_once(1)  # else as many as the machine has cores, whoever may use them
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for each kind

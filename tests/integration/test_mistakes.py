@@ -106,6 +106,23 @@ def test_folder_below_a_file_is_named_with_the_file(spawn: Any, tmp_path: Path, 
     assert process.out == [], "nothing was begun"
 
 
+def test_simulation_that_is_refused_changes_no_settings_and_neither_does_one_in_a_peers_folder(
+    spawn: Any, tmp_path: Path
+) -> None:
+    small = ["--model", "mobilenet_v3_small", "--batch", 4, "--public-batch", 4, "--clients", 2]
+    assert spawn("simulate", "--limit", 200, "--steps", 1, *small, "--out", "good").wait() == 0
+    before = (tmp_path / "good" / "config.toml").read_bytes()
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "config.toml").write_bytes(before)
+    (tmp_path / "box" / "checkpoint-00000001.safetensors").touch()
+    fails(spawn("simulate", "--data", "folder:nowhere", "--limit", 77, "--out", "good"))
+    for command in ("simulate", "run"):
+        line = fails(spawn(command, "--limit", 101, "--steps", 1, *small, "--out", "box"))
+        assert line.endswith("box holds the checkpoints of a peer; choose another --out")
+    assert (tmp_path / "good" / "config.toml").read_bytes() == before
+    assert (tmp_path / "box" / "config.toml").read_bytes() == before
+
+
 def test_keys_of_another_peer_are_refused_and_so_is_a_run_with_any(spawn: Any, tmp_path: Path) -> None:
     assert spawn("certs", "--ids", "0,1").wait() == 0
     line = fails(spawn("peer", "--id", 0, "--certs", "certs/peer-1"))

@@ -174,3 +174,9 @@ def test_plain_path_of_a_folder_is_taken_as_one(tmp_path: Path, monkeypatch: pyt
     assert DataConfig(data="digits").data == "digits"
     own = DataConfig(private="mine", public="p", eval="theirs")
     assert (own.private, own.eval) == ("folder:mine", "folder:theirs")
+
+
+@pytest.mark.parametrize("tables", [{"data": {"cache": "a\0b"}}, {"exchange": {"certs": "\0"}}])
+def test_nul_in_a_setting_is_an_error(tables: dict[str, dict[str, object]]) -> None:
+    with pytest.raises(ConfigError, match="must not hold the character NUL"):
+        from_mapping(tables)

@@ -221,6 +221,12 @@ def test_two_seeds_have_an_effect_without_an_interval_and_equal_cells_are_both_t
     assert text.count("**0.500") == 4
 
 
+def test_dollars_in_names_are_no_mathematics(tmp_path: Path) -> None:
+    sweep(tmp_path / "results", DataConfig(data="folder:pics$^$x", gamma=15.0), seeds=(1, 2, 3), gain=0.1)
+    report([tmp_path / "results"], tmp_path / "out")
+    assert list((tmp_path / "out").glob("figure2*.svg"))
+
+
 def test_an_unfinished_sweep_without_any_line_is_drawn_as_points(tmp_path: Path) -> None:
     for measure in ("kl", "sed"):
         write(tmp_path / "figure", TOGETHER, cell(SKEWED, 0, measure=measure, combine="sum", alpha=0.2), 0.5)

@@ -25,6 +25,7 @@ RC: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "edgekd",
+    "text.parse_math": False,  # a $ in the name of a folder is no mathematics
 }
 NAMED = 40  # classes; with more of them names have no room
 NUMBERED = 20  # classes; with more of them numbers have no room
@@ -141,7 +142,7 @@ def curves(
             if points:
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, line, color=colour, linewidth=1.4, marker="o" if len(x) == 1 else "", markersize=4)
-        axes.set_title(title, fontsize="medium", parse_math=False)
+        axes.set_title(title, fontsize="medium")
         axes.set(xlabel="step", ylabel=ylabel, **({} if limits is None else {"ylim": limits}))
         axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.8)
         return _svg(axes, f"{title}: {ylabel} over the steps: {', '.join(lines)}")
@@ -166,8 +167,6 @@ def _axes(width: float, height: float) -> "Iterator[Axes]":
 def _name_axes(axes: "Axes", rows: Sequence[str], columns: Sequence[str], xlabel: str, ylabel: str) -> None:
     for axis, names in ((axes.yaxis, rows), (axes.xaxis, columns)):
         axis.set_ticks(range(len(names)), [printable(name, LONGEST) for name in names])
-        for label in axis.get_ticklabels():
-            label.set_parse_math(False)
     if max(map(len, columns), default=0) > 3:
         axes.tick_params(axis="x", labelrotation=90)
     axes.set(xlabel=xlabel, ylabel=ylabel)
