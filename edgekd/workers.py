@@ -24,6 +24,7 @@ def at_once(threads: int) -> int:
     return max(1, int(cpu_count()) // threads)
 
 
+_TRACKER = "ignore:resource_tracker:UserWarning"
 _tally: Any = None  # of a worker: what `count` adds to
 
 
@@ -45,6 +46,9 @@ def _context() -> SpawnContext:
     shared number starts. Python 3.10 does not know the variable, and looks there.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
+    # After a process that ended at once, the resource tracker tidies up. What it says of that is of use to nobody.
+    warnings = [each for each in os.environ.get("PYTHONWARNINGS", "").split(",") if each not in ("", _TRACKER)]
+    os.environ["PYTHONWARNINGS"] = ",".join([*warnings, _TRACKER])
     return multiprocessing.get_context("spawn")
 
 

@@ -91,6 +91,24 @@ def test_workers_at_once_are_no_more_than_the_environment_says(monkeypatch: pyte
     assert at_once(1) == 1
 
 
+HASTY = """
+import os
+from edgekd.workers import workers
+if __name__ == "__main__":
+    with workers(2) as pool:
+        pool.submit(int).result()
+        os._exit(3)
+"""
+
+
+def test_process_that_ends_at_once_leaves_neither_workers_nor_words(tmp_path: Path) -> None:
+    script = tmp_path / "hasty.py"
+    script.write_text(HASTY)
+    # It waits for the last of the processes that hold stderr.
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"", b"")
+
+
 def blocked(pid: str) -> int:
     """The signals that a process has blocked: bit N - 1 stands for signal N."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
