@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekd.config import DataConfig
+from edgekd.data.copies import warn_of_copies
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, own_seed, pixel_digests
 from edgekd.data.private_folder import look_through, newest
@@ -75,6 +76,9 @@ def open_common(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> Co
         public=chosen[parts.public],
         shards=tuple(chosen[shard] for shard in parts.shards),
     )
+    if source.files:
+        trained = [source.files[index] for shard in whole.shards for index in shard]
+        warn_of_copies([source.files[index] for index in whole.evaluation], trained, config.data)
     return CommonData(source=source, split=whole, augment=config.public_augmentation)
 
 
@@ -181,6 +185,7 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
         held, private, evaluation = _hold_out(private, before, own_seed(seed, id), run)
     if config.eval is not None:
         evaluation = _all_of(config.eval, size, public.classes, how)
+        warn_of_copies(evaluation.files, private.files, config.eval)
     return PeerData(classes=public.classes, private=private, public=public, evaluation=evaluation, held_out=held)
 
 

@@ -410,3 +410,18 @@ def test_download_with_another_checksum_is_refused(server, cache: Path, monkeypa
     monkeypatch.setattr(SUN397, "_DATASET_URL", f"{server[1]}/SUN397.tar.gz")
     with pytest.raises(ConfigError, match=r"cannot get sun397: .*corrupted"):
         open_source("sun397")
+
+
+def test_copies_that_are_trained_on_and_evaluated_on_are_counted(photos: Path, tmp_path: Path, caplog) -> None:
+    open_common(photo_config(photos), seed=0)
+    assert "copies" not in caplog.text
+    shutil.copytree(photos, tmp_path / "twice")
+    for file in sorted(photos.glob("*/*.jpg")):
+        shutil.copy(file, tmp_path / "twice" / file.parent.name / f"copy-{file.name}")
+    common = open_common(photo_config(tmp_path / "twice"), seed=0)
+    files = [file.read_bytes() for file in common.source.files]
+    trained = {files[index] for shard in common.split.shards for index in shard}
+    count = sum(files[index] in trained for index in common.split.evaluation)
+    assert count > 0
+    (line,) = caplog.messages
+    assert f"{count} of {len(common.split.evaluation)} pictures to evaluate on are copies of ones to train on" in line
