@@ -509,7 +509,7 @@ def refused(
 
     with caplog.at_level(logging.INFO, "edgekd"):
         run(scenario)
-    (line,) = [line for line in caplog.messages if line.startswith("refused somebody at")]
+    (line,) = [line for line in caplog.messages if line.startswith("refused somebody at 127")]
     assert re.search(said, line), line
 
 
