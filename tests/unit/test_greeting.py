@@ -91,24 +91,8 @@ def say(text: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
-def refuse_over_http2(connection: socket.socket) -> None:
-    """Answer the first request with status 400."""
-    with connection.makefile("rb") as frames:
-        frames.read(PREFACE)
-        connection.sendall(SETTINGS + ACKNOWLEDGED)
-        while head := frames.read(9):
-            frames.read(int.from_bytes(head[:3], "big"))
-            if head[3] == HEADERS:
-                connection.sendall(BAD_REQUEST)
-
-
-def fail_over_http2(message: bytes) -> Callable[[socket.socket], None]:
-    """Answer the first request as gRPC's servers do that are unavailable, with a message of one's own."""
-    fields = ((b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-status", b"14"))
-    block = b"".join(
-        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
-        for name, value in (*fields, (b"grpc-message", message))
-    )
+def over_http2(answer: bytes) -> Callable[[socket.socket], None]:
+    """Answer each request with `answer`, bytes of HTTP/2."""
 
     def serve(connection: socket.socket) -> None:
         with connection.makefile("rb") as frames:
@@ -117,9 +101,19 @@ def fail_over_http2(message: bytes) -> Callable[[socket.socket], None]:
             while head := frames.read(9):
                 frames.read(int.from_bytes(head[:3], "big"))
                 if head[3] == HEADERS:
-                    connection.sendall(len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block)
+                    connection.sendall(answer)
 
     return serve
+
+
+def unavailable(message: bytes) -> bytes:
+    """What gRPC's servers answer that are unavailable, with a message of one's own."""
+    fields = ((b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-status", b"14"))
+    block = b"".join(
+        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        for name, value in (*fields, (b"grpc-message", message))
+    )
+    return len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
 
 
 def answered(transport: str, port: int, keys: Path | None) -> str:
@@ -235,17 +229,17 @@ def test_few_bytes_are_an_answer_too() -> None:
 
 
 def test_web_server_that_speaks_http2_is_no_peer() -> None:
-    with raw_server(refuse_over_http2) as port:
+    with raw_server(over_http2(BAD_REQUEST)) as port:
         assert answered("grpc", port, None) == PROGRAM
 
 
 def test_message_of_a_stranger_is_shown_and_never_taken_for_grpcs_own() -> None:
-    with raw_server(fail_over_http2(b"x ipv4:nonsense: y%0A%1B[2J")) as port:
+    with raw_server(over_http2(unavailable(b"x ipv4:nonsense: y%0A%1B[2J"))) as port:
         assert answered("grpc", port, None) == r"x ipv4:nonsense: y\n\x1b[2J"
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         elsewhere.settimeout(0.2)
         named = f"x ipv4:127.0.0.1:{elsewhere.getsockname()[1]}: y"
-        with raw_server(fail_over_http2(named.encode())) as port:
+        with raw_server(over_http2(unavailable(named.encode()))) as port:
             assert answered("grpc", port, None) == named
         with pytest.raises(TimeoutError):
             elsewhere.accept()  # nobody has followed the stranger's words there
