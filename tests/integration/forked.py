@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import signal
 import subprocess
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -85,4 +86,9 @@ def _run(
     warnings.simplefilter("default")
     from edgekd.cli import main
 
-    main(arguments)
+    try:
+        main(arguments)
+    finally:  # an interpreter waits for its threads before it tidies up; multiprocessing does so afterwards
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
