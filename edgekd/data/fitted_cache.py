@@ -28,17 +28,22 @@ log = logging.getLogger("edgekd")
 
 FILE = "fitted.sqlite"
 BOUND = 2**32  # bytes that the file may take: 28,000 pictures of 224 pixels, 350,000 of 64
-BATCH = 2**22  # bytes of pixels that are written at once; an interrupt loses at most these
+# What is written at once: a process that is killed loses no more than that, about a second of decoding.
+BATCH = 2**22  # bytes of pixels
+EFFORT = 2**26  # bytes of picture files
 PATIENCE = 30.0  # seconds that another process may write
 
 _COLUMNS = "file, side, stamp, remarks, pixels, digest"
 _SCHEMA = f"CREATE TABLE fitted ({_COLUMNS}, PRIMARY KEY (file, side))"
+# Bytes, the times of the last change of the content and of the inode, and the version. A process of another version may
+# have the cache open while it is made anew, and then write its rows into the new table.
+_STAMP = "%d %d %d %d"
 # SQLite's words for what is no damage to the database. Python 3.10 does not tell SQLite's numbers.
 _OUTSIDE = ("locked", "full", "readonly", "unable to open", "disk I/O", "locking protocol", "permission", "memory")
 
 
 class FittedCache:
-    """The fitted pictures in a folder; a context, at whose end all that is new has been written.
+    """The fitted pictures in a folder; a context, at whose end all that is new has been written, also at an error.
 
     Args:
         folder: is made if it does not exist. None: there is no cache, so nothing is found and nothing kept.
@@ -50,8 +55,10 @@ class FittedCache:
         self._folder, self._size = folder, size
         self._names = {file: os.fsencode(os.path.abspath(file)) for file in files} if folder else {}
         self._wanted = {(name, size) for name in self._names.values()}
-        self._stamps: dict[Path, bytes] = {}  # of the pictures, from before they are decoded
+        self._version = _version() if folder else 0
+        self._about: dict[Path, os.stat_result] = {}  # the picture files, from before they are decoded
         self._rows: list[tuple[Any, ...]] = []  # not written yet
+        self._effort = 0  # bytes of the picture files of these rows
         self._db: sqlite3.Connection | None = None
         self._warned = False  # of rows that do not have their checksum
 
@@ -62,9 +69,9 @@ class FittedCache:
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            with self._guarded():
-                self._write()
+        with self._guarded():
+            self._write()
+            if kind is None:
                 self._drop(lambda name, side: (name, side) not in self._wanted and not os.path.exists(name))
         self._close()
 
@@ -76,12 +83,14 @@ class FittedCache:
 
     def put(self, file: Path, found: Fitted) -> None:
         """Keep what decoding `file` gave, after `get` has not found it. What cannot be read is not kept."""
-        stamp = self._stamps.get(file)
-        if self._db is None or stamp is None or found.pixels is None:
+        about = self._about.get(file)
+        if self._db is None or about is None or found.pixels is None:
             return
-        content = (self._names[file], self._size, stamp, json.dumps(found.remarks).encode(), found.pixels.tobytes())
+        remarks, pixels = json.dumps(found.remarks).encode(), found.pixels.tobytes()
+        content = (self._names[file], self._size, self._stamp(about), remarks, pixels)
         self._rows.append((*content, _digest(content)))
-        if len(self._rows) * found.pixels.nbytes >= BATCH:
+        self._effort += about.st_size
+        if len(self._rows) * len(pixels) >= BATCH or self._effort >= EFFORT:
             with self._guarded():
                 self._write()
 
@@ -107,7 +116,7 @@ class FittedCache:
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
-        self._db, self._rows = None, []
+        self._db, self._rows, self._effort = None, [], 0
 
     def _make_anew(self) -> None:
         assert self._folder is not None  # something in it was damaged
@@ -127,7 +136,7 @@ class FittedCache:
         self._db = db = sqlite3.connect(folder / FILE, timeout=PATIENCE, isolation_level=None)
         db.text_factory = bytes  # a damaged row may hold text that is none
         db.execute("PRAGMA secure_delete = ON")  # of a picture that is gone, nothing is left here
-        version, before = _version(), _pragma(db, "user_version")
+        version, before = self._version, _pragma(db, "user_version")
         if before != version:
             if before:
                 log.warning("the cache %s is of another version of edgekd or Pillow: it is made anew", folder)
@@ -148,11 +157,10 @@ class FittedCache:
             about = file.stat()
         except OSError:  # it is gone; decoding it will say so
             return None
-        stamp = b"%d %d %d" % (about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        self._stamps[file] = stamp
+        self._about[file] = about
         key = (self._names[file], self._size)
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM fitted WHERE file = ? AND side = ?", key).fetchall()
-        if not rows or rows[0][2] != stamp:
+        if not rows or rows[0][2] != self._stamp(about):
             return None
         if not _is_sound(rows[0], key):
             if not self._warned:
@@ -163,16 +171,19 @@ class FittedCache:
         shaped = np.frombuffer(pixels, np.uint8).reshape(self._size, self._size, 3)
         return Fitted(pixels=shaped, remarks=tuple(json.loads(remarks)))
 
+    def _stamp(self, about: os.stat_result) -> bytes:
+        return (_STAMP % (about.st_size, about.st_mtime_ns, about.st_ctime_ns, self._version)).encode()
+
     def _write(self) -> None:
-        rows, self._rows = self._rows, []
-        if self._db is None or not rows:
+        if self._db is None or not self._rows:
             return
         try:
-            self._insert(self._db, rows)
+            self._insert(self._db, self._rows)
         except sqlite3.OperationalError as error:
             if "full" not in str(error) or not self._drop(lambda name, side: (name, side) not in self._wanted):
                 raise
-            self._insert(self._db, rows)
+            self._insert(self._db, self._rows)
+        self._rows, self._effort = [], 0  # an interrupt until here leaves them for the end
 
     def _insert(self, db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
         with db:
@@ -194,7 +205,7 @@ class FittedCache:
 
 def _version() -> int:
     """A number that stands for all that decides what rows hold, in [1, 2^31)."""
-    content = json.dumps([_SCHEMA, made_with()], sort_keys=True).encode()
+    content = json.dumps([_SCHEMA, _STAMP, made_with()], sort_keys=True).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "big") >> 1 or 1
 
 

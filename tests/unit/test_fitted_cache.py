@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,9 +22,9 @@ from many_pictures import SIZE, SOUND, assert_same, decode, decode_often, files_
 from PIL import Image
 
 from edgekd.data import fitted_cache, fitting
-from edgekd.data.decoding import Decoding
-from edgekd.data.fitted_cache import FILE
-from edgekd.data.fitting import fit_file
+from edgekd.data.decoding import Decoding, fitted
+from edgekd.data.fitted_cache import FILE, FittedCache
+from edgekd.data.fitting import Fitted, fit_file
 from edgekd.data.images import decode_files
 from edgekd.workers import workers
 
@@ -178,16 +179,54 @@ def test_picture_that_was_unreadable_is_tried_again(changing: Path, tmp_path: Pa
     assert_same(expected, decode(changing, with_cache(tmp_path / "cache"), caplog))
 
 
-def test_interrupted_start_keeps_what_it_has_written(folder: Path, tmp_path: Path, caplog, monkeypatch) -> None:
-    monkeypatch.setattr(fitted_cache, "BATCH", 3 * SIZE * SIZE * 3)  # three pictures
-    from edgekd.data.decoding import fitted
-
+def test_interrupted_start_keeps_what_it_has_decoded(folder: Path, tmp_path: Path, caplog) -> None:
     with closing(fitted(files_in(folder), SIZE, with_cache(tmp_path))) as found:
         for _ in range(6):  # one of them cannot be read
             next(found)
     without = decode(folder, Decoding(), caplog)
     assert_same(without, decode(folder, with_cache(tmp_path), caplog))
+    assert hits(caplog) == 5
+
+
+def test_start_that_an_error_ends_keeps_what_it_has_decoded(folder: Path, tmp_path: Path, caplog) -> None:
+    def failing(cache: FittedCache) -> None:
+        with cache:
+            for file in files_in(folder)[:3]:
+                assert cache.get(file) is None
+                cache.put(file, fit_file(file, SIZE))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failing(FittedCache(tmp_path, SIZE, files_in(folder)))
+    decode(folder, with_cache(tmp_path), caplog)
     assert hits(caplog) == 3
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgekd.data import fitted_cache
+from edgekd.data.decoding import Decoding, fitted
+setattr(fitted_cache, sys.argv[3], int(sys.argv[4]))
+found = fitted(sorted(Path(sys.argv[1]).iterdir()), 16, Decoding(cache=Path(sys.argv[2])))
+for _ in range(11):
+    next(found)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("limit", "value"), [("BATCH", 3 * SIZE * SIZE * 3), ("EFFORT", 3000)])
+def test_start_that_is_killed_keeps_all_but_the_last_batch(
+    tmp_path: Path, limit: str, value: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(12):
+        Image.new("RGB", (20, 20), (number, 2, 3)).save(pictures / f"{number:02}.bmp")  # of 1254 bytes
+    command = [sys.executable, "-c", KILLED, pictures, tmp_path / "cache", limit, str(value)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    decode(pictures, with_cache(tmp_path / "cache"), caplog)
+    assert hits(caplog) == 9
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------
@@ -288,6 +327,27 @@ def test_cache_of_another_version_is_made_anew_with_a_warning(
     assert_same(without, (images, read, [each for each in said if each != line]))
     assert_same(without, decode(folder, with_cache(tmp_path), caplog))
     assert hits(caplog) == SOUND
+
+
+def test_rows_of_a_process_of_another_version_are_no_pictures_of_this_one(
+    folder: Path, tmp_path: Path, caplog, monkeypatch
+) -> None:
+    file, version = files_in(folder)[0], fitting.VERSION
+    red, blue = (Fitted(pixels=np.full((SIZE, SIZE, 3), value, np.uint8)) for value in (1, 2))
+    with FittedCache(tmp_path, SIZE, [file]) as old:
+        assert old.get(file) is None
+        monkeypatch.setattr(fitting, "VERSION", version + 1)
+        with FittedCache(tmp_path, SIZE, [file]) as new:  # makes it anew
+            assert new.get(file) is None
+            new.put(file, blue)
+        assert old.get(file) is None, "the pixels are those of the new version"
+        old.put(file, red)
+    with FittedCache(tmp_path, SIZE, [file]) as new:
+        assert new.get(file) is None, "the pixels are those of the old version"
+    without = decode(folder, Decoding(), caplog)
+    for found in (0, SOUND):
+        assert_same(without, decode(folder, with_cache(tmp_path), caplog))
+        assert hits(caplog) == found
 
 
 HALF = """
