@@ -16,6 +16,7 @@ log = logging.getLogger("edgekd")
 
 SETTLED = 2  # scans in which a file has the same size and time: it is taken to be whole
 TRIES = 10  # as many scans later a file that cannot be read is given up: its writer may only have paused
+REMEMBERED = 100_000  # pictures of folders that are gone; some 30 MB
 
 Stamp: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in nanoseconds
 
@@ -107,14 +108,18 @@ class Arrivals:
         self._seen = dict(there)
         self._waiting: dict[Path, tuple[Stamp, int]] = {}  # and in how many scans it was so
 
-    def look(self, there: Mapping[Path, Stamp]) -> Sequence[tuple[Path, bool]]:
+    def look(self, there: Mapping[Path, Stamp], wanted: Set[Path] | None = None) -> Sequence[tuple[Path, bool]]:
         """The pictures to read after this scan, the oldest first; and whether this is the last time.
 
         A picture comes again at each scan until `done` is called, or for the last time.
+
+        Args:
+            there: `stamps` of the folder.
+            wanted: those of them that are to be read if they are new; None: all.
         """
         due = []
         for path, stamp in there.items():
-            if self._seen.get(path) == stamp:
+            if self.has_seen(path, stamp) or not (wanted is None or path in wanted):
                 self._waiting.pop(path, None)
                 continue
             before, scans = self._waiting.get(path, (stamp, 0))
@@ -122,8 +127,7 @@ class Arrivals:
             self._waiting[path] = (stamp, scans)
             if scans >= SETTLED:
                 due.append((path, scans >= SETTLED + TRIES))
-        if there:  # else a network folder may have gone for a while: its pictures are not new when it is back
-            self._seen = {path: stamp for path, stamp in self._seen.items() if path in there}
+        self._forget_missing(there)
         self._waiting = {path: each for path, each in self._waiting.items() if path in there}
         for path, last in due:
             if last:
@@ -134,3 +138,19 @@ class Arrivals:
         """The picture was read as `look` last saw it; it is due again only if it changes."""
         if path in self._waiting:
             self._seen[path], _ = self._waiting.pop(path)
+
+    def has_seen(self, path: Path, stamp: Stamp) -> bool:
+        """Whether the picture as it is now is not new: it has been read, or given up."""
+        return self._seen.get(path) == stamp
+
+    def forget(self, paths: Iterable[Path]) -> None:
+        """These pictures are new when they are there again."""
+        for path in paths:
+            self._seen.pop(path, None)
+
+    def _forget_missing(self, there: Mapping[Path, Stamp]) -> None:
+        """Forget what has gone, unless its folder has: that may be on a disk, and not new when the disk is back."""
+        missing = [path for path in self._seen if path not in there]
+        folders = {path.parent for path in there} if missing else set()
+        away = [path for path in missing if path.parent not in folders]
+        self.forget({*missing} - {*away[-REMEMBERED:]})

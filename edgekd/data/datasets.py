@@ -11,9 +11,10 @@ from edgekd.config import DataConfig
 from edgekd.data.copies import warn_of_copies
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, own_seed, pixel_digests
+from edgekd.data.images import none_readable
 from edgekd.data.private_folder import look_through, newest
 from edgekd.data.public import PublicSet, make_public
-from edgekd.data.sources import Labelled, Source, folder, open_source
+from edgekd.data.sources import Labelled, Source, folder, merged, open_source
 from edgekd.data.splits import Indices, Split, permutation, split
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
@@ -31,6 +32,7 @@ class PeerData:
     public: PublicSet
     evaluation: Labelled
     held_out: HeldOut | None = None  # of a box's own pictures; None: a common data set
+    unreadable: frozenset[Path] = frozenset()  # of a box's own pictures, those that were damaged when it started
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -178,7 +180,7 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
     root = folder_of(config.private)
     how = _with_cache(how, config)
     source = dataclasses.replace(folder(root, size, public.classes, strict=config.rescan is None), decoding=how)
-    private = source.load(_kept(source, root, config.keep))
+    private, unreadable = _newest(source, root, config.keep)
     before = HeldOut.load(run) if run else None
     held, evaluation = NOTHING, private
     if config.eval is None or before not in (None, NOTHING):
@@ -186,15 +188,35 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
     if config.eval is not None:
         evaluation = _all_of(config.eval, size, public.classes, how)
         warn_of_copies(evaluation.files, private.files, config.eval)
-    return PeerData(classes=public.classes, private=private, public=public, evaluation=evaluation, held_out=held)
+    return PeerData(
+        classes=public.classes,
+        private=private,
+        public=public,
+        evaluation=evaluation,
+        held_out=held,
+        unreadable=unreadable,
+    )
 
 
-def _kept(source: Source, root: Path, keep: int | None) -> Indices:
-    """The indices of the pictures that are kept in memory."""
+def _newest(source: Source, root: Path, keep: int | None) -> tuple[Labelled, frozenset[Path]]:
+    """The pictures to keep in memory; and those that cannot be read, instead of which older ones are."""
     if keep is None:
-        return np.arange(len(source.files))
-    wanted = newest(look_through(root).pictures, source.classes, keep)
-    return np.array([index for index, file in enumerate(source.files) if file in wanted], dtype=np.int64)
+        whole = source.load(np.arange(len(source.files)))
+        return whole, frozenset(source.files) - {*whole.files}
+    places = {file: place for place, file in enumerate(source.files)}
+    there = {file: stamp for file, stamp in look_through(root).pictures.items() if file in places}
+    images: Labelled | None = None
+    unreadable: frozenset[Path] = frozenset()
+    # A picture that is among the newest stays so when others go: so none is read that is not kept.
+    while due := newest(there, source.classes, keep).keys() - {*(images.files if images else ())}:
+        more = source.read(sorted(places[file] for file in due))
+        images = merged(images, more, range(len(more.files))) if images else more
+        unreadable |= due - {*more.files}
+        there = {file: stamp for file, stamp in there.items() if file not in unreadable}
+    if not images or not images.files:
+        raise none_readable(len(unreadable), source.where)
+    source.warn_of_alike(images)
+    return images, unreadable
 
 
 def _hold_out(

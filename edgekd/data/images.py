@@ -47,11 +47,22 @@ def decode_files(files: Sequence[Path], size: int, where: str, how: Decoding = I
         ConfigError: no picture can be read, or there is no room for the temporary file.
     """
     with closing(fitted(files, size, how)) as found:
-        return gather(found, len(files), size, where)
+        images, read = gather(found, len(files), size, where)
+    if not read:
+        raise none_readable(len(files), where)
+    return images, read
+
+
+def none_readable(count: int, where: str) -> ConfigError:
+    """The error for `count` pictures none of which can be read."""
+    return ConfigError(f"none of the {count} pictures of {where} can be read")
 
 
 def gather(found: Iterable[tuple[int, Fitted]], count: int, size: int, where: str) -> tuple[Tensor, list[int]]:
-    """`decode_files` of pictures that have been fitted: `count` of them, each with its place, in any order."""
+    """`decode_files` of pictures that have been fitted: `count` of them, each with its place, in any order.
+
+    There may be none that can be read.
+    """
     images, read = allocate(count, size), []
     pixels = images.permute(0, 2, 3, 1).numpy()  # the same memory
     for place, each in found:
@@ -61,10 +72,8 @@ def gather(found: Iterable[tuple[int, Fitted]], count: int, size: int, where: st
         else:
             pixels[place] = each.pixels
             read.append(place)
-    if not read:
-        raise ConfigError(f"none of the {count} pictures of {where} can be read")
     read.sort()
-    if len(read) < count:
+    if 0 < len(read) < count:
         logger.warning("%d of %d pictures of %s could not be read", count - len(read), count, where)
         for to, place in enumerate(read):  # in place: the images may be a file larger than the memory
             if to != place:

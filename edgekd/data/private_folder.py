@@ -68,30 +68,31 @@ class Difference:
 
     due: Sequence[tuple[Path, bool]]  # pictures to read, and whether this is the last try: as `Arrivals.look` says
     removed: Set[Path]  # pictures in memory that have left the folder
-    older: Set[Path]  # pictures in memory that are still there, but no longer among the newest
     unknown: Sequence[str]  # names of subfolders with pictures that are no classes, which no look before has found
 
 
 class Changes:
     """Decides which pictures of the folder are to be read, and which are to be dropped. It does no I/O.
 
-    A picture is dropped by the second look that does not want it: so the same look that drops one reads what has taken
-    its place, a newer picture or itself at another place.
+    A picture that is missing is dropped by the second look that misses it: so the same look that drops one reads what
+    has taken its place, an older picture or itself at another place. A picture is dropped for newer ones once these
+    have been read. What cannot be read takes no place.
 
     Args:
         there: the pictures of the folder before they were read for the first time.
+        read: those that the start has read, or found that it cannot read.
         classes: the known ones.
         keep: how many pictures are kept in memory; None: all.
     """
 
-    def __init__(self, there: Mapping[Path, Stamp], classes: Sequence[str], keep: int | None) -> None:
+    def __init__(self, there: Mapping[Path, Stamp], read: Set[Path], classes: Sequence[str], keep: int | None) -> None:
         self._there, self._classes, self._keep = dict(there), classes, keep
         self._unknown = self._others()
-        self._arrivals = Arrivals(newest(there, classes, keep))
-        self._unwanted: Set[Path] = frozenset()  # pictures in memory that the last look did not want
+        self._arrivals = Arrivals({path: stamp for path, stamp in there.items() if path in read})
+        self._missing: Set[Path] = frozenset()  # pictures in memory that the last look did not find
 
     def look(self, listing: Listing, held: Set[Path]) -> Difference:
-        """What is to be done.
+        """What is to be done; then `done` is called for each picture that was read, and `make_room`.
 
         Args:
             listing: with at least one picture. The pictures of subfolders that cannot be read stay as they were.
@@ -99,21 +100,40 @@ class Changes:
         """
         unread = {path: stamp for path, stamp in self._there.items() if path.parent in listing.unread}
         self._there = {**listing.pictures, **unread}
-        wanted = newest(self._there, self._classes, self._keep)
-        unwanted = held - wanted.keys()
-        dropped, self._unwanted = unwanted & self._unwanted, unwanted
+        missing = held - self._there.keys()
+        removed, self._missing = missing & self._missing, missing
+        self._arrivals.forget(removed)
         unknown = sorted(self._others() - self._unknown)
         self._unknown |= {*unknown}
-        due = self._arrivals.look(wanted)
-        if self._keep is not None:  # one that was not wanted may be wanted again, and it has not been dropped
-            over = len((held - dropped) | {path for path, _ in due}) - self._keep
-            dropped |= {*sorted(unwanted - dropped)[: max(0, over)]}
-        return Difference(
-            due=due,
-            removed=dropped - self._there.keys(),
-            older=dropped & self._there.keys(),
-            unknown=unknown,
-        )
+        due = self._arrivals.look(self._there, self._wanted(held).keys())
+        return Difference(due=due, removed=removed, unknown=unknown)
+
+    def _wanted(self, held: Set[Path]) -> Mapping[Path, Stamp]:
+        """The newest of those that are in memory, or may get there: what has been given up is neither."""
+        able = {
+            path: stamp
+            for path, stamp in self._there.items()
+            if path in held or not self._arrivals.has_seen(path, stamp)
+        }
+        return newest(able, self._classes, self._keep)
+
+    def make_room(self, held: Set[Path]) -> Set[Path]:
+        """Drop what is beyond `keep`: first what is missing from the folder, then the older ones.
+
+        Args:
+            held: the pictures in memory, and those that were read to get there.
+
+        Returns:
+            Those of `held` that are dropped; they are read again when they are wanted again.
+        """
+        if self._keep is None or len(held) <= self._keep:
+            return frozenset()
+        there = {path: self._there[path] for path in held if path in self._there}
+        kept = newest(there, self._classes, self._keep)
+        missing = sorted(held - there.keys())[: self._keep - len(kept)]
+        dropped = held - kept.keys() - {*missing}
+        self._arrivals.forget(dropped)
+        return dropped
 
     def _others(self) -> set[str]:
         return {path.parent.name for path in self._there} - {*self._classes}

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.decoding import IN_PROCESS, Decoding, fitted
 from edgekd.data.fitting import Fitted, fit
-from edgekd.data.images import decode_files, gather, logger, warn_if_alike
+from edgekd.data.images import allocate, gather, logger, none_readable, warn_if_alike
 from edgekd.data.pictures import is_of_system, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
@@ -32,6 +33,28 @@ class Labelled:
     images: Tensor  # uint8 [N, 3, S, S]
     labels: Tensor  # int64 [N], in [0, classes)
     files: tuple[Path, ...] = ()  # of the pictures, in the same order; empty: they are not from files
+
+
+def merged(images: Labelled, added: Labelled, places: Sequence[int], dropped: Set[Path] = frozenset()) -> Labelled:
+    """`images` without `dropped` and with those of `added` at `places`: by class and name, as a folder is read.
+
+    It is `images` itself if nothing changes, or if nothing would be left.
+    """
+    rows = [row for row in _rows(images) if row[1] not in dropped]
+    if not places and len(rows) in (0, len(images.files)):
+        return images
+    more = _rows(added)
+    rows = sorted([*rows, *(more[place] for place in places)], key=lambda row: (row[0], row[1].name))
+    pixels = allocate(len(rows), images.images.shape[-1])
+    for place, row in enumerate(rows):
+        pixels[place] = row[2]
+    labels = torch.tensor([row[0] for row in rows], dtype=torch.int64)
+    return Labelled(images=pixels, labels=labels, files=tuple(row[1] for row in rows))
+
+
+def _rows(images: Labelled) -> list[tuple[int, Path, Tensor]]:
+    """Label, file and pixels of each."""
+    return list(zip(images.labels.tolist(), images.files, images.images, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,21 +75,30 @@ class Source:
         Raises:
             ConfigError: no picture can be read.
         """
+        images = self.read(indices)
+        if not len(images.labels):
+            raise none_readable(len(indices), self.where)
+        self.warn_of_alike(images)
+        return images
+
+    def read(self, indices: Sequence[int] | Indices) -> Labelled:
+        """`load`, of which nothing may be left, and without a look at whether the pictures of a class are alike."""
         chosen = np.asarray(indices, dtype=np.int64)
         if self.files:
-            files = [self.files[index] for index in chosen]
-            images, read = decode_files(files, self.size, self.where, self.decoding)
+            with closing(fitted([self.files[index] for index in chosen], self.size, self.decoding)) as decoded:
+                images, read = gather(decoded, len(chosen), self.size, self.where)
         else:
             arrays = (Fitted(pixels=fit(Image.fromarray(self.pixels[index]), self.size)) for index in chosen)
             images, read = gather(enumerate(arrays), len(chosen), self.size, self.where)
         found = chosen[read]
-        labels = self.labels[found]
-        for label in np.unique(labels):
-            warn_if_alike(
-                images, np.flatnonzero(labels == label).tolist(), f"class {self.classes[label]} of {self.where}"
-            )
         names = tuple(self.files[index] for index in found) if self.files else ()
-        return Labelled(images=images, labels=torch.from_numpy(labels), files=names)
+        return Labelled(images=images, labels=torch.from_numpy(self.labels[found]), files=names)
+
+    def warn_of_alike(self, images: Labelled) -> None:
+        """Warn of each class whose pictures are nearly equal."""
+        for label in images.labels.unique().tolist():
+            places = (images.labels == label).nonzero().flatten().tolist()
+            warn_if_alike(images.images, places, f"class {self.classes[label]} of {self.where}")
 
 
 def open_source(data: str, size: int | None = None, how: Decoding = IN_PROCESS) -> Source:

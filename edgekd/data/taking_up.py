@@ -10,8 +10,7 @@ import torch
 
 from edgekd.data.datasets import PeerData
 from edgekd.data.held_out import grown, pixel_digests
-from edgekd.data.images import allocate
-from edgekd.data.sources import Labelled
+from edgekd.data.sources import Labelled, merged
 
 NO_FILES: frozenset[Path] = frozenset()
 
@@ -79,9 +78,9 @@ def take_up(data: PeerData, change: Change, *, seed: int, own_evaluation: bool) 
         return data, Taken(unreadable=len(change.unreadable))
     trained = [place for place, file in enumerate(read) if file in added and read[file] not in held.digests]
     evaluated = [place for place, file in enumerate(read) if file in added and read[file] in held.digests]
-    private, evaluation = _merged(data.private, change.added, trained, dropped), data.evaluation
+    private, evaluation = merged(data.private, change.added, trained, dropped), data.evaluation
     if own_evaluation:
-        evaluation = _merged(evaluation, change.added, evaluated, dropped)
+        evaluation = merged(evaluation, change.added, evaluated, dropped)
     if private is data.private and evaluation is data.evaluation:  # one of them would be empty
         return data, Taken(unreadable=len(change.unreadable))
     after = dataclasses.replace(data, private=private, evaluation=evaluation, held_out=held)
@@ -100,28 +99,6 @@ def _digests(sets: Sequence[Labelled], files: Set[Path]) -> dict[Path, str]:
         places = [place for place, file in enumerate(images.files) if file in files]
         found |= dict(zip((images.files[place] for place in places), pixel_digests(images.images[places]), strict=True))
     return found
-
-
-def _merged(images: Labelled, added: Labelled, places: Sequence[int], dropped: Set[Path]) -> Labelled:
-    """`images` without `dropped` and with those of `added` at `places`: by class and name, as a start reads a folder.
-
-    It is `images` itself if nothing changes, or if nothing would be left.
-    """
-    rows = [row for row in _rows(images) if row[1] not in dropped]
-    if not places and len(rows) in (0, len(images.files)):
-        return images
-    more = _rows(added)
-    rows = sorted([*rows, *(more[place] for place in places)], key=lambda row: (row[0], row[1].name))
-    pixels = allocate(len(rows), images.images.shape[-1])
-    for place, row in enumerate(rows):
-        pixels[place] = row[2]
-    labels = torch.tensor([row[0] for row in rows], dtype=torch.int64)
-    return Labelled(images=pixels, labels=labels, files=tuple(row[1] for row in rows))
-
-
-def _rows(images: Labelled) -> list[tuple[int, Path, torch.Tensor]]:
-    """Label, file and pixels of each."""
-    return list(zip(images.labels.tolist(), images.files, images.images, strict=True))
 
 
 def _taken(

@@ -16,7 +16,7 @@ from edgekd.data.images import IN_MEMORY, fit
 from edgekd.data.pictures import UnreadableError, open_picture
 from edgekd.data.private_folder import Changes, Difference, look_through
 from edgekd.data.sources import Labelled, unknown_class
-from edgekd.data.taking_up import NO_FILES, Change, in_memory, take_up
+from edgekd.data.taking_up import Change, in_memory, take_up
 from edgekd.errors import ConfigError
 from peer.node.out_of_memory import is_out_of_memory
 
@@ -50,7 +50,8 @@ class Scanner:
         self._data, self._seed, self._every = data, seed, config.rescan
         self._root, self._own_evaluation = folder_of(config.private), config.eval is None
         self._size = data.private.images.shape[-1]
-        self._changes = Changes(there, data.classes, config.keep)
+        read = in_memory(data, own_evaluation=self._own_evaluation) | data.unreadable
+        self._changes = Changes(there, read, data.classes, config.keep)
         self._troubles: Mapping[Path, str] = {}  # that have been told of
         self._over = threading.Event()
         self._failure: BaseException | None = None
@@ -105,12 +106,13 @@ class Scanner:
     def _take_up(self, difference: Difference) -> None:
         for name in difference.unknown:
             log.warning("%s: left out", unknown_class(self._root, [name], self._data.classes))
-        removed, older = difference.removed, difference.older
         for start in range(0, max(1, len(difference.due)), AT_ONCE):
             added, unreadable = self._read(difference.due[start : start + AT_ONCE])
             if self._over.is_set():
                 return
-            change = Change(added=added, removed=removed, older=older, unreadable=unreadable)
+            held = in_memory(self._data, own_evaluation=self._own_evaluation) | {*added.files}
+            older = self._changes.make_room(held - difference.removed - unreadable)
+            change = Change(added=added, removed=difference.removed, older=older, unreadable=unreadable)
             data, taken = take_up(self._data, change, seed=self._seed, own_evaluation=self._own_evaluation)
             for file in added.files:
                 self._changes.done(file)
@@ -118,7 +120,6 @@ class Scanner:
                 now = f"{len(data.private.labels)} to train on, {len(data.evaluation.labels)} to evaluate on"
                 log.info("%s: %s; now %s", self._root, said, now)
             self._data = data
-            removed = older = NO_FILES
 
     def _read(self, due: Sequence[tuple[Path, bool]]) -> tuple[Labelled, set[Path]]:
         """The pictures that can be read, and the files that are given up."""

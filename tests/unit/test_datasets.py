@@ -171,6 +171,28 @@ def test_without_eval_a_tenth_of_the_private_images_is_held_out(shards: Path) ->
     assert not same(data.evaluation, load(0, 2).evaluation)
 
 
+def test_damaged_pictures_take_no_place_among_those_that_are_kept(shards: Path, caplog) -> None:
+    config = own_config(shards, keep=12)
+    expected = load_peer_data(config, 0, 1)
+    assert expected.unreadable == frozenset()
+    root, damaged = shards / "client-0" / "private", set()
+    for name in ("cat", "dog", "emu"):
+        for number in range(20):
+            damaged.add(root / name / f"new{number}.jpg")
+            (root / name / f"new{number}.jpg").touch()
+    data = load_peer_data(config, 0, 1)
+    assert data.unreadable == damaged
+    for ours, theirs in ((data.private, expected.private), (data.evaluation, expected.evaluation)):
+        assert ours.files == theirs.files
+        assert same(ours, theirs)
+    assert len(data.private.files) + len(data.evaluation.files) == 12
+    assert not any("alike" in line or "none of" in line for line in caplog.messages)
+    for path in root.glob("*/*"):
+        path.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"none of the \d+ pictures of .* can be read"):
+        load_peer_data(config, 0, 1)
+
+
 def test_private_folder_may_lack_classes_and_labels_still_count_by_the_public_file(shards: Path) -> None:
     for path in (shards / "client-0" / "private" / "cat").iterdir():
         path.unlink()

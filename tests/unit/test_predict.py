@@ -13,6 +13,7 @@ from PIL import Image
 
 import edgekd
 from edgekd.cli.answers import as_csv
+from edgekd.data import arrivals as arrivals_module
 from edgekd.data.arrivals import SETTLED, TRIES, Arrivals, find_pictures, stamps
 from edgekd.data.augment import normalise
 from edgekd.data.sources import folder as labelled_folder
@@ -177,6 +178,36 @@ def test_folder_that_was_gone_for_a_while_is_not_new_and_a_picture_that_was_is()
     arrivals.look({A: (9, 1)})
     arrivals.look({A: (9, 1), B: (9, 1)})
     assert arrivals.look({A: (9, 1), B: (9, 1)}) == [(B, False)]
+
+
+def test_subfolder_that_was_gone_for_a_while_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = {Path("disk/2026/1.jpg"): (9, 1), Path("disk/2.jpg"): (9, 1), Path("disk/3.jpg"): (9, 1)}
+    new = {Path("disk/4.jpg"): (9, 2)}
+    arrivals = Arrivals({A: (9, 1), **disk})
+    for _ in range(3):
+        assert arrivals.look({A: (9, 1)}) == []
+    due = [arrivals.look({A: (9, 1), **disk, **new}) for _ in range(4)]
+    assert due == [[], *([[(Path("disk/4.jpg"), False)]] * 3)]
+    monkeypatch.setattr(arrivals_module, "REMEMBERED", 2)
+    arrivals.look({A: (9, 1)})
+    due = [arrivals.look({A: (9, 1), **disk}) for _ in range(2)]
+    assert due == [[], [(Path("disk/2026/1.jpg"), False)]], "there is room for two"
+
+
+def test_watched_subfolder_that_is_unmounted_and_mounted_again_has_nothing_new(tmp_path: Path) -> None:
+    for name in ("cam/a.png", "cam/disk/b.png", "cam/disk/day/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        save(tmp_path / name)
+    camera, disk = tmp_path / "cam", tmp_path / "cam" / "disk"
+    arrivals = Arrivals(stamps(camera))
+    disk.rename(tmp_path / "away")
+    assert [arrivals.look(stamps(camera)) for _ in range(2)] == [[], []]
+    disk.mkdir()  # the mount point
+    assert [arrivals.look(stamps(camera)) for _ in range(2)] == [[], []]
+    disk.rmdir()
+    (tmp_path / "away").rename(disk)
+    new = save(disk / "new.png")
+    assert [arrivals.look(stamps(camera)) for _ in range(2)] == [[], [(new, False)]]
 
 
 def test_stamps_change_with_content_and_time(tmp_path: Path) -> None:

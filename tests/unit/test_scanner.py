@@ -249,6 +249,28 @@ def test_bound_keeps_the_newest_of_every_class(
     assert_as_a_start_reads_it(config, scanner.data, tmp_path / "run")
 
 
+def test_damaged_pictures_push_out_no_sound_ones(
+    config: DataConfig, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(own, tmp_path / "eval")
+    for number in range(10):
+        write(own / "dog" / f"{number}.png", encoded(900 + number))
+    config = replace(config, keep=12, eval=f"folder:{tmp_path}/eval")
+    with scanned(config, caplog) as scanner:
+        before = scanner.data
+        for number in range(20):
+            write(own / "cat" / f"z{number}.jpg", b"")
+        until(lambda: told(caplog, "could not be read") == 20)
+        assert scanner.data is before
+        newest = own / "cat" / "z.png"
+        write(newest, encoded(990))
+        until(lambda: newest in scanner.data.private.files)
+        newest.unlink()
+        until(lambda: scanner.data.private.files == before.private.files)
+    assert told(caplog, "dropped for newer ones") == 1
+    assert_as_a_start_reads_it(config, scanner.data, tmp_path / "run")
+
+
 def test_pictures_of_eval_stay_as_they_are(config: DataConfig, own: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copytree(own, own.parent / "eval")
     with scanned(replace(config, eval=f"folder:{own.parent}/eval"), caplog) as scanner:
