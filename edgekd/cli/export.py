@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.progress import decoding
@@ -69,6 +70,7 @@ def command(
     kind = kind or ("safetensors" if out.suffix == ".safetensors" else "onnx")
     if kind == "safetensors" and numbers != "float32":
         raise ConfigError(f"safetensors holds the weights as they were trained: {numbers} is for --format onnx")
+    leave_no_empty_folder(out.parent)
     check_file(out)
     import torch
 

@@ -146,23 +146,23 @@ def command(
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
     if discover:
         _check_discovery(listen)
-    from edgekd.files.runs import lock_folder, make_run_folder
+    from edgekd.files.runs import run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
     from peer.node.start import make_node
 
-    folder = make_run_folder(out, f"peer-{id}")
-    lock = lock_folder(folder)  # until the process ends
-    if resume:
-        config = with_public_file(config, folder)
-    else:
-        check_unused(folder)
     screen = stop.screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
     try:
-        with lock, contextlib.ExitStack() as beside:
+        with contextlib.ExitStack() as beside:
+            stop.undo = beside.close
+            folder = beside.enter_context(run_folder(out, f"peer-{id}"))
+            if resume:
+                config = with_public_file(config, folder)
+            else:
+                check_unused(folder)
             # Until the peer has started, the folder stays as it is.
             with contextlib.ExitStack() as undo:
-                stop.undo = undo.close
+                beside.callback(undo.close)
                 if config.data.private is not None and config.data.public is None and neighbours:
                     config = _joined(config, neighbours, folder, undo)
                 config = _with_defaults(config, len(neighbours))
@@ -193,6 +193,7 @@ def command(
 def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextlib.ExitStack) -> Config:
     """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
     from edgekd.contract import adopt, check_same, load_public
+    from edgekd.files.atomic import discard_unfinished
     from edgekd.files.checkpoint import load_newest
     from edgekd.files.runs import PUBLIC
     from peer.network.joining import join
@@ -209,6 +210,7 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextl
     log.info("asking the group for its public file and settings")
     if not file.exists():
         undo.callback(file.unlink, missing_ok=True)
+    undo.callback(discard_unfinished, file)
     contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs))
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)

@@ -55,14 +55,13 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:
-    from edgekd.files.runs import data_name, lock_folder, make_run_folder, refuse_folder_of_peer
+    from edgekd.files.runs import data_name, refuse_folder_of_peer, run_folder
     from edgekd.simulation.topology import neighbours
 
     config = _with_defaults(config)
     graph = neighbours(config.exchange.topology, config.data.clients, config.data_seed)
     _check_before(config)
-    folder = make_run_folder(out, data_name(config))
-    with lock_folder(folder):
+    with run_folder(out, data_name(config)) as folder:
         refuse_folder_of_peer(folder)
         if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
             raise ConfigError(f"{folder} holds an earlier run; choose another --out")

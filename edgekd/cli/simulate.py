@@ -39,11 +39,10 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     """
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
-    from edgekd.files.runs import data_name, lock_folder, make_run_folder
+    from edgekd.files.runs import data_name, run_folder
 
-    folder = make_run_folder(out, data_name(config))
     try:
-        with stoppable() as stop, lock_folder(folder):
+        with stoppable() as stop, run_folder(out, data_name(config)) as folder:
             summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
     except KeyboardInterrupt:  # before the first step
         end_stopped("stopped")

@@ -42,15 +42,14 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
     What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
     """
     from edgekd.cli.signals import end_stopped, stoppable
-    from edgekd.files.runs import lock_folder, make_run_folder
+    from edgekd.files.runs import run_folder
     from edgekd.lab.sweep.grid import configs, plan
     from edgekd.lab.sweep.run import check
 
     cells = plan(list(configs(tables)), baseline=baseline)
     check(cells)
-    make_run_folder(out, "sweep")
     try:
-        with stoppable(), lock_folder(out):
+        with stoppable(), run_folder(out, "sweep"):
             _sweep(cells, tables, out, jobs, engine)
     except KeyboardInterrupt:
         end_stopped("stopped; the same command goes on where it was")

@@ -263,3 +263,21 @@ def test_what_cannot_be_evaluated_is_named(spawn: Any, tmp_path: Path) -> None:
         ("plain.pth", "it is damaged, or no safetensors file, as checkpoints are"),
     ):
         assert says in fails(spawn("eval", "--checkpoint", name, "--eval", "own"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["split", "--clients", 2000, "--out", "new/s2"],
+        ["public", "nowhere.png", "--classes", "a,b", "-o", "new/public.safetensors"],
+        ["export", "--checkpoint", "nowhere", "-o", "new/model.onnx"],
+        ["eval", "--checkpoint", "nowhere", "--html", "new/page.html"],
+        ["predict", "a.png", "--checkpoint", "nowhere", "--csv", "new/table.csv"],
+        ["simulate", "--data", "folder:nowhere", "--out", "new/run"],
+        ["simulate", "--data", "folder:nowhere"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_command_that_is_refused_leaves_no_folder(spawn: Any, tmp_path: Path, command: list[object]) -> None:
+    fails(spawn(*command))
+    assert list(tmp_path.iterdir()) == []

@@ -222,10 +222,30 @@ def test_resume_that_cannot_start_changes_no_byte(spawn: Any, box: Path, taken: 
     assert '"step": 9' not in (run / "metrics.jsonl").read_text()
 
 
-def test_first_start_that_fails_leaves_a_folder_that_the_next_one_can_use(spawn: Any, box: Path, taken: str) -> None:
-    failed = spawn(*peer(box, "--listen", taken))
-    assert failed.wait() == 1
-    assert [Path(file).name for file in contents(box / "run")] in ([], [".lock"])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--listen", "TAKEN"], "cannot listen on"),
+        (["--private", "folder:nowhere"], "there is no folder nowhere"),
+        (["--weights", "damaged"], "damaged"),
+        (["--public", "damaged"], "damaged"),
+    ],
+)
+def test_start_that_fails_leaves_no_folder_that_it_has_made_and_those_that_were_there_as_they_were(
+    spawn: Any, box: Path, taken: str, flags: list[str], said: str
+) -> None:
+    (box / "damaged").write_bytes(b"no tensors")
+    (box / "empty").mkdir()
+    (box / "full").mkdir()
+    (box / "full" / "notes.txt").write_text("mine")
+    before = sorted(box.rglob("*"))
+    flags = [taken if flag == "TAKEN" else flag for flag in flags]
+    for out in ([], ["--out", "new/run"], ["--out", "empty"], ["--out", "full"]):
+        command = peer(box)
+        failed = spawn(*command[: command.index("--out")], *flags, *out)
+        assert failed.wait() == 1
+        assert said in failed.err[-1]
+        assert sorted(box.rglob("*")) == before
     assert spawn(*peer(box)).wait() == 0
 
 
