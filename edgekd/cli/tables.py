@@ -21,6 +21,11 @@ def accuracy_on(accuracy: float | None, samples: int | None) -> str:
     return "-" if accuracy is None else f"{accuracy:.3f} on {samples}"
 
 
+def steps_text(step: int, steps: int) -> str:
+    """``120/500`` of steps that have an end; where it lies behind or there is none (0), the steps that are done."""
+    return f"{step}/{steps}" if 0 < steps >= step else str(step)
+
+
 def bytes_text(count: int) -> str:
     """``1.2 MB`` and the like."""
     amount = float(count)

@@ -113,6 +113,17 @@ def test_resume_takes_up_the_settings_of_its_folder_and_tells_what_is_changed(sp
     assert settings["model"]["model"] == "mobilenet_v3_small"
 
 
+def test_resume_with_fewer_steps_than_are_done_says_that_nothing_is_left(spawn: Any, box: Path) -> None:
+    assert spawn(*peer(box, "--steps", 3)).wait() == 0
+    again = spawn(*peer(box, "--steps", 2, "--resume"))
+    assert again.wait() == 0, again.err
+    assert again.says(
+        "--steps is 2, and 3 are done: nothing is left to train; --steps counts from the first start: give more than 3"
+    )
+    assert not any("3/2" in line for line in again.out + again.err)
+    assert not spawn(*peer(box, "--resume")).says("nothing is left to train")
+
+
 def test_accuracy_stands_beside_the_number_of_images_that_it_was_measured_on(spawn: Any, box: Path) -> None:
     assert spawn(*peer(box)).wait() == 0
     for number in range(300, 330):
@@ -292,7 +303,7 @@ def test_run_that_held_nothing_out_is_not_evaluated_on_what_it_was_trained_on(sp
 
 
 def test_start_that_was_killed_before_it_trained_binds_the_next_one_to_nothing(spawn: Any, box: Path) -> None:
-    killed = spawn(*peer(box, "--eval", f"folder:{box}/own", "--wait-for", 1))
+    killed = spawn(*peer(box, "--eval", f"folder:{box}/own", "--listen", "127.0.0.1:0", "--wait-for", 1))
     killed.until(lambda p: (box / "run" / "held-out.json").is_file())
     killed.send_signal(signal.SIGKILL)
     killed.wait()
