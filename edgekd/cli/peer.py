@@ -144,6 +144,7 @@ def command(
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
+    _check_wait(config, len(neighbours), open=bool(listen) or discover)
     if discover:
         _check_discovery(listen)
     from edgekd.files.runs import run_folder
@@ -179,8 +180,11 @@ def command(
         screen.close()
         if stop.ready:
             stop.ignore_signals()
-    if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
-        log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
+    if reached.steps and not reached.lessons and config.distill.alpha < 1:
+        if listen or neighbours or discover:
+            log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
+        else:
+            log.info("it has trained alone: to learn from others it needs --listen, --peers or --discover")
     with last_words():
         if as_json:
             _print_json({"event": "summary", **dataclasses.asdict(reached)})
@@ -238,6 +242,21 @@ def _with_defaults(config: Config, neighbours: int) -> Config:
     others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
     wait_for = others if config.exchange.sync is not None else 0
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
+
+
+def _check_wait(config: Config, neighbours: int, *, open: bool) -> None:
+    """See whether the neighbours that the first step waits for can be there at all.
+
+    Raises:
+        ConfigError: this peer dials fewer, and none can find it.
+    """
+    wanted = _with_defaults(config, neighbours).exchange.wait_for or 0
+    if not open and wanted > neighbours:
+        asked = f"--wait-for {wanted}" if config.exchange.wait_for else f"--sync waits for {wanted} neighbours, which"
+        raise ConfigError(
+            f"{asked} can never be met: this peer dials {neighbours or 'nobody'}, and nobody can dial it; give "
+            "--listen HOST:PORT, the neighbours' addresses with --peers, or --discover"
+        )
 
 
 def _metrics_address(text: str) -> tuple[str, int]:
