@@ -22,7 +22,7 @@ from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop, stop_early
 from edgekd.cli.tables import peer_line
-from edgekd.config import LYING, Config
+from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import MAX_ID, parse_address
 from edgekd.protocol.messages import Contract, Goodbye, Parting
@@ -37,7 +37,8 @@ Examples:
       --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
   edgekd peer --id 3 --certs certs/peer-3 --peers 0@box-a:7000 \\
       --private folder:/data/private                # joins: fetches the public file and settings
-  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover      # finds the others on the local network
+  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover \\
+      --private folder:/data/private                # finds the others on the local network, and joins them
 """
 
 
@@ -164,8 +165,8 @@ def command(
             # Until the peer has started, the folder stays as it is.
             with contextlib.ExitStack() as undo:
                 beside.callback(undo.close)
-                if config.data.private is not None and config.data.public is None and neighbours:
-                    config = _joined(config, neighbours, folder, undo)
+                if config.data.private is not None and config.data.public is None and (neighbours or discover):
+                    config = _joined(config, neighbours, discover, folder, undo)
                 config = _with_defaults(config, len(neighbours))
                 node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch, how=decoding(log.info))
                 lines.step = lambda: int(node.learner.step)
@@ -194,7 +195,7 @@ def command(
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 
 
-def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextlib.ExitStack) -> Config:
+def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path, undo: contextlib.ExitStack) -> Config:
     """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
     from edgekd.contract import adopt, check_same, load_public
     from edgekd.files.atomic import discard_unfinished
@@ -215,10 +216,17 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextl
     if not file.exists():
         undo.callback(file.unlink, missing_ok=True)
     undo.callback(discard_unfinished, file)
-    contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs))
+    with _looking(exchange) if discover else contextlib.nullcontext() as found:
+        contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs), found)
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopted
+
+
+def _looking(exchange: ExchangeConfig) -> contextlib.AbstractContextManager[Callable[[], tuple[str, ...]]]:
+    from peer.network.discovery import found_peers
+
+    return found_peers(exchange.allowed(), by_id=exchange.certs is not None)
 
 
 def _start(
