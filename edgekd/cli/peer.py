@@ -260,10 +260,11 @@ def _check_wait(config: Config, neighbours: int, *, open: bool) -> None:
     """
     wanted = _with_defaults(config, neighbours).exchange.wait_for or 0
     if not open and wanted > neighbours:
-        asked = f"--wait-for {wanted}" if config.exchange.wait_for else f"--sync waits for {wanted} neighbours, which"
+        flag = "--sync" if config.exchange.wait_for is None else "--wait-for"
         raise ConfigError(
-            f"{asked} can never be met: this peer dials {neighbours or 'nobody'}, and nobody can dial it; give "
-            "--listen HOST:PORT, the neighbours' addresses with --peers, or --discover"
+            f"{flag} waits for {wanted} neighbours, and so many can never be there: this peer dials "
+            f"{neighbours or 'nobody'}, and nobody can dial it; give --listen HOST:PORT, the neighbours' addresses "
+            "with --peers, or --discover"
         )
 
 

@@ -60,9 +60,15 @@ def fails(process: Any) -> str:
         (["peer", "--id", "0", "--listen", "0.0.0.0:7000"], "is open to other boxes: give this peer its keys, --certs"),
         (["peer", "--id", "0", "--listen", "[::]:7000"], "or say --insecure where everybody on the network is trusted"),
         (["peer", "--id", "0", "--listen", "box-a:7000"], "--listen box-a:7000 is open to other boxes"),
-        (["peer", "--id", "0", "--wait-for", "2"], "--wait-for 2 can never be met: this peer dials nobody, and nobody"),
-        (["peer", "--id", "0", "--wait-for", "2", "--peers", "127.0.0.1:1"], "dials 1, and nobody can dial it"),
-        (["peer", "--id", "0", "--sync"], "--sync waits for 2 neighbours, which can never be met"),
+        (
+            ["peer", "--id", "0", "--wait-for", "2"],
+            "--wait-for waits for 2 neighbours, and so many can never be there",
+        ),
+        (
+            ["peer", "--id", "0", "--wait-for", "2", "--peers", "127.0.0.1:1"],
+            "this peer dials 1, and nobody can dial it",
+        ),
+        (["peer", "--id", "0", "--sync"], "--sync waits for 2 neighbours, and so many can never be there"),
         (["peer", "--id", "0", "--certs", "nowhere"], "cannot read nowhere/ca.pem: No such file or directory"),
         (["peer", "--id", "0", "--certs", "c", "--insecure"], "certs and insecure exclude one another"),
         (
