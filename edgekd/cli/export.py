@@ -165,4 +165,4 @@ def _say_exported(predictor: Any, out: Path, exported: Any, as_json: bool) -> No
     console = wide_console()
     console.print(fitted(columns, [rows], console))
     samples = f"accuracy on {reduced.evaluation_samples} evaluation images; " if reduced.evaluation_samples else ""
-    say(f"{samples}latency of one image on this machine, against float32")
+    say(f"{samples}latency of one image on this machine against float32: the median of runs in pairs")
