@@ -47,11 +47,10 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
     refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
-    try:
-        with stoppable() as stop:
-            _run(config, out, baseline, as_json, stop)
-    except KeyboardInterrupt:  # before its peers have begun; later on they write what they have reached
-        end_stopped("stopped")
+    with (
+        stoppable() as stop
+    ):  # KeyboardInterrupt before its peers have begun; later on they write what they have reached
+        _run(config, out, baseline, as_json, stop)
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:
@@ -94,12 +93,16 @@ def _run_in(
         dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
+        from edgekd.cli.progress import say_beside
         from edgekd.cli.run_files import write_results
+        from edgekd.cli.tables import early_line
 
         write_results(folder, summary, baselines, config)
         _print_results(summary, folder, baselines, as_json)
+        if stop.asked and (line := early_line(summary, config.train.steps, folder)):
+            say_beside(f"edgekd: {line}")
     elif stop.asked:
-        say("edgekd: stopped before a peer had done anything", err=True)
+        end_stopped("stopped before a peer had done anything")
     return dead
 
 

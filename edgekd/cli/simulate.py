@@ -42,13 +42,12 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     from edgekd.files.runs import data_name, lock_folder, make_run_folder
 
     folder = make_run_folder(out, data_name(config))
-    try:
-        with stoppable() as stop, lock_folder(folder):
-            summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
-    except KeyboardInterrupt:  # before the first step
-        end_stopped("stopped")
-    if stop.asked and any(peer.steps < config.train.steps for peer in summary.peers):
-        end_stopped(f"stopped early; {folder} holds what had been reached")
+    with stoppable() as stop, lock_folder(folder):
+        summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
+    from edgekd.cli.tables import early_line
+
+    if stop.asked and (line := early_line(summary, config.train.steps, folder)):
+        end_stopped(line)
 
 
 def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop) -> Summary:
