@@ -184,6 +184,8 @@ def _reason(error: Exception) -> str:
         return "not enough memory to decode it; make it smaller"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow can read; save it as PNG or JPEG"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which the message names already
     return str(error) or type(error).__name__
 
 
