@@ -15,7 +15,7 @@ from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
 from edgekd.config import ACCESS, COLLECTING, LYING, Config
-from edgekd.errors import ConfigError, EdgeKDError
+from edgekd.errors import ConfigError, DivergedError, EdgeKDError, OutOfMemoryError
 
 EXAMPLES = """
 \b
@@ -28,6 +28,12 @@ Examples:
 
 
 FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or below, are normal for some hundred steps"
+
+
+WHY = {  # by the exit code of a peer, and what to do
+    DivergedError.exit_code: ("training has diverged", "use a smaller --lr, --kd-weight or --momentum"),
+    OutOfMemoryError.exit_code: ("out of memory", "use a smaller --batch, --public-batch or --size"),
+}
 
 
 class PeerDiedError(EdgeKDError):
@@ -68,7 +74,9 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: 
         dead = _run_in(folder, config, graph, baseline, as_json, stop)
     if dead:
         which = ", ".join(f"peer {id} ({why})" for id, why in sorted(dead.items()))
-        raise PeerDiedError(f"ended with an error: {which}; what the others reached is in {folder}")
+        advice = [f"; {do}" for why, do in WHY.values() if why in dead.values()]
+        whose = "the others" if len(dead) < config.data.clients else "they"
+        raise PeerDiedError(f"ended with an error: {which}{''.join(advice)}; what {whose} reached is in {folder}")
 
 
 def _run_in(
@@ -204,7 +212,9 @@ class _Watch:
             return ""
         if code == 0:
             return "" if id in self._trained else "told to end before its first step"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return WHY[code][0] if code in WHY else f"exit code {code}"
 
     def _lose(self, id: int, why: str) -> None:
         self._screen.lost(id)

@@ -178,6 +178,14 @@ def test_mistakes_are_one_line(spawn: Any, box: Path) -> None:
         (["export", "--checkpoint", run, "-o", box], "it is a folder"),
         (["export", "--checkpoint", box / "model.onnx", "-o", box / "m.onnx"], "is an exported file"),
         (
+            ["export", "--checkpoint", run, "-o", "m.tflite"],
+            "ends in .tflite: end it in .onnx or .safetensors",
+        ),
+        (
+            ["export", "--checkpoint", run, "-o", "m.onnx", "--format", "safetensors"],
+            "m.onnx ends in .onnx, and --format is safetensors",
+        ),
+        (
             ["export", "--checkpoint", run, "-o", box / "m.safetensors", "--quantise", "int8"],
             "int8 is for --format onnx",
         ),
