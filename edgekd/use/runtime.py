@@ -37,7 +37,7 @@ def check_installed() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"ONNX files are written with onnx and onnxruntime ({error}): pip install 'edgekd[export]'; "
+            f"ONNX files are written with onnx and onnxruntime ({error}): pip install onnx onnxruntime; "
             "or use --format safetensors"
         ) from error
 

@@ -257,5 +257,5 @@ def test_example_takes_grey_pictures_and_palettes_too(tmp_path: Path, example: A
 
 def test_without_the_extra_onnx_files_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ConfigError, match=r"pip install 'edgekd\[export\]'; or use --format safetensors"):
+    with pytest.raises(ConfigError, match=r"pip install onnx onnxruntime; or use --format safetensors"):
         check_installed()
