@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -45,6 +46,7 @@ class _Lazy(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience would show a traceback of the interpreter's end
             end_stopped("stopped")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

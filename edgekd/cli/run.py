@@ -53,9 +53,7 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
     refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
-    with (
-        stoppable() as stop
-    ):  # KeyboardInterrupt before its peers have begun; later on they write what they have reached
+    with stoppable() as stop:
         _run(config, out, baseline, as_json, stop)
 
 
@@ -109,7 +107,7 @@ def _run_in(
         _print_results(summary, folder, baselines, as_json)
         if stop.asked and (line := early_line(summary, config.train.steps, folder)):
             say_beside(f"edgekd: {line}")
-    elif stop.asked:
+    elif stop.asked and not dead:
         end_stopped("stopped before a peer had done anything")
     return dead
 

@@ -39,13 +39,12 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     """
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
+    from edgekd.cli.tables import early_line
     from edgekd.files.runs import data_name, lock_folder, make_run_folder
 
     folder = make_run_folder(out, data_name(config))
     with stoppable() as stop, lock_folder(folder):
         summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
-    from edgekd.cli.tables import early_line
-
     if stop.asked and (line := early_line(summary, config.train.steps, folder)):
         end_stopped(line)
 
