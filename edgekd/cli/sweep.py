@@ -71,9 +71,9 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())
     say(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
     if failures:
-        alike = len(failures) > 1 and len({failure.reason for failure in failures}) == 1
-        advice = "all for the same reason" if alike else "the same command tries again"
-        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; {advice}")
+        reasons = {failure.reason for failure in failures}
+        more = f": {reasons.pop()}" if len(reasons) == 1 else "; the same command tries again"
+        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed{more}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -50,6 +51,15 @@ def peer_line(peer: PeerSummary) -> str:
         reached = "stopped before its first evaluation"
     done = f"{peer.lessons} lessons in {peer.steps} steps, {bytes_text(peer.bytes_sent)} sent"
     return f"peer {peer.id}: {reached}, {done}"
+
+
+def early_line(summary: Summary, wanted: int, folder: Path) -> str:
+    """What is said of a run that was told to end before each peer had done `wanted` steps; "" if each had."""
+    done = [peer.steps for peer in summary.peers]
+    if not done or min(done) >= wanted:
+        return ""
+    reached = str(min(done)) if min(done) == max(done) else f"{min(done)} to {max(done)}"
+    return f"stopped early, after {reached} of {wanted} steps; {folder} holds what had been reached"
 
 
 def print_results(summary: Summary) -> None:
