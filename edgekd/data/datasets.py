@@ -169,7 +169,9 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
 def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: Decoding) -> PeerData:
     assert config.private is not None  # the caller has checked it
     if config.public is None:
-        raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
+        raise ConfigError(
+            "--private goes with --public FILE; `edgekd peer` fetches it where --peers or --discover is given"
+        )
     public = PublicSet.load(expanded(config.public))
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
