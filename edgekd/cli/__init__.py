@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "status": "Ask peers how they are.",
+    "doctor": "See whether a peer would start on this box, and work with its neighbours.",
     "certs": "Make the keys by which peers know one another.",
     "eval": "Evaluate a checkpoint.",
     "predict": "Say what pictures show, with a trained network.",

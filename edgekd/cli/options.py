@@ -9,7 +9,17 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_run, read_toml, setting_type
+from edgekd.config import (
+    SECTIONS,
+    Config,
+    ExchangeConfig,
+    from_mapping,
+    overlay,
+    read_run,
+    read_toml,
+    setting_type,
+    usable,
+)
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
@@ -42,7 +52,11 @@ LETTERS = {  # of flags whose help speaks of their value
 
 
 def settings(
-    *sections: str, only: Iterable[str] | None = None, without: Iterable[str] = (), path_of: str | None = None
+    *sections: str,
+    only: Iterable[str] | None = None,
+    without: Iterable[str] = (),
+    path_of: str | None = None,
+    forgiving: bool = False,
 ) -> Callable[[Command], Command]:
     """Give a command one flag a field of `sections` (of them those in `only`, and none in `without`).
 
@@ -51,6 +65,9 @@ def settings(
     Without ``--config`` the settings under the flags are those of the checkpoint that the command's parameters
     `path_of` and ``peer`` name: see `edgekd.files.folders.settings_file`. With ``--resume`` those of ``--out`` lie
     under all others.
+
+    With `forgiving` no setting that is wrong ends the command: ``config`` has the others, and ``wrong`` says, line by
+    line, what cannot be used.
     """
     fields = [
         (section, f)
@@ -66,11 +83,18 @@ def settings(
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
             if given.get("resume") and given["out"]:
                 path = given["out"] / "config.toml"
-            below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
-            tables = overlay(below, flags)
-            if ("model", "model") in [(section, f.name) for section, f in fields]:
-                check_own_word(tables, flags)
-            return command(config=from_mapping(tables), **given)
+
+            def read() -> dict[str, Any]:
+                below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
+                tables = overlay(below, flags)
+                if ("model", "model") in [(section, f.name) for section, f in fields]:
+                    check_own_word(tables, flags)
+                return tables
+
+            if forgiving:
+                usable_config, wrong = _usable(read, flags)
+                return command(config=usable_config, wrong=wrong, **given)
+            return command(config=from_mapping(read()), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -145,6 +169,16 @@ def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
     for name in names:
         if getattr(exchange, name) is not None:
             raise ConfigError(f"{why}: take {name} out of the file")
+
+
+def _usable(read: Callable[[], dict[str, Any]], flags: dict[str, Any]) -> tuple[Config, list[str]]:
+    """What can be used of the settings, and why the rest cannot; without a file that can be read, of the flags."""
+    try:
+        tables, wrong = read(), []
+    except ConfigError as error:
+        tables, wrong = flags, [str(error)]
+    config, more = usable(tables)
+    return config, [*wrong, *more]
 
 
 def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,12 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def existing(path: Path) -> Path:
+    """The folder or file that `path` is, or the nearest above it that there is."""
+    # Of os.path, since those of pathlib raise an error below a folder that this user may not enter.
+    return next((part for part in (path, *path.absolute().parents) if os.path.exists(part)), Path("/"))
+
+
 def check_file(path: Path) -> None:
     """See whether the file `path` can be written as `atomic_file` does, and make the folder that it is in.
 

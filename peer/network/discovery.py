@@ -138,7 +138,7 @@ class Discovery:
             self._forget(address)
 
     async def _open(self) -> None:
-        usable = [str(each.ip) for each in self._own if _takes_multicast(str(each.ip))]
+        usable = [str(each.ip) for each in self._own if takes_multicast(str(each.ip))]
         if not usable:
             raise OSError("no address of this box takes part in multicast")
         self._zeroconf = AsyncZeroconf(interfaces=usable, ip_version=zeroconf.IPVersion.V4Only)
@@ -252,7 +252,8 @@ def _for_others(own: list[IPv4Interface]) -> list[str]:
     return [str(each.ip) for each in own if not each.ip.is_loopback] or [str(each.ip) for each in own]
 
 
-def _takes_multicast(ip: str) -> bool:
+def takes_multicast(ip: str) -> bool:
+    """Whether this box takes part in multicast DNS on its own IPv4 address `ip`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.setsockopt(

@@ -1,0 +1,151 @@
+"""``edgekd doctor``: would a peer start here, and work with its neighbours."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+import edgekd
+from edgekd.cli.lines import say
+from edgekd.cli.options import PATH, settings
+from edgekd.cli.progress import decoding
+from edgekd.config import LYING, Config
+from edgekd.doctor import machine
+from edgekd.doctor.check import Check, examine
+from edgekd.doctor.versions import constraints, load_all
+from edgekd.protocol.addresses import MAX_ID
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd doctor
+  edgekd doctor --config runs/20260101-120000-peer-2/config.toml --peers 0@box-a:7000,1@box-b:7000 --json
+  edgekd doctor --id 2 --listen 0.0.0.0:7000 --certs certs/peer-2 --peers 0@box-a:7000,1@box-b:7000 \\
+      --private folder:/data/private --public /data/public.safetensors
+  edgekd doctor --constraints > constraints.txt && pip install -c constraints.txt 'edgekd[export]'
+"""
+
+MARKS = {True: "ok", False: "FAULT", None: "note"}
+WITHOUT_TORCH = "not looked at, since PyTorch cannot be used"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Peer:
+    """The peer that would be started."""
+
+    config: Config
+    id: int | None
+    listen: str | None
+    peers: tuple[str, ...]
+    discover: bool
+    out: Path | None
+    timeout: float
+
+
+@click.command(epilog=EXAMPLES)
+@settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
+@click.option("--id", type=click.IntRange(0, MAX_ID), help="Which peer this is.  [default: the one of --certs, else 0]")
+@click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in.")
+@click.option("--peers", default="", metavar="[ID@]HOST:PORT,...", help="The neighbours.")
+@click.option("--discover", is_flag=True, help="Also see whether peers could be found on the local network.")
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs]")
+@click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option(
+    "--constraints",
+    "only_constraints",
+    is_flag=True,
+    help="Print constraints for pip that keep the torch, torchvision and numpy of this box; look at nothing.",
+)
+def command(
+    config: Config,
+    wrong: list[str],
+    id: int | None,
+    listen: str | None,
+    peers: str,
+    discover: bool,
+    out: Path | None,
+    timeout: float,
+    as_json: bool,
+    only_constraints: bool,
+) -> None:
+    """Look at everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
+
+    It takes the flags of `edgekd peer`, and says of each thing what was found and what to do. Nothing is written, but
+    what a start would download. Exits with 1 if something would keep the peer from starting, or from its neighbours.
+    """
+    if only_constraints:
+        for line in constraints():
+            say(line)
+        return
+    neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
+    found: list[Check] = []
+    for check in _checks(
+        _Peer(config=config, id=id, listen=listen, peers=neighbours, discover=discover, out=out, timeout=timeout), wrong
+    ):
+        found.append(check)
+        if not as_json:
+            say(f"{MARKS[check.ok]:5}  {check.name}: {check.message}")
+    faults = sum(check.ok is False for check in found)
+    if as_json:
+        say(json.dumps([{"check": each.name, "ok": each.ok, "message": each.message} for each in found]))
+    else:
+        say(f"{faults} fault{'s' if faults > 1 else ''} to mend" if faults else "nothing stands in the way of a peer")
+    if faults:
+        raise click.exceptions.Exit(1)
+
+
+def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
+    """Everything, one after the other."""
+    from peer.checks.keys import keys
+    from peer.checks.network import listening, multicast, neighbours, proxies
+
+    config, exchange = peer.config, peer.config.exchange
+    yield Check("settings", not wrong, "; ".join(wrong) or "can be used")
+    yield machine.python()
+    yield (torch := examine("torch and numpy", load_all))
+    yield machine.threads(config.train.threads)
+    installed = datetime.fromtimestamp(os.path.getmtime(edgekd.__file__), timezone.utc)
+    yield machine.clock(datetime.now(timezone.utc), installed, keys=exchange.certs is not None)
+    found, owner = keys(exchange, peer.id)
+    yield from found
+    id = peer.id if peer.id is not None else owner or 0
+    contract = None
+    if torch.ok:
+        contract = yield from _learning(peer, id)
+    else:
+        yield Check("files and training", None, "not looked at, since PyTorch cannot be used")
+    yield listening(exchange, peer.listen)
+    yield from neighbours(exchange, id, peer.listen, peer.peers, contract, peer.timeout)
+    yield proxies(os.environ)
+    yield multicast(peer.listen) if peer.discover else Check("multicast", None, "not asked for, see --discover")
+
+
+def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
+    """What needs torch: the files, and a training step; returns the contract of the peer, None if it is not known."""
+    from edgekd.contract import make_contract
+    from edgekd.doctor import training
+    from edgekd.doctor.files import pictures, public_file
+    from edgekd.files.checkpoint import KEEP
+
+    config, train = peer.config, peer.config.train
+    check, public = public_file(config, joins=bool(peer.peers))
+    yield check
+    yield from pictures(config, public, id, peer.out, decoding())
+    yield (device := training.device(train.device))
+    if device.ok is False:
+        config = dataclasses.replace(config, train=dataclasses.replace(train, device="cpu"))
+    yield (weights := training.weights(config, id, public))
+    step, checkpoint = training.step(config if weights.ok else training.without_weights(config), id, public)
+    yield step
+    status = Path("/proc/self/status")
+    yield machine.memory(status.read_text() if status.is_file() else None, machine.free_memory())
+    copies = KEEP + 1 + bool(train.keep_best)  # one is written before the oldest goes
+    yield machine.disk(peer.out or Path("runs"), checkpoint, copies)
+    return make_contract(public, peer.config) if public is not None else None
