@@ -1,5 +1,6 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
+import copy
 import importlib
 import os
 import sys
@@ -31,6 +32,9 @@ COMMANDS = {
 }
 
 
+WITHOUT_TORCH = ("status", "certs", "doctor")  # the last says what is wrong with it, and goes on
+
+
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -40,11 +44,25 @@ class _Lazy(click.Group):
             hint = meant(name, COMMANDS)
             ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
-        return command
+        return command if name in WITHOUT_TORCH else _checked(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _checked(command: click.Command) -> click.Command:
+    """The command, which first sees whether torch can use numpy: else each would end in a traceback, late."""
+    from edgekd.doctor.versions import check_numpy
+
+    def callback(**given: Any) -> Any:
+        check_numpy()
+        assert command.callback is not None  # it is no group
+        return command.callback(**given)
+
+    checked = copy.copy(command)
+    checked.callback = callback
+    return checked
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)

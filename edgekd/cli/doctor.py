@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import click
 
 import edgekd
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, settings
+from edgekd.cli.options import listed, peer_options, settings
+from edgekd.cli.peer import check_discovery, metrics_address
 from edgekd.cli.progress import decoding
+from edgekd.cli.resuming import with_public_file
 from edgekd.config import LYING, Config
 from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
-from edgekd.protocol.addresses import MAX_ID
+from edgekd.protocol.addresses import format_address
 
 EXAMPLES = """
 \b
@@ -44,17 +47,15 @@ class _Peer:
     listen: str | None
     peers: tuple[str, ...]
     discover: bool
+    metrics_port: str | None
     out: Path | None
+    resume: bool
     timeout: float
 
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
-@click.option("--id", type=click.IntRange(0, MAX_ID), help="Which peer this is.  [default: the one of --certs, else 0]")
-@click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in.")
-@click.option("--peers", default="", metavar="[ID@]HOST:PORT,...", help="The neighbours.")
-@click.option("--discover", is_flag=True, help="Also see whether peers could be found on the local network.")
-@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs]")
+@peer_options
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 @click.option(
@@ -70,7 +71,9 @@ def command(
     listen: str | None,
     peers: str,
     discover: bool,
+    metrics_port: str | None,
     out: Path | None,
+    resume: bool,
     timeout: float,
     as_json: bool,
     only_constraints: bool,
@@ -84,11 +87,21 @@ def command(
         for line in constraints():
             say(line)
         return
-    neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
+    if resume and out is not None:
+        config = with_public_file(config, out)
+    peer = _Peer(
+        config=config,
+        id=id,
+        listen=listen,
+        peers=listed(peers),
+        discover=discover,
+        metrics_port=metrics_port,
+        out=out,
+        resume=resume,
+        timeout=timeout,
+    )
     found: list[Check] = []
-    for check in _checks(
-        _Peer(config=config, id=id, listen=listen, peers=neighbours, discover=discover, out=out, timeout=timeout), wrong
-    ):
+    for check in _checks(peer, wrong):
         found.append(check)
         if not as_json:
             say(f"{MARKS[check.ok]:5}  {check.name}: {check.message}")
@@ -104,7 +117,7 @@ def command(
 def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     """Everything, one after the other."""
     from peer.checks.keys import keys
-    from peer.checks.network import listening, multicast, neighbours, proxies
+    from peer.checks.network import listening, neighbours, proxies
 
     config, exchange = peer.config, peer.config.exchange
     yield Check("settings", not wrong, "; ".join(wrong) or "can be used")
@@ -113,18 +126,43 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     yield machine.threads(config.train.threads)
     installed = datetime.fromtimestamp(os.path.getmtime(edgekd.__file__), timezone.utc)
     yield machine.clock(datetime.now(timezone.utc), installed, keys=exchange.certs is not None)
-    found, owner = keys(exchange, peer.id)
+    id = peer.id
+    if id is None and peer.resume and peer.out is not None and torch.ok:
+        from edgekd.files.checkpoint import peer_in
+
+        id = peer_in(peer.out)
+    found, owner = keys(exchange, id)
     yield from found
-    id = peer.id if peer.id is not None else owner or 0
+    id = owner or 0 if id is None else id
     contract = None
     if torch.ok:
         contract = yield from _learning(peer, id)
     else:
         yield Check("files and training", None, "not looked at, since PyTorch cannot be used")
     yield listening(exchange, peer.listen)
+    if peer.metrics_port is not None:
+        yield examine("metrics", partial(_metrics, peer.metrics_port))
     yield from neighbours(exchange, id, peer.listen, peer.peers, contract, peer.timeout)
     yield proxies(os.environ)
-    yield multicast(peer.listen) if peer.discover else Check("multicast", None, "not asked for, see --discover")
+    if peer.discover:
+        yield examine("multicast", partial(_multicast, peer.listen))
+    else:
+        yield Check("multicast", None, "not asked for, see --discover")
+
+
+def _multicast(listen: str | None) -> str:
+    check_discovery(listen)
+    from peer.checks.network import multicast
+
+    return multicast(listen)
+
+
+def _metrics(port: str) -> str:
+    from peer.transports.binding import check_bindable
+
+    address = format_address(*metrics_address(port))
+    check_bindable(address)
+    return f"{address} is free"
 
 
 def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:

@@ -24,6 +24,7 @@ from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
 from edgekd.paths import expanded
+from edgekd.protocol.addresses import MAX_ID
 
 
 class UserPath(click.Path):
@@ -236,6 +237,47 @@ which_option = click.option(
     show_default=True,
     help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
 )
+
+
+_OF_PEER = (
+    click.option(
+        "--id",
+        type=click.IntRange(0, MAX_ID),
+        help="Which peer of the group this is, from 0; required, unless --resume is given: then the checkpoints in "
+        "--out say it.",
+    ),
+    click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given."),
+    click.option(
+        "--peers",
+        default="",
+        metavar="[ID@]HOST:PORT,...",
+        help="The neighbours; one's own address may be among them. With ID@ nobody else will do there.",
+    ),
+    click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS)."),
+    click.option(
+        "--metrics-port",
+        metavar="[HOST:]PORT",
+        help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
+    ),
+    click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
+    ),
+)
+
+
+def peer_options(command: Command) -> Command:
+    """Give a command the flags of one peer that are no settings: who and where it is, who else, and its folder."""
+    for option in reversed(_OF_PEER):
+        command = option(command)
+    return command
+
+
+def listed(peers: str) -> tuple[str, ...]:
+    """The addresses in the value of ``--peers``, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
 
 
 def _file_options(command: Command, *, presets: bool) -> Command:

@@ -74,20 +74,16 @@ def proxies(environ: Mapping[str, str]) -> Check:
     return Check("proxies", None, f"{', '.join(found)}: {why}")
 
 
-def multicast(listen: str | None) -> Check:
-    """Whether ``--discover`` can work here."""
+def multicast(listen: str | None) -> str:
+    """Where ``--discover`` would look for peers and announce this one; zeroconf is installed.
 
-    def look() -> str:
-        from peer.network.discovery import check_discoverable, own_interfaces, takes_multicast
+    Raises:
+        OSError: it can do so nowhere.
+    """
+    from peer.network.discovery import in_multicast, own_interfaces
 
-        check_discoverable(listen)
-        own = [str(each.ip) for each in own_interfaces(parse_address(listen)[0] if listen else "")]
-        usable = [ip for ip in own if takes_multicast(ip)]
-        if not usable:
-            raise ConfigError("no address of this box takes part in multicast: name the neighbours with --peers")
-        return f"multicast DNS on {', '.join(usable)}; whether the network passes it on shows only when peers run"
-
-    return examine("multicast", look)
+    usable = in_multicast(own_interfaces(parse_address(listen)[0] if listen else ""))
+    return f"on {', '.join(usable)}; whether the network passes it on shows only when peers run"
 
 
 def _address(exchange: ExchangeConfig, id: int, text: str) -> str:
