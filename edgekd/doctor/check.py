@@ -10,7 +10,7 @@ from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
 from edgekd.printable import first_line
 
-LISTED = 4  # warnings in one message
+ENDS = 2  # so many of the first warnings are shown, and of the last
 
 Found = TypeVar("Found")
 
@@ -70,9 +70,11 @@ def heard() -> Iterator[list[str]]:
 
 
 def joined(message: str, warnings: Sequence[str]) -> str:
-    """The message, and after it the first of the warnings."""
-    more = len(warnings) - LISTED
-    return "; ".join([message, *warnings[:LISTED], *([f"and {more} more warnings"] if more > 0 else [])])
+    """The message, and after it the warnings; of very many the first ones and the last ones, which often sum up."""
+    left_out = len(warnings) - 2 * ENDS
+    if left_out > 0:
+        warnings = [*warnings[:ENDS], f"({left_out} more warnings)", *warnings[-ENDS:]]
+    return "; ".join([message, *warnings])
 
 
 class _Collector(logging.Handler):

@@ -70,14 +70,15 @@ def pictures(
     def look() -> tuple[str, PeerData]:
         shared = public or _stand_in(data)
         found = own_pictures(lenient, shared, id, config.data_seed, run, how)
-        return _split(found), found
+        return _split(found, public is not None), found
 
     check, found = take("pictures", look)
     if found is not None and (few := _few(found, config.train.batch)):
         check = dataclasses.replace(check, ok=None, message=joined(check.message, few))
-    if unknown and unknown not in check.message:
-        check = dataclasses.replace(check, message=f"{unknown}; {check.message}")
-    yield dataclasses.replace(check, ok=False) if unknown else check
+    if unknown:
+        others = check.message.replace(unknown, "").replace("; : left out", "")  # of the same names
+        check = Check(check.name, False, f"{unknown}; apart from that {others}" if others else unknown)
+    yield check
     if found is not None and public is not None:
         yield duplicates(found.private.images, found.evaluation.images, public)
 
@@ -142,12 +143,12 @@ def _stand_in(data: DataConfig) -> PublicSet:
     )
 
 
-def _split(found: PeerData) -> str:
-    """What a start would train and evaluate on."""
+def _split(found: PeerData, group: bool) -> str:
+    """What a start would train and evaluate on; `group`: the group's classes are known."""
     counts = Counter(found.private.labels.tolist())
     each = ", ".join(f"{found.classes[label]} {count}" for label, count in sorted(counts.items()))
-    known = f"{len(counts)} of the group's {len(found.classes)} classes"
-    return f"{len(found.private.labels)} to train on ({each}), {len(found.evaluation.labels)} to evaluate on; {known}"
+    known = f"; {len(counts)} of the group's {len(found.classes)} classes" if group else ""
+    return f"{len(found.private.labels)} to train on ({each}), {len(found.evaluation.labels)} to evaluate on{known}"
 
 
 def _few(found: PeerData, batch: int) -> list[str]:

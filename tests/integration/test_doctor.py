@@ -126,7 +126,7 @@ def test_every_one_of_many_faults_is_named(
     assert code == 1
     says = {
         "settings": "unknown setting 'temprature' in [distill]",
-        "pictures": "yak",
+        "pictures": "subfolder yak, which the public file does not know; known: cat, dog, ship; apart from that",
         "device": "device cuda:99 is not there",
         "weights": "no weights file weights-that-are-not-there.pth",
         "disk": "a-file",
@@ -140,6 +140,7 @@ def test_every_one_of_many_faults_is_named(
     assert [name for name, (ok, _) in found.items() if ok is False] == [*dict.fromkeys(n for n in found if n in says)]
     assert "alpha must be in [0, 1], got 1.5" in found["settings"][1], "the second wrong setting"
     assert "broken.png" in found["pictures"][1]
+    assert found["pictures"][1].count("yak") == 1
     assert found["duplicates"][0] is None
     assert found["duplicates"][1].startswith("3 of this box's")
     assert found["threads"][0] is None

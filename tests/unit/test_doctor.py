@@ -52,7 +52,7 @@ def test_warnings_make_a_check_a_warning_and_are_said_nowhere_else(capfd: pytest
         log.info("nothing")
         return "found"
 
-    assert examine("x", look) == Check("x", None, "found; odd 1; odd 2; odd 3; odd 4; and 2 more warnings")
+    assert examine("x", look) == Check("x", None, "found; odd 1; odd 2; (2 more warnings); odd 5; odd 6")
     assert capfd.readouterr() == ("", "")
     assert log.handlers == []
 
