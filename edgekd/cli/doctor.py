@@ -1,8 +1,10 @@
 """``edgekd doctor``: would a peer start here, and work with its neighbours."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import socket
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,14 +16,15 @@ import click
 
 import edgekd
 from edgekd.cli.lines import say
-from edgekd.cli.options import listed, peer_options, settings
-from edgekd.cli.peer import check_discovery, metrics_address
+from edgekd.cli.options import listed, peer_options, refuse, settings
+from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, metrics_address
 from edgekd.cli.progress import decoding
 from edgekd.cli.resuming import with_public_file
-from edgekd.config import LYING, Config
+from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
+from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address
 
 EXAMPLES = """
@@ -35,6 +38,7 @@ Examples:
 """
 
 MARKS = {True: "ok", False: "FAULT", None: "note"}
+STALLED = 15.0  # seconds
 WITHOUT_TORCH = "not looked at, since PyTorch cannot be used"
 
 
@@ -89,6 +93,8 @@ def command(
         return
     if resume and out is not None:
         config = with_public_file(config, out)
+    elif resume:
+        wrong = [*wrong, NO_FOLDER]
     peer = _Peer(
         config=config,
         id=id,
@@ -120,7 +126,7 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     from peer.checks.network import listening, neighbours, proxies
 
     config, exchange = peer.config, peer.config.exchange
-    yield Check("settings", not wrong, "; ".join(wrong) or "can be used")
+    yield examine("settings", partial(_settings, exchange, wrong))
     yield machine.python()
     yield (torch := examine("torch and numpy", load_all))
     yield machine.threads(config.train.threads)
@@ -138,7 +144,7 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     if torch.ok:
         contract = yield from _learning(peer, id)
     else:
-        yield Check("files and training", None, "not looked at, since PyTorch cannot be used")
+        yield Check("files and training", None, WITHOUT_TORCH)
     yield listening(exchange, peer.listen)
     if peer.metrics_port is not None:
         yield examine("metrics", partial(_metrics, peer.metrics_port))
@@ -148,6 +154,13 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
         yield examine("multicast", partial(_multicast, peer.listen))
     else:
         yield Check("multicast", None, "not asked for, see --discover")
+
+
+def _settings(exchange: ExchangeConfig, wrong: list[str]) -> str:
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+    refuse(exchange, LYING, LIARS)
+    return "can be used"
 
 
 def _multicast(listen: str | None) -> str:
@@ -165,6 +178,24 @@ def _metrics(port: str) -> str:
     return f"{address} is free"
 
 
+def _unused(out: Path) -> str:
+    from peer.node.recorder import check_unused
+
+    check_unused(out)
+    return f"{out} holds no earlier run"
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Give up a download that stands still, as where a firewall swallows it: by default Python waits without end."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     """What needs torch: the files, and a training step; returns the contract of the peer, None if it is not known."""
     from edgekd.contract import make_contract
@@ -179,11 +210,15 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     yield (device := training.device(train.device))
     if device.ok is False:
         config = dataclasses.replace(config, train=dataclasses.replace(train, device="cpu"))
-    yield (weights := training.weights(config, id, public))
+    with _impatient():
+        weights = training.weights(config, id, public)
+    yield weights
     step, checkpoint = training.step(config if weights.ok else training.without_weights(config), id, public)
     yield step
     status = Path("/proc/self/status")
     yield machine.memory(status.read_text() if status.is_file() else None, machine.free_memory())
+    if peer.out is not None and not peer.resume:
+        yield examine("results", partial(_unused, peer.out))
     copies = KEEP + 1 + bool(train.keep_best)  # one is written before the oldest goes
     yield machine.disk(peer.out or Path("runs"), checkpoint, copies)
     return make_contract(public, peer.config) if public is not None else None

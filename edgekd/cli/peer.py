@@ -43,6 +43,8 @@ Examples:
 
 PATIENCE = 5.0  # seconds
 DOCTOR = "`edgekd doctor`, which takes the same flags"
+LIARS = "liars are for `edgekd simulate` and `edgekd sweep`"
+NO_FOLDER = "--resume needs --out DIR: the folder that holds the checkpoints"
 STOPPING = "stopping: saying goodbye and writing what has been reached"
 
 
@@ -105,9 +107,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
-    refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
+    refuse(config.exchange, LYING, LIARS)
     if resume and out is None:
-        raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
+        raise ConfigError(NO_FOLDER)
     if id is None:
         id = id_in(out if resume else None)
     lines = log_to_stderr(id)

@@ -20,7 +20,6 @@ from edgekd.files.folders import checkpoints
 
 FEW = 20  # pictures to evaluate on; an accuracy on fewer says little: its standard error can be above 0.11
 DOWNLOADED = {"cifar10": "cifar-10-batches-py", "sun397": "SUN397"}  # torchvision's folder of each data set
-LEAST_RESCAN = 0.05  # seconds
 
 
 def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None]:
@@ -65,7 +64,7 @@ def pictures(
     run = out if out is not None and checkpoints(out) else None
     unknown = _unknown_classes(data, public)
     # One wrong class hides nothing of the others: they are read as with --rescan, which leaves it out.
-    lenient = dataclasses.replace(data, rescan=data.rescan or LEAST_RESCAN)
+    lenient = dataclasses.replace(data, rescan=data.rescan or 1.0)
 
     def look() -> tuple[str, PeerData]:
         shared = public or _stand_in(data)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from edgekd.config import ExchangeConfig
 from edgekd.doctor.check import Check, take
-from edgekd.errors import ConfigError
 from edgekd.keys.certificates import is_authority_key
 from edgekd.paths import expanded
-from peer.node.access import key_folder, key_owner
+from peer.node.access import check_keys
 from peer.transports.grpc.keys import KeyFiles
 
 LONGEST = 2**16  # bytes: no key is larger
@@ -27,20 +26,15 @@ def keys(exchange: ExchangeConfig, id: int | None) -> tuple[list[Check], int | N
         why = "no --certs: nothing is encrypted, and nobody proves who it is; `edgekd certs` makes keys"
         return [Check("keys", None, why)], None
 
+    folder = expanded(exchange.certs)
+
     def look() -> tuple[str, int]:
-        folder = key_folder(exchange.certs)
-        assert folder is not None  # there is a setting
-        owner = key_owner(exchange.transport, folder)
-        if id not in (None, owner):
-            raise ConfigError(
-                f"the keys in {folder} are those of peer {owner}, and this is peer {id}: take peer-{id}'s"
-            )
+        owner = check_keys(exchange, id)
         if exchange.transport == "zmq":
             return f"those of peer {owner} in {folder}, which know no end", owner
         return f"those of peer {owner} in {folder}, valid until {KeyFiles(folder).current().until:%Y-%m-%d}", owner
 
     check, owner = take("keys", look)
-    folder = expanded(exchange.certs)
     return [check, *_readable(folder), _authority(folder)], owner
 
 

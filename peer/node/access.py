@@ -50,6 +50,8 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
             neighbour that it dials is none that it allows.
     """
     if exchange.certs is not None:
+        if listen is not None:
+            parse_address(listen)
         check_keys(exchange, id)
     else:
         check_exposure(exchange, listen)
@@ -95,30 +97,25 @@ def _is_on_loopback(host: str) -> bool:
         return False
 
 
-def check_keys(exchange: ExchangeConfig, id: int) -> None:
-    """See whether the keys in the folder of ``--certs`` are sound and those of peer `id`; warn of ones that end soon.
+def check_keys(exchange: ExchangeConfig, id: int | None) -> int:
+    """See whether the keys in the folder of ``--certs`` are sound; warn of ones that end soon.
+
+    Args:
+        exchange: the settings; `certs` is one of them.
+        id: the peer that the keys must be of; None: any.
+
+    Returns:
+        The peer whose keys they are.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they are not sound, or another peer's.
     """
     folder = key_folder(exchange.certs)
     assert folder is not None  # the caller has checked it
-    owner = key_owner(exchange.transport, folder)
-    if owner != id:
+    owner = _owner_by_curve(folder) if exchange.transport == "zmq" else _owner_by_tls(folder)
+    if id not in (None, owner):
         raise ConfigError(f"the keys in {folder} are those of peer {owner}, and this is peer {id}: take peer-{id}'s")
-
-
-def key_owner(transport: str, folder: Path) -> int:
-    """The peer whose keys these are; warn of ones that end soon.
-
-    Args:
-        transport: "grpc" or "zmq", which have keys of their own.
-        folder: of one peer.
-
-    Raises:
-        ConfigError: the keys are missing or not sound.
-    """
-    return _owner_by_curve(folder) if transport == "zmq" else _owner_by_tls(folder)
+    return owner
 
 
 def _owner_by_tls(folder: Path) -> int:
