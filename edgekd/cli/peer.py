@@ -177,7 +177,7 @@ def _naming_the_doctor() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{error} (all that a start needs is looked at by {DOCTOR})") from error
+        raise ConfigError(f"{error} ({DOCTOR}, looks at everything)") from error
 
 
 def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextlib.ExitStack) -> Config:
