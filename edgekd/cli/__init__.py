@@ -3,13 +3,14 @@
 import copy
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from edgekd.cli.lines import prepare_streams, say
-from edgekd.cli.signals import on_stop, stop_early
+from edgekd.cli.signals import end_stopped, on_stop, stop_early
 from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
 from edgekd.names import meant
@@ -45,6 +46,13 @@ class _Lazy(click.Group):
             ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
         return command if name in WITHOUT_TORCH else _checked(command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience would show a traceback of the interpreter's end
+            end_stopped("stopped")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -85,8 +93,6 @@ def main(args: list[str] | None = None) -> Any:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns
             sys.exit(code)
-    except click.exceptions.Abort:
-        sys.exit(130)
     except click.ClickException as error:
         say(f"edgekd: {error.format_message()}", err=True)
         sys.exit(error.exit_code)

@@ -17,10 +17,10 @@ import click
 import edgekd
 from edgekd.cli.lines import say
 from edgekd.cli.options import listed, peer_options, refuse, settings
-from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, metrics_address
+from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_wait, metrics_address
 from edgekd.cli.progress import decoding
 from edgekd.cli.resuming import with_public_file
-from edgekd.config import LYING, Config, ExchangeConfig
+from edgekd.config import LYING, Config
 from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
@@ -126,7 +126,7 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     from peer.checks.network import listening, neighbours, proxies
 
     config, exchange = peer.config, peer.config.exchange
-    yield examine("settings", partial(_settings, exchange, wrong))
+    yield examine("settings", partial(_settings, peer, wrong))
     yield machine.python()
     yield (torch := examine("torch and numpy", load_all))
     yield machine.threads(config.train.threads)
@@ -156,10 +156,11 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
         yield Check("multicast", None, "not asked for, see --discover")
 
 
-def _settings(exchange: ExchangeConfig, wrong: list[str]) -> str:
+def _settings(peer: _Peer, wrong: list[str]) -> str:
     if wrong:
         raise ConfigError("; ".join(wrong))
-    refuse(exchange, LYING, LIARS)
+    refuse(peer.config.exchange, LYING, LIARS)
+    check_wait(peer.config, len(peer.peers), open=bool(peer.listen) or peer.discover)
     return "can be used"
 
 
@@ -204,7 +205,7 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     from edgekd.files.checkpoint import KEEP
 
     config, train = peer.config, peer.config.train
-    check, public = public_file(config, joins=bool(peer.peers))
+    check, public = public_file(config, joins=bool(peer.peers) or peer.discover)
     yield check
     yield from pictures(config, public, id, peer.out, decoding())
     yield (device := training.device(train.device))

@@ -22,7 +22,7 @@ from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop, stop_early
 from edgekd.cli.tables import peer_line
-from edgekd.config import LYING, Config
+from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import Contract, Goodbye, Parting
@@ -37,7 +37,8 @@ Examples:
       --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
   edgekd peer --id 3 --certs certs/peer-3 --peers 0@box-a:7000 \\
       --private folder:/data/private                # joins: fetches the public file and settings
-  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover      # finds the others on the local network
+  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover \\
+      --private folder:/data/private                # finds the others on the local network, and joins them
 """
 
 
@@ -124,28 +125,29 @@ def command(
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
+    check_wait(config, len(neighbours), open=bool(listen) or discover)
     if discover:
         check_discovery(listen)
-    from edgekd.files.runs import lock_folder, make_run_folder
+    from edgekd.files.runs import run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
     from peer.node.start import make_node
 
-    folder = make_run_folder(out, f"peer-{id}")
-    lock = lock_folder(folder)  # until the process ends
-    if resume:
-        config = with_public_file(config, folder)
-    else:
-        check_unused(folder)
     screen = stop.screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
     try:
-        with lock, contextlib.ExitStack() as beside:
+        with contextlib.ExitStack() as beside:
+            stop.undo = beside.close
+            folder = beside.enter_context(run_folder(out, f"peer-{id}"))
+            if resume:
+                config = with_public_file(config, folder)
+            else:
+                check_unused(folder)
             # Until the peer has started, the folder stays as it is.
             with contextlib.ExitStack() as undo:
-                stop.undo = undo.close
+                beside.callback(undo.close)
                 with _naming_the_doctor():
-                    if config.data.private is not None and config.data.public is None and neighbours:
-                        config = _joined(config, neighbours, folder, undo)
+                    if config.data.private is not None and config.data.public is None and (neighbours or discover):
+                        config = _joined(config, neighbours, discover, folder, undo)
                     config, how = _with_defaults(config, len(neighbours)), decoding(log.info)
                     node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch, how=how)
                 lines.step = lambda: int(node.learner.step)
@@ -160,8 +162,11 @@ def command(
         screen.close()
         if stop.ready:
             stop.ignore_signals()
-    if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
-        log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for and %s", DOCTOR)
+    if reached.steps and not reached.lessons and config.distill.alpha < 1:
+        if listen or neighbours or discover:
+            log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for and %s", DOCTOR)
+        else:
+            log.info("it has trained alone: to learn from others it needs --listen, --peers or --discover")
     with last_words():
         if as_json:
             _print_json({"event": "summary", **dataclasses.asdict(reached)})
@@ -180,9 +185,10 @@ def _naming_the_doctor() -> Iterator[None]:
         raise ConfigError(f"{error} ({DOCTOR}, looks at everything)") from error
 
 
-def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextlib.ExitStack) -> Config:
+def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path, undo: contextlib.ExitStack) -> Config:
     """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
     from edgekd.contract import adopt, check_same, load_public
+    from edgekd.files.atomic import discard_unfinished
     from edgekd.files.checkpoint import load_newest
     from edgekd.files.runs import PUBLIC
     from peer.network.joining import join
@@ -199,10 +205,18 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextl
     log.info("asking the group for its public file and settings")
     if not file.exists():
         undo.callback(file.unlink, missing_ok=True)
-    contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs))
+    undo.callback(discard_unfinished, file)
+    with _looking(exchange) if discover else contextlib.nullcontext() as found:
+        contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs), found)
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopted
+
+
+def _looking(exchange: ExchangeConfig) -> contextlib.AbstractContextManager[Callable[[], tuple[str, ...]]]:
+    from peer.network.discovery import found_peers
+
+    return found_peers(exchange.allowed(), by_id=exchange.certs is not None)
 
 
 def _start(
@@ -227,6 +241,22 @@ def _with_defaults(config: Config, neighbours: int) -> Config:
     others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
     wait_for = others if config.exchange.sync is not None else 0
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
+
+
+def check_wait(config: Config, neighbours: int, *, open: bool) -> None:
+    """See whether the neighbours that the first step waits for can be there at all.
+
+    Raises:
+        ConfigError: this peer dials fewer, and none can find it.
+    """
+    wanted = _with_defaults(config, neighbours).exchange.wait_for or 0
+    if not open and wanted > neighbours:
+        flag = "--sync" if config.exchange.wait_for is None else "--wait-for"
+        raise ConfigError(
+            f"{flag} waits for {wanted} neighbours, and so many can never be there: this peer dials "
+            f"{neighbours or 'nobody'}, and nobody can dial it; give --listen HOST:PORT, the neighbours' addresses "
+            "with --peers, or --discover"
+        )
 
 
 def metrics_address(text: str) -> tuple[str, int]:

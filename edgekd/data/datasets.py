@@ -175,7 +175,9 @@ def own_public(config: DataConfig) -> PublicSet:
         ConfigError: none is named, it is none, or the settings want it to be another.
     """
     if config.public is None:
-        raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
+        raise ConfigError(
+            "--private goes with --public FILE; `edgekd peer` fetches it where --peers or --discover is given"
+        )
     public = PublicSet.load(expanded(config.public))
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from edgekd.config import Config
-from edgekd.contract import make_contract
+from edgekd.contract import common_data, make_contract
 from edgekd.data.datasets import load_peer_data
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import own_seed
@@ -59,7 +59,7 @@ def make_node(
     packing.row_bytes(contract.classes)  # it can name them all
     network = Network(
         lambda: make_transport(config.exchange.transport, longest_frame(contract), key_folder(config.exchange.certs)),
-        _hello(id, contract),
+        _hello(id, contract, common_data(config, data.public.images.shape[-1])),
         listen=listen,
         peers=peers,
         lockstep=config.exchange.sync is not None,
@@ -72,7 +72,7 @@ def make_node(
     return Node(Learner(data, config, id), data, network, config, out, scanner=scanner, stop=stop, watch=watch)
 
 
-def _hello(id: int, contract: Contract) -> Hello:
+def _hello(id: int, contract: Contract, common: str) -> Hello:
     return Hello(
         major=MAJOR,
         minor=MINOR,
@@ -82,4 +82,5 @@ def _hello(id: int, contract: Contract) -> Hello:
         encodings=tuple(Encoding),
         newest_round=-1,
         address="",
+        common_data=common,
     )

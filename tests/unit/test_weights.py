@@ -110,9 +110,11 @@ def test_what_is_wrong_with_a_file_is_said_in_our_words(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
     save_file(WEIGHTS, tmp_path / "w.bin")
     save_file({"layer.weight": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors")
+    (tmp_path / "README.md").write_text("# edgekd\n")
     for name, says in (
         ("whole.pth", r"save model\.state_dict\(\) alone"),
         ("w.bin", r"rename it to end in \.safetensors"),
+        ("README.md", r"neither .* nor one of PyTorch; --weights takes FILE\.safetensors or FILE\.pth"),
         ("nan.safetensors", "holds NaN or infinite numbers"),
     ):
         with pytest.raises(ConfigError, match=says) as error:
