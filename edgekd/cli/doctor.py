@@ -140,15 +140,15 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     found, owner = keys(exchange, id)
     yield from found
     id = owner or 0 if id is None else id
-    contract = None
+    hello = None
     if torch.ok:
-        contract = yield from _learning(peer, id)
+        hello = yield from _learning(peer, id)
     else:
         yield Check("files and training", None, WITHOUT_TORCH)
     yield listening(exchange, peer.listen)
     if peer.metrics_port is not None:
         yield examine("metrics", partial(_metrics, peer.metrics_port))
-    yield from neighbours(exchange, id, peer.listen, peer.peers, contract, peer.timeout)
+    yield from neighbours(exchange, id, peer.listen, peer.peers, hello, peer.timeout)
     yield proxies(os.environ)
     if peer.discover:
         yield examine("multicast", partial(_multicast, peer.listen))
@@ -198,16 +198,16 @@ def _impatient() -> Iterator[None]:
 
 
 def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
-    """What needs torch: the files, and a training step; returns the contract of the peer, None if it is not known."""
-    from edgekd.contract import make_contract
+    """What needs torch: the files, and a training step; returns the peer's Hello, None if its contract is not known."""
     from edgekd.doctor import training
     from edgekd.doctor.files import pictures, public_file
     from edgekd.files.checkpoint import KEEP
+    from peer.node.start import hello_of
 
     config, train = peer.config, peer.config.train
     check, public = public_file(config, joins=bool(peer.peers) or peer.discover)
     yield check
-    yield from pictures(config, public, id, peer.out, decoding())
+    public = yield from pictures(config, public, id, peer.out, decoding())
     yield (device := training.device(train.device))
     if device.ok is False:
         config = dataclasses.replace(config, train=dataclasses.replace(train, device="cpu"))
@@ -222,4 +222,4 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
         yield examine("results", partial(_unused, peer.out))
     copies = KEEP + 1 + bool(train.keep_best)  # one is written before the oldest goes
     yield machine.disk(peer.out or Path("runs"), checkpoint, copies)
-    return make_contract(public, peer.config) if public is not None else None
+    return hello_of(peer.config, id, public) if public is not None else None

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import pixel_digests
 from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import SIZES, data_root, folder
-from edgekd.doctor.check import Check, examine, heard, joined, take
+from edgekd.doctor.check import Check, heard, joined, take
 from edgekd.errors import ConfigError
 from edgekd.files.folders import checkpoints
 
@@ -47,7 +47,7 @@ def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None
 
 def pictures(
     config: Config, public: PublicSet | None, id: int, out: Path | None, how: Decoding = IN_PROCESS
-) -> Iterator[Check]:
+) -> Generator[Check, None, PublicSet | None]:
     """The pictures of peer `id`: what cannot be read, what does not fit, and what would be trained and evaluated on.
 
     Args:
@@ -56,11 +56,15 @@ def pictures(
         id: of the peer.
         out: its folder of results, where an earlier start has noted what it holds out.
         how: picture files are decoded.
+
+    Returns:
+        The group's public set: `public`, or that of the common data set; None: it is not known.
     """
     data = config.data
     if data.private is None:
-        yield _common(data, id, config.data_seed, how)
-        return
+        check, common = _common(data, id, config.data_seed, how)
+        yield check
+        return common
     run = out if out is not None and checkpoints(out) else None
     unknown = _unknown_classes(data, public)
     # One wrong class hides nothing of the others: they are read as with --rescan, which leaves it out.
@@ -80,6 +84,7 @@ def pictures(
     yield check
     if found is not None and public is not None:
         yield duplicates(found.private.images, found.evaluation.images, public)
+    return public
 
 
 def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
@@ -103,18 +108,18 @@ def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
     )
 
 
-def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> Check:
-    """A peer's shard of a common data set."""
+def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check, PublicSet | None]:
+    """A peer's shard of a common data set, and the public set."""
     name = DOWNLOADED.get(data.data)
     if name is not None and not (data_root() / name).is_dir():
-        return Check("pictures", None, f"{data.data} is not in {data_root()} yet: it is downloaded at the start")
+        return Check("pictures", None, f"{data.data} is not in {data_root()} yet: it is downloaded at the start"), None
 
-    def look() -> str:
+    def look() -> tuple[str, PublicSet]:
         found = load_peer_data(data, id, seed, how=how)
         counts = f"{len(found.private.labels)} to train on, {len(found.evaluation.labels)} to evaluate on"
-        return f"shard {id} of {data.clients} of {data.data}: {counts}, {len(found.public)} public"
+        return f"shard {id} of {data.clients} of {data.data}: {counts}, {len(found.public)} public", found.public
 
-    return examine("pictures", look)
+    return take("pictures", look)
 
 
 def _unknown_classes(data: DataConfig, public: PublicSet | None) -> str:

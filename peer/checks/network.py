@@ -8,13 +8,14 @@ from edgekd.config import ExchangeConfig
 from edgekd.doctor.check import Check, examine
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import parse_address, place
+from edgekd.protocol.admission import differences
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
-from edgekd.protocol.messages import Contract
+from edgekd.protocol.messages import Hello
 from peer.network.asking import ask_who
 from peer.node.access import check_addresses, check_allowed, check_exposure, key_folder
 from peer.transports.binding import check_bindable
 from peer.transports.by_name import make_transport
-from peer.transports.resolving import resolve
+from peer.transports.resolving import UnresolvedError, resolve
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in the order in which gRPC would look for one
 
@@ -34,7 +35,7 @@ def listening(exchange: ExchangeConfig, listen: str | None) -> Check:
 
 
 def neighbours(
-    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Contract | None, timeout: float
+    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Hello | None, timeout: float
 ) -> Iterator[Check]:
     """The names of the neighbours, and what each of them answers.
 
@@ -43,7 +44,7 @@ def neighbours(
         id: of this peer.
         listen: "HOST:PORT" of this peer, as in --listen.
         peers: "HOST:PORT" or "ID@HOST:PORT", unchecked.
-        ours: the contract of this peer; None: it is not known, and is compared with nobody's.
+        ours: what this peer says of itself; None: its contract is not known, and is compared with nobody's.
         timeout: seconds for each name and for each neighbour; all are asked at once.
     """
     if not peers:
@@ -95,8 +96,8 @@ def _address(exchange: ExchangeConfig, id: int, text: str) -> str:
 def _names(peers: Sequence[str], unresolved: Mapping[str, str]) -> Check:
     if not unresolved:
         return Check("names", True, f"all {len(peers)} neighbours' hosts are known")
-    each = "; ".join(f"{text} does not resolve ({why})" for text, why in unresolved.items())
-    return Check("names", False, f"{each}: correct --peers, or add the name to DNS or /etc/hosts")
+    each = "; ".join(f"{text}: {why}" for text, why in unresolved.items())
+    return Check("names", False, f"{each}; correct --peers, or add the name to DNS or /etc/hosts")
 
 
 async def _unresolved(peers: Sequence[str], timeout: float) -> dict[str, str]:
@@ -107,8 +108,8 @@ async def _unresolved(peers: Sequence[str], timeout: float) -> dict[str, str]:
             await asyncio.wait_for(resolve(*parse_address(place(text)[1])), timeout)
         except asyncio.TimeoutError:
             return f"no name server answers within {timeout:g} s"
-        except OSError as error:
-            return error.strerror or str(error)
+        except UnresolvedError as error:
+            return str(error)
         return ""
 
     found = await asyncio.gather(*map(look, peers))
@@ -116,13 +117,13 @@ async def _unresolved(peers: Sequence[str], timeout: float) -> dict[str, str]:
 
 
 async def _ask_all(
-    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Contract | None, timeout: float
+    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Hello | None, timeout: float
 ) -> list[Check]:
     return list(await asyncio.gather(*(_ask(exchange, id, listen, text, ours, timeout) for text in peers)))
 
 
 async def _ask(
-    exchange: ExchangeConfig, id: int, listen: str | None, text: str, ours: Contract | None, timeout: float
+    exchange: ExchangeConfig, id: int, listen: str | None, text: str, ours: Hello | None, timeout: float
 ) -> Check:
     """What one neighbour answers."""
     name, (wanted, address) = f"neighbour {text}", place(text)
@@ -142,7 +143,7 @@ async def _ask(
     said = f"peer {hello.id} answers, {status.state} at step {status.step}"
     if ours is None:
         return Check(name, True, f"{said}; its contract was not compared")
-    if differences := ours.differences(hello.contract):
-        why = f"{said}, of another contract: {'; '.join(differences)}"
+    if differing := differences(ours, hello):
+        why = f"{said}, of another contract: {'; '.join(differing)}"
         return Check(name, False, f"{why}; give all boxes the same settings and the same public file")
     return Check(name, True, f"{said}, of the same contract")
