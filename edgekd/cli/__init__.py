@@ -1,5 +1,6 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
+import copy
 import importlib
 import os
 import signal
@@ -24,11 +25,15 @@ COMMANDS = {
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "status": "Ask peers how they are.",
+    "doctor": "See whether a peer would start on this box, and work with its neighbours.",
     "certs": "Make the keys by which peers know one another.",
     "eval": "Evaluate a checkpoint.",
     "predict": "Say what pictures show, with a trained network.",
     "export": "Write a trained network as ONNX or safetensors, for other programs.",
 }
+
+
+WITHOUT_TORCH = ("status", "certs", "doctor")  # the last says what is wrong with it, and goes on
 
 
 class _Lazy(click.Group):
@@ -40,7 +45,7 @@ class _Lazy(click.Group):
             hint = meant(name, COMMANDS)
             ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
-        return command
+        return command if name in WITHOUT_TORCH else _checked(command)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -52,6 +57,20 @@ class _Lazy(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _checked(command: click.Command) -> click.Command:
+    """The command, which first sees whether torch can use numpy: else each would end in a traceback, late."""
+    from edgekd.doctor.versions import check_numpy
+
+    def callback(**given: Any) -> Any:
+        check_numpy()
+        assert command.callback is not None  # it is no group
+        return command.callback(**given)
+
+    checked = copy.copy(command)
+    checked.callback = callback
+    return checked
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)

@@ -26,6 +26,12 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def existing(path: Path) -> Path:
+    """The folder or file that `path` is, or the nearest above it that there is."""
+    # Of os.path, since those of pathlib raise an error below a folder that this user may not enter.
+    return next((part for part in (path, *path.absolute().parents) if os.path.exists(part)), Path("/"))
+
+
 def missing_folders(path: Path) -> list[Path]:
     """The folders that `make_folder` would create for `path`, the innermost first."""
     return [folder for folder in (path, *path.parents) if not os.path.exists(folder)]

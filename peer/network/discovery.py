@@ -140,9 +140,7 @@ class Discovery:
             self._forget(address)
 
     async def _open(self) -> None:
-        usable = [str(each.ip) for each in self._own if _takes_multicast(str(each.ip))]
-        if not usable:
-            raise OSError("no address of this box takes part in multicast")
+        usable = in_multicast(self._own)
         self._zeroconf = AsyncZeroconf(interfaces=usable, ip_version=zeroconf.IPVersion.V4Only)
         self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._heard])
         if not self._port or self._announcement is None:
@@ -278,6 +276,18 @@ def own_interfaces(host: str) -> list[IPv4Interface]:
 def _for_others(own: list[IPv4Interface]) -> list[str]:
     """The addresses to announce: those that other boxes can reach, if there are any."""
     return [str(each.ip) for each in own if not each.ip.is_loopback] or [str(each.ip) for each in own]
+
+
+def in_multicast(own: list[IPv4Interface]) -> list[str]:
+    """Those of the box's own addresses that take part in multicast.
+
+    Raises:
+        OSError: none does.
+    """
+    usable = [str(each.ip) for each in own if _takes_multicast(str(each.ip))]
+    if not usable:
+        raise OSError("no address of this box takes part in multicast")
+    return usable
 
 
 def _takes_multicast(ip: str) -> bool:

@@ -280,7 +280,7 @@ def test_peer_that_nobody_taught_says_what_it_would_need(spawn: Any) -> None:
     listening = spawn("peer", "--id", 0, *small, "--listen", "127.0.0.1:0")
     for process, said in (
         (alone, "it has trained alone: to learn from others it needs --listen, --peers or --discover"),
-        (listening, "it learned from nobody: no neighbour's predictions arrived; see --wait-for"),
+        (listening, "arrived; see --wait-for and `edgekd doctor`, which takes the same flags"),
     ):
         assert process.wait() == 0, process.err
         assert process.err[-1].endswith(said)
