@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from edgekd.cli.lines import stdout_for_results
 from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_run, read_toml, setting_type
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
@@ -70,7 +71,8 @@ def settings(
             tables = overlay(below, flags)
             if ("model", "model") in [(section, f.name) for section, f in fields]:
                 check_own_word(tables, flags)
-            return command(config=from_mapping(tables), **given)
+            with stdout_for_results():
+                return command(config=from_mapping(tables), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -106,7 +108,8 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
                 tables["grid"] = [overlay(each, flags) if isinstance(each, dict) else each for each in tables["grid"]]
             for each in (tables, *(tables["grid"] if isinstance(tables.get("grid"), list) else ())):
                 check_own_word(each, flags)
-            return command(tables=tables, **given)
+            with stdout_for_results():
+                return command(tables=tables, **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):

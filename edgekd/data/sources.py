@@ -1,8 +1,6 @@
 """Labelled data sets by name. A source knows all labels before it decodes a picture."""
 
-import contextlib
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,8 +177,7 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     root = data_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Peers of one box must not download into the same file at once. torchvision prints; stdout is for results.
-        with FileLock(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):
+        with FileLock(root / f".{name}.lock"):  # peers of one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise ConfigError(
