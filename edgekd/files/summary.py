@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def older_accuracies(self) -> str:
-        """A sentence that names the peers whose accuracy is of an earlier step than their last; "" if there are none."""
+        """A sentence naming the peers whose accuracy is of an earlier step than their last; "" if there are none."""
         older = [peer for peer in self.peers if peer.accuracy_is_older]
         each = ", ".join(f"peer {peer.id} at step {peer.accuracy_step} of {peer.steps}" for peer in older)
         return f"Last evaluated before their last step: {each}." if older else ""
