@@ -14,6 +14,7 @@ from edgekd.data.held_out import set_digest
 from edgekd.data.public import PublicSet, check_enough
 from edgekd.data.splits import skew
 from edgekd.errors import ConfigError
+from edgekd.protocol.common_data import as_text
 from edgekd.protocol.messages import Contract
 
 log = logging.getLogger("edgekd")
@@ -51,6 +52,27 @@ def data_definition(config: Config) -> dict[str, Any]:
     kind = data.data.partition(":")[0]  # a folder may have moved
     names = ("limit", "clients", "iid", "dirichlet", "primary", "eval_fraction", "public_fraction")
     return {"private": False, "data": kind, "gamma": skew(data), **{n: getattr(data, n) for n in names}, **seeds}
+
+
+def common_data(config: Config, size: int) -> str:
+    """What a peer's Hello says of the common data set, with images of `size` pixels; "": its pictures are its own."""
+    data = config.data
+    if data.private is not None:
+        return ""
+    gamma = skew(data)
+    skewed = f"gamma {gamma:g}" if gamma is not None else None
+    settings = {
+        "data": data.data.partition(":")[0],
+        "size": size,
+        "limit": data.limit,
+        "eval-fraction": f"{data.eval_fraction:g}",
+        "public-fraction": f"{data.public_fraction:g}",
+        "seed": config.data_seed,
+        "clients": data.clients,
+        "split": skewed or ("iid" if data.dirichlet is None else f"dirichlet {data.dirichlet:g}"),
+        "primary": data.primary,
+    }
+    return as_text({name: value for name, value in settings.items() if value is not None})
 
 
 def evaluation_definition(config: Config, images: Tensor) -> dict[str, Any]:

@@ -53,16 +53,35 @@ def _context() -> SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What stops this process waits for the end of this block. Handlers run between two steps of the main thread."""
+    before: dict[signal.Signals, Any] = {}
+    came: list[int] = []
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if callable(signal.getsignal(number)):  # what is ignored stays ignored, also by a new process
+                    before[number] = signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
+
+
 class _Pool(ProcessPoolExecutor):
     """Ctrl-C reaches none of its processes, not even one that is still importing and has not come to `_begin`."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
-        """May start a process, which inherits what is blocked here."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(*args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """May start a process, which inherits what is blocked here, and ends with an error if it is not told all."""
+        with _undisturbed():
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return super().submit(*args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

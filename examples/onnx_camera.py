@@ -10,6 +10,7 @@ The pictures are fitted as edgekd fits them in training; the file itself normali
 import argparse
 import contextlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -69,6 +70,11 @@ def main() -> None:
         sys.exit(f"there is no folder {options.folder}")
     seen: dict[Path, tuple[int, int]] = {}
     before = there = pictures(options.folder)
+    if not there:
+        none = f"no pictures in {options.folder}: {', '.join(sorted(SUFFIXES))} are looked for"
+        if not options.watch:
+            sys.exit(none)
+        print(f"{none}; waiting", file=sys.stderr)
     while True:
         for path, stamp in there.items():
             if seen.get(path) == stamp or before.get(path) != stamp:  # known, or still being written
@@ -89,4 +95,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # nobody reads any more, as after `| head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

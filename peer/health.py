@@ -1,6 +1,7 @@
 """``python -m peer.health HOST:PORT``: exits 0 if the peer that listens there is healthy (for containers)."""
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 from edgekd.printable import printable
-from edgekd.protocol.addresses import place
+from edgekd.protocol.addresses import parse_address, place
 
 TIMEOUT = 3.0  # seconds
 
@@ -34,11 +35,25 @@ def check(address: str, keys: Path | None = None, *, timeout: float = TIMEOUT) -
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:
-            cause = (error.details() or error.code().name).rpartition("last error: ")[2]
+            unreachable = error.code() is grpc.StatusCode.UNAVAILABLE and _why_unreachable(address, timeout)
+            cause = unreachable or (error.details() or error.code().name).rpartition("last error: ")[2]
             return f"{address} is not healthy: {cause}"
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         return f"{address} is not healthy: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"
     return None
+
+
+def _why_unreachable(address: str, timeout: float) -> str | None:
+    """What the system says of a connection to "HOST:PORT"; None: it can be made, or there is no telling in time."""
+    from peer.transports.resolving import CLOSED_AT_ONCE, UnresolvedError, why_host_unreachable
+
+    try:
+        why = asyncio.run(asyncio.wait_for(why_host_unreachable(*parse_address(address)), timeout))
+    except UnresolvedError as unknown:
+        return str(unknown)
+    except asyncio.TimeoutError:
+        return None
+    return None if why == CLOSED_AT_ONCE else why
 
 
 def _channel(address: str, id: int | None, keys: Path | None) -> Any:

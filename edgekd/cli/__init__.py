@@ -1,14 +1,16 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
+import copy
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from edgekd.cli.lines import prepare_streams, say
-from edgekd.cli.signals import on_stop, stop_early
+from edgekd.cli.signals import end_stopped, on_stop, stop_early
 from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
 from edgekd.names import meant
@@ -23,11 +25,15 @@ COMMANDS = {
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "status": "Ask peers how they are.",
+    "doctor": "See whether a peer would start on this box, and work with its neighbours.",
     "certs": "Make the keys by which peers know one another.",
     "eval": "Evaluate a checkpoint.",
     "predict": "Say what pictures show, with a trained network.",
     "export": "Write a trained network as ONNX or safetensors, for other programs.",
 }
+
+
+WITHOUT_TORCH = ("status", "certs", "doctor")  # the last says what is wrong with it, and goes on
 
 
 class _Lazy(click.Group):
@@ -39,11 +45,32 @@ class _Lazy(click.Group):
             hint = meant(name, COMMANDS)
             ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
-        return command
+        return command if name in WITHOUT_TORCH else _checked(command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience would show a traceback of the interpreter's end
+            end_stopped("stopped")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _checked(command: click.Command) -> click.Command:
+    """The command, which first sees whether torch can use numpy: else each would end in a traceback, late."""
+    from edgekd.doctor.versions import check_numpy
+
+    def callback(**given: Any) -> Any:
+        check_numpy()
+        assert command.callback is not None  # it is no group
+        return command.callback(**given)
+
+    checked = copy.copy(command)
+    checked.callback = callback
+    return checked
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -66,8 +93,6 @@ def main(args: list[str] | None = None) -> Any:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns
             sys.exit(code)
-    except click.exceptions.Abort:
-        sys.exit(130)
     except click.ClickException as error:
         say(f"edgekd: {error.format_message()}", err=True)
         sys.exit(error.exit_code)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH
 
@@ -51,12 +52,14 @@ def command(listed: str, out: Path, days: int, renew: bool) -> None:
     from edgekd.protocol.addresses import ids
 
     wanted = ids(listed)
+    leave_no_empty_folder(out)
     if not all((out / name).is_dir() for name in ("ca", *(f"peer-{id}" for id in wanted))):
         make_folder(out)  # else it may be read-only: in a container it holds a volume a folder
+    new_group = not (out / "ca" / "cert.pem").exists()
     had = {id for id in wanted if (out / f"peer-{id}" / "cert.pem").exists()}
-    if not (out / "ca" / "cert.pem").exists():
-        say(f"{out / 'ca'}: a new authority, for a new group")
     others = make_keys(out, wanted, datetime.now(timezone.utc), days, renew=renew)
+    if new_group:
+        say(f"{out / 'ca'}: a new authority, for a new group")
     for id in wanted:
         done = "made" if id not in had else "renewed" if renew else "kept as it was"
         say(f"{out / f'peer-{id}'}: {done}; all that the box of peer {id} needs, for --certs")

@@ -7,6 +7,7 @@ from typing import Literal
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 BESIDE = 3  # characters around a cell: a line and two spaces
 
@@ -23,7 +24,7 @@ class Column:
 def fitted(
     columns: Sequence[Column], parts: Sequence[Sequence[Sequence[str]]], console: Console, title: str | None = None
 ) -> Table:
-    """The table, with as many of the columns as `console` has room for.
+    """The table, with as many of the columns as `console` has room for; a last line names those that are left out.
 
     Args:
         columns: from left to right.
@@ -41,7 +42,9 @@ def fitted(
         if columns[spare].rank == 0:
             break
         shown.remove(spare)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if left_out := [column.title for i, column in enumerate(columns) if i not in shown]:
+        table.caption = Text(f"a wider terminal shows: {', '.join(left_out)}", style="dim")
     for i in shown:
         wider = min(max(0, room), max(0, cell_len(columns[i].title) - least[i]))  # for a title in one line
         room -= wider

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.progress import decoding
@@ -59,6 +60,7 @@ def command(
     if (checkpoint is None) == (counts is None):
         raise ConfigError("give either --checkpoint, or the --counts that a peer has written: its evaluation.json")
     if page is not None:
+        leave_no_empty_folder(page.parent)
         check_file(page)
     if counts is not None:
         from edgekd.use.judgement import judge_counts

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.progress import decoding
@@ -35,7 +36,7 @@ FORMATS = ("onnx", "safetensors")
 @which_option
 @model_option
 @click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
-@click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE, else onnx.")
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE; without one, onnx.")
 @click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
 @click.option("--precision", type=click.Choice(["float32", "float16"]), help="Of the numbers.  [default: float32]")
 @click.option(
@@ -66,9 +67,10 @@ def command(
     if quantise and precision:
         raise ConfigError("--quantise and --precision exclude one another: the first is for 8 bits, the other for more")
     numbers = quantise or precision or "float32"
-    kind = kind or ("safetensors" if out.suffix == ".safetensors" else "onnx")
+    kind = _kind(out, kind)
     if kind == "safetensors" and numbers != "float32":
         raise ConfigError(f"safetensors holds the weights as they were trained: {numbers} is for --format onnx")
+    leave_no_empty_folder(out.parent)
     check_file(out)
     import torch
 
@@ -92,6 +94,20 @@ def command(
     for warning in exported.reduced.warnings(numbers) if exported.reduced else ():
         log.warning(warning)
     _say_exported(predictor, out, exported, as_json)
+
+
+def _kind(out: Path, kind: str | None) -> str:
+    """The format to write, which the file's suffix must not contradict.
+
+    Raises:
+        ConfigError: the suffix is that of the other format, or of neither and no format is given.
+    """
+    suffix = out.suffix.lower().removeprefix(".")
+    if kind is None and suffix and suffix not in FORMATS:
+        raise ConfigError(f"{out} ends in .{suffix}: end it in .onnx or .safetensors, or say which it is by --format")
+    if kind is not None and suffix in FORMATS and suffix != kind:
+        raise ConfigError(f"{out} ends in .{suffix}, and --format is {kind}: leave --format out, or rename the file")
+    return kind or suffix or "onnx"
 
 
 def _images(predictor: Any, config: Config, file: Path | None, known: bool, *, needed: bool) -> Any:
@@ -165,4 +181,4 @@ def _say_exported(predictor: Any, out: Path, exported: Any, as_json: bool) -> No
     console = wide_console()
     console.print(fitted(columns, [rows], console))
     samples = f"accuracy on {reduced.evaluation_samples} evaluation images; " if reduced.evaluation_samples else ""
-    say(f"{samples}latency of one image on this machine, against float32")
+    say(f"{samples}latency of one image on this machine against float32: the median of runs in pairs")

@@ -10,11 +10,22 @@ from typing import Any, TypeAlias
 import click
 
 from edgekd.cli.lines import stdout_for_results
-from edgekd.config import SECTIONS, ExchangeConfig, from_mapping, overlay, read_run, read_toml, setting_type
+from edgekd.config import (
+    SECTIONS,
+    Config,
+    ExchangeConfig,
+    from_mapping,
+    overlay,
+    read_run,
+    read_toml,
+    setting_type,
+    usable,
+)
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
 from edgekd.paths import expanded
+from edgekd.protocol.addresses import MAX_ID
 
 
 class UserPath(click.Path):
@@ -43,7 +54,11 @@ LETTERS = {  # of flags whose help speaks of their value
 
 
 def settings(
-    *sections: str, only: Iterable[str] | None = None, without: Iterable[str] = (), path_of: str | None = None
+    *sections: str,
+    only: Iterable[str] | None = None,
+    without: Iterable[str] = (),
+    path_of: str | None = None,
+    forgiving: bool = False,
 ) -> Callable[[Command], Command]:
     """Give a command one flag a field of `sections` (of them those in `only`, and none in `without`).
 
@@ -52,6 +67,9 @@ def settings(
     Without ``--config`` the settings under the flags are those of the checkpoint that the command's parameters
     `path_of` and ``peer`` name: see `edgekd.files.folders.settings_file`. With ``--resume`` those of ``--out`` lie
     under all others.
+
+    With `forgiving` no setting that is wrong ends the command: ``config`` has the others, and ``wrong`` says, line by
+    line, what cannot be used.
     """
     fields = [
         (section, f)
@@ -67,12 +85,19 @@ def settings(
             flags = _tables(fields, {f.name: given.pop(f.name) for _, f in fields})
             if given.get("resume") and given["out"]:
                 path = given["out"] / "config.toml"
-            below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
-            tables = overlay(below, flags)
-            if ("model", "model") in [(section, f.name) for section, f in fields]:
-                check_own_word(tables, flags)
+
+            def read() -> dict[str, Any]:
+                below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
+                tables = overlay(below, flags)
+                if ("model", "model") in [(section, f.name) for section, f in fields]:
+                    check_own_word(tables, flags)
+                return tables
+
             with stdout_for_results():
-                return command(config=from_mapping(tables), **given)
+                if forgiving:
+                    usable_config, wrong = _usable(read, flags)
+                    return command(config=usable_config, wrong=wrong, **given)
+                return command(config=from_mapping(read()), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -150,6 +175,16 @@ def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
             raise ConfigError(f"{why}: take {name} out of the file")
 
 
+def _usable(read: Callable[[], dict[str, Any]], flags: dict[str, Any]) -> tuple[Config, list[str]]:
+    """What can be used of the settings, and why the rest cannot; without a file that can be read, of the flags."""
+    try:
+        tables, wrong = read(), []
+    except ConfigError as error:
+        tables, wrong = flags, [str(error)]
+    config, more = usable(tables)
+    return config, [*wrong, *more]
+
+
 def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:
     """Nested tables of the values that were given."""
     tables: dict[str, Any] = {}
@@ -205,6 +240,47 @@ which_option = click.option(
     show_default=True,
     help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
 )
+
+
+_OF_PEER = (
+    click.option(
+        "--id",
+        type=click.IntRange(0, MAX_ID),
+        help="Which peer of the group this is, from 0; required, unless --resume is given: then the checkpoints in "
+        "--out say it.",
+    ),
+    click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given."),
+    click.option(
+        "--peers",
+        default="",
+        metavar="[ID@]HOST:PORT,...",
+        help="The neighbours; one's own address may be among them. With ID@ nobody else will do there.",
+    ),
+    click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS)."),
+    click.option(
+        "--metrics-port",
+        metavar="[HOST:]PORT",
+        help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
+    ),
+    click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
+    ),
+)
+
+
+def peer_options(command: Command) -> Command:
+    """Give a command the flags of one peer that are no settings: who and where it is, who else, and its folder."""
+    for option in reversed(_OF_PEER):
+        command = option(command)
+    return command
+
+
+def listed(peers: str) -> tuple[str, ...]:
+    """The addresses in the value of ``--peers``, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
 
 
 def _file_options(command: Command, *, presets: bool) -> Command:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,14 +17,14 @@ import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import PATH, refuse, settings
+from edgekd.cli.options import listed, peer_options, refuse, settings
 from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import on_stop, stop_early
 from edgekd.cli.tables import peer_line
-from edgekd.config import LYING, Config
+from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import MAX_ID, parse_address
+from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import Contract, Goodbye, Parting
 
 log = logging.getLogger("edgekd")
@@ -37,11 +37,15 @@ Examples:
       --private folder:/data/private --public /data/public.safetensors --weights resnet18.safetensors
   edgekd peer --id 3 --certs certs/peer-3 --peers 0@box-a:7000 \\
       --private folder:/data/private                # joins: fetches the public file and settings
-  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover      # finds the others on the local network
+  edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover \\
+      --private folder:/data/private                # finds the others on the local network, and joins them
 """
 
 
 PATIENCE = 5.0  # seconds
+DOCTOR = "`edgekd doctor`, which takes the same flags"
+LIARS = "liars are for `edgekd simulate` and `edgekd sweep`"
+NO_FOLDER = "--resume needs --out DIR: the folder that holds the checkpoints"
 STOPPING = "stopping: saying goodbye and writing what has been reached"
 
 
@@ -90,31 +94,7 @@ class _Stop:
 
 @click.command(epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
-@click.option(
-    "--id",
-    type=click.IntRange(0, MAX_ID),
-    help="Which peer of the group this is, from 0; required, unless --resume is given: then the checkpoints in --out "
-    "say it.",
-)
-@click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given.")
-@click.option(
-    "--peers",
-    default="",
-    metavar="[ID@]HOST:PORT,...",
-    help="The neighbours; one's own address may be among them. With ID@ nobody else will do there.",
-)
-@click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS).")
-@click.option(
-    "--metrics-port",
-    metavar="[HOST:]PORT",
-    help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
-)
-@click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
-)
+@peer_options
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
 def command(
     config: Config,
@@ -128,45 +108,48 @@ def command(
     as_json: bool,
 ) -> None:
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
-    refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
+    refuse(config.exchange, LYING, LIARS)
     if resume and out is None:
-        raise ConfigError("--resume needs --out DIR: the folder that holds the checkpoints")
+        raise ConfigError(NO_FOLDER)
     if id is None:
         id = id_in(out if resume else None)
     lines = log_to_stderr(id)
     stop = _Stop(lines)
     from peer.node.access import check_access, check_addresses
 
-    neighbours = tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
-    check_addresses(neighbours, config.exchange.certs)
-    check_access(config.exchange, id, listen, neighbours)
-    metrics_at = None if metrics_port is None else _metrics_address(metrics_port)
+    neighbours = listed(peers)
+    with _naming_the_doctor():
+        check_addresses(neighbours, config.exchange.certs)
+        check_access(config.exchange, id, listen, neighbours)
+    metrics_at = None if metrics_port is None else metrics_address(metrics_port)
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
         raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
+    check_wait(config, len(neighbours), open=bool(listen) or discover)
     if discover:
-        _check_discovery(listen)
-    from edgekd.files.runs import lock_folder, make_run_folder
+        check_discovery(listen)
+    from edgekd.files.runs import run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
     from peer.node.start import make_node
 
-    folder = make_run_folder(out, f"peer-{id}")
-    lock = lock_folder(folder)  # until the process ends
-    if resume:
-        config = with_public_file(config, folder)
-    else:
-        check_unused(folder)
     screen = stop.screen = Screen()
     watch = _print_progress(stop) if as_json else screen.show
     try:
-        with lock, contextlib.ExitStack() as beside:
+        with contextlib.ExitStack() as beside:
+            stop.undo = beside.close
+            folder = beside.enter_context(run_folder(out, f"peer-{id}"))
+            if resume:
+                config = with_public_file(config, folder)
+            else:
+                check_unused(folder)
             # Until the peer has started, the folder stays as it is.
             with contextlib.ExitStack() as undo:
-                stop.undo = undo.close
-                if config.data.private is not None and config.data.public is None and neighbours:
-                    config = _joined(config, neighbours, folder, undo)
-                config = _with_defaults(config, len(neighbours))
-                node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch, how=decoding(log.info))
+                beside.callback(undo.close)
+                with _naming_the_doctor():
+                    if config.data.private is not None and config.data.public is None and (neighbours or discover):
+                        config = _joined(config, neighbours, discover, folder, undo)
+                    config, how = _with_defaults(config, len(neighbours)), decoding(log.info)
+                    node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch, how=how)
                 lines.step = lambda: int(node.learner.step)
                 if resume:
                     resume_from(node, folder)
@@ -179,8 +162,11 @@ def command(
         screen.close()
         if stop.ready:
             stop.ignore_signals()
-    if reached.steps and not reached.lessons and (neighbours or discover) and config.distill.alpha < 1:
-        log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for")
+    if reached.steps and not reached.lessons and config.distill.alpha < 1:
+        if listen or neighbours or discover:
+            log.warning("it learned from nobody: no neighbour's predictions arrived; see --wait-for and %s", DOCTOR)
+        else:
+            log.info("it has trained alone: to learn from others it needs --listen, --peers or --discover")
     with last_words():
         if as_json:
             _print_json({"event": "summary", **dataclasses.asdict(reached)})
@@ -190,9 +176,19 @@ def command(
         raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
 
 
-def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextlib.ExitStack) -> Config:
+@contextlib.contextmanager
+def _naming_the_doctor() -> Iterator[None]:
+    """Name the command that looks at everything, where a start fails by the first thing of many."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{error} ({DOCTOR}, looks at everything)") from error
+
+
+def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path, undo: contextlib.ExitStack) -> Config:
     """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
     from edgekd.contract import adopt, check_same, load_public
+    from edgekd.files.atomic import discard_unfinished
     from edgekd.files.checkpoint import load_newest
     from edgekd.files.runs import PUBLIC
     from peer.network.joining import join
@@ -209,10 +205,18 @@ def _joined(config: Config, peers: tuple[str, ...], folder: Path, undo: contextl
     log.info("asking the group for its public file and settings")
     if not file.exists():
         undo.callback(file.unlink, missing_ok=True)
-    contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs))
+    undo.callback(discard_unfinished, file)
+    with _looking(exchange) if discover else contextlib.nullcontext() as found:
+        contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs), found)
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopted
+
+
+def _looking(exchange: ExchangeConfig) -> contextlib.AbstractContextManager[Callable[[], tuple[str, ...]]]:
+    from peer.network.discovery import found_peers
+
+    return found_peers(exchange.allowed(), by_id=exchange.certs is not None)
 
 
 def _start(
@@ -221,7 +225,8 @@ def _start(
     """Open what others may connect to; `beside` closes it."""
     if metrics_at is not None:
         _serve_metrics(node, *metrics_at, beside)
-    node.network.start()
+    with _naming_the_doctor():
+        node.network.start()
     beside.callback(node.network.stop, Goodbye(parting=Parting.LEAVING))
     if listen:
         log.info("listening on %s", node.network.address)
@@ -238,8 +243,28 @@ def _with_defaults(config: Config, neighbours: int) -> Config:
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
 
 
-def _metrics_address(text: str) -> tuple[str, int]:
-    """The host and port of "HOST:PORT" or "PORT"; without a host, only this box can ask."""
+def check_wait(config: Config, neighbours: int, *, open: bool) -> None:
+    """See whether the neighbours that the first step waits for can be there at all.
+
+    Raises:
+        ConfigError: this peer dials fewer, and none can find it.
+    """
+    wanted = _with_defaults(config, neighbours).exchange.wait_for or 0
+    if not open and wanted > neighbours:
+        flag = "--sync" if config.exchange.wait_for is None else "--wait-for"
+        raise ConfigError(
+            f"{flag} waits for {wanted} neighbours, and so many can never be there: this peer dials "
+            f"{neighbours or 'nobody'}, and nobody can dial it; give --listen HOST:PORT, the neighbours' addresses "
+            "with --peers, or --discover"
+        )
+
+
+def metrics_address(text: str) -> tuple[str, int]:
+    """The host and port of "HOST:PORT" or "PORT"; without a host, only this box can ask.
+
+    Raises:
+        ConfigError: `text` has another form.
+    """
     try:
         return parse_address(text if ":" in text else f"127.0.0.1:{text}")
     except ConfigError:
@@ -257,7 +282,12 @@ def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack
     log.info("serving metrics on http://%s/metrics", server.address)
 
 
-def _check_discovery(listen: str | None) -> None:
+def check_discovery(listen: str | None) -> None:
+    """See whether ``--discover`` can work.
+
+    Raises:
+        ConfigError: zeroconf is not installed, or the peer does not listen where it could be found.
+    """
     try:
         from peer.network.discovery import check_discoverable
     except ImportError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.signals import stoppable
@@ -66,6 +67,7 @@ def command(
     if watch is not None and table is not None:
         raise ConfigError("--csv is written once all pictures are read, and --watch has no end: use --json > FILE")
     if table is not None:
+        leave_no_empty_folder(table.parent)
         check_file(table)
     if watch is not None and not watch.is_dir():
         raise ConfigError(f"there is no folder {watch} to watch")

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from edgekd.cli.columns import Column, fitted
 from edgekd.cli.lines import say, stdout
-from edgekd.cli.tables import accuracy_on, bytes_text, plain_console
+from edgekd.cli.tables import accuracy_on, bytes_text, plain_console, steps_text
 from edgekd.printable import printable
 
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
@@ -219,7 +219,7 @@ def _row(progress: Any) -> list[str]:
     return [
         str(progress.id),
         progress.state,
-        f"{progress.step}/{progress.steps}" if progress.steps else str(progress.step),
+        steps_text(progress.step, progress.steps),
         number(progress.labels, 3),
         number(progress.distil, 4),
         accuracy_on(progress.accuracy, progress.evaluation_samples),

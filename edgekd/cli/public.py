@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
 from edgekd.cli.progress import decoding
@@ -38,6 +39,7 @@ def command(config: Config, images: tuple[Path, ...], classes: str | None, sourc
         raise ConfigError(
             f"{out} is there already; a group's public file is made once: choose another --out or delete it"
         )
+    leave_no_empty_folder(out.parent)
     make_folder(out.parent)
     public = _fetched(source, config.exchange, out) if source else _made(config, images, classes, out)
     about = f"{len(public)} images of {public.images.shape[-1]} px, {len(public.classes)} classes"

@@ -15,7 +15,7 @@ from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
 from edgekd.config import ACCESS, COLLECTING, LYING, Config
-from edgekd.errors import ConfigError, EdgeKDError
+from edgekd.errors import ConfigError, DivergedError, EdgeKDError, OutOfMemoryError
 
 EXAMPLES = """
 \b
@@ -28,6 +28,12 @@ Examples:
 
 
 FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or below, are normal for some hundred steps"
+
+
+WHY = {  # by the exit code of a peer, and what to do
+    DivergedError.exit_code: ("training has diverged", "use a smaller --lr, --kd-weight or --momentum"),
+    OutOfMemoryError.exit_code: ("out of memory", "use a smaller --batch, --public-batch or --size"),
+}
 
 
 class PeerDiedError(EdgeKDError):
@@ -47,29 +53,27 @@ def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> 
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
     refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
-    try:
-        with stoppable() as stop:
-            _run(config, out, baseline, as_json, stop)
-    except KeyboardInterrupt:  # before its peers have begun; later on they write what they have reached
-        end_stopped("stopped")
+    with stoppable() as stop:
+        _run(config, out, baseline, as_json, stop)
 
 
 def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:
-    from edgekd.files.runs import data_name, lock_folder, make_run_folder, refuse_folder_of_peer
+    from edgekd.files.runs import data_name, refuse_folder_of_peer, run_folder
     from edgekd.simulation.topology import neighbours
 
     config = _with_defaults(config)
     graph = neighbours(config.exchange.topology, config.data.clients, config.data_seed)
     _check_before(config)
-    folder = make_run_folder(out, data_name(config))
-    with lock_folder(folder):
+    with run_folder(out, data_name(config)) as folder:
         refuse_folder_of_peer(folder)
         if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
             raise ConfigError(f"{folder} holds an earlier run; choose another --out")
         dead = _run_in(folder, config, graph, baseline, as_json, stop)
     if dead:
         which = ", ".join(f"peer {id} ({why})" for id, why in sorted(dead.items()))
-        raise PeerDiedError(f"ended with an error: {which}; what the others reached is in {folder}")
+        advice = [f"; {do}" for why, do in WHY.values() if why in dead.values()]
+        whose = "the others" if len(dead) < config.data.clients else "they"
+        raise PeerDiedError(f"ended with an error: {which}{''.join(advice)}; what {whose} reached is in {folder}")
 
 
 def _run_in(
@@ -94,12 +98,16 @@ def _run_in(
         dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
+        from edgekd.cli.progress import say_beside
         from edgekd.cli.run_files import write_results
+        from edgekd.cli.tables import early_line
 
         write_results(folder, summary, baselines, config)
         _print_results(summary, folder, baselines, as_json)
-    elif stop.asked:
-        say("edgekd: stopped before a peer had done anything", err=True)
+        if stop.asked and (line := early_line(summary, config.train.steps, folder)):
+            say_beside(f"edgekd: {line}")
+    elif stop.asked and not dead:
+        end_stopped("stopped before a peer had done anything")
     return dead
 
 
@@ -201,7 +209,9 @@ class _Watch:
             return ""
         if code == 0:
             return "" if id in self._trained else "told to end before its first step"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return WHY[code][0] if code in WHY else f"exit code {code}"
 
     def _lose(self, id: int, why: str) -> None:
         self._screen.lost(id)

@@ -39,16 +39,13 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     """
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")
-    from edgekd.files.runs import data_name, lock_folder, make_run_folder
+    from edgekd.cli.tables import early_line
+    from edgekd.files.runs import data_name, run_folder
 
-    folder = make_run_folder(out, data_name(config))
-    try:
-        with stoppable() as stop, lock_folder(folder):
-            summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
-    except KeyboardInterrupt:  # before the first step
-        end_stopped("stopped")
-    if stop.asked and any(peer.steps < config.train.steps for peer in summary.peers):
-        end_stopped(f"stopped early; {folder} holds what had been reached")
+    with stoppable() as stop, run_folder(out, data_name(config)) as folder:
+        summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
+    if stop.asked and (line := early_line(summary, config.train.steps, folder)):
+        end_stopped(line)
 
 
 def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop) -> Summary:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
 from edgekd.cli.progress import decoding
@@ -35,6 +36,7 @@ def command(config: Config, out: Path) -> None:
     from edgekd.data.public import PublicSet
     from edgekd.data.split_files import write_split
 
+    leave_no_empty_folder(out)
     written = write_split(config.data, config.data_seed, out, decoding())
     images = len(PublicSet.load(out / "public.safetensors"))
     say(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")

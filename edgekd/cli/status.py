@@ -83,7 +83,7 @@ def print_table(found: list[dict[str, Any]], console: Any) -> None:
 
 
 def _row(of: dict[str, Any]) -> list[str]:
-    from edgekd.cli.tables import bytes_text
+    from edgekd.cli.tables import bytes_text, steps_text
 
     if not of["up"]:
         return [of["address"], "-", of["state"], *["-"] * 10]
@@ -94,7 +94,7 @@ def _row(of: dict[str, Any]) -> list[str]:
         of["address"],
         _text(of["id"]),
         of["state"],
-        _text(of["step"]) + (f"/{of['steps']}" if of["steps"] else ""),
+        steps_text(of["step"], of["steps"]),
         _text(of["round"]),
         "-" if of["accuracy"] is None else f"{of['accuracy']:.3f}",
         f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",

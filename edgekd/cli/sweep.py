@@ -42,15 +42,14 @@ def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None,
     What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
     """
     from edgekd.cli.signals import end_stopped, stoppable
-    from edgekd.files.runs import lock_folder, make_run_folder
+    from edgekd.files.runs import run_folder
     from edgekd.lab.sweep.grid import configs, plan
     from edgekd.lab.sweep.run import check
 
     cells = plan(list(configs(tables)), baseline=baseline)
     check(cells)
-    make_run_folder(out, "sweep")
     try:
-        with stoppable(), lock_folder(out):
+        with stoppable(), run_folder(out, "sweep"):
             _sweep(cells, tables, out, jobs, engine)
     except KeyboardInterrupt:
         end_stopped("stopped; the same command goes on where it was")
@@ -72,9 +71,9 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     files = ", ".join(name for name in ("results.csv", "baselines.csv") if (out / name).exists())
     say(f"{len(cells) - len(failures)} of {len(cells)} cells are in {out}" + (f" ({files})" if files else ""))
     if failures:
-        alike = len(failures) > 1 and len({failure.reason for failure in failures}) == 1
-        advice = "all for the same reason" if alike else "the same command tries again"
-        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed; {advice}")
+        reasons = {failure.reason for failure in failures}
+        more = f": {reasons.pop()}" if len(reasons) == 1 else "; the same command tries again"
+        raise CellsFailedError(f"{len(failures)} of {len(cells)} cells failed{more}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,11 @@ def accuracy_text(peer: PeerSummary | None) -> str:
 def accuracy_on(accuracy: float | None, samples: int | None) -> str:
     """``0.944 on 180``, the number of images that it was measured on; a dash where there is no accuracy."""
     return "-" if accuracy is None else f"{accuracy:.3f} on {samples}"
+
+
+def steps_text(step: int, steps: int) -> str:
+    """``120/500`` of steps that have an end; where it lies behind or there is none (0), the steps that are done."""
+    return f"{step}/{steps}" if 0 < steps >= step else str(step)
 
 
 def bytes_text(count: int) -> str:
@@ -48,6 +54,15 @@ def peer_line(peer: PeerSummary) -> str:
         reached = "stopped before its first evaluation"
     done = f"{peer.lessons} lessons in {peer.steps} steps, {bytes_text(peer.bytes_sent)} sent"
     return f"peer {peer.id}: {reached}, {done}"
+
+
+def early_line(summary: Summary, wanted: int, folder: Path) -> str:
+    """What is said of a run that was told to end before each peer had done `wanted` steps; "" if each had."""
+    done = [peer.steps for peer in summary.peers]
+    if not done or min(done) >= wanted:
+        return ""
+    reached = str(min(done)) if min(done) == max(done) else f"{min(done)} to {max(done)}"
+    return f"stopped early, after {reached} of {wanted} steps; {folder} holds what had been reached"
 
 
 def print_results(summary: Summary) -> None:

@@ -15,7 +15,7 @@ from edgekd.config.sections import (
     ModelConfig,
     TrainConfig,
 )
-from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping
+from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping, usable
 from edgekd.config.virtual import Outage, SimulationConfig
 from edgekd.config.written_out import BEFORE, read_run, written_out
 
@@ -44,5 +44,6 @@ __all__ = [
     "read_toml",
     "setting_type",
     "to_mapping",
+    "usable",
     "written_out",
 ]

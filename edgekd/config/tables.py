@@ -42,6 +42,38 @@ def from_mapping(tables: Mapping[str, Any]) -> Config:
     return Config(**{name: _section(name, kind, tables.get(name, {})) for name, kind in SECTIONS.items()})
 
 
+def usable(tables: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """As much of the tables as makes a Config, setting by setting, and what is wrong with the rest.
+
+    A program that looks for faults reads settings so: one wrong setting hides no other, nor what the others name.
+    """
+    try:
+        return from_mapping(tables), []
+    except ConfigError as error:
+        wrong = [str(error)]
+    kept: dict[str, Any] = {}
+    left: list[dict[str, Any]] = []
+    for name, table in tables.items():
+        left += (
+            [{name: {key: value}} for key, value in table.items()] if isinstance(table, Mapping) else [{name: table}]
+        )
+    while True:  # a setting may need another one, which comes after it
+        refused: list[dict[str, Any]] = []
+        why: list[str] = []
+        for each in left:
+            wider = overlay(kept, each)
+            try:
+                from_mapping(wider)
+            except ConfigError as error:
+                refused.append(each)
+                why.append(str(error))
+            else:
+                kept = wider
+        if len(refused) == len(left):
+            return from_mapping(kept), list(dict.fromkeys([*wrong, *why]))
+        left = refused
+
+
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Nested tables in which what `above` sets takes the place of what `below` does, setting by setting.
 

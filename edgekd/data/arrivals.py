@@ -23,23 +23,30 @@ Stamp: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change
 def find_pictures(arguments: Iterable[str]) -> list[Path]:
     """The picture files that are named, in this order, each once.
 
+    What leads nowhere is taken to be a file: reading it will tell. A folder without pictures is warned of.
+
     Args:
         arguments: picture files of any name; folders, which are searched with their subfolders; patterns such as
             ``photos/**/*.jpg``.
 
     Raises:
-        ConfigError: one of them names nothing.
+        ConfigError: nothing but folders without pictures is named.
     """
     found: dict[Path, Path] = {}  # by where links lead to
+    empty = []
     for argument in arguments:
         path = expanded(argument)
-        matches = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-        pictures = [file for match in matches for file in (pictures_under(match) if match.is_dir() else [match])]
-        if not pictures:
-            why = "there are no pictures in" if matches else "there is no file or folder"
-            raise ConfigError(f"{why} {argument}")
-        for picture in pictures:
-            found.setdefault(picture.resolve(), picture)
+        fitting = [] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+        for match in fitting or [path]:
+            pictures = pictures_under(match) if match.is_dir() else [match]
+            if not pictures:
+                empty.append(f"there are no pictures in {match}")
+            for picture in pictures:
+                found.setdefault(picture.resolve(), picture)
+    if empty and not found:
+        raise ConfigError(empty[0])
+    for each in empty:
+        log.warning("%s", each)
     return list(found.values())
 
 

@@ -165,9 +165,19 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
 
 
 def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: Decoding) -> PeerData:
-    assert config.private is not None  # the caller has checked it
+    return own_pictures(config, own_public(config), id, seed, run, how)
+
+
+def own_public(config: DataConfig) -> PublicSet:
+    """The public file of a box that has its own pictures.
+
+    Raises:
+        ConfigError: none is named, it is none, or the settings want it to be another.
+    """
     if config.public is None:
-        raise ConfigError("--private goes with --public FILE, or in `edgekd peer` with --peers to fetch that file from")
+        raise ConfigError(
+            "--private goes with --public FILE; `edgekd peer` fetches it where --peers or --discover is given"
+        )
     public = PublicSet.load(expanded(config.public))
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
@@ -175,6 +185,19 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
             raise ConfigError(
                 f"{name} is {asked}, but the public file has {has}: leave --{name} out, or make the file anew"
             )
+    return public
+
+
+def own_pictures(
+    config: DataConfig, public: PublicSet, id: int, seed: int, run: Path | None = None, how: Decoding = IN_PROCESS
+) -> PeerData:
+    """The data of a box that has its own pictures; `load_peer_data` says what the arguments are.
+
+    Raises:
+        ConfigError: the pictures are missing, or do not fit the public file or the settings.
+    """
+    assert config.private is not None  # the caller has checked it
+    size = public.images.shape[-1]
     root = folder_of(config.private)
     how = _with_cache(how, config)
     source = dataclasses.replace(folder(root, size, public.classes, strict=config.rescan is None), decoding=how)

@@ -97,10 +97,11 @@ def open_picture(path: Path, size: int) -> Image.Image:
 def decode(path: Path, size: int) -> tuple[Image.Image, tuple[str, ...]]:
     """Decode a picture as RGB, turned upright by its EXIF tag; `fitting.fit` will resize it to `size` pixels.
 
-    An alpha channel is dropped. A grey channel is repeated. Values of more than 8 bits are scaled.
+    Of several frames or pages the first is taken. An alpha channel is dropped. A grey channel is repeated. Values of
+    more than 8 bits are scaled.
 
     Returns:
-        The picture, and what Pillow warned of, for `tell`.
+        The picture, and what is to be said of it, for `tell`.
 
     Raises:
         UnreadableError: the file is not a picture, is damaged, or has too many pixels.
@@ -140,6 +141,8 @@ def _decode(file: Path | io.BytesIO, size: int) -> Image.Image:
         if is_misread(image):
             raise ValueError("its colours of 16 bits lie in planes, which Pillow misreads; save it as PNG")
         wide = has_wide_colours(image)
+        if image.format == "TIFF" and getattr(image, "is_animated", False):
+            warnings.warn("of a TIFF with several pages only the first is read", stacklevel=2)
         image.load()
         upright = _UPRIGHT.get(_orientation(image))
         picture = _rgb(image)
@@ -184,6 +187,8 @@ def _reason(error: Exception) -> str:
         return "not enough memory to decode it; make it smaller"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow can read; save it as PNG or JPEG"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which the message names already
     return str(error) or type(error).__name__
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +17,8 @@ from edgekd.data.images import decode_files, gather, logger, warn_if_alike
 from edgekd.data.pictures import is_of_system, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
+from edgekd.files.locks import locked
+from edgekd.files.writable import missing_folders, remove_empty
 from edgekd.paths import expanded
 
 SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # the default side of the input images, pixels
@@ -175,15 +176,18 @@ def data_root() -> Path:
 
 def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     root = data_root()
+    made = missing_folders(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock"):  # peers of one box must not download into the same file at once
+        with locked(root / f".{name}.lock"):  # peers of one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise ConfigError(
             f"cannot get {name}: {error}; put its files into {root} as torchvision lays them out, "
             "set EDGEKD_DATA to where they are, or use --data folder:PATH"
         ) from error
+    finally:
+        remove_empty(made)
 
 
 def _from_arrays(classes: tuple[str, ...], labels: Any, pixels: Any, size: int, where: str) -> Source:

@@ -147,13 +147,22 @@ def _create(path: Path, mode: int) -> BinaryIO:
         file.close()  # another process has cleared it away before it was locked
 
 
+def discard_unfinished(path: Path) -> None:
+    """Delete the temporary files of `path`, also those that are still written: for a process that ends at once."""
+    for unfinished in _temporaries(path.parent, path.name):
+        unfinished.unlink(missing_ok=True)
+
+
 def clear_leftovers(folder: Path, name: str | None = None) -> None:
     """Delete the temporary files in `folder` of writers that were killed: of the file `name`, or of any file."""
-    pattern = "*" if name is None else glob.escape(name)
-    for leftover in folder.glob(f".{pattern}.*{_TEMPORARY}"):
+    for leftover in _temporaries(folder, name):
         with contextlib.suppress(OSError), open(leftover, "r+b") as file:
             if _lock(file, wait=False):
                 leftover.unlink()
+
+
+def _temporaries(folder: Path, name: str | None) -> Iterator[Path]:
+    return folder.glob(f".{'*' if name is None else glob.escape(name)}.*{_TEMPORARY}")
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> bool:

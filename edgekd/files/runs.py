@@ -4,20 +4,22 @@ import contextlib
 import itertools
 import json
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from edgekd.config import Config, from_mapping, read_run, to_mapping, written_out
 from edgekd.errors import ConfigError
 from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
 from edgekd.files.folders import checkpoints
+from edgekd.files.locks import locked
 from edgekd.files.summary import Summary
-from edgekd.files.writable import make_folder
+from edgekd.files.writable import make_folder, missing_folders, remove_empty
 from edgekd.paths import expanded
 
 PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
@@ -31,15 +33,26 @@ COMMON = frozenset(
 )
 
 
-def make_run_folder(out: Path | None, name: str) -> Path:
-    """Create the folder `out`, which may exist; or a new ``runs/TIME-NAME`` if `out` is None.
+@contextmanager
+def run_folder(out: Path | None, name: str) -> Iterator[Path]:
+    """The folder `out`, which may exist, or a new ``runs/TIME-NAME`` if `out` is None; locked during the block.
+
+    Of the folders that this has created, those go again that hold nothing when the block ends.
 
     Raises:
-        ConfigError: the folder cannot be created.
+        ConfigError: the folder cannot be created, or another process holds its lock.
     """
-    if out is not None:
-        return out if out.is_dir() else make_folder(out)  # a peer resumes in a folder that has become read-only, too
-    return _new_folder(make_folder(Path("runs")), f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+    parent = Path("runs") if out is None else out
+    with contextlib.ExitStack() as undo:
+        undo.callback(remove_empty, missing_folders(parent))
+        if not parent.is_dir() or out is None:  # a peer resumes in a folder that has become read-only, too
+            make_folder(parent)
+        folder = parent
+        if out is None:
+            folder = _new_folder(parent, f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+            undo.callback(remove_empty, [folder])
+        undo.enter_context(_lock_folder(folder))
+        yield folder
 
 
 def _new_folder(parent: Path, name: str) -> Path:
@@ -52,18 +65,16 @@ def _new_folder(parent: Path, name: str) -> Path:
     raise AssertionError("the numbers do not end")
 
 
-def lock_folder(folder: Path) -> AbstractContextManager[object]:
-    """Lock `folder` for this process, until the block or the process ends.
-
-    Raises:
-        ConfigError: another process holds the lock.
-    """
-    try:
-        return FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
-    except (OSError, NotImplementedError):  # the folder is not writable, or the file system has no locks
-        return nullcontext()
+@contextmanager
+def _lock_folder(folder: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / ".lock", timeout=0))
+        except Timeout as error:
+            raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
+        except (OSError, NotImplementedError):  # the folder is not writable, or the file system has no locks
+            pass
+        yield
 
 
 def refuse_folder_of_peer(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Folders to write into, and why a file or folder cannot be had, in plain words."""
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgekd.errors import ConfigError
@@ -22,6 +24,24 @@ def make_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write into the folder {path}: it is read-only for this user; choose another --out")
     return path
+
+
+def existing(path: Path) -> Path:
+    """The folder or file that `path` is, or the nearest above it that there is."""
+    # Of os.path, since those of pathlib raise an error below a folder that this user may not enter.
+    return next((part for part in (path, *path.absolute().parents) if os.path.exists(part)), Path("/"))
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """The folders that `make_folder` would create for `path`, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove each of these folders, in their order, that holds nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it holds something, or was not made
+            folder.rmdir()
 
 
 def check_file(path: Path) -> None:

@@ -135,6 +135,15 @@ def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
     return Proof(id, own.not_valid_after_utc)
 
 
+def is_authority_key(key: bytes, ca: bytes) -> bool:
+    """Whether `key` is the private key of one of the authorities whose certificates `ca` holds; False if it is none."""
+    try:
+        public = _private(key).public_key()
+        return any(authority.public_key() == public for authority in _certificates(ca))
+    except (ValueError, TypeError):
+        return False
+
+
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,

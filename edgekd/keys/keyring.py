@@ -25,6 +25,7 @@ from edgekd.keys.curve import curve_public, make_curve_pair
 
 SECRET, OPEN = 0o600, 0o644  # modes of files
 PRIVATE = 0o700  # mode of folders that hold private keys
+_OWN = ("key.pem", "cert.pem", "curve.key_secret")  # of a peer
 
 
 def make_keys(folder: Path, ids: Sequence[int], now: datetime, days: int, *, renew: bool) -> list[int]:
@@ -41,13 +42,26 @@ def make_keys(folder: Path, ids: Sequence[int], now: datetime, days: int, *, ren
         The other peers, whose folders have got a public key of `ids` that their boxes do not have.
 
     Raises:
-        ConfigError: the authority's key is not there, or a file is none.
+        ConfigError: the authority's key is not there, a file is none, or a peer to `renew` has no keys.
         OSError: something cannot be read or written.
     """
+    if renew:
+        _check_known(folder, ids)
     authority = _authority(folder / "ca", now)
     for id in ids:
         _peer(folder / f"peer-{id}", id, authority, now, days, renew)
     return _share(folder, ids)
+
+
+def _check_known(folder: Path, ids: Sequence[int]) -> None:
+    """See whether each of these peers has keys to renew, if only some of its files."""
+    new = [id for id in ids if not any((folder / f"peer-{id}" / name).exists() for name in _OWN)]
+    if new:
+        listed = ",".join(map(str, new))
+        raise ConfigError(
+            f"{folder} holds no keys of peer {listed} to renew: `edgekd certs --ids {listed}`, without --renew, makes "
+            "the first ones; or name with --out the folder that the group's keys are in"
+        )
 
 
 def _authority(folder: Path, now: datetime) -> Authority:
@@ -67,7 +81,7 @@ def _authority(folder: Path, now: datetime) -> Authority:
 def _peer(folder: Path, id: int, authority: Authority, now: datetime, days: int, renew: bool) -> None:
     """A peer's own files; where only some are there, since it was interrupted, the others are made to go with them."""
     _make_private(folder)
-    key, certificate, pair = folder / "key.pem", folder / "cert.pem", folder / "curve.key_secret"
+    key, certificate, pair = (folder / name for name in _OWN)
 
     def write(path: Path, make: Callable[[], bytes], mode: int) -> None:
         if renew or not path.exists():

@@ -63,7 +63,7 @@ def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
     try:
         import timm
     except ImportError:
-        raise ConfigError(f"--model {name} needs timm: pip install 'edgekd[timm]'") from None
+        raise ConfigError(f"--model {name} needs timm: pip install timm") from None
     bare = name.removeprefix(TIMM)
     if not timm.is_model(bare):  # timm itself would take addresses of files and repositories, too
         near = difflib.get_close_matches(bare, timm.list_models(), n=CLOSE)

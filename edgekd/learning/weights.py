@@ -91,7 +91,15 @@ def _unreadable(path: Path, error: Exception) -> str:
     with contextlib.suppress(Exception):
         _load_safetensors(path)
         return "its content is safetensors; rename it to end in .safetensors"
+    if not _is_pickled(path):
+        return "it is neither a safetensors file nor one of PyTorch; --weights takes FILE.safetensors or FILE.pth"
     return "it holds more than tensors, such as a whole model; save model.state_dict() alone"
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether it begins as what ``torch.save`` writes does: today a ZIP archive, before PyTorch 1.6 a pickle."""
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _unwrapped(loaded: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
+from edgekd.protocol.common_data import why_public_differs
 from edgekd.protocol.guard import CUT_OFF
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Goodbye, Hello, Parting
@@ -147,7 +148,10 @@ def differences(ours: Hello, theirs: Hello) -> list[str]:
     """Why two peers cannot work together, one line a field; empty if they can."""
     if ours.major != theirs.major:
         return [f"protocol major version: {ours.major} here, {theirs.major} there"]
-    differing = ours.contract.differences(theirs.contract)
+    fields = ours.contract.differences(theirs.contract)
+    if "public_sha256" in fields:
+        fields["public_sha256"] = why_public_differs(ours, theirs)
+    differing = list(fields.values())
     if not set(ours.encodings) & set(theirs.encodings):
         differing.append(
             f"encodings: {', '.join(ours.encodings)} here, {', '.join(theirs.encodings) or 'none known here'} there"

@@ -4,12 +4,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAJOR, MINOR = 1, 3  # of the protocol: another major is refused, another minor is not
+MAJOR, MINOR = 1, 4  # of the protocol: another major is refused, another minor is not
 MAX_ROUND = 2**62  # rounds are below this
 PIECE = 32 * 1024  # bytes: with the rest of a frame less than what every transport carries
 
@@ -40,16 +40,10 @@ class Contract:
         """SHA-256 of the contract, in hexadecimal."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def differences(self, other: "Contract") -> list[str]:
-        """One line for each field that differs, with both values, e.g. ``temperature: 1.0 here, 2.0 there``."""
+    def differences(self, other: "Contract") -> dict[str, str]:
+        """For each field that differs a line with both values, e.g. ``temperature: 1.0 here, 2.0 there``."""
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return [_difference(name, here, there) for name, here, there in pairs if here != there]
-
-
-def _difference(name: str, here: Any, there: Any) -> str:
-    if name == "public_sha256":
-        return f"public file: SHA-256 {here[:8]}... here, {there[:8]}... there; copy one box's file to the other"
-    return f"{name}: {here} here, {there} there"
+        return {name: f"{name}: {here} here, {there} there" for name, here, there in pairs if here != there}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +58,7 @@ class Hello:
     encodings: tuple[Encoding, ...]  # that the sender can read, best first
     newest_round: int  # that the sender itself has published; -1: none. Up to 1.2: or had heard of
     address: str  # where the sender listens, "" if nowhere
+    common_data: str = ""  # "data digits, size 32, ..."; "": the sender has pictures of its own, or is older than 1.4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

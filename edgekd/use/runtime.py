@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgekd.workers import at_once
 
 BATCHES = (1, 7, 64)  # images at once, in turn: any number must do
 TOLERANCE = 1e-3  # of a probability; of a logit, as a share of the largest one. float32 rounds to some 1e-5
-ROUNDS = 40  # of measuring the latency
+ROUNDS = 200  # of measuring the latency
 SECONDS = 10.0  # after which no further round begins
 
 
@@ -36,7 +37,7 @@ def check_installed() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"ONNX files are written with onnx and onnxruntime ({error}): pip install 'edgekd[export]'; "
+            f"ONNX files are written with onnx and onnxruntime ({error}): pip install onnx onnxruntime; "
             "or use --format safetensors"
         ) from error
 
@@ -148,7 +149,7 @@ def difference(session: Session, predictor: Predictor, images: Tensor) -> Differ
 
 
 def latency_ratio(one: Session, other: Session, image: Tensor) -> float:
-    """How long `one` takes for one image, as a multiple of what `other` takes: medians, measured in turn.
+    """How long `one` takes for one image, as a multiple of what `other` takes: `paired_ratio` of runs in turn.
 
     Args:
         one: the session that is measured.
@@ -159,14 +160,27 @@ def latency_ratio(one: Session, other: Session, image: Tensor) -> float:
     for session in (one, other, one, other):  # the first runs allocate memory
         session.run(image)
     end = time.perf_counter() + SECONDS
-    for _ in range(ROUNDS):
-        for session, seconds in taken.items():
+    for number in range(ROUNDS):
+        for session in (one, other) if number % 2 else (other, one):
             begin = time.perf_counter()
             session.run(image)
-            seconds.append(time.perf_counter() - begin)
+            taken[session].append(time.perf_counter() - begin)
         if time.perf_counter() > end:
             break
-    return statistics.median(taken[one]) / statistics.median(taken[other])
+    return paired_ratio(taken[one], taken[other])
+
+
+def paired_ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    """The median of the ratios `one` / `other`, pair by pair.
+
+    On a busy machine some runs take ten times as long as others. Where these are about half of the runs, each median
+    by itself lies among the short ones or among the long ones by chance, and so their ratio says nothing.
+
+    Args:
+        one: durations in seconds, > 0.
+        other: the same number of them, each measured beside the one at its place.
+    """
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
 def _why(error: Exception) -> str:

@@ -55,6 +55,16 @@ async def ask_status(transport: Transport, address: str, *, timeout: float) -> S
     Raises:
         OSError: nobody answers there in time, or no peer that knows the question.
     """
+    _, status = await ask_who(transport, address, timeout=timeout)
+    return status
+
+
+async def ask_who(transport: Transport, address: str, *, timeout: float) -> tuple[Hello, Status]:
+    """What the peer at "HOST:PORT" says of itself, with its contract, and its status, within `timeout` seconds.
+
+    Raises:
+        OSError: nobody answers there in time, or no peer that knows the question.
+    """
     stream = await _dialled(transport, address, timeout)
     try:
         with _failures(address):
@@ -122,12 +132,12 @@ async def _dialled(transport: Transport, address: str, timeout: float) -> Stream
         raise TimeoutError(f"{error}; {found.value}") from None
 
 
-async def _status(stream: Stream, address: str) -> Status:
-    await _begin(stream, address, Ask(what=Asked.STATUS), None)
+async def _status(stream: Stream, address: str) -> tuple[Hello, Status]:
+    hello = await _begin(stream, address, Ask(what=Asked.STATUS), None)
     frame = await _next(stream, address, None)
     if not isinstance(frame, Status):
         raise _unexpected(address, frame)
-    return frame
+    return hello, frame
 
 
 async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) -> Hello:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekd.protocol.timing import Timing
 from peer.network.news import News
+from peer.transports.resolving import UnresolvedError
 
 BACKOFF_FACTOR = 1.6  # by which the pause between two tries grows
 
@@ -26,7 +27,7 @@ class Dialler:
         expected: whether somebody should answer where peer `id` lives, so that silence there is news.
         news: says so.
         timing: the pauses between two tries, and how long silence of an address that has never answered is no news:
-            peers that are started together do not listen all at once.
+            peers that are started together do not listen all at once. That a name is unknown is news at once.
         clock: monotonic, in seconds.
     """
 
@@ -92,7 +93,8 @@ class Dialler:
             except OSError as error:
                 if address in self._forgotten:
                     break
-                if self._expected(id) and self._clock() >= silent_until:
+                unknown = isinstance(error, UnresolvedError)  # no start of a peer makes a name known
+                if self._expected(id) and (unknown or self._clock() >= silent_until):
                     self._news.say(address, logging.INFO, f"{error}; keep dialling", self._clock())
             else:
                 silent_until = began

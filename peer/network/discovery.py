@@ -9,7 +9,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Interface
 from typing import Any
 
@@ -43,7 +44,7 @@ class Discovery:
     """Announces a peer and finds others.
 
     Args:
-        hello: what the peer is.
+        hello: what the peer is; None: it is in no group yet, and looks for peers of any.
         listens: "HOST:PORT" where it does, with the real port; "": nowhere, so it only looks for others.
         dial: called with each address that is to be dialled and the id of the peer that is said to live there.
         forget: called with each of those that are to be dialled no longer.
@@ -52,14 +53,15 @@ class Discovery:
 
     def __init__(
         self,
-        hello: Hello,
+        hello: Hello | None,
         listens: str,
         *,
         dial: Callable[[str, int], None],
         forget: Callable[[str], None],
         by_id: bool = False,
     ) -> None:
-        self._announcement, self._dial, self._forget = Announcement.of(hello), dial, forget
+        self._announcement = Announcement.of(hello) if hello else None
+        self._dial, self._forget = dial, forget
         self._by_id = by_id
         self._host, self._port = parse_address(listens) if listens else ("", 0)
         self._roster, self._news = Roster(), News()
@@ -138,12 +140,10 @@ class Discovery:
             self._forget(address)
 
     async def _open(self) -> None:
-        usable = [str(each.ip) for each in self._own if _takes_multicast(str(each.ip))]
-        if not usable:
-            raise OSError("no address of this box takes part in multicast")
+        usable = in_multicast(self._own)
         self._zeroconf = AsyncZeroconf(interfaces=usable, ip_version=zeroconf.IPVersion.V4Only)
         self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._heard])
-        if not self._port:
+        if not self._port or self._announcement is None:
             self._say("here", logging.INFO, f"looking for peers on {', '.join(usable)}")
             return
         self._info = AsyncServiceInfo(
@@ -197,20 +197,20 @@ class Discovery:
             self._say("bug", logging.ERROR, f"an announcement was left out by {as_bug(error)}")
 
     def _take(self, name: str, info: AsyncServiceInfo) -> None:
-        """Dial whoever has announced itself so, if it is of this group.
+        """Dial whoever has announced itself so, unless it is of another group.
 
         Raises:
             RemoteProtocolError: it is no peer's announcement.
         """
         assert info.port is not None
         other = Announcement.from_texts(info.decoded_properties)
-        if other.instance == self._announcement.instance:
+        ours = self._announcement
+        if ours is not None and other.instance == ours.instance:
             return
         self._found = True
         hosts = nearest(info.parsed_addresses(zeroconf.IPVersion.V4Only), self._own)
         addresses = self.dialled_as(other.id, hosts, info.port)
-        ours = self._announcement
-        if (other.contract, other.major) != (ours.contract, ours.major):
+        if ours is not None and (other.contract, other.major) != (ours.contract, ours.major):
             here, there = (f"contract {each.contract[:8]}..., version {each.major}" for each in (ours, other))
             message = f"peer {other.id} at {', '.join(addresses)} is of another group: {here} here, {there} there"
             self._say(f"another {other.id}", logging.INFO, message)
@@ -221,6 +221,32 @@ class Discovery:
 
     def _say(self, subject: str, level: int, message: str) -> None:
         self._news.say(subject, level, message, time.monotonic())
+
+
+@contextmanager
+def found_peers(allow: Container[int] | None, *, by_id: bool) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Look for peers of any group during the block; it gives a function: the addresses of those that are found by now.
+
+    Args:
+        allow: the ids of those to look for; None: any.
+        by_id: the addresses are "ID@HOST:PORT", as for `Discovery`.
+    """
+    found: list[str] = []
+
+    def note(address: str, id: int) -> None:
+        if allow is None or id in allow:
+            found.append(address)
+
+    def forget(address: str) -> None:
+        with contextlib.suppress(ValueError):
+            found.remove(address)
+
+    discovery = Discovery(None, "", dial=note, forget=forget, by_id=by_id)
+    discovery.start()
+    try:
+        yield lambda: tuple(found)
+    finally:
+        discovery.stop()
 
 
 def check_discoverable(listen: str | None) -> None:
@@ -250,6 +276,18 @@ def own_interfaces(host: str) -> list[IPv4Interface]:
 def _for_others(own: list[IPv4Interface]) -> list[str]:
     """The addresses to announce: those that other boxes can reach, if there are any."""
     return [str(each.ip) for each in own if not each.ip.is_loopback] or [str(each.ip) for each in own]
+
+
+def in_multicast(own: list[IPv4Interface]) -> list[str]:
+    """Those of the box's own addresses that take part in multicast.
+
+    Raises:
+        OSError: none does.
+    """
+    usable = [str(each.ip) for each in own if _takes_multicast(str(each.ip))]
+    if not usable:
+        raise OSError("no address of this box takes part in multicast")
+    return usable
 
 
 def _takes_multicast(ip: str) -> bool:

@@ -16,6 +16,8 @@ from peer.network.asking import fetch_public
 from peer.network.news import News
 from peer.transports.by_name import make_transport
 
+log = logging.getLogger("edgekd")
+
 TIMEOUT = 10.0  # seconds that may pass between two frames
 FIRST_TRY = 60.0  # seconds for a whole file; too short for a slow link, so the next try there has twice as long
 LONGEST_TRY = 3600.0  # seconds for a whole file
@@ -34,40 +36,44 @@ def join(
     check: Callable[[Path, Contract], Read],
     transport: str,
     keys: Path | None = None,
+    found: Callable[[], Sequence[str]] | None = None,
 ) -> tuple[Contract, Read]:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
     Each try has a deadline, so that an address that sends without end, or too slowly, does not hold up the others.
 
     Args:
-        addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one.
+        addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one, unless some are `found`.
         path: where to write the file, atomically.
         check: reads the file and compares it with the group's contract. It raises ConfigError for a file, or a
             contract, that is of no use; that file is not kept, and the next address is tried.
         transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
+        found: the addresses of peers that were found by now, which are asked, too; None: nobody looks for any.
 
     Returns:
         The group's contract, and what `check` returned.
 
     Raises:
-        ConfigError: the keys are none, or what the addresses send is of no use, all of them.
+        ConfigError: the keys are none, or what the addresses send is of no use, all of them, and no more can be found.
         OSError: the file cannot be written.
     """
     news, within = News(), dict.fromkeys(addresses, FIRST_TRY)
     while True:
         unusable: list[str] = []
-        for address in addresses:
+        for address in dict.fromkeys((*addresses, *(found() if found else ()))):
             began = time.monotonic()
             try:
-                return fetch(address, path, check, transport, keys, within=within[address])
+                fetched = fetch(address, path, check, transport, keys, within=within.setdefault(address, FIRST_TRY))
+                log.info("fetched the public file from %s", address)
+                return fetched
             except (ConnectionError, TimeoutError) as error:
                 if isinstance(error, UnusableError):
                     unusable.append(str(error))
                 if time.monotonic() - began >= within[address]:
                     within[address] = min(2 * within[address], LONGEST_TRY)
                 news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
-        if len(unusable) == len(addresses):  # the next time they would send the same
+        if found is None and len(unusable) == len(addresses):  # the next time they would send the same
             raise ConfigError(f"no address has a public file that this peer can use: {'; '.join(unusable)}")
         time.sleep(PAUSE)
 

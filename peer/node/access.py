@@ -49,17 +49,37 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
         ConfigError: it would be open to other boxes without --insecure; the keys will not do, or are another peer's; a
             neighbour that it dials is none that it allows.
     """
+    if exchange.certs is not None:
+        if listen is not None:
+            parse_address(listen)
+        check_keys(exchange, id)
+    else:
+        check_exposure(exchange, listen)
+    check_allowed(exchange, id, peers)
+
+
+def check_exposure(exchange: ExchangeConfig, listen: str | None) -> None:
+    """See whether a peer without keys may listen there; warn where it is allowed and unwise.
+
+    Raises:
+        ConfigError: it would be open to other boxes without --insecure.
+    """
     exposed = listen is not None and not _is_on_loopback(parse_address(listen)[0])
-    folder = key_folder(exchange.certs)
-    if folder is not None:
-        _check_keys(exchange, folder, id)
-    elif exposed and not exchange.insecure:
+    if exposed and not exchange.insecure:
         raise ConfigError(
             f"--listen {listen} is open to other boxes: give this peer its keys, --certs DIR (`edgekd certs` makes "
             "them), or say --insecure where everybody on the network is trusted"
         )
     elif exposed:
         log.warning("listening on %s without keys: whoever reaches it can read along and teach this peer", listen)
+
+
+def check_allowed(exchange: ExchangeConfig, id: int, peers: Iterable[str]) -> None:
+    """See whether peer `id` allows all whom it dials.
+
+    Raises:
+        ConfigError: a neighbour that it dials is none that it allows.
+    """
     allowed = exchange.allowed()
     for text in peers:
         wanted, _ = place(text)
@@ -77,10 +97,25 @@ def _is_on_loopback(host: str) -> bool:
         return False
 
 
-def _check_keys(exchange: ExchangeConfig, folder: Path, id: int) -> None:
+def check_keys(exchange: ExchangeConfig, id: int | None) -> int:
+    """See whether the keys in the folder of ``--certs`` are sound; warn of ones that end soon.
+
+    Args:
+        exchange: the settings; `certs` is one of them.
+        id: the peer that the keys must be of; None: any.
+
+    Returns:
+        The peer whose keys they are.
+
+    Raises:
+        ConfigError: they are not sound, or another peer's.
+    """
+    folder = key_folder(exchange.certs)
+    assert folder is not None  # the caller has checked it
     owner = _owner_by_curve(folder) if exchange.transport == "zmq" else _owner_by_tls(folder)
-    if owner != id:
+    if id not in (None, owner):
         raise ConfigError(f"the keys in {folder} are those of peer {owner}, and this is peer {id}: take peer-{id}'s")
+    return owner
 
 
 def _owner_by_tls(folder: Path) -> int:

@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 
 from edgekd.config import Config
-from edgekd.contract import make_contract
+from edgekd.contract import common_data, make_contract
 from edgekd.data.datasets import load_peer_data
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import own_seed
+from edgekd.data.public import PublicSet
 from edgekd.files.folders import checkpoints
 from edgekd.learning.learner import Learner
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import longest_frame
-from edgekd.protocol.messages import MAJOR, MINOR, Contract, Encoding, Hello
+from edgekd.protocol.messages import MAJOR, MINOR, Encoding, Hello
 from peer.network.thread import Network
 from peer.node.access import key_folder
 from peer.node.node import Node
@@ -54,12 +55,13 @@ def make_node(
     there = first_look(config.data) if config.data.rescan else {}  # before the first picture is read: none is missed
     trained = out if checkpoints(out) else None  # what a start without any has held out binds nobody
     data = load_peer_data(config.data, id, config.data_seed, trained, how)
-    contract = make_contract(data.public, config)
+    hello = hello_of(config, id, data.public)
+    contract = hello.contract
     packing = Packing.parse(config.exchange.encoding)
     packing.row_bytes(contract.classes)  # it can name them all
     network = Network(
         lambda: make_transport(config.exchange.transport, longest_frame(contract), key_folder(config.exchange.certs)),
-        _hello(id, contract),
+        hello,
         listen=listen,
         peers=peers,
         lockstep=config.exchange.sync is not None,
@@ -72,14 +74,16 @@ def make_node(
     return Node(Learner(data, config, id), data, network, config, out, scanner=scanner, stop=stop, watch=watch)
 
 
-def _hello(id: int, contract: Contract) -> Hello:
+def hello_of(config: Config, id: int, public: PublicSet) -> Hello:
+    """What peer `id` says of itself, with these settings and this public set; it listens nowhere yet."""
     return Hello(
         major=MAJOR,
         minor=MINOR,
         id=id,
         instance=secrets.randbelow(2**63 - 1) + 1,
-        contract=contract,
+        contract=make_contract(public, config),
         encodings=tuple(Encoding),
         newest_round=-1,
         address="",
+        common_data=common_data(config, public.images.shape[-1]),
     )

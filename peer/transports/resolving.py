@@ -1,7 +1,11 @@
-"""The addresses of a host, looked up without holding up the loop or the end of the process."""
+"""The addresses of a host, and why none of them can be reached.
+
+The addresses of a host are looked up without holding up the loop or the end of the process.
+"""
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from typing import Any
@@ -9,11 +13,18 @@ from typing import Any
 Address = tuple[Any, ...]  # of the socket module: host, port and for IPv6 two numbers more
 
 
+class UnresolvedError(ConnectionError):
+    """The name of a host is unknown."""
+
+
+CLOSED_AT_ONCE = "the connection was closed at once"
+
+
 async def resolve(host: str, port: int) -> list[Address]:
     """Look up the addresses of a host.
 
     Raises:
-        OSError: the name is unknown.
+        UnresolvedError: the name is unknown; the message names it.
     """
     with contextlib.suppress(socket.gaierror):
         return _looked_up(host, port, socket.AI_NUMERICHOST)
@@ -29,7 +40,7 @@ async def resolve(host: str, port: int) -> list[Address]:
         try:
             found: list[Address] | OSError = _looked_up(host, port, 0)
         except OSError as error:
-            found = error
+            found = UnresolvedError(f"{host} does not resolve: {error.strerror}")
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, found)
 
@@ -39,3 +50,28 @@ async def resolve(host: str, port: int) -> list[Address]:
 
 def _looked_up(host: str, port: int, flags: int) -> list[Address]:
     return [found[4] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)]
+
+
+async def why_unreachable(where: Address) -> str:
+    """The reason why an address cannot be reached, which ZeroMQ does not report, and gRPC in words of its own.
+
+    It tries to connect; somebody who has begun to listen in the meantime sees a connection that ends at once.
+    """
+    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(probe, where)
+        except OSError as error:
+            return os.strerror(error.errno) if error.errno else str(error)
+    return CLOSED_AT_ONCE
+
+
+async def why_host_unreachable(host: str, port: int) -> str:
+    """The reason why no address of a host can be reached; `CLOSED_AT_ONCE` if one can.
+
+    Raises:
+        UnresolvedError: the name is unknown; the message names it.
+    """
+    reasons = [await why_unreachable(where) for where in await resolve(host, port)]
+    return CLOSED_AT_ONCE if CLOSED_AT_ONCE in reasons else reasons[0]

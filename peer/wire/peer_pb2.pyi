@@ -82,7 +82,7 @@ class Contract(_message.Message):
     def __init__(self, public_sha256: _Optional[str] = ..., public_batch: _Optional[int] = ..., classes: _Optional[int] = ..., heads: _Optional[int] = ..., temperature: _Optional[float] = ..., augment: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("major", "minor", "id", "instance", "contract", "contract_sha256", "encodings", "newest_round", "address")
+    __slots__ = ("major", "minor", "id", "instance", "contract", "contract_sha256", "encodings", "newest_round", "address", "common_data")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class Hello(_message.Message):
     ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     NEWEST_ROUND_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    COMMON_DATA_FIELD_NUMBER: _ClassVar[int]
     major: int
     minor: int
     id: int
@@ -101,7 +102,8 @@ class Hello(_message.Message):
     encodings: _containers.RepeatedScalarFieldContainer[Encoding]
     newest_round: int
     address: str
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., id: _Optional[int] = ..., instance: _Optional[int] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., contract_sha256: _Optional[str] = ..., encodings: _Optional[_Iterable[_Union[Encoding, str]]] = ..., newest_round: _Optional[int] = ..., address: _Optional[str] = ...) -> None: ...
+    common_data: str
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., id: _Optional[int] = ..., instance: _Optional[int] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., contract_sha256: _Optional[str] = ..., encodings: _Optional[_Iterable[_Union[Encoding, str]]] = ..., newest_round: _Optional[int] = ..., address: _Optional[str] = ..., common_data: _Optional[str] = ...) -> None: ...
 
 class SoftPredictions(_message.Message):
     __slots__ = ("round", "encoding", "heads", "rows", "classes", "payload")

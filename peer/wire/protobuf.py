@@ -43,7 +43,7 @@ from edgekd.protocol.messages import (
 )
 from peer.wire import peer_pb2 as pb
 
-MAX_NAME, MAX_ADDRESS, MAX_DETAIL = 64, 512, 4096  # characters
+MAX_NAME, MAX_ADDRESS, MAX_COMMON_DATA, MAX_DETAIL = 64, 512, 512, 4096  # characters
 MAX_ENCODINGS = 64
 MAX_STATUS_NEIGHBOURS, MAX_STATUS_REASONS = 256, 64  # entries of a Status
 HEX = frozenset("0123456789abcdef")
@@ -158,6 +158,7 @@ def _hello_to_wire(hello: Hello) -> pb.Hello:
         encodings=[_ENCODINGS[encoding] for encoding in hello.encodings],
         newest_round=hello.newest_round,
         address=hello.address,
+        common_data=hello.common_data,
     )
 
 
@@ -178,6 +179,7 @@ def _hello(message: pb.Hello) -> Hello:
         encodings=tuple(known),
         newest_round=_round("newest_round", message.newest_round, lowest=-1),
         address=_address(message.address),
+        common_data=_text("common_data", message.common_data, MAX_COMMON_DATA),
     )
 
 

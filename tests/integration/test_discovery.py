@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,41 @@ def test_peers_with_keys_find_each_other_and_one_with_another_groups_keys_is_not
         assert not says("peer 2 is up")(process)
     for process in (first, second, liar):
         process.terminate()
+
+
+@pytest.mark.parametrize("keys", [False, True], ids=["open", "keys"])
+def test_newcomer_without_the_public_file_fetches_it_from_a_peer_that_it_discovers(
+    spawn: Any, tmp_path: Path, keys: bool
+) -> None:
+    split = spawn("split", "--limit", 300, "--clients", 2, "--gamma", 5, "--data-seed", some_group(), "--out", "shards")
+    assert split.wait() == 0, split.err
+    if keys:
+        assert spawn("certs", "--ids", "0,1").wait() == 0
+    certs = [["--certs", f"certs/peer-{id}"] if keys else ["--allow", 1 - id] for id in range(2)]
+    small = ["--model", "mobilenet_v3_small", "--weights", "none", "--steps", 0, "--json", "--batch", 8, "--discover"]
+    small += ["--eval-every", 0, "--checkpoint-every", 0]
+    private = [["--private", f"folder:shards/client-{id}/private"] for id in range(2)]
+    newcomer = spawn("peer", "--id", 1, *private[1], *small, *certs[1], "--out", "joined")
+    newcomer.until_says("asking the group for its public file and settings")
+    group = ["--public", "shards/public.safetensors", "--public-batch", 8, "--listen", "127.0.0.1:0"]
+    first = spawn("peer", "--id", 0, *private[0], *small, *certs[0], *group)
+    newcomer.until_says(f"fetched the public file from {'0@' if keys else ''}127.0.0.1:")
+    for process in (first, newcomer):
+        process.until(learns)
+    assert newcomer.says("discovered peer 0 at 127.0.0.1:")
+    fetched = (tmp_path / "joined" / "public.safetensors").read_bytes()
+    assert fetched == (tmp_path / "shards" / "public.safetensors").read_bytes()
+    for process in (first, newcomer):
+        process.terminate()
+
+
+def test_newcomer_that_discovers_nobody_says_so_and_stops_when_told(spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    nobody = ["--allow", 2**31 - 1]  # whoever else on this box announces itself is not asked
+    newcomer = spawn("peer", "--id", 1, "--private", "folder:own", "--discover", *nobody, "--out", "joined")
+    newcomer.until_says("looking for peers on ")
+    newcomer.terminate()
+    assert not (tmp_path / "joined").exists()
 
 
 def test_peer_of_another_contract_is_told_of_and_left_alone(spawn: Any) -> None:

@@ -60,6 +60,15 @@ def fails(process: Any) -> str:
         (["peer", "--id", "0", "--listen", "0.0.0.0:7000"], "is open to other boxes: give this peer its keys, --certs"),
         (["peer", "--id", "0", "--listen", "[::]:7000"], "or say --insecure where everybody on the network is trusted"),
         (["peer", "--id", "0", "--listen", "box-a:7000"], "--listen box-a:7000 is open to other boxes"),
+        (
+            ["peer", "--id", "0", "--wait-for", "2"],
+            "--wait-for waits for 2 neighbours, and so many can never be there",
+        ),
+        (
+            ["peer", "--id", "0", "--wait-for", "2", "--peers", "127.0.0.1:1"],
+            "this peer dials 1, and nobody can dial it",
+        ),
+        (["peer", "--id", "0", "--sync"], "--sync waits for 2 neighbours, and so many can never be there"),
         (["peer", "--id", "0", "--certs", "nowhere"], "cannot read nowhere/ca.pem: No such file or directory"),
         (["peer", "--id", "0", "--certs", "c", "--insecure"], "certs and insecure exclude one another"),
         (
@@ -263,3 +272,33 @@ def test_what_cannot_be_evaluated_is_named(spawn: Any, tmp_path: Path) -> None:
         ("plain.pth", "it is damaged, or no safetensors file, as checkpoints are"),
     ):
         assert says in fails(spawn("eval", "--checkpoint", name, "--eval", "own"))
+
+
+def test_peer_that_nobody_taught_says_what_it_would_need(spawn: Any) -> None:
+    small = ["--limit", 200, "--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--steps", 1]
+    alone = spawn("peer", "--id", 0, *small)
+    listening = spawn("peer", "--id", 0, *small, "--listen", "127.0.0.1:0")
+    for process, said in (
+        (alone, "it has trained alone: to learn from others it needs --listen, --peers or --discover"),
+        (listening, "arrived; see --wait-for and `edgekd doctor`, which takes the same flags"),
+    ):
+        assert process.wait() == 0, process.err
+        assert process.err[-1].endswith(said)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["split", "--clients", 2000, "--out", "new/s2"],
+        ["public", "nowhere.png", "--classes", "a,b", "-o", "new/public.safetensors"],
+        ["export", "--checkpoint", "nowhere", "-o", "new/model.onnx"],
+        ["eval", "--checkpoint", "nowhere", "--html", "new/page.html"],
+        ["predict", "a.png", "--checkpoint", "nowhere", "--csv", "new/table.csv"],
+        ["simulate", "--data", "folder:nowhere", "--out", "new/run"],
+        ["simulate", "--data", "folder:nowhere"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_command_that_is_refused_leaves_no_folder(spawn: Any, tmp_path: Path, command: list[object]) -> None:
+    fails(spawn(*command))
+    assert list(tmp_path.iterdir()) == []

@@ -282,5 +282,7 @@ def test_mistakes_in_a_network_are_one_line_before_anything_is_started(spawn: An
         ["simulate", "--data", "digits", "--limit", 300],
     ):
         line = refused(spawn, *command, "--model", "net:make", "--out", box / "out")
-        assert line == "edgekd: net:make must return a torch.nn.Module, got int"
+        why, _, hint = line.partition(" (")
+        assert why == "edgekd: net:make must return a torch.nn.Module, got int"
+        assert bool(hint) == (command[0] == "peer"), "a peer's start names the doctor"
         assert not (box / "out" / "peer-0").exists()

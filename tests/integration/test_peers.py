@@ -232,7 +232,7 @@ def test_peer_of_another_contract_is_refused_and_both_say_why(spawn: Any, ports:
         for id in range(2)
     ]
     for process in peers:
-        process.until(lambda p: any("cannot work with this peer: public file: SHA-256 " in line for line in p.err))
+        process.until_says("cannot work with this peer: public images: seed: ")
         process.until_step(1)
     assert all(event["up"] == 0 for process in peers for event in process.events)
 
@@ -430,3 +430,23 @@ def test_full_disk_ends_no_training_but_is_no_success(spawn: Any, tmp_path: Path
         assert any("accuracy" in line and "5 steps" in line for line in full.out)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_peers_whose_common_data_differs_are_told_by_which_setting(spawn: Any, ports: Any, tmp_path: Path) -> None:
+    addresses = ports(3)
+    plain = ["--steps", 0]
+    first = spawn(*peer(addresses, 0, *plain, out=tmp_path))
+    other = spawn(*peer(addresses, 1, *plain, "--limit", 290, "--size", 48, out=tmp_path))
+    for process, said in (
+        (first, "peer 1 at 127.0.0.1:{} cannot work with this peer: public images: size: 32 here, 48 there; limit: "),
+        (other, "cannot work with this peer: public images: size: 48 here, 32 there; limit: 290 here, "),
+    ):
+        process.until_says(said.format(addresses[1]))
+        assert not process.says("copy one box's file")
+    dealt = spawn(*peer(addresses, 2, *plain, "--gamma", 2, "--clients", 4, out=tmp_path))
+    said = "deals the common data set out otherwise, so shards overlap: clients: {} there; split: {} there"
+    first.until_says("peer 2 " + said.format("3 here, 4", "gamma 5 here, gamma 2"))
+    dealt.until_says("peer 0 " + said.format("4 here, 3", "gamma 2 here, gamma 5"))
+    first.until(lambda p: p.last.get("up") == 1)
+    for process in (first, other, dealt):
+        process.terminate()

@@ -205,7 +205,7 @@ def test_disk_that_is_unmounted_and_mounted_again_ends_nothing(spawn: Any, box: 
 
 
 def test_waiting_peer_takes_up_pictures_without_a_neighbour_and_prometheus_is_told(spawn: Any, box: Path) -> None:
-    waiting = spawn(*peer(box, "--wait-for", 1, "--metrics-port", 0))
+    waiting = spawn(*peer(box, "--listen", "127.0.0.1:0", "--wait-for", 1, "--metrics-port", 0))
     waiting.until(lambda p: p.last.get("private_samples") == 36 and p.last["state"] == "waiting")
     picture(box / "own" / "grey" / "1.png", 300)
     picture(box / "own" / "grey" / "2.png", 301)

@@ -113,6 +113,17 @@ def test_resume_takes_up_the_settings_of_its_folder_and_tells_what_is_changed(sp
     assert settings["model"]["model"] == "mobilenet_v3_small"
 
 
+def test_resume_with_fewer_steps_than_are_done_says_that_nothing_is_left(spawn: Any, box: Path) -> None:
+    assert spawn(*peer(box, "--steps", 3)).wait() == 0
+    again = spawn(*peer(box, "--steps", 2, "--resume"))
+    assert again.wait() == 0, again.err
+    assert again.says(
+        "--steps is 2, and 3 are done: nothing is left to train; --steps counts from the first start: give more than 3"
+    )
+    assert not any("3/2" in line for line in again.out + again.err)
+    assert not spawn(*peer(box, "--resume")).says("nothing is left to train")
+
+
 def test_accuracy_stands_beside_the_number_of_images_that_it_was_measured_on(spawn: Any, box: Path) -> None:
     assert spawn(*peer(box)).wait() == 0
     for number in range(300, 330):
@@ -222,10 +233,30 @@ def test_resume_that_cannot_start_changes_no_byte(spawn: Any, box: Path, taken: 
     assert '"step": 9' not in (run / "metrics.jsonl").read_text()
 
 
-def test_first_start_that_fails_leaves_a_folder_that_the_next_one_can_use(spawn: Any, box: Path, taken: str) -> None:
-    failed = spawn(*peer(box, "--listen", taken))
-    assert failed.wait() == 1
-    assert [Path(file).name for file in contents(box / "run")] in ([], [".lock"])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--listen", "TAKEN"], "cannot listen on"),
+        (["--private", "folder:nowhere"], "there is no folder nowhere"),
+        (["--weights", "damaged"], "damaged"),
+        (["--public", "damaged"], "damaged"),
+    ],
+)
+def test_start_that_fails_leaves_no_folder_that_it_has_made_and_those_that_were_there_as_they_were(
+    spawn: Any, box: Path, taken: str, flags: list[str], said: str
+) -> None:
+    (box / "damaged").write_bytes(b"no tensors")
+    (box / "empty").mkdir()
+    (box / "full").mkdir()
+    (box / "full" / "notes.txt").write_text("mine")
+    before = sorted(box.rglob("*"))
+    flags = [taken if flag == "TAKEN" else flag for flag in flags]
+    for out in ([], ["--out", "new/run"], ["--out", "empty"], ["--out", "full"]):
+        command = peer(box)
+        failed = spawn(*command[: command.index("--out")], *flags, *out)
+        assert failed.wait() == 1
+        assert said in failed.err[-1]
+        assert sorted(box.rglob("*")) == before
     assert spawn(*peer(box)).wait() == 0
 
 
@@ -272,7 +303,7 @@ def test_run_that_held_nothing_out_is_not_evaluated_on_what_it_was_trained_on(sp
 
 
 def test_start_that_was_killed_before_it_trained_binds_the_next_one_to_nothing(spawn: Any, box: Path) -> None:
-    killed = spawn(*peer(box, "--eval", f"folder:{box}/own", "--wait-for", 1))
+    killed = spawn(*peer(box, "--eval", f"folder:{box}/own", "--listen", "127.0.0.1:0", "--wait-for", 1))
     killed.until(lambda p: (box / "run" / "held-out.json").is_file())
     killed.send_signal(signal.SIGKILL)
     killed.wait()

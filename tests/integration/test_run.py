@@ -140,6 +140,16 @@ def test_peer_that_is_told_to_end_before_its_first_step_ends_the_run(tmp_path: P
     assert ended(peers)
 
 
+def test_run_whose_peers_diverge_says_so_and_what_to_do_in_its_last_line(start: Callable[..., Any]) -> None:
+    run = start("--clients", "2", "--steps", "9", "--lr", "1e30", "--schedule", "constant")
+    _, said = run.communicate(timeout=DEADLINE)
+    assert run.returncode == 1
+    assert said.splitlines()[-1] == (
+        "edgekd: ended with an error: peer 0 (training has diverged), peer 1 (training has diverged); "
+        "use a smaller --lr, --kd-weight or --momentum; what they reached is in results"
+    )
+
+
 def test_peer_that_writes_bytes_that_are_no_text_is_read_on(tmp_path: Path, start: Callable[..., Any]) -> None:
     much = "b'caf\\xe9\\n' + b'more than a pipe holds\\n' * 9999"
     written = f"import os, sys\nif 'peer' in sys.argv:\n    os.write(2, {much})\n"

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ RUN = ["run", *SMALL, "--clients", 2, "--steps", 0, "--out", "results"]
 SIMULATE = ["simulate", *SMALL, "--clients", 2, "--steps", 100_000, "--eval-every", 5, "--out", "results"]
 SWEEP = ["sweep", *SMALL, "--steps", 100_000, "--measure", "kl,sed", "--jobs", 1, "--out", "results"]
 PEER = ["peer", *SMALL, "--id", 0, "--steps", 0, "--json", "--out", "results"]
+EARLY = r"edgekd: stopped early, after [\d to]+ of (\d+) steps; results holds what had been reached"
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads /proc")
@@ -86,7 +88,8 @@ def test_run_that_is_told_to_end_as_its_peers_begin_leaves_none(spawn: Any, tmp_
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
         while run.alive:
             peers.update(run.children())
-    assert run.wait() == 0, run.err
+    assert run.wait() == 130, run.err
+    assert "edgekd: stopped before a peer had done anything" in run.err
     assert not any(map(runs, peers))
     assert "Traceback" not in run.said
 
@@ -102,7 +105,8 @@ def test_simulation_that_is_told_to_end_summarises_what_it_has_reached(
     simulation.send_signal(signal.SIGTERM)
     assert simulation.wait() == 130, simulation.err
     assert all(0 < done < 100_000 for done in steps(tmp_path))
-    assert simulation.err == ["edgekd: stopped early; results holds what had been reached"]
+    (said,) = simulation.err
+    assert re.fullmatch(EARLY, said).group(1) == "100000"  # type: ignore[union-attr]
     assert any("standard deviation" in line for line in simulation.out)
 
 
@@ -130,7 +134,43 @@ def test_signals_without_end_stop_a_peer_that_is_joining_as_one_does(
     assert said[-1] == "edgekd: stopped before it began\n"
     assert peer.returncode == 0, said
     assert "Traceback" not in "".join(said)
-    assert [path.name for path in (tmp_path / "results").iterdir()] == [".lock"]
+    assert not (tmp_path / "results").exists()
+
+
+def test_run_that_was_cut_short_says_so_beside_its_table(spawn: Any) -> None:
+    run = spawn(*RUN, "--steps", 100_000)
+    run.until(lambda p: sum("state training" in line for line in p.out) >= 2)
+    run.send_signal(signal.SIGINT)
+    assert run.wait() == 0, run.err
+    assert any(re.fullmatch(EARLY, line) for line in run.err)
+    assert any("standard deviation" in line for line in run.out)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["eval", "--checkpoint", "box"],
+        ["export", "--checkpoint", "box", "-o", "model.onnx"],
+        ["predict", "photo.png", "--checkpoint", "box"],
+        ["public", "pictures", "--classes", "cat,dog", "-o", "public.safetensors"],
+        ["run"],
+        ["simulate"],
+        ["split", "--out", "shards"],
+        ["status", "127.0.0.1:7000"],
+        ["sweep", "--out", "results"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_ctrl_c_before_anything_is_done_is_one_line_and_exit_code_130(
+    spawn: Any, tmp_path: Path, command: list[str]
+) -> None:
+    os.mkfifo(tmp_path / "settings.toml")
+    process = spawn(*command, "--config", "settings.toml")
+    with (tmp_path / "settings.toml").open("w"):  # once the process reads it
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130, process.err
+    assert process.err == ["edgekd: stopped"]
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.toml"]
 
 
 # -- a terminal that goes ----------------------------------------------------------------------------------------------

@@ -85,7 +85,9 @@ def test_failed_cells_are_told_and_the_exit_code_says_so(spawn: Any, tmp_path: P
     sweep = spawn("sweep", *SMALL, "--clients", "2,260", "--out", "results")
     assert sweep.wait() == 1
     assert any(line.startswith("failed: together ") and "clients 260" in line for line in sweep.err)
-    assert sweep.err[-1] == "edgekd: 1 of 2 cells failed; the same command tries again"
+    (why,) = [line.rpartition(": ")[2] for line in sweep.err if line.startswith("failed: ")]
+    assert sweep.err[-1].startswith("edgekd: 1 of 2 cells failed: ")
+    assert sweep.err[-1].endswith(why)
     assert {row["clients"] for row in rows(tmp_path / "results" / "results.csv")} == {"2"}
 
 

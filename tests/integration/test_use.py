@@ -57,6 +57,10 @@ def test_prediction_names_what_it_cannot_read_and_fails_only_if_that_is_all(spaw
     lines = spawn("predict", f"{box}/own/*/0*.png", "--checkpoint", box / "run", "--top", 1)
     assert lines.wait() == 0, lines.err
     assert len(lines.out) == 20
+    here, gone = box / "own" / "dark" / "00.png", box / "own" / "gone.png"
+    answered, missing = predicted(spawn, box, here, gone)
+    assert (answered["file"], "error" in answered) == (str(here), False)
+    assert missing == {"file": str(gone), "error": "No such file or directory"}
     none = spawn("predict", box / "own" / "light" / "broken.png", "--checkpoint", box / "run")
     assert none.wait() == 1
     assert none.err[-1] == "edgekd: none of the 1 pictures can be read"
@@ -133,14 +137,9 @@ def test_exported_file_gives_the_same_answers_to_a_program_without_torch_and_edg
     # Modules that are None cannot be imported: as if they were not installed.
     code = "import runpy, sys; sys.modules.update(torch=None, edgekd=None); sys.argv = sys.argv[1:]; "
     code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    run = subprocess.run(
-        [sys.executable, "-c", code, EXAMPLE, box / "model.onnx", box / "own" / "dark", "--top", "2"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )
+    command = [sys.executable, "-c", code, EXAMPLE, box / "model.onnx"]
+    given: dict[str, Any] = {"text": True, "timeout": 120, "env": {**os.environ, "PYTHONSAFEPATH": "1"}}
+    run = subprocess.run([*command, box / "own" / "dark", "--top", "2"], capture_output=True, check=True, **given)
     lines = dict(line.rsplit(": ", 1) for line in run.stdout.splitlines())
     expected = predicted(spawn, box, box / "own" / "dark")
     assert len(lines) == len(expected) == 12
@@ -148,6 +147,16 @@ def test_exported_file_gives_the_same_answers_to_a_program_without_torch_and_edg
         said = dict(part.rsplit(" ", 1) for part in lines[each["file"]].split(", "))
         for named in each["classes"]:
             assert float(said[named["name"]]) == pytest.approx(named["probability"], abs=2e-4)
+    reads, writes = os.pipe()
+    os.close(reads)  # as after `| head -1`
+    with open(writes, "w") as broken:
+        unheard = subprocess.run([*command, box / "own" / "dark"], stdout=broken, stderr=subprocess.PIPE, **given)
+    assert (unheard.returncode, unheard.stderr) == (1, "")
+    (box / "empty").mkdir()
+    empty = subprocess.run([*command, box / "empty"], capture_output=True, **given)
+    assert (empty.returncode, empty.stdout) == (1, "")
+    assert empty.stderr.startswith(f"no pictures in {box}/empty: ")
+    assert len(empty.stderr.splitlines()) == 1
 
 
 def test_peer_that_is_stopped_between_two_evaluations_says_of_which_step_its_accuracy_is(spawn: Any, box: Path) -> None:
@@ -177,7 +186,7 @@ def test_mistakes_are_one_line(spawn: Any, box: Path) -> None:
     for arguments, says in [
         (["predict", pictures, "--checkpoint", box], "no checkpoint in"),
         (["predict", "--checkpoint", run], "name pictures, folders or patterns"),
-        (["predict", box / "nothing.png", "--checkpoint", run], "there is no file or folder"),
+        (["predict", box / "nothing.png", "--checkpoint", run], "none of the 1 pictures can be read"),
         (["predict", "--watch", box / "nowhere", "--checkpoint", run], "there is no folder"),
         (["predict", pictures, "--watch", pictures, "--csv", "t.csv", "--checkpoint", run], "--watch has no end"),
         (["predict", pictures, "--checkpoint", run, "--peer", 3], "is of peer 0, not of peer 3"),
@@ -189,6 +198,14 @@ def test_mistakes_are_one_line(spawn: Any, box: Path) -> None:
         (["eval", "--checkpoint", run, "--html", box / "model.onnx" / "page.html"], "is a file, not a folder"),
         (["export", "--checkpoint", run, "-o", box], "it is a folder"),
         (["export", "--checkpoint", box / "model.onnx", "-o", box / "m.onnx"], "is an exported file"),
+        (
+            ["export", "--checkpoint", run, "-o", "m.tflite"],
+            "ends in .tflite: end it in .onnx or .safetensors",
+        ),
+        (
+            ["export", "--checkpoint", run, "-o", "m.onnx", "--format", "safetensors"],
+            "m.onnx ends in .onnx, and --format is safetensors",
+        ),
         (
             ["export", "--checkpoint", run, "-o", box / "m.safetensors", "--quantise", "int8"],
             "int8 is for --format onnx",

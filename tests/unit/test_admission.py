@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edgekd.protocol.admission import Caller, Decision, Incumbent, Verdict, admit, differences
+from edgekd.protocol.common_data import overlap
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Contract, Encoding, Goodbye, Hello, Parting
 
@@ -143,6 +144,35 @@ def test_refusal_names_each_differing_field_and_both_values() -> None:
     assert differences(HELLO, theirs) == ["temperature: 1.0 here, 2.0 there", "mode: async here, sync/1 there"]
     assert differences(HELLO, replace(HELLO, minor=9)) == []
     assert differences(HELLO, replace(HELLO, major=2)) == ["protocol major version: 1 here, 2 there"]
+
+
+def public_line(ours: str, theirs: str) -> str:
+    other = replace(HELLO, contract=replace(CONTRACT, public_sha256="cd" * 32), common_data=theirs)
+    (line,) = differences(replace(HELLO, common_data=ours), other)
+    return line
+
+
+def test_other_public_images_are_explained_by_what_is_known_of_them() -> None:
+    hashes = "SHA-256 abababab... here, cdcdcdcd... there"
+    ours = "data digits, size 32, eval-fraction 0.1, seed 0, clients 3, split gamma 15"
+    assert public_line("", "") == f"public file: {hashes}; copy one box's file to the other"
+    assert public_line(ours, ours.replace("32", "16").replace("seed 0", "limit 300, seed 1")) == (
+        "public images: size: 32 here, 16 there; limit: not set here, 300 there; seed: 0 here, 1 there"
+    )
+    assert public_line(ours, "") == (
+        f"public images: {hashes}; with --data these must be alike on all boxes: data, size, limit, eval-fraction, "
+        "public-fraction, seed"
+    )
+    assert "with the same settings; the boxes have other files" in public_line(ours, ours.replace("gamma 15", "iid"))
+
+
+def test_peers_that_deal_a_common_data_set_out_otherwise_are_told_apart_and_let_in() -> None:
+    ours = replace(HELLO, common_data="data digits, seed 0, clients 3, split gamma 15")
+    theirs = replace(HELLO, common_data="data digits, seed 0, clients 4, split iid")
+    assert differences(ours, theirs) == []
+    assert overlap(ours, theirs) == "clients: 3 here, 4 there; split: gamma 15 here, iid there"
+    assert overlap(ours, ours) is None
+    assert overlap(ours, HELLO) is overlap(HELLO, theirs) is None, "nothing is known of an older one"
 
 
 def test_peers_without_an_encoding_in_common_cannot_work_together() -> None:

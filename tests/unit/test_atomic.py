@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.errors import ConfigError
-from edgekd.files.atomic import atomic_file, link_atomically, write_atomically
+from edgekd.files.atomic import atomic_file, discard_unfinished, link_atomically, write_atomically
 from edgekd.files.writable import check_file
 
 KILLED = """
@@ -216,3 +216,15 @@ def test_links_in_a_circle_are_an_error_before_any_work(tmp_path: Path) -> None:
         check_file(tmp_path / "a")
     with pytest.raises(OSError, match="Too many levels"):
         write_atomically(tmp_path / "a", [b"new"])
+
+
+def test_process_that_ends_at_once_can_discard_what_it_still_writes_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"whole")
+    (tmp_path / ".other.0.tmp").touch()
+    writer = begin_to_write(tmp_path / "file")
+    assert len(list(tmp_path.iterdir())) == 3
+    discard_unfinished(tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0.tmp", "file"]
+    writer.kill()
+    writer.communicate()
+    assert (tmp_path / "file").read_bytes() == b"whole"

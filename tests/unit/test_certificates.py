@@ -186,6 +186,24 @@ def test_renewal_changes_the_keys_of_these_peers_alone(tmp_path: Path) -> None:
     assert mode(tmp_path / "peer-1" / "key.pem") == 0o600
 
 
+def test_renewal_of_a_peer_without_keys_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    make_keys(tmp_path, [0, 1], NOW, DAYS, renew=False)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match="holds no keys of peer 7,8 to renew: `edgekd certs --ids 7,8`, without "):
+        make_keys(tmp_path, [1, 7, 8], NOW, DAYS, renew=True)
+    assert contents(tmp_path) == before
+    with pytest.raises(ConfigError, match="holds no keys of peer 0 to renew"):
+        CliRunner().invoke(command, ["--ids", "0", "--renew", "--out", str(tmp_path / "new")], catch_exceptions=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_interrupted_peer_is_renewed_too(tmp_path: Path) -> None:
+    make_keys(tmp_path, [0], NOW, DAYS, renew=False)
+    (tmp_path / "peer-0" / "cert.pem").unlink()
+    make_keys(tmp_path, [0], NOW, DAYS, renew=True)
+    assert (tmp_path / "peer-0" / "cert.pem").exists()
+
+
 def test_what_was_interrupted_is_completed_around_the_key_that_is_there(tmp_path: Path) -> None:
     make_keys(tmp_path, [0], NOW, DAYS, renew=False)
     key = (tmp_path / "peer-0" / "key.pem").read_bytes()

@@ -391,6 +391,7 @@ def test_failed_download_says_what_to_do(server, cache: Path, monkeypatch, name,
     monkeypatch.setattr(kind, field, f"{server[1]}/missing.tar.gz")
     with pytest.raises(ConfigError, match=f"cannot get {name}: .*404.*put its files into {cache}.*folder:PATH"):
         open_source(name)
+    assert not list(cache.rglob(".*.lock"))
 
 
 def test_only_one_process_at_a_time_downloads_a_data_set(cache: Path) -> None:
@@ -402,6 +403,17 @@ def test_only_one_process_at_a_time_downloads_a_data_set(cache: Path) -> None:
     assert sources._torchvision("scenes", download) == cache
     with FileLock(cache / ".scenes.lock").acquire(timeout=0):  # free again
         pass
+
+
+def test_data_that_cannot_be_had_leaves_no_cache_that_was_not_there(cache: Path) -> None:
+    shutil.rmtree(cache, ignore_errors=True)
+
+    def fail(root: Path) -> None:
+        raise RuntimeError("no network")
+
+    with pytest.raises(ConfigError, match="cannot get scenes: no network"):
+        sources._torchvision("scenes", fail)
+    assert not cache.exists()
 
 
 def test_download_with_another_checksum_is_refused(server, cache: Path, monkeypatch) -> None:

@@ -7,12 +7,15 @@ import pytest
 
 from edgekd.protocol.timing import Timing
 from peer.network.dialling import Dialler
-from peer.network.news import News
+from peer.network.news import AGAIN, News
+from peer.transports.resolving import UnresolvedError
 
 TIMING = Timing(backoff_first=0.001, backoff_max=0.002, down_after=5.0)
 
 
-def lines_of(answers: list[bool], caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+def lines_of(
+    answers: list[bool], caplog: pytest.LogCaptureFixture, error: type[OSError] = ConnectionRefusedError
+) -> list[tuple[int, str]]:
     """What is said while an address is dialled once a second and answers so: (second, line)."""
     second, said = 0, []
     caplog.clear()
@@ -26,7 +29,7 @@ def lines_of(answers: list[bool], caplog: pytest.LogCaptureFixture) -> list[tupl
             dialler.stop()
             raise ConnectionRefusedError("the end")
         if not answers[second - 1]:
-            raise ConnectionRefusedError(f"cannot reach {address}")
+            raise error(f"cannot reach {address}")
         return 1
 
     dialler = Dialler(
@@ -59,3 +62,13 @@ def test_address_that_has_never_answered_is_news_after_as_long_as_a_silent_neigh
 
 def test_address_that_has_answered_is_news_at_once(caplog: pytest.LogCaptureFixture) -> None:
     assert lines_of([True, False, False], caplog) == [(2, "cannot reach box-a:7000; keep dialling")]
+
+
+def test_name_that_is_unknown_is_news_at_once_and_again_as_often_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    line = "cannot reach box-a:7000; keep dialling"
+    again = int(AGAIN)
+    refused = lines_of([False] * (again + 20), caplog)
+    unknown = lines_of([False] * (again + 20), caplog, UnresolvedError)
+    assert [second for second, _ in unknown] == [1, again + 1]
+    assert len(refused) == len(unknown)
+    assert unknown[0] == (1, line)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
 from networks import CLASSES, MODEL, SIZE, images, network, write_checkpoint
 from PIL import Image
 from safetensors import safe_open
@@ -28,7 +30,14 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs edgekd[export]")
 
 from edgekd.use.export import Reduced, export_onnx, export_safetensors, noise  # noqa: E402
 from edgekd.use.onnx_file import OPSET, to_onnx  # noqa: E402
-from edgekd.use.runtime import Difference, ExportError, Session, check_installed, difference  # noqa: E402
+from edgekd.use.runtime import (  # noqa: E402
+    Difference,
+    ExportError,
+    Session,
+    check_installed,
+    difference,
+    paired_ratio,
+)
 
 EXAMPLE = Path(edgekd.__file__).parents[1] / "examples" / "onnx_camera.py"
 
@@ -189,6 +198,18 @@ def test_what_costs_accuracy_or_is_slower_is_warned_of() -> None:
     assert len(reduced(0.5, 2.0)) == 2
 
 
+@given(
+    st.floats(0.01, 100),
+    st.lists(st.tuples(st.floats(1e-5, 10), st.floats(1, 1000)), min_size=1),
+    st.lists(st.tuples(st.floats(1e-5, 10), st.floats(1e-5, 10))),
+)
+def test_ratio_of_latencies_is_that_of_most_pairs_however_slow_each_pair_and_however_odd_the_others(
+    ratio: float, sound: list[tuple[float, float]], odd: list[tuple[float, float]]
+) -> None:
+    pairs = [(ratio * seconds * busy, seconds * busy) for seconds, busy in sound] + odd[: len(sound) - 1]
+    assert paired_ratio(*zip(*pairs, strict=True)) == pytest.approx(ratio)
+
+
 def test_file_that_onnxruntime_cannot_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"nonsense")
     for model in (tmp_path / "m.onnx", b"nonsense"):
@@ -271,5 +292,5 @@ def test_example_takes_grey_pictures_and_palettes_too(tmp_path: Path, example: A
 
 def test_without_the_extra_onnx_files_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ConfigError, match=r"pip install 'edgekd\[export\]'; or use --format safetensors"):
+    with pytest.raises(ConfigError, match=r"pip install onnx onnxruntime; or use --format safetensors"):
         check_installed()

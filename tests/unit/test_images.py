@@ -209,6 +209,17 @@ def test_jpegs_below_four_times_the_size_decode_exactly_and_big_ones_nearly(tmp_
         assert difference <= tolerance
 
 
+def test_of_a_tiff_with_several_pages_the_first_is_read_and_that_is_told_once_a_folder(tmp_path: Path, caplog) -> None:
+    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    for name in ("a.tif", "b.tif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "one.tif")
+    for name in ("one.tif", "a.tif", "b.tif"):
+        assert open_picture(tmp_path / name, 8).getpixel((0, 0)) == (255, 0, 0)
+    told = f"a picture in {tmp_path}, perhaps more: of a TIFF with several pages only the first is read"
+    assert caplog.messages == [told]
+
+
 def test_unreadable_pictures_are_named_skipped_and_counted(tmp_path: Path, caplog) -> None:
     smooth(64, 48).save(tmp_path / "good.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:300])

@@ -129,10 +129,19 @@ def test_arguments_are_files_folders_and_patterns_and_each_picture_comes_once(tm
     assert find_pictures([f"{tmp_path}/**/*.webp"]) == [tmp_path / "deep" / "er" / "c.webp"]
     assert find_pictures([f"{tmp_path}/[e].png"]) == [tmp_path / "[e].png"]
     assert find_pictures([f"{tmp_path}/notes.txt"]) == [tmp_path / "notes.txt"], "it was named; reading it will tell"
+    for nowhere in ("none.png", "*.bmp"):
+        assert find_pictures([f"{tmp_path}/{nowhere}"]) == [tmp_path / nowhere], "reading it will tell, too"
+
+
+def test_folder_without_pictures_is_warned_of_and_an_error_if_that_is_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "empty").mkdir()
-    for nothing, says in (("none.png", "no file or folder"), ("*.bmp", "no file"), ("empty", "no pictures in")):
-        with pytest.raises(ConfigError, match=says):
-            find_pictures([f"{tmp_path}/{nothing}"])
+    (tmp_path / "a.jpg").write_bytes(b"")
+    assert find_pictures([f"{tmp_path}/empty", f"{tmp_path}/a.jpg"]) == [tmp_path / "a.jpg"]
+    assert caplog.messages == [f"there are no pictures in {tmp_path}/empty"]
+    with pytest.raises(ConfigError, match="there are no pictures in"):
+        find_pictures([f"{tmp_path}/empty"])
 
 
 A, B = Path("a.jpg"), Path("b.jpg")

@@ -70,6 +70,7 @@ hellos = st.builds(
     encodings=st.lists(st.sampled_from(Encoding), unique=True).map(tuple),
     newest_round=rounds_or_none,
     address=st.just("") | st.builds(format_address, st.ip_addresses().map(str), st.integers(0, 65535)),
+    common_data=printable,
 )
 frames: st.SearchStrategy[Frame] = st.one_of(
     hellos,

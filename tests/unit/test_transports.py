@@ -31,6 +31,7 @@ from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
 from peer.transports.grpc.transport import MOST_STREAMS, SERVICE, GrpcTransport
 from peer.transports.memory import MemoryNetwork, MemoryTransport
+from peer.transports.resolving import UnresolvedError
 from peer.wire import messagepack
 from peer.wire.protobuf import to_bytes
 
@@ -356,6 +357,20 @@ def test_dialling_where_nobody_listens_is_an_os_error_that_names_the_address(run
     run(scenario)
 
 
+def test_why_nobody_is_reached_is_said_in_the_systems_words(run_wire: Run) -> None:
+    async def scenario(lab: Lab) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            with pytest.raises(OSError, match=rf"^cannot reach 127.0.0.1:{port}: Connection refused$"):
+                await lab.transport().dial(f"127.0.0.1:{port}", timeout=DIAL)
+        with pytest.raises(UnresolvedError) as error:
+            await lab.transport().dial("nohost.invalid:7000", timeout=DEADLINE)
+        assert str(error.value).startswith("cannot reach nohost.invalid:7000: nohost.invalid does not resolve: ")
+
+    run_wire(scenario)
+
+
 def test_a_port_that_another_holds_is_a_config_error_and_free_after_close(run: Run) -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.pair() as (dialled, accepted):
@@ -622,8 +637,10 @@ def test_the_health_command_exits_0_at_a_peer_and_1_with_one_line_elsewhere(run_
             nobody = f"127.0.0.1:{unused.getsockname()[1]}"
             result = await command(nobody)
             assert result.returncode == 1
-            assert result.stdout.startswith(f"{nobody} is not healthy: ")
-            assert result.stdout.count("\n") == 1
+            assert result.stdout == f"{nobody} is not healthy: Connection refused\n"
+            unknown = await command("nohost.invalid:7000")
+            assert unknown.returncode == 1
+            assert unknown.stdout.startswith("nohost.invalid:7000 is not healthy: nohost.invalid does not resolve: ")
         assert (await command()).returncode == 2
 
     run_grpc(scenario)

@@ -11,9 +11,10 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from edgekd.errors import ConfigError
 from edgekd.learning.models import make_model
-from edgekd.learning.weights import read_weights
+from edgekd.learning.weights import PTH_SINCE, read_weights
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
+reads_pth = pytest.mark.skipif(torch.__version__ < PTH_SINCE, reason="this PyTorch is too old for .pth files")
 
 
 class Hostile:
@@ -26,7 +27,7 @@ class Hostile:
         return Path.touch, (self.made,)
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("name", [pytest.param("w.pth", marks=reads_pth), "w.safetensors"])
 def test_weights_come_back(tmp_path: Path, name: str) -> None:
     (torch.save if name.endswith(".pth") else save_file)(WEIGHTS, tmp_path / name)
     read = read_weights(tmp_path / name)
@@ -35,6 +36,7 @@ def test_weights_come_back(tmp_path: Path, name: str) -> None:
         torch.testing.assert_close(read[key], tensor, rtol=0, atol=0)
 
 
+@reads_pth
 def test_code_in_a_pth_file_is_refused_and_does_not_run(tmp_path: Path) -> None:
     path, made = tmp_path / "w.pth", tmp_path / "made"
     torch.save({"layer.weight": Hostile(made)}, path)
@@ -53,6 +55,7 @@ def test_what_holds_no_weights_is_an_error_that_names_the_file(tmp_path: Path, n
         read_weights(tmp_path / name)
 
 
+@reads_pth
 def test_tensors_without_numbers_are_an_error_that_names_them(tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.empty(2, device="meta")}, tmp_path / "w.pth")
     with pytest.raises(ConfigError, match=r"layer\.weight is no plain tensor"):
@@ -84,6 +87,7 @@ def test_pth_is_not_read_by_a_pytorch_that_may_run_what_is_in_it(
     assert read_weights(tmp_path / "w.pth").keys() == WEIGHTS.keys()
 
 
+@reads_pth
 @pytest.mark.parametrize(
     "wrapped",
     [
@@ -101,13 +105,16 @@ def test_weights_are_found_where_training_programs_put_them(tmp_path: Path, wrap
     assert all(torch.equal(read[key], WEIGHTS[key]) for key in WEIGHTS)
 
 
+@reads_pth
 def test_what_is_wrong_with_a_file_is_said_in_our_words(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
     save_file(WEIGHTS, tmp_path / "w.bin")
     save_file({"layer.weight": torch.tensor([float("nan")])}, tmp_path / "nan.safetensors")
+    (tmp_path / "README.md").write_text("# edgekd\n")
     for name, says in (
         ("whole.pth", r"save model\.state_dict\(\) alone"),
         ("w.bin", r"rename it to end in \.safetensors"),
+        ("README.md", r"neither .* nor one of PyTorch; --weights takes FILE\.safetensors or FILE\.pth"),
         ("nan.safetensors", "holds NaN or infinite numbers"),
     ):
         with pytest.raises(ConfigError, match=says) as error:

@@ -47,6 +47,40 @@ def _interrupted() -> None:
         raise KeyboardInterrupt
 
 
+STOPPED = """
+import os, signal, threading
+from pathlib import Path
+from edgekd.workers import workers
+def stop(number, frame):
+    raise KeyboardInterrupt
+def stop_at_first_child(known):
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while children.read_text() == known:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    with workers(1) as pool:  # starts the resource tracker
+        pool.submit(abs, 1).result()
+    for _ in range(8):
+        try:
+            known = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+            threading.Thread(target=stop_at_first_child, args=(known,)).start()
+            with workers(1) as pool:
+                pool.submit(print, "working").result()
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
+def test_stop_while_a_worker_starts_leaves_no_error_of_the_worker(tmp_path: Path) -> None:
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"

@@ -24,8 +24,8 @@ from edgekd.errors import ConfigError, RemoteProtocolError
 from edgekd.protocol.messages import Ack, Encoding, Goodbye, Parting, SoftPredictions
 from peer.transports.base import Stream, StreamClosedError
 from peer.transports.grpc.transport import GrpcTransport
+from peer.transports.resolving import why_unreachable
 from peer.transports.zmq.listening import MAX_STRANGERS, Listener, _is_newer
-from peer.transports.zmq.sockets import why_unreachable
 from peer.transports.zmq.streams import END, MORE, OPENING, WINDOW
 from peer.transports.zmq.transport import ZmqTransport
 from peer.wire.messagepack import to_bytes

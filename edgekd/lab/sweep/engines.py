@@ -60,7 +60,7 @@ def ray_cluster() -> Engine:
     try:
         import ray
     except ImportError:
-        raise ConfigError("--engine ray needs Ray: pip install 'edgekd[ray]'") from None
+        raise ConfigError("--engine ray needs Ray: pip install ray") from None
     try:
         with _in_folder_of_edgekd():
             ray.init(log_to_driver=False, logging_level=logging.ERROR)

@@ -22,6 +22,7 @@ from peer.transports.grpc.handshake import refusal
 from peer.transports.grpc.health import HealthService
 from peer.transports.grpc.keys import KeyFiles
 from peer.transports.grpc.streams import AcceptedStream, DialledStream, GrpcStream, hang_up, remote
+from peer.transports.resolving import CLOSED_AT_ONCE, UnresolvedError, why_host_unreachable
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
@@ -54,6 +55,7 @@ _SERVER = [
     ("grpc.max_connection_idle_ms", 5_000),  # a connection without a stream
     ("grpc.so_reuseport", 0),  # else two peers on one port would share the incoming streams
 ]
+_GRPCS_OWN = ("recvmsg", "sendmsg", "getsockopt", "Socket closed", "Endpoint closing")  # about a broken connection
 
 
 class GrpcTransport:
@@ -126,6 +128,8 @@ class GrpcTransport:
             why = await refusal(address, id, self._keys, timeout=deadline - time.monotonic())
             if why is not None:
                 error = ConnectionError(f"cannot reach {address}: {why}")
+            else:
+                error = await _in_the_systems_words(error, address, timeout=deadline - time.monotonic())
         raise error
 
     async def close(self) -> None:
@@ -166,6 +170,19 @@ class GrpcTransport:
 
 class _UnavailableError(ConnectionError):
     """There is no connection, perhaps because of the keys; or what listens there says so itself, in gRPC's words."""
+
+
+async def _in_the_systems_words(error: _UnavailableError, address: str, *, timeout: float) -> OSError:
+    """The error as the system says it; `error` itself, if there is a connection now, or no time to see."""
+    try:
+        why = await asyncio.wait_for(why_host_unreachable(*parse_address(address)), timeout)
+    except UnresolvedError as unknown:
+        return UnresolvedError(f"cannot reach {address}: {unknown}")
+    except asyncio.TimeoutError:
+        return error
+    if why == CLOSED_AT_ONCE and not any(word in str(error) for word in _GRPCS_OWN):
+        return error
+    return ConnectionError(f"cannot reach {address}: {why}")
 
 
 def _target(address: str) -> str:

@@ -115,21 +115,6 @@ def endpoint(where: Address) -> str:
     return f"tcp://{format_address(where[0], where[1])}"
 
 
-async def why_unreachable(where: Address) -> str:
-    """The reason why an address cannot be reached, which ZeroMQ does not report.
-
-    It tries to connect; somebody who has begun to listen in the meantime sees a connection that ends at once.
-    """
-    family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(probe, where)
-        except OSError as error:
-            return os.strerror(error.errno) if error.errno else str(error)
-    return "the connection was closed at once"
-
-
 def remote_of(descriptor: int) -> str:
     """The other end of one of ZeroMQ's connections, "HOST:PORT"; "" if the connection has ended."""
     with _copied(descriptor) as copy:

@@ -1,0 +1,1 @@
+"""What ``edgekd doctor`` looks at on this box: the machine and the files. `peer/checks/` looks at keys and network."""

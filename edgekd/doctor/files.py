@@ -1,0 +1,164 @@
+"""A peer's files: its settings, the public file, its pictures."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgekd.config import Config, DataConfig
+from edgekd.data.datasets import PeerData, folder_of, load_peer_data, own_pictures, own_public
+from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.held_out import pixel_digests
+from edgekd.data.public import PublicSet, make_public
+from edgekd.data.sources import SIZES, data_root, folder
+from edgekd.doctor.check import Check, heard, joined, take
+from edgekd.errors import ConfigError
+from edgekd.files.folders import checkpoints
+
+FEW = 20  # pictures to evaluate on; an accuracy on fewer says little: its standard error can be above 0.11
+DOWNLOADED = {"cifar10": "cifar-10-batches-py", "sun397": "SUN397"}  # torchvision's folder of each data set
+
+
+def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None]:
+    """The group's public file of a box with pictures of its own.
+
+    Args:
+        config: all settings.
+        joins: the peer has neighbours from whom it can fetch the file.
+    """
+    name, data = "public file", config.data
+    if data.private is None:
+        return Check(name, None, f"none is needed: the public images are those of --data {data.data}"), None
+    if data.public is None and joins:
+        return Check(name, None, "none is named: `edgekd peer` fetches it from a neighbour at its start"), None
+
+    def look() -> tuple[str, PublicSet]:
+        public = own_public(data)
+        rows = public.rows(config.train.public_batch)
+        count, size = len(public), public.images.shape[-1]
+        about = f"{count} images of {size} px, batches of {rows}, {len(public.classes)} classes"
+        return f"{about}, sha256 {public.sha256}: it must be the same on every box", public
+
+    return take(name, look)
+
+
+def pictures(
+    config: Config, public: PublicSet | None, id: int, out: Path | None, how: Decoding = IN_PROCESS
+) -> Generator[Check, None, PublicSet | None]:
+    """The pictures of peer `id`: what cannot be read, what does not fit, and what would be trained and evaluated on.
+
+    Args:
+        config: all settings.
+        public: the group's public file; None: nobody knows yet which classes the group tells apart.
+        id: of the peer.
+        out: its folder of results, where an earlier start has noted what it holds out.
+        how: picture files are decoded.
+
+    Returns:
+        The group's public set: `public`, or that of the common data set; None: it is not known.
+    """
+    data = config.data
+    if data.private is None:
+        check, common = _common(data, id, config.data_seed, how)
+        yield check
+        return common
+    run = out if out is not None and checkpoints(out) else None
+    unknown = _unknown_classes(data, public)
+    # One wrong class hides nothing of the others: they are read as with --rescan, which leaves it out.
+    lenient = dataclasses.replace(data, rescan=data.rescan or 1.0)
+
+    def look() -> tuple[str, PeerData]:
+        shared = public or _stand_in(data)
+        found = own_pictures(lenient, shared, id, config.data_seed, run, how)
+        return _split(found, public is not None), found
+
+    check, found = take("pictures", look)
+    if found is not None and (few := _few(found, config.train.batch)):
+        check = dataclasses.replace(check, ok=None, message=joined(check.message, few))
+    if unknown:
+        others = check.message.replace(unknown, "").replace("; : left out", "")  # of the same names
+        check = Check(check.name, False, f"{unknown}; apart from that {others}" if others else unknown)
+    yield check
+    if found is not None and public is not None:
+        yield duplicates(found.private.images, found.evaluation.images, public)
+    return public
+
+
+def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
+    """Pictures of this box that lie in the public file, too, known by their pixels.
+
+    Args:
+        private: uint8 ``[N, 3, S, S]``, to train on.
+        evaluation: uint8 ``[M, 3, S, S]``.
+        public: of the same S.
+    """
+    shared = {*pixel_digests(public.images)}
+    own = [*pixel_digests(private), *pixel_digests(evaluation)]
+    count = sum(digest in shared for digest in own)
+    if not count:
+        return Check("duplicates", True, "no picture of this box is in the public file")
+    why = "every box of the group holds them, so they are not private"
+    return Check(
+        "duplicates",
+        None,
+        f"{count} of this box's {len(own)} pictures are in the public file, too: {why}; take them out",
+    )
+
+
+def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check, PublicSet | None]:
+    """A peer's shard of a common data set, and the public set."""
+    name = DOWNLOADED.get(data.data)
+    if name is not None and not (data_root() / name).is_dir():
+        return Check("pictures", None, f"{data.data} is not in {data_root()} yet: it is downloaded at the start"), None
+
+    def look() -> tuple[str, PublicSet]:
+        found = load_peer_data(data, id, seed, how=how)
+        counts = f"{len(found.private.labels)} to train on, {len(found.evaluation.labels)} to evaluate on"
+        return f"shard {id} of {data.clients} of {data.data}: {counts}, {len(found.public)} public", found.public
+
+    return take("pictures", look)
+
+
+def _unknown_classes(data: DataConfig, public: PublicSet | None) -> str:
+    """What is wrong with the names of the subfolders; "" if nothing is, or nobody knows."""
+    if public is None or data.private is None:
+        return ""
+    try:
+        with heard():  # it is said when they are read
+            folder(folder_of(data.private), public.images.shape[-1], public.classes, strict=data.rescan is None)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _stand_in(data: DataConfig) -> PublicSet:
+    """A public set that knows the classes of the private folder."""
+    assert data.private is not None  # the caller has checked it
+    size = data.size or SIZES["folder"]
+    with heard():
+        names = folder(folder_of(data.private), size).classes
+    return make_public(
+        torch.zeros(2, 3, size, size, dtype=torch.uint8),
+        names if len(names) > 1 else (*names, f"no {names[0]}"),
+        "none",
+    )
+
+
+def _split(found: PeerData, group: bool) -> str:
+    """What a start would train and evaluate on; `group`: the group's classes are known."""
+    counts = Counter(found.private.labels.tolist())
+    each = ", ".join(f"{found.classes[label]} {count}" for label, count in sorted(counts.items()))
+    known = f"; {len(counts)} of the group's {len(found.classes)} classes" if group else ""
+    return f"{len(found.private.labels)} to train on ({each}), {len(found.evaluation.labels)} to evaluate on{known}"
+
+
+def _few(found: PeerData, batch: int) -> list[str]:
+    """What is too little of them."""
+    trained, evaluated = len(found.private.labels), len(found.evaluation.labels)
+    few = [f"{trained} to train on are fewer than a batch of {batch}: add some"] if trained < batch else []
+    if evaluated < FEW:
+        few.append(f"an accuracy on {evaluated} pictures says little: add some, or give --eval folder:PATH")
+    return few

@@ -1,0 +1,112 @@
+"""What the box has: Python, cores, clock, memory, disk. Nothing here imports torch."""
+
+import os
+import platform
+import shutil
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from edgekd.doctor.check import Check
+from edgekd.files.writable import existing
+from edgekd.workers import at_once
+
+TRIED = ((3, 10), (3, 13))  # the oldest and the newest Python that edgekd is tested with
+MB, GB = 10**6, 10**9
+RESERVE = 1.25  # what is free should be so many times what is needed
+
+
+def python() -> Check:
+    """The interpreter."""
+    said = f"edgekd {version('edgekd')} on Python {platform.python_version()}, {platform.machine()}"
+    if sys.maxsize < 2**32:
+        return Check("python", False, f"{said}, 32 bits: PyTorch needs a system and a Python of 64 bits")
+    if sys.version_info[:2] > TRIED[1]:
+        tried = " to ".join(".".join(map(str, each)) for each in TRIED)
+        return Check("python", None, f"{said}: edgekd was tried with {tried}")
+    return Check("python", True, said)
+
+
+def threads(wanted: int) -> Check:
+    """``--threads`` against the cores that this process may use: by its affinity, and by its cgroup's quota."""
+    usable, there = at_once(1), os.cpu_count() or 1
+    cores = f"{usable} core{'s' if usable > 1 else ''}" if usable == there else f"{usable} of {there} cores"
+    said = f"--threads {wanted}, and this process may use {cores}"
+    if wanted > usable:
+        return Check("threads", None, f"{said}: more threads than cores make it slower, use --threads {usable}")
+    idle = f"; --threads {usable} would use them all, if nothing else needs them" if wanted < usable else ""
+    return Check("threads", True, said + idle)
+
+
+def clock(now: datetime, installed: datetime, *, keys: bool) -> Check:
+    """The clock, which certificates are valid by.
+
+    Args:
+        now: what it says.
+        installed: when edgekd was put on this box, which cannot be in the future.
+        keys: whether the peer has certificates.
+    """
+    said = f"{now:%Y-%m-%d %H:%M} {now.tzname()}"
+    if now >= installed:
+        return Check("clock", True, said)
+    why = f"{said}, before edgekd was installed ({installed:%Y-%m-%d}): set the clock, or let NTP do it"
+    return Check("clock", False if keys else None, why if keys else f"{why}; without --certs no peer depends on it")
+
+
+def memory(status: str | None, free: int | None) -> Check:
+    """The main memory, after all that a start needs was tried in this process.
+
+    Args:
+        status: the text of ``/proc/self/status``; None: this system has none.
+        free: bytes that can still be had, see `free_memory`.
+    """
+    fields = dict(line.split(":", 1) for line in (status or "").splitlines() if ":" in line)
+    if free is None or not {"VmHWM", "VmRSS"} <= fields.keys():
+        return Check("memory", None, "this system does not say how much is free")
+    needed, held = (int(fields[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS"))
+    room = free + held
+    said = f"these settings take {needed / MB:.0f} MB, and {room / MB:.0f} MB are free"
+    if room < needed:
+        return Check(
+            "memory", False, f"{said}: stop other programs, or use a smaller --batch, --public-batch or --size"
+        )
+    if room < RESERVE * needed:
+        return Check("memory", None, f"{said}, which is little more")
+    return Check("memory", True, said)
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes of main memory that this process could still take: of the box, and of its cgroup; None: nobody says."""
+    try:
+        lines = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines() if ":" in line)
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:  # of a container; elsewhere the files are not there
+        limit, used = ((root / "sys/fs/cgroup" / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):
+        return free
+
+
+def disk(folder: Path, checkpoint: int | None, copies: int) -> Check:
+    """The disk of the results: writable, and with room for the checkpoints.
+
+    Args:
+        folder: of the results; it need not exist yet, and is not made.
+        checkpoint: bytes of one; None: not known.
+        copies: of it that are there at once.
+    """
+    there = existing(folder)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Check("disk", False, f"cannot write into {there}: choose a folder that this user owns with --out")
+    free = shutil.disk_usage(there).free
+    said = f"{free / GB:.1f} GB are free for {folder}"
+    if checkpoint is None:
+        return Check("disk", None, f"{said}; how much checkpoints need was not found out")
+    needed = checkpoint * copies
+    said = f"{said}, and {copies} checkpoints of {checkpoint / MB:.0f} MB take {needed / MB:.0f} MB"
+    if free < needed:
+        return Check("disk", False, f"{said}: make room, or choose another disk with --out")
+    return Check("disk", None if free < RESERVE * needed else True, said)

@@ -1,0 +1,1 @@
+"""What ``edgekd doctor`` looks at beside `edgekd/doctor/`: the keys, and the network up to the neighbours."""

@@ -1,0 +1,149 @@
+"""The network of a peer: where it listens, whether its neighbours' names resolve, and what the neighbours say."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from edgekd.config import ExchangeConfig
+from edgekd.doctor.check import Check, examine
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import parse_address, place
+from edgekd.protocol.admission import differences
+from edgekd.protocol.frames import WITHOUT_PREDICTIONS
+from edgekd.protocol.messages import Hello
+from peer.network.asking import ask_who
+from peer.node.access import check_addresses, check_allowed, check_exposure, key_folder
+from peer.transports.binding import check_bindable
+from peer.transports.by_name import make_transport
+from peer.transports.resolving import UnresolvedError, resolve
+
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in the order in which gRPC would look for one
+
+
+def listening(exchange: ExchangeConfig, listen: str | None) -> Check:
+    """Whether the peer may listen at "HOST:PORT", and can; None: it is to listen nowhere."""
+    if listen is None:
+        return Check("listen", None, "no --listen: this peer dials its neighbours, and nobody can dial it")
+
+    def look() -> str:
+        check_bindable(listen)
+        if exchange.certs is None:
+            check_exposure(exchange, listen)
+        return f"{listen} is free"
+
+    return examine("listen", look)
+
+
+def neighbours(
+    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Hello | None, timeout: float
+) -> Iterator[Check]:
+    """The names of the neighbours, and what each of them answers.
+
+    Args:
+        exchange: the settings.
+        id: of this peer.
+        listen: "HOST:PORT" of this peer, as in --listen.
+        peers: "HOST:PORT" or "ID@HOST:PORT", unchecked.
+        ours: what this peer says of itself; None: its contract is not known, and is compared with nobody's.
+        timeout: seconds for each name and for each neighbour; all are asked at once.
+    """
+    if not peers:
+        yield Check("neighbours", None, "no --peers: nobody is asked")
+        return
+    wrong = [examine(f"neighbour {text}", partial(_address, exchange, id, text)) for text in peers]
+    yield from (check for check in wrong if not check.ok)
+    sound = [text for text, check in zip(peers, wrong, strict=True) if check.ok]
+    if not sound:
+        return
+    unresolved = asyncio.run(_unresolved(sound, timeout))
+    yield _names(sound, unresolved)
+    try:
+        asked = [text for text in sound if text not in unresolved]
+        yield from asyncio.run(_ask_all(exchange, id, listen, asked, ours, timeout))
+    except ConfigError as error:
+        yield Check("neighbours", None, f"nobody was asked: {error}")
+
+
+def proxies(environ: Mapping[str, str]) -> Check:
+    """Proxies in the environment. Their values may hold passwords, and are not shown."""
+    found = [name for each in PROXIES for name in (each, each.upper()) if environ.get(name)]
+    if not found:
+        return Check("proxies", True, "none in the environment")
+    why = (
+        "edgekd dials its neighbours directly, unlike other gRPC programs; downloads of weights and data sets use them"
+    )
+    return Check("proxies", None, f"{', '.join(found)}: {why}")
+
+
+def multicast(listen: str | None) -> str:
+    """Where ``--discover`` would look for peers and announce this one; zeroconf is installed.
+
+    Raises:
+        OSError: it can do so nowhere.
+    """
+    from peer.network.discovery import in_multicast, own_interfaces
+
+    usable = in_multicast(own_interfaces(parse_address(listen)[0] if listen else ""))
+    return f"on {', '.join(usable)}; whether the network passes it on shows only when peers run"
+
+
+def _address(exchange: ExchangeConfig, id: int, text: str) -> str:
+    check_addresses([text], exchange.certs)
+    check_allowed(exchange, id, [text])
+    return text
+
+
+def _names(peers: Sequence[str], unresolved: Mapping[str, str]) -> Check:
+    if not unresolved:
+        return Check("names", True, f"all {len(peers)} neighbours' hosts are known")
+    each = "; ".join(f"{text}: {why}" for text, why in unresolved.items())
+    return Check("names", False, f"{each}; correct --peers, or add the name to DNS or /etc/hosts")
+
+
+async def _unresolved(peers: Sequence[str], timeout: float) -> dict[str, str]:
+    """The addresses whose hosts are unknown, and why."""
+
+    async def look(text: str) -> str:
+        try:
+            await asyncio.wait_for(resolve(*parse_address(place(text)[1])), timeout)
+        except asyncio.TimeoutError:
+            return f"no name server answers within {timeout:g} s"
+        except UnresolvedError as error:
+            return str(error)
+        return ""
+
+    found = await asyncio.gather(*map(look, peers))
+    return {text: why for text, why in zip(peers, found, strict=True) if why}
+
+
+async def _ask_all(
+    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Hello | None, timeout: float
+) -> list[Check]:
+    return list(await asyncio.gather(*(_ask(exchange, id, listen, text, ours, timeout) for text in peers)))
+
+
+async def _ask(
+    exchange: ExchangeConfig, id: int, listen: str | None, text: str, ours: Hello | None, timeout: float
+) -> Check:
+    """What one neighbour answers."""
+    name, (wanted, address) = f"neighbour {text}", place(text)
+    transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
+    try:
+        hello, status = await ask_who(transport, text, timeout=timeout)
+    except OSError as error:
+        return Check(name, False, f"{error}: is it started, and does a firewall let this box through?")
+    finally:
+        await transport.close()
+    if hello.id == id:
+        if address == listen:
+            return Check(name, None, f"this peer's own address, where peer {id} runs already")
+        return Check(name, False, f"it has this peer's own id, {id}: give one of the two another --id")
+    if wanted not in (None, hello.id):
+        return Check(name, False, f"it is peer {hello.id}, and --peers says {wanted}: correct --peers")
+    said = f"peer {hello.id} answers, {status.state} at step {status.step}"
+    if ours is None:
+        return Check(name, True, f"{said}; its contract was not compared")
+    if differing := differences(ours, hello):
+        why = f"{said}, of another contract: {'; '.join(differing)}"
+        return Check(name, False, f"{why}; give all boxes the same settings and the same public file")
+    return Check(name, True, f"{said}, of the same contract")
