@@ -3,13 +3,14 @@
 The working folder is searched for modules, too.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -37,21 +38,42 @@ def with_absolute_file(name: str) -> str:
     return f"{_absolute(file)}:{function}" if file.endswith(".py") and is_extension(name) else name
 
 
+@contextlib.contextmanager
+def without_exit() -> Iterator[None]:
+    """In this block the user's code runs. If it calls ``sys.exit``, that is an error like all others.
+
+    Else it would end a command at once and without a word, often with exit code 0.
+
+    Raises:
+        RuntimeError: it calls ``sys.exit``.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"it calls sys.exit({'' if error.code is None else repr(error.code)})") from error
+
+
 @functools.cache
 def load_function(name: str) -> Callable[..., Any]:
-    """Import the module or the file that `name` begins with, and return the function.
+    """Import the module or the file that `name` begins with, and return the function, which runs `without_exit`.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.
     """
     module, _, function = name.rpartition(":")
     try:
-        found = getattr(_of_file(module) if module.endswith(".py") else _of_name(module), function)
+        with without_exit():
+            found = getattr(_of_file(module) if module.endswith(".py") else _of_name(module), function)
     except Exception as error:  # the user's module may raise any error
         raise ConfigError(f"cannot load {name}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ConfigError(f"{name} must be a function, got {found!r}")
-    return found  # type: ignore[no-any-return]
+
+    def called(*args: Any, **options: Any) -> Any:
+        with without_exit():
+            return found(*args, **options)
+
+    return called
 
 
 def _of_name(module: str) -> ModuleType:
@@ -62,11 +84,16 @@ def _of_name(module: str) -> ModuleType:
 
 def _of_file(file: str) -> ModuleType:
     path = _absolute(file)
-    spec = importlib.util.spec_from_file_location(os.path.basename(path).removesuffix(".py"), path)
+    name = path.removesuffix(".py").replace(".", "_")  # of no other module: a random.py must not replace Python's own
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix is .py
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses look for what they name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return module
 
 

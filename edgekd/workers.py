@@ -4,6 +4,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -109,6 +110,7 @@ def _begin(tally: Any) -> None:
     global _tally
     _tally = tally
     log_plainly()
+    sys.stdout = sys.stderr  # stdout is for the results of the parent, and the user's own code may print
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

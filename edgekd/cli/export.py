@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgekd.cli.leftovers import leave_no_empty_folder
-from edgekd.cli.lines import say
+from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.progress import decoding
 from edgekd.config import Config
@@ -146,7 +146,7 @@ def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: An
 
     if as_json:
         content = {"file": str(out), "bytes": size, **more}
-        print(json.dumps(content, indent=2))
+        say_lines(json.dumps(content, indent=2))
         return
     info = predictor.trained.info
     network = f"{info.model} of peer {info.id} at step {info.step}"

@@ -4,8 +4,13 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from edgekd.printable import printable
+
+_kept: TextIO | None = None  # stdout, while `sys.stdout` is stderr
 
 
 def prepare_streams() -> None:
@@ -26,6 +31,31 @@ def prepare_streams() -> None:
                 stream.reconfigure(errors="backslashreplace")
 
 
+@contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """In this block stdout is for `stdout`, `say` and `say_lines`: what other code prints goes to stderr.
+
+    Other code is the user's own, and libraries such as torchvision.
+    """
+    global _kept
+    before = _kept, sys.stdout
+    _kept, sys.stdout = stdout(), sys.stderr
+    try:
+        yield
+    finally:
+        _kept, sys.stdout = before
+
+
+def stdout() -> TextIO:
+    """Where results go."""
+    return _kept or sys.stdout
+
+
 def say(text: str, *, err: bool = False) -> None:
     """Print one line on stdout, or on stderr, at once."""
-    print(printable(text), file=sys.stderr if err else sys.stdout, flush=True)
+    print(printable(text), file=sys.stderr if err else stdout(), flush=True)
+
+
+def say_lines(text: str) -> None:
+    """Print text of several lines on stdout, at once; the caller sees to it that all of it can be printed."""
+    print(text, file=stdout(), flush=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from edgekd.cli.lines import stdout_for_results
 from edgekd.config import (
     SECTIONS,
     Config,
@@ -92,10 +93,11 @@ def settings(
                     check_own_word(tables, flags)
                 return tables
 
-            if forgiving:
-                usable_config, wrong = _usable(read, flags)
-                return command(config=usable_config, wrong=wrong, **given)
-            return command(config=from_mapping(read()), **given)
+            with stdout_for_results():
+                if forgiving:
+                    usable_config, wrong = _usable(read, flags)
+                    return command(config=usable_config, wrong=wrong, **given)
+                return command(config=from_mapping(read()), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -131,7 +133,8 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
                 tables["grid"] = [overlay(each, flags) if isinstance(each, dict) else each for each in tables["grid"]]
             for each in (tables, *(tables["grid"] if isinstance(tables.get("grid"), list) else ())):
                 check_own_word(each, flags)
-            return command(tables=tables, **given)
+            with stdout_for_results():
+                return command(tables=tables, **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):

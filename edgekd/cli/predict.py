@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekd.cli.leftovers import leave_no_empty_folder
-from edgekd.cli.lines import say
+from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.cli.signals import stoppable
 from edgekd.config import Config
@@ -113,7 +113,7 @@ def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table:
                 _show(answer, as_json=False)
     if as_json:
         content = [answer.to_mapping() for answer in answered]
-        print(json.dumps(content, indent=2))
+        say_lines(json.dumps(content, indent=2))
     elif console.is_terminal:
         print_table([answer for answer in answered if answer.error is None], console)
     if table is not None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.cli.columns import Column, fitted
-from edgekd.cli.lines import say
+from edgekd.cli.lines import say, stdout
 from edgekd.cli.tables import accuracy_on, bytes_text, plain_console, steps_text
 from edgekd.printable import printable
 
@@ -28,7 +27,7 @@ MANY = 20  # pictures; fewer are read before a bar could be seen
 
 def mute_stdout() -> None:
     """Write no further to a stdout that takes nothing any more, not at the interpreter's end either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
 
 
 @contextmanager

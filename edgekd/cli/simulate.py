@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from edgekd.cli.lines import say
+from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, settings
 from edgekd.cli.progress import decoding, last_words, unheard
 from edgekd.cli.signals import Stop, end_stopped, stoppable
@@ -77,7 +77,7 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
 
 def _print(config: Config, summary: Summary, folder: Path, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(summary.to_mapping(), indent=2), flush=True)
+        say_lines(json.dumps(summary.to_mapping(), indent=2))
         return
     from edgekd.cli.tables import exchange_lines, print_results
     from edgekd.simulation.stand_in import MODEL
@@ -85,5 +85,5 @@ def _print(config: Config, summary: Summary, folder: Path, as_json: bool) -> Non
     if config.model.model != MODEL:  # stand-ins have no accuracy
         print_results(summary)
     if config.simulation.asynchronous:
-        print("\n".join(exchange_lines(summary.peers)))
+        say_lines("\n".join(exchange_lines(summary.peers)))
     say(f"results in {folder}")

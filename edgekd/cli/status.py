@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgekd.cli.lines import say
+from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import settings
 from edgekd.config import Config, ExchangeConfig
 
@@ -37,7 +37,7 @@ def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json:
     check_addresses(addresses, config.exchange.certs)
     found = asyncio.run(_ask_all(addresses, timeout, config.exchange))
     if as_json:
-        print(json.dumps(found, indent=2))
+        say_lines(json.dumps(found, indent=2))
     else:
         from edgekd.cli.tables import wide_console
 

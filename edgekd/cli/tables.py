@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgekd.cli.columns import Column, fitted
+from edgekd.cli.lines import say_lines, stdout
 from edgekd.files.summary import PeerSummary, Summary, standard_error, with_error
 
 
@@ -47,6 +48,8 @@ class _Column:
 def peer_line(peer: PeerSummary) -> str:
     """What one peer has reached, in a line."""
     reached = f"accuracy {accuracy_text(peer)} on {peer.evaluation_samples} images"
+    if peer.accuracy_is_older:
+        reached += f" at step {peer.accuracy_step}"
     if peer.accuracy is None:
         reached = "stopped before its first evaluation"
     done = f"{peer.lessons} lessons in {peer.steps} steps, {bytes_text(peer.bytes_sent)} sent"
@@ -66,7 +69,7 @@ def print_results(summary: Summary) -> None:
     """The table on stdout."""
     console = wide_console()
     console.print(results_table(summary, console))
-    print(_caption(summary))
+    say_lines(_caption(summary))
 
 
 def wide_console() -> Console:
@@ -77,7 +80,7 @@ def wide_console() -> Console:
 
 def plain_console(*, width: int | None = None) -> Console:
     """Stdout, for texts that may come from others: neither markup nor emoji codes are looked for in them."""
-    return Console(width=width, markup=False, emoji=False)
+    return Console(file=stdout(), width=width, markup=False, emoji=False)
 
 
 def results_table(summary: Summary, console: Console) -> Table:
@@ -120,6 +123,8 @@ def _gain(peer: PeerSummary, alone: PeerSummary | None) -> str:
 def _caption(summary: Summary) -> str:
     samples = max((peer.evaluation_samples for peer in summary.peers), default=0)
     lines = [f"± is the standard error of an accuracy on {samples} evaluation images."]
+    if summary.older_accuracies:
+        lines.append(summary.older_accuracies)
     if any(peer.liar for peer in summary.peers):
         lines.append("Mean and standard deviation are over the honest peers.")
     if summary.pooled is not None:

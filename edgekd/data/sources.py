@@ -1,8 +1,6 @@
 """Labelled data sets by name. A source knows all labels before it decodes a picture."""
 
-import contextlib
 import os
-import sys
 from collections.abc import Callable, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -213,8 +211,7 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     made = missing_folders(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Peers of one box must not download into the same file at once. torchvision prints; stdout is for results.
-        with locked(root / f".{name}.lock"), contextlib.redirect_stdout(sys.stderr):
+        with locked(root / f".{name}.lock"):  # peers of one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise ConfigError(

@@ -42,7 +42,7 @@ class CheckpointInfo:
     heads: int
     head_layers: str  # as in `ModelConfig`
     counts: dict[str, int]  # over all steps so far: `edgekd.protocol.counts.Counts`, and the bytes
-    accuracy: Accuracy | None  # of the last evaluation; None: there was none yet
+    accuracy: Accuracy | None  # of the last evaluation, perhaps of an earlier step; None: there was none yet
     made_with: dict[str, Any] = field(default_factory=dict)  # `contract.definition`; empty in older checkpoints
 
 
@@ -214,9 +214,11 @@ def _check(info: CheckpointInfo) -> None:
         raise ValueError("the settings in its metadata are no table")
 
 
-def _accuracy(overall: float, own: float, heads: list[float], samples: int | None = None) -> Accuracy | None:
+def _accuracy(
+    overall: float, own: float, heads: list[float], samples: int | None = None, step: int | None = None
+) -> Accuracy | None:
     """None if it is not known on how many images it was measured, as in older checkpoints: it is measured anew."""
-    return None if samples is None else Accuracy(overall, own, tuple(heads), samples)
+    return None if samples is None else Accuracy(overall, own, tuple(heads), samples, step=step)
 
 
 def _digest(entry: dict[str, Any], tensors: dict[str, Tensor]) -> str:

@@ -41,6 +41,7 @@ class PeerSummary(Counts):
     accuracy: float | None  # None: the peer was stopped before its first evaluation
     own_accuracy: float | None  # weighted with the label distribution of the private shard
     steps: int
+    accuracy_step: int | None = None  # at which the accuracies were measured; None: it is not known
     head_accuracies: tuple[float, ...] = ()  # of every head; the last one is `accuracy`
     private_samples: int = 0
     evaluation_samples: int = 0
@@ -52,6 +53,11 @@ class PeerSummary(Counts):
     liar: bool = False  # only in simulations: the peer sent lies, so its accuracy is not part of the mean
     ages: tuple[int, ...] | None = None  # of each lesson in steps, ascending; only in asynchronous simulations
     teachers: float | None = None  # of a lesson, on average; only in asynchronous simulations
+
+    @property
+    def accuracy_is_older(self) -> bool:
+        """Whether the accuracies are of the weights of an earlier step than the last one."""
+        return self.accuracy_step not in (None, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +89,13 @@ class Summary:
         if alone is None or self.pooled is None or self.mean_accuracy is None or self.pooled <= alone:
             return None
         return (self.mean_accuracy - alone) / (self.pooled - alone)
+
+    @property
+    def older_accuracies(self) -> str:
+        """A sentence naming the peers whose accuracy is of an earlier step than their last; "" if there are none."""
+        older = [peer for peer in self.peers if peer.accuracy_is_older]
+        each = ", ".join(f"peer {peer.id} at step {peer.accuracy_step} of {peer.steps}" for peer in older)
+        return f"Last evaluated before their last step: {each}." if older else ""
 
     def _reached(self) -> list[float]:
         return [peer.accuracy for peer in self.peers if peer.accuracy is not None and not peer.liar]

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from edgekd.errors import ConfigError
+
 CHUNK = 2**24  # bytes of a piece
 _ALIGNMENT = 8  # bytes
 _LENGTH = struct.Struct("<Q")  # of the header, the first bytes of a file
@@ -26,9 +28,33 @@ _DTYPES = {  # the names that safetensors uses
     torch.bfloat16: "BF16",
     torch.int64: "I64",
     torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+
+
+def check_writable(entries: Mapping[str, Any]) -> None:
+    """See whether a safetensors file can hold these.
+
+    Args:
+        entries: by name, such as a state_dict, which may hold anything.
+
+    Raises:
+        ConfigError: one of them is no tensor, not dense, or of numbers that such files do not have.
+    """
+    for name, entry in entries.items():
+        if not isinstance(entry, Tensor):
+            what = f"no tensor but of type {type(entry).__name__}"
+        elif entry.layout is not torch.strided:
+            what = f"a tensor of layout {entry.layout}"
+        elif entry.dtype not in _DTYPES:
+            what = f"a tensor of {entry.dtype}"
+        else:
+            continue
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+        raise ConfigError(f"'{name}' is {what.replace('torch.', '')}, and a file holds only dense tensors of {known}")
 
 
 def safetensors_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:

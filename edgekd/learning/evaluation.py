@@ -26,6 +26,7 @@ class Accuracy:
     heads: tuple[float, ...]  # `overall` of every head
     samples: int  # images that it was measured on
     confusion: Confusion = field(default=(), compare=False, repr=False)  # of the same head; (): it is not known
+    step: int | None = field(default=None, compare=False)  # of the weights; None: it is not known
 
 
 @torch.no_grad()

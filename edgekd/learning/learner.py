@@ -346,7 +346,8 @@ class Learner:
         try:
             prior = self._prior if self.balanced else None
             head = self._answering(step)
-            return evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
+            found = evaluate(predict, evaluation, shard=self._shard, head=head, log_prior=prior, stop=stop)
+            return found and dataclasses.replace(found, step=step)
         finally:
             self._train_mode()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
-from edgekd.extensions import TIMM, is_own_network
+from edgekd.extensions import TIMM, is_own_network, without_exit
 from edgekd.learning.networks import check_answer, check_trainable, fit_memory, own_network, timm_network
 from edgekd.learning.weights import load_backbone
 from edgekd.names import meant
@@ -42,7 +42,8 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
-        features = self.backbone(images)
+        with without_exit():
+            features = self.backbone(images)
         return torch.stack([head(features) for head in self.heads])
 
     def with_one_head(self, head: int) -> nn.Module:

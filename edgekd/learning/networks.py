@@ -4,6 +4,7 @@ Such a network goes from float images ``[N, 3, S, S]``, normalised, to logits ``
 in it. To make a network of the user runs the user's code, so callers take care whose word the name is.
 """
 
+import collections
 import copy
 import difflib
 from typing import Any
@@ -13,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
-from edgekd.extensions import TIMM, load_function
+from edgekd.extensions import TIMM, load_function, without_exit
+from edgekd.files.tensors import check_writable, safetensors_pieces
 from edgekd.printable import first_line
 
 CLOSE = 5  # known names that a misspelt one is answered with
@@ -116,7 +118,7 @@ def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str 
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     hooks = [each.register_forward_hook(lambda *call: calls.append(call)) for each in linear]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), without_exit():
             logits = network(_noise(1, size))
     except Exception as error:  # it is the user's code, or timm's
         raise ConfigError(
@@ -172,7 +174,7 @@ def _contiguous(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
 
 
 def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: str, classes: int, size: int) -> None:
-    """See whether a copy of `model` can do a step on two images; the model itself stays as it is.
+    """See whether a copy of `model` can do a step on two images and be kept; the model itself stays as it is.
 
     Args:
         model: from images to logits ``[heads, N, classes]``, on the CPU.
@@ -182,7 +184,7 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
         size: side of the images, in pixels.
 
     Raises:
-        ConfigError: it cannot be trained at this size.
+        ConfigError: it cannot be trained at this size, or no checkpoint can hold its state.
     """
     images, labels = _noise(2, size), torch.tensor([0, classes - 1])
     trouble = None
@@ -204,6 +206,23 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
             trouble = _said(error)
     if trouble is not None:
         raise ConfigError(f"{name} cannot be trained with images of {size} pixels: {trouble}")
+    _check_kept(trained, model, name)
+
+
+def _check_kept(trained: nn.Module, model: nn.Module, name: str) -> None:
+    """See whether the state of `trained` can be written as checkpoints are, and be loaded into another copy of it."""
+    try:
+        with without_exit():
+            state = {key.removeprefix("backbone."): each for key, each in trained.state_dict().items()}
+            check_writable(state)
+            collections.deque(safetensors_pieces(state, {}), maxlen=0)  # nowhere: there may be no memory for all of it
+            copy.deepcopy(model).load_state_dict(trained.state_dict())
+    except Exception as error:  # it is the user's code, or timm's
+        why = str(error) if isinstance(error, ConfigError) else _said(error)
+        raise ConfigError(
+            f"no checkpoint can hold the state_dict of {name}: {why}; "
+            "what need not be kept, leave out of it (register_buffer(..., persistent=False))"
+        ) from error
 
 
 def _noise(count: int, size: int) -> Tensor:

@@ -103,6 +103,7 @@ class Box:
             own_accuracy=accuracy.own if accuracy else None,
             head_accuracies=accuracy.heads if accuracy else (),
             steps=self.learner.step,
+            accuracy_step=accuracy.step if accuracy else None,
             **asdict(counts),
             private_samples=len(self._data.private.labels) if self._data else 0,
             evaluation_samples=len(self._data.evaluation.labels) if self._data else 0,

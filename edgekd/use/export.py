@@ -19,6 +19,7 @@ from edgekd.use.onnx_file import to_onnx, with_metadata
 from edgekd.use.predictor import Predictor
 from edgekd.use.reduced import to_float16, to_int8
 from edgekd.use.runtime import Difference, ExportError, Session, difference, latency_ratio
+from edgekd.use.trained import accuracy_metadata
 
 CHECKED = 256  # images at most that the file is checked on
 COSTS = 0.02  # of accuracy: what loses more is warned of
@@ -89,7 +90,8 @@ def export_onnx(
         reduced = None if model is whole else _compare(model, whole, evaluation, checked[:1])
         about = predictor.trained.metadata() | {"precision": precision}
         if reduced is not None and reduced.accuracy_after is not None:
-            about |= {"accuracy": f"{reduced.accuracy_after:.6f}", "accuracy_samples": str(reduced.evaluation_samples)}
+            step = predictor.trained.info.step
+            about |= accuracy_metadata(reduced.accuracy_after, reduced.evaluation_samples, step)
         model = with_metadata(model, about)
         with atomic_file(path) as file:
             file.write(model)

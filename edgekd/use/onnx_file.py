@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from edgekd.data.augment import MEAN, STD
 from edgekd.errors import ConfigError
+from edgekd.extensions import without_exit
 from edgekd.printable import first_line
 
 OPSET = 17
@@ -67,7 +68,7 @@ def to_onnx(network: nn.Module, size: int) -> bytes:
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     axes = {name: {0: "N"} for name in (INPUT, *OUTPUTS)}
     try:
-        with _quiet(), tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+        with without_exit(), _quiet(), tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
             file = Path(folder) / "model.onnx"
             torch.onnx.export(
                 _FromPixels(network).eval(),
@@ -101,13 +102,19 @@ def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: that there is another one, and what tracing cannot see."""
+    """Without what the exporter says of itself: that there is another one, and what tracing cannot see.
+
+    Nor the graph of a network that it refuses: PyTorch prints that in C++, on stdout, whatever `sys.stdout` is. The
+    switch for it has no effect, since each export turns it on (in 2.14), so the function that prints is replaced.
+    """
     log = logging.getLogger("torch.onnx")
-    level = log.level
+    level, prints = log.level, torch._C._jit_onnx_log
     log.setLevel(logging.ERROR)
+    torch._C._jit_onnx_log = lambda *said: None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         log.setLevel(level)
+        torch._C._jit_onnx_log = prints

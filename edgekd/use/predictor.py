@@ -14,6 +14,7 @@ from edgekd.data.augment import normalise
 from edgekd.data.images import fit
 from edgekd.data.pictures import UnreadableError, open_picture
 from edgekd.errors import ConfigError
+from edgekd.extensions import without_exit
 from edgekd.learning.devices import choose_device
 from edgekd.learning.evaluation import PIXELS
 from edgekd.paths import expanded
@@ -73,7 +74,8 @@ class Predictor:
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """The logits of fitted images, uint8 ``[N, 3, S, S]``: float32 ``[N, classes]`` on the CPU."""
-        found: Tensor = self.model(normalise(images.to(self._device)))
+        with without_exit():
+            found: Tensor = self.model(normalise(images.to(self._device)))
         return found.float().cpu()
 
     def fitted(self, picture: Picture) -> Tensor:

@@ -56,7 +56,7 @@ class Session:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors
+        options.log_severity_level = 4  # none: what fails raises
         options.intra_op_num_threads = at_once(1)  # else as many as the machine has cores, whoever may use them
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -69,8 +69,19 @@ class Session:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The probabilities and logits of images, uint8 ``[N, 3, S, S]``; each float32 ``[N, classes]``."""
-        found: list[Any] = self._session.run(list(OUTPUTS), {INPUT: images.numpy()})
+        """The probabilities and logits of images, uint8 ``[N, 3, S, S]``; each float32 ``[N, classes]``.
+
+        Raises:
+            ExportError: the file cannot be run on so many images.
+        """
+        try:
+            found: list[Any] = self._session.run(list(OUTPUTS), {INPUT: images.numpy()})
+        except Exception as error:  # as in `__init__`
+            raise ExportError(
+                f"onnxruntime cannot run the exported file on {len(images)} images: {_why(error)}; a network that "
+                "takes the number of images as a Python int, as in x.reshape(int(x.shape[0]), 8), is fixed to that "
+                "number: use x.flatten(1)"
+            ) from error
         probabilities, logits = (torch.from_numpy(each) for each in found)
         return probabilities, logits
 

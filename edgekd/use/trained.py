@@ -61,11 +61,16 @@ class Trained:
         about = {"classes": dumps(info.classes), "size": str(info.size), "model": info.model, "peer": str(info.id)}
         about |= {"step": str(info.step), "checkpoint": self.file.name, "edgekd_version": version("edgekd")}
         about["fitting"] = "RGB; resize the shorter side to `size` (bilinear, antialiased); crop the centre"
-        if accuracy is not None:
-            about |= {"accuracy": f"{accuracy.overall:.6f}", "accuracy_samples": str(accuracy.samples)}
+        if accuracy is not None and accuracy.step is not None:  # else nobody knows which weights had it
+            about |= accuracy_metadata(accuracy.overall, accuracy.samples, accuracy.step)
         if self.public_sha256 is not None:
             about["public_sha256"] = self.public_sha256
         return about
+
+
+def accuracy_metadata(accuracy: float, samples: int, step: int) -> dict[str, str]:
+    """What a file for other programs says of an accuracy: on how many images, and at which step it was measured."""
+    return {"accuracy": f"{accuracy:.6f}", "accuracy_samples": str(samples), "accuracy_step": str(step)}
 
 
 def load_trained(where: Path, peer: int | None = None, which: str = "newest", model: str | None = None) -> Trained:
@@ -100,6 +105,7 @@ def load_trained(where: Path, peer: int | None = None, which: str = "newest", mo
 def _file(path: Path) -> Loaded:
     if path.suffix == ".onnx":
         raise ConfigError(f"{path} is an exported file: run it with onnxruntime; here a checkpoint is needed")
+    path = path.resolve() if path.is_symlink() else path  # first: `current` soon leads to another one
     return Loaded(*load_checkpoint(path), path)
 
 

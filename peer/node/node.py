@@ -180,6 +180,7 @@ class Node:
             own_accuracy=self._accuracy.own if self._accuracy else None,
             head_accuracies=self._accuracy.heads if self._accuracy else (),
             steps=self.learner.step,
+            accuracy_step=self._accuracy.step if self._accuracy else None,
             private_samples=len(self.data.private.labels),
             evaluation_samples=self._accuracy.samples if self._accuracy else len(self.data.evaluation.labels),
             refused=dict(self.network.refused),
@@ -246,8 +247,8 @@ class Node:
             while not self._stop() and not self._done:
                 self._step()
                 self._training_seconds = time.monotonic() - began
-            if self._done and self._accuracy is None:  # its last evaluation was cut short, before a restart
-                self._evaluate()
+            if self._done and (self._accuracy is None or self._accuracy.step != self.learner.step):
+                self._evaluate()  # its last evaluation was cut short, before a restart
         finally:
             self._recorder.flush()
 

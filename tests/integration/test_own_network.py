@@ -30,6 +30,21 @@ def make(classes):
     )
 
 
+class Talking(nn.Sequential):
+    def forward(self, images):
+        print("forward", flush=True)
+        return super().forward(images)
+
+
+def talking(classes):
+    print("making", flush=True)
+    return Talking(*make(classes))
+
+
+def leaving(classes):
+    raise SystemExit(0)
+
+
 def wider(classes):
     return nn.Sequential(nn.AdaptiveAvgPool2d(5), nn.Flatten(), nn.Linear(75, classes))
 
@@ -221,6 +236,42 @@ def test_cells_of_a_sweep_find_the_network_in_the_working_folder_and_nothing_of_
     done = spawn("sweep", *small, "--model", "net:make", "--out", box / "swept", "--baseline")
     assert done.wait() == 0, done.err
     assert all("net:make" in line for line in (box / "swept" / "results.csv").read_text().splitlines()[1:])
+
+
+def test_network_that_prints_has_stderr_and_results_have_stdout(spawn: Any, box: Path) -> None:
+    run = trained(spawn, box, "net:talking", "--json")
+    picture = next((box / "shards" / "eval").rglob("*.png"))
+    for command in (
+        ["predict", picture, "--checkpoint", run],
+        ["eval", "--checkpoint", run],
+        ["export", "--checkpoint", run, "-o", box / "m.safetensors"],
+        ["simulate", "--data", "digits", "--limit", 300, "--clients", 2, *SMALL, "--steps", 1, "--jobs", 2],
+    ):
+        done = spawn(*command, "--model", "net:talking", "--json")
+        assert done.wait() == 0, done.err
+        json.loads("\n".join(done.out))
+        assert "making" in done.err
+
+
+def test_peer_whose_network_prints_says_json_alone_on_stdout(spawn: Any, box: Path) -> None:
+    command = ["peer", "--id", 0, *files(box, 0), *SMALL, "--steps", 3, "--model", "net:talking", "--out", box / "run"]
+    done = spawn(*command, "--json")
+    assert done.wait() == 0, done.err
+    assert [json.loads(line)["event"] for line in done.out][-1] == "summary"
+    assert {"making", "forward"} <= set(done.err)
+
+
+def test_code_that_would_end_a_command_without_a_word_is_an_error(spawn: Any, box: Path) -> None:
+    run = trained(spawn, box)
+    (box / "gone.py").write_text("import sys; sys.exit(0)\n")
+    picture = next((box / "shards" / "eval").rglob("*.png"))
+    for command in (["predict", picture, "--checkpoint", run], ["peer", "--id", 1, *files(box, 1)]):
+        line = refused(spawn, *command, "--model", "net:leaving")
+        assert line.startswith("edgekd: net:leaving raises RuntimeError: it calls sys.exit(0)")
+        line = refused(spawn, *command, "--model", "gone:make")
+        assert line == "edgekd: cannot load gone:make: RuntimeError: it calls sys.exit(0)"
+    line = refused(spawn, "peer", "--id", 1, *files(box, 1), "--measure", "gone:own", "--out", box / "out")
+    assert line == "edgekd: cannot load gone:own: RuntimeError: it calls sys.exit(0)"
 
 
 def test_mistakes_in_a_network_are_one_line_before_anything_is_started(spawn: Any, box: Path) -> None:

@@ -159,6 +159,27 @@ def test_exported_file_gives_the_same_answers_to_a_program_without_torch_and_edg
     assert len(empty.stderr.splitlines()) == 1
 
 
+def test_peer_that_is_stopped_between_two_evaluations_says_of_which_step_its_accuracy_is(spawn: Any, box: Path) -> None:
+    files, run = ["--private", f"folder:{box}/own", "--public", box / "public.safetensors"], box / "stopped"
+    peer = spawn("peer", "--id", 0, *files, *SMALL[:-2], "--eval-every", 1000, "--steps", 4, "--out", run)
+    assert peer.wait() == 0, peer.err
+    peer = spawn("peer", "--resume", "--out", run, "--steps", 0, "--json")
+    peer.until_step(6)
+    peer.terminate()
+    (summary,) = json.loads((run / "summary.json").read_text())["peers"]
+    assert summary["accuracy_step"] == 4
+    assert summary["steps"] >= 6
+    done = spawn("export", "--checkpoint", run, "-o", box / "w.safetensors", "--json")
+    assert done.wait() == 0, done.err
+    about = json.loads("\n".join(done.out))["metadata"]
+    assert (about["step"], about["accuracy_step"]) == (str(summary["steps"]), "4")
+    again = spawn("peer", "--resume", "--out", run, "--steps", 4)
+    assert again.wait() == 0, again.err
+    assert " on 2 images, " in again.out[-1], "it is done, and what has no accuracy yet is evaluated"
+    (summary,) = json.loads((run / "summary.json").read_text())["peers"]
+    assert summary["accuracy_step"] == summary["steps"] >= 6
+
+
 def test_mistakes_are_one_line(spawn: Any, box: Path) -> None:
     (box / "model.onnx").write_bytes(b"nonsense")
     run, pictures = box / "run", box / "own"

@@ -38,7 +38,7 @@ def write_checkpoint(folder: Path, model: Classifier | None = None, /, **changes
         "heads": 1,
         "head_layers": "16",
         "counts": {},
-        "accuracy": Accuracy(0.5, 0.75, (0.5,), 180),
+        "accuracy": Accuracy(0.5, 0.75, (0.5,), 180, step=60),
         "made_with": {"public": "ab" * 32},
     }
     state = {f"model.{name}": tensor for name, tensor in (model or network()).state_dict().items()}

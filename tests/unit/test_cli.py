@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -11,12 +13,13 @@ from click.testing import CliRunner
 
 import edgekd
 from edgekd.cli import COMMANDS, cli
+from edgekd.cli.lines import say, say_lines, stdout_for_results
 from edgekd.cli.options import settings
-from edgekd.cli.tables import accuracy_text, bytes_text, peer_line
+from edgekd.cli.tables import accuracy_text, bytes_text, peer_line, plain_console, print_results
 from edgekd.config import Config, DataConfig, ExchangeConfig, ModelConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
 from edgekd.files.runs import write_config
-from edgekd.files.summary import PeerSummary
+from edgekd.files.summary import PeerSummary, Summary
 from edgekd.learning.models import make_model
 
 
@@ -127,6 +130,31 @@ def test_sweep_has_no_cache_since_no_cell_depends_on_one() -> None:
 def test_peer_that_was_stopped_before_an_evaluation_names_no_accuracy() -> None:
     peer = PeerSummary(id=0, accuracy=None, own_accuracy=None, steps=7, lessons=5, evaluation_samples=15)
     assert peer_line(peer) == "peer 0: stopped before its first evaluation, 5 lessons in 7 steps, 0 B sent"
+
+
+def test_accuracy_of_an_earlier_step_is_named_with_that_step() -> None:
+    peer = PeerSummary(id=0, accuracy=0.9, own_accuracy=0.9, steps=7, accuracy_step=5, evaluation_samples=180)
+    assert peer_line(peer).startswith("peer 0: accuracy 0.900 ± 0.022 on 180 images at step 5, 0 lessons in 7 steps")
+    for step in (7, None):
+        assert "at step" not in peer_line(replace(peer, accuracy_step=step))
+
+
+def test_table_names_the_peers_that_were_evaluated_before_their_last_step(capsys: Any) -> None:
+    late = PeerSummary(id=0, accuracy=0.9, own_accuracy=0.9, steps=7, accuracy_step=7)
+    print_results(Summary(peers=(late, replace(late, id=1, accuracy_step=5))))
+    assert "\nLast evaluated before their last step: peer 1 at step 5 of 7.\n" in capsys.readouterr().out
+
+
+def test_only_results_reach_stdout(capsys: Any) -> None:
+    with stdout_for_results():
+        print("chatter of a library")
+        say("a result")
+        say_lines("two\nlines")
+        plain_console().print("a table")
+    print("afterwards")
+    said = capsys.readouterr()
+    assert said.out == "a result\ntwo\nlines\na table\nafterwards\n"
+    assert said.err == "chatter of a library\n"
 
 
 def test_config_of_a_box_with_its_own_pictures_says_nothing_of_a_common_data_set(tmp_path: Path) -> None:

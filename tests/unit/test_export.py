@@ -71,6 +71,41 @@ def test_network_of_ones_own_that_cannot_be_traced_is_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
+class Leaving(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise SystemExit
+
+
+def test_network_that_ends_the_process_as_it_is_traced_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"PyTorch cannot write this network as ONNX: it calls sys\.exit\(\)"):
+        to_onnx(Leaving(), SIZE)
+
+
+def test_network_with_an_operator_that_onnx_lacks_is_one_line_and_no_graph_is_printed(capfd: Any) -> None:
+    convolution = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Conv2d(3, 4, 3))
+    network = torch.nn.Sequential(convolution, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    with pytest.raises(ConfigError, match="PyTorch cannot write this network as ONNX: Exporting the operator") as error:
+        to_onnx(network, SIZE)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+class ForTwo(torch.nn.Module):
+    """Tracing sees two images, and takes their number for a constant."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3)).reshape(int(images.shape[0]), 3)
+
+
+def test_network_that_is_fixed_to_a_number_of_images_is_one_line(capfd: Any) -> None:
+    session = Session(to_onnx(ForTwo(), SIZE))
+    assert session.run(images(2))[0].shape == (2, 3)
+    with pytest.raises(ExportError, match="onnxruntime cannot run the exported file on 1 images: ") as error:
+        session.run_all(images(1))
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_file_alone_gives_the_probabilities_and_logits_of_the_answering_head(
     tmp_path: Path, predictor: Predictor
 ) -> None:

@@ -1,6 +1,8 @@
 """Measures and combinations of one's own: found, tried out, refused with a reason."""
 
+import importlib
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,13 @@ import torch
 
 from edgekd.config import Config, DistillConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension
+from edgekd.extensions import is_extension, load_function
 from edgekd.files.runs import write_config
 from edgekd.losses.combinations import combine
 from edgekd.losses.measures import dissimilarity
 
 OWN = """
+import sys
 import torch
 
 def hellinger(q, z):
@@ -31,6 +34,9 @@ def broken(q, z):
     return q @ z
 
 number = 3
+
+def leaves(q, z=None):
+    sys.exit(0)
 
 def surest_half(teachers):
     order = teachers.amax(dim=-1).mean(dim=-1).argsort(descending=True)
@@ -82,6 +88,33 @@ def test_file_that_is_not_there_is_an_error_that_names_it() -> None:
         dissimilarity("./nowhere.py:f", torch.ones(1, 2) / 2, torch.zeros(1, 2))
 
 
+def test_file_that_ends_the_process_as_it_is_imported_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("raise SystemExit\n")
+    with pytest.raises(ConfigError, match=r"cannot load .*leaves\.py:f: RuntimeError: it calls sys\.exit\(\)"):
+        load_function(f"{tmp_path}/leaves.py:f")
+
+
+def test_file_may_hold_a_dataclass_with_annotations_as_text_and_have_the_name_of_any_module(tmp_path: Path) -> None:
+    """dataclasses looks for the module of such a class in `sys.modules`."""
+    (tmp_path / "random.py").write_text(DATACLASS)
+    assert load_function(f"{tmp_path}/random.py:width")() == 8
+    assert importlib.import_module("random") is random
+    assert random.random() < 1
+
+
+DATACLASS = """
+from __future__ import annotations
+from dataclasses import dataclass
+
+@dataclass
+class Settings:
+    width: int = 8
+
+def width():
+    return Settings().width
+"""
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
@@ -90,6 +123,7 @@ def test_file_that_is_not_there_is_an_error_that_names_it() -> None:
         ("broken", "must give one value a sample: mat1 and mat2 shapes"),
         ("number", "must be a function, got 3"),
         ("missing", "AttributeError"),
+        ("leaves", r"must give one value a sample: it calls sys\.exit\(0\)"),
     ],
 )
 def test_own_measure_that_breaks_a_rule_is_refused(own: str, function: str, says: str) -> None:
@@ -108,6 +142,7 @@ def test_own_combination_makes_the_targets(own: str) -> None:
         ("flat", r"must make \[targets, batch, classes\]"),
         ("logits", "must return probabilities"),
         ("broken", "failed on"),
+        ("leaves", r"failed on a trial: RuntimeError: it calls sys\.exit\(0\)"),
     ],
 )
 def test_own_combination_that_breaks_a_rule_is_refused(own: str, function: str, says: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import CLASSES, SIZE, images, write_checkpoint
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import edgekd
@@ -19,6 +19,7 @@ from edgekd.data.datasets import PeerData, load_peer_data
 from edgekd.errors import ConfigError
 from edgekd.extensions import load_function
 from edgekd.files.runs import write_config
+from edgekd.files.tensors import safetensors_pieces
 from edgekd.learning.learner import Learner
 from edgekd.learning.models import Classifier, make_model, model_from_config
 from edgekd.protocol.messages import Lesson
@@ -139,6 +140,56 @@ class NoGradient(Small):
 
 def too_deep(classes):
     return nn.Sequential(nn.Conv2d(3, 4, 64), nn.Flatten(), nn.LazyLinear(classes))
+
+
+class Buffered(Small):
+    def __init__(self, classes, buffer):
+        super().__init__(classes)
+        self.register_buffer("kept", buffer)
+
+
+def complex_numbers(classes):
+    return Buffered(classes, torch.ones(3, dtype=torch.complex64))
+
+
+def eight_bits(classes):
+    return Buffered(classes, torch.ones(3).to(torch.float8_e4m3fn))
+
+
+def sparse(classes):
+    return Buffered(classes, torch.eye(3).to_sparse())
+
+
+def small_integers(classes):
+    return Buffered(classes, torch.tensor([-1, 1], dtype=torch.int8))
+
+
+class Told(Small):
+    def get_extra_state(self):
+        return {"epochs": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Growing(Small):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, images):
+        if self.training:
+            self.seen = torch.cat([self.seen, images.detach().mean(dim=(1, 2, 3))])
+        return super().forward(images)
+
+
+def leaves(classes):
+    raise SystemExit("no licence")
+
+
+class Leaving(Small):
+    def forward(self, images):
+        raise SystemExit
 
 
 class OneImage(Small):
@@ -330,6 +381,13 @@ def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.Mo
         ("Two", r"must return logits, floats \[1, 10\] .*, got tuple"),
         ("NormOfOnePixel", "cannot be trained with images of 32 pixels: ValueError: Expected more than 1 value per"),
         ("NotFinite", "cannot be trained with images of 32 pixels: on noise its loss is nan"),
+        ("complex_numbers", "no checkpoint can hold the state_dict of .*: 'kept' is a tensor of complex64, and a file"),
+        ("eight_bits", "no checkpoint can hold .*: 'kept' is a tensor of float8_e4m3fn, and a file"),
+        ("sparse", "no checkpoint can hold .*: 'kept' is a tensor of layout sparse_coo, and a file holds only dense"),
+        ("Told", "no checkpoint can hold .*: '_extra_state' is no tensor but of type dict"),
+        ("Growing", "no checkpoint can hold .*: RuntimeError: Error.* in loading state_dict"),
+        ("leaves", r"leaves raises RuntimeError: it calls sys\.exit\('no licence'\)"),
+        ("Leaving", r"cannot take images of 32 pixels: RuntimeError: it calls sys\.exit\(\)"),
         ("NoGradient", "cannot be trained with images of 32 pixels: RuntimeError: element 0 of tensors does not requi"),
         pytest.param(
             "scripted",
@@ -344,6 +402,14 @@ def test_network_that_breaks_a_rule_is_refused_in_one_line(own: Any, data: PeerD
     with pytest.raises(ConfigError, match=says) as error:
         Learner(data, config(own(function)), 0)
     assert "\n" not in str(error.value)
+
+
+def test_network_with_integers_of_eight_bits_is_kept(own: Any, data: PeerData, tmp_path: Path) -> None:
+    learner = train(Learner(data, config(own("small_integers")), 0), 1)
+    file = tmp_path / "state.safetensors"
+    file.write_bytes(b"".join(safetensors_pieces(learner.state(), {})))
+    kept = load_file(file)["model.backbone.kept"]
+    assert (kept.dtype, kept.tolist()) == (torch.int8, [-1, 1])
 
 
 def test_name_of_nothing_says_what_there_is() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from edgekd.data.augment import normalise
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
-from edgekd.files.checkpoint import load_checkpoint
+from edgekd.files.checkpoint import link_current, load_checkpoint
 from edgekd.files.tensors import safetensors_pieces, tensors_sha256
+from edgekd.learning.evaluation import Accuracy
 from edgekd.use.trained import load_trained
 
 
@@ -126,7 +128,26 @@ def test_metadata_say_what_a_user_of_the_file_needs(tmp_path: Path) -> None:
     about = load_trained(tmp_path).metadata()
     assert json.loads(about["classes"]) == list(CLASSES)
     assert (about["size"], about["accuracy"], about["accuracy_samples"]) == ("32", "0.500000", "180")
+    assert about["accuracy_step"] == about["step"] == "60"
     assert (about["public_sha256"], about["edgekd_version"]) == ("ab" * 32, version("edgekd"))
+
+
+def test_metadata_name_the_step_that_the_accuracy_is_of_and_without_one_no_accuracy(tmp_path: Path) -> None:
+    accuracy = Accuracy(0.5, 0.75, (0.5,), 180, step=40)
+    about = load_trained(write_checkpoint(tmp_path, accuracy=accuracy)).metadata()
+    assert (about["step"], about["accuracy"], about["accuracy_step"]) == ("60", "0.500000", "40")
+    about = load_trained(write_checkpoint(tmp_path, accuracy=replace(accuracy, step=None))).metadata()
+    assert not [name for name in about if name.startswith("accuracy")]
+
+
+def test_link_to_a_checkpoint_is_called_by_the_name_of_the_file(tmp_path: Path) -> None:
+    file = write_checkpoint(tmp_path / "box")
+    link_current(file)
+    (tmp_path / "mine").symlink_to(tmp_path / "box" / "current")
+    for link in (tmp_path / "box" / "current", tmp_path / "mine"):
+        trained = load_trained(link)
+        assert trained.metadata()["checkpoint"] == file.name
+        assert trained.folder == file.parent
 
 
 def test_older_checkpoint_has_neither_public_set_nor_accuracy(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import pytest
 from edgekd.workers import at_once, workers
 
 PARENT = """
+import os
 import time
 from edgekd.workers import at_once, workers
 if __name__ == "__main__":
     with workers(1) as pool:
-        pool.submit(print, "working", flush=True).result()
+        pool.submit(os.write, 1, b"working\\n").result()
         pool.submit(time.sleep, 1000)
         time.sleep(1000)
 """

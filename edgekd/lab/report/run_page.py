@@ -67,7 +67,7 @@ def _reached(summary: Summary) -> Grid:
     caption = ""
     if summary.pooled is not None:
         caption = f"One model on all shards, what sharing the images would give: {number_text(summary.pooled)}."
-    return Grid(header, tuple(rows), caption)
+    return Grid(header, tuple(rows), " ".join(filter(None, (caption, summary.older_accuracies))))
 
 
 def _accuracy(peer: PeerSummary | None) -> str:
