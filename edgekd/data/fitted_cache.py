@@ -101,6 +101,8 @@ class FittedCache:
             yield
         except OSError as error:
             self._give_up(error.strerror or str(error))
+        except UnicodeDecodeError:  # SQLite's own message holds a damaged name
+            self._make_anew()
         except sqlite3.ProgrammingError:
             raise  # a bug of ours
         except sqlite3.Error as error:

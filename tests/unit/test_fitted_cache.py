@@ -276,6 +276,16 @@ def test_whatever_is_wrong_with_the_file_the_pixels_are_right(
             assert found[1] == expected[1]
 
 
+def test_names_in_the_file_that_are_no_text_any_more_cost_nothing_but_the_cache(
+    folder: Path, filled: Path, tmp_path: Path
+) -> None:
+    content = (filled / FILE).read_bytes()
+    expected = decode_files(files_in(folder), SIZE, "here")
+    for at in range(content.index(b"CREATE TABLE") - 20, content.index(b"CREATE TABLE") + 30):
+        (tmp_path / FILE).write_bytes(content[:at] + bytes([content[at] ^ 0x80]) + content[at + 1 :])
+        assert torch.equal(decode_files(files_in(folder), SIZE, "here", with_cache(tmp_path))[0], expected[0])
+
+
 def test_picture_that_lost_its_checksum_is_decoded_again(folder: Path, filled: Path, tmp_path: Path, caplog) -> None:
     content = bytearray((filled / FILE).read_bytes())
     for name in ("06.webp", "08.jpg"):
