@@ -136,8 +136,8 @@ def _killing(count: int, times: list[int]) -> Iterator[Callable[[], None]]:
     """A `Watch` that kills a worker, as a kernel without memory does, after the first pictures."""
 
     def advance() -> None:
-        if times and times.pop():
-            victims = multiprocessing.active_children()
+        victims = multiprocessing.active_children()  # none while the next is being started
+        if victims and times and times.pop():
             victims[0].kill()
             victims[0].join()
 
