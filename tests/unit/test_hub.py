@@ -693,7 +693,7 @@ def test_silent_strangers_that_fill_the_door_keep_nobody_out_and_lose_their_own_
     async def scenario(group: Group) -> None:
         a, where = await group.start(hello(0), timing=replace(LAN, hello_within=DEADLINE))
         stranger = group.transport()
-        waiting = [await stranger.dial(where, timeout=2.0) for _ in range(MAX_STRANGERS)]
+        waiting = [await stranger.dial(where, timeout=DEADLINE) for _ in range(MAX_STRANGERS)]
         await group.until(lambda: a._door.strangers == MAX_STRANGERS)
         b, _ = await group.start(hello(1), peers=(where,))
         await group.until(lambda: up(a, 1) and up(b, 0))

@@ -44,17 +44,18 @@ def test_log_record_is_one_line_and_a_traceback_shows_no_escape_code() -> None:
 
 
 def test_commands_print_through_say_unless_they_print_no_text_of_others() -> None:
-    """A bare ``print`` in a command shows JSON or lines that are made of numbers."""
+    """What is printed as it is shows JSON or lines that are made of numbers."""
     bare = {
         f"{file.name}: {ast.unparse(node.args[0])}"
         for file in (Path(edgekd.__file__).parent / "cli").glob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "say_lines")
     }
     assert bare == {
         "__init__.py: ctx.get_help()",
         "export.py: json.dumps(content, indent=2)",
         "lines.py: printable(text)",
+        "lines.py: text",
         "predict.py: json.dumps(content, indent=2)",
         "simulate.py: '\\n'.join(exchange_lines(summary.peers))",
         "simulate.py: json.dumps(summary.to_mapping(), indent=2)",
