@@ -85,7 +85,7 @@ def command(
     """Look at everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
 
     It takes the flags of `edgekd peer`, and says of each thing what was found and what to do. Nothing is written, but
-    what a start would download. Exits with 1 if something would keep the peer from starting, or from its neighbours.
+    what a start would download or put into --cache. Exits with 1 if something would keep the peer from starting, or from its neighbours.
     """
     if only_constraints:
         for line in constraints():

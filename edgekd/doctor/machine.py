@@ -83,11 +83,21 @@ def free_memory(root: Path = Path("/")) -> int | None:
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
+    group = root / "sys/fs/cgroup"
     try:  # of a container; elsewhere the files are not there
-        limit, used = ((root / "sys/fs/cgroup" / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
+        limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if limit == "max" else min(free, max(0, int(limit) - int(used) + _reclaimable(group)))
     except (OSError, ValueError):
         return free
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes of a cgroup's page cache that it would give back at once; they count as used all the same."""
+    try:
+        fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int(fields["inactive_file"])
+    except (OSError, KeyError, ValueError):
+        return 0
 
 
 def disk(folder: Path, checkpoint: int | None, copies: int) -> Check:

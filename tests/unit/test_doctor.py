@@ -205,6 +205,8 @@ def test_free_memory_is_bounded_by_a_containers_limit(tmp_path: Path) -> None:
     assert machine.free_memory(tmp_path) == 4_096_000
     (group / "memory.max").write_text("3000\n")
     assert machine.free_memory(tmp_path) == 2000
+    (group / "memory.stat").write_text("anon 200\nfile 700\ninactive_file 600\nactive_file 100\n")
+    assert machine.free_memory(tmp_path) == 2600, "the cache of files goes when memory is wanted"
 
 
 def test_disk_is_judged_at_the_nearest_folder_that_there_is_and_nothing_is_made(tmp_path: Path) -> None:
