@@ -7,6 +7,7 @@ from functools import partial
 from edgekd.config import ExchangeConfig
 from edgekd.doctor.check import Check, examine
 from edgekd.errors import ConfigError
+from edgekd.files.writable import in_words
 from edgekd.protocol.addresses import parse_address, place
 from edgekd.protocol.admission import differences
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
@@ -60,8 +61,9 @@ def neighbours(
     try:
         asked = [text for text in sound if text not in unresolved]
         yield from asyncio.run(_ask_all(exchange, id, listen, asked, ours, timeout))
-    except ConfigError as error:
-        yield Check("neighbours", None, f"nobody was asked: {error}")
+    except (ConfigError, OSError) as error:  # of the keys
+        why = in_words(error) if isinstance(error, OSError) else str(error)
+        yield Check("neighbours", None, f"nobody was asked: {why}")
 
 
 def proxies(environ: Mapping[str, str]) -> Check:

@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from edgekd.doctor.versions import check_built_for, check_numpy, constraints, in
 from edgekd.errors import ConfigError
 from edgekd.keys.keyring import make_keys
 from peer.checks.keys import keys
-from peer.checks.network import proxies
+from peer.checks.network import neighbours, proxies
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -285,6 +287,37 @@ def test_authoritys_key_is_found_wherever_it_is_near_and_is_no_other(tmp_path: P
     (box / "backup.key").write_bytes((tmp_path / "made" / "ca" / "key.pem").read_bytes())
     assert authority().ok is None
     assert "backup.key" in authority().message
+
+
+@contextmanager
+def barred(folder: Path) -> Iterator[None]:
+    """The folder cannot be entered, by root neither: root goes on as a user without rights meanwhile."""
+    user = os.geteuid()
+    folder.chmod(0)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+
+
+def test_key_folder_that_may_not_be_entered_is_a_fault_and_ends_nothing(tmp_path: Path) -> None:
+    make_keys(tmp_path, [0], datetime.now(timezone.utc), 100, renew=False)
+    box = tmp_path / "peer-0"
+    exchange = ExchangeConfig(certs=str(box))
+
+    def look() -> tuple[list[Check], int | None, list[Check]]:
+        return *keys(exchange, 0), [*neighbours(exchange, 0, None, ["1@127.0.0.1:1"], None, 60)]
+
+    assert look()[0][0].ok is True  # all modules are loaded from now on
+    with barred(box):
+        found, owner, asked = look()
+    assert owner is None
+    assert [(each.name, each.ok) for each in found] == [("keys", False), ("authority", None)]
+    assert "Permission denied" in found[0].message
+    assert [(each.name, each.ok) for each in asked] == [("names", True), ("neighbours", None)]
 
 
 def test_keys_that_have_ended_or_are_another_peers_are_faults(tmp_path: Path) -> None:
