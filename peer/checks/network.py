@@ -14,9 +14,9 @@ from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Hello
 from peer.network.asking import ask_who
 from peer.node.access import check_addresses, check_allowed, check_exposure, key_folder
-from peer.transports.binding import check_bindable
+from peer.transports.binding import check_bindable, leads_to
 from peer.transports.by_name import make_transport
-from peer.transports.resolving import UnresolvedError, resolve
+from peer.transports.resolving import Address, UnresolvedError, resolve
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in the order in which gRPC would look for one
 
@@ -36,13 +36,18 @@ def listening(exchange: ExchangeConfig, listen: str | None) -> Check:
 
 
 def neighbours(
-    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Hello | None, timeout: float
+    exchange: ExchangeConfig,
+    id: int | None,
+    listen: str | None,
+    peers: Sequence[str],
+    ours: Hello | None,
+    timeout: float,
 ) -> Iterator[Check]:
     """The names of the neighbours, and what each of them answers.
 
     Args:
         exchange: the settings.
-        id: of this peer.
+        id: of this peer; None: it is not known, and is compared with nobody's.
         listen: "HOST:PORT" of this peer, as in --listen.
         peers: "HOST:PORT" or "ID@HOST:PORT", unchecked.
         ours: what this peer says of itself; None: its contract is not known, and is compared with nobody's.
@@ -54,13 +59,16 @@ def neighbours(
     wrong = [examine(f"neighbour {text}", partial(_address, exchange, id, text)) for text in peers]
     yield from (check for check in wrong if not check.ok)
     sound = [text for text, check in zip(peers, wrong, strict=True) if check.ok]
-    if not sound:
-        return
-    unresolved = asyncio.run(_unresolved(sound, timeout))
-    yield _names(sound, unresolved)
+    own = [text for text in sound if id is not None and place(text)[0] == id]
+    found = asyncio.run(_resolved([text for text in sound if text not in own], timeout))
+    if found:
+        yield _names(len(found), {text: each for text, each in found.items() if isinstance(each, str)})
+    reached = {text: each for text, each in found.items() if not isinstance(each, str)}
+    own += [text for text, each in reached.items() if _is_own(id, listen, text, each)]
+    yield from (Check(f"neighbour {text}", None, "this peer's own address, which is not asked") for text in own)
     try:
-        asked = [text for text in sound if text not in unresolved]
-        yield from asyncio.run(_ask_all(exchange, id, listen, asked, ours, timeout))
+        asked = [text for text in reached if text not in own]
+        yield from asyncio.run(_ask_all(exchange, id, asked, ours, timeout))
     except (ConfigError, OSError) as error:  # of the keys
         why = in_words(error) if isinstance(error, OSError) else str(error)
         yield Check("neighbours", None, f"nobody was asked: {why}")
@@ -89,46 +97,52 @@ def multicast(listen: str | None) -> str:
     return f"on {', '.join(usable)}; whether the network passes it on shows only when peers run"
 
 
-def _address(exchange: ExchangeConfig, id: int, text: str) -> str:
+def _is_own(id: int | None, listen: str | None, text: str, addresses: Sequence[Address]) -> bool:
+    """Whether this peer listens at one of the addresses, and nobody says that another peer is there."""
+    if listen is None or (id is not None and place(text)[0] not in (None, id)):
+        return False
+    try:
+        return any(leads_to(listen, where) for where in addresses)
+    except (ConfigError, OSError):  # it is said where --listen is looked at
+        return False
+
+
+def _address(exchange: ExchangeConfig, id: int | None, text: str) -> str:
     check_addresses([text], exchange.certs)
     check_allowed(exchange, id, [text])
     return text
 
 
-def _names(peers: Sequence[str], unresolved: Mapping[str, str]) -> Check:
+def _names(count: int, unresolved: Mapping[str, str]) -> Check:
     if not unresolved:
-        return Check("names", True, f"all {len(peers)} neighbours' hosts are known")
+        return Check("names", True, f"all {count} neighbours' hosts are known")
     each = "; ".join(f"{text}: {why}" for text, why in unresolved.items())
     return Check("names", False, f"{each}; correct --peers, or add the name to DNS or /etc/hosts")
 
 
-async def _unresolved(peers: Sequence[str], timeout: float) -> dict[str, str]:
-    """The addresses whose hosts are unknown, and why."""
+async def _resolved(peers: Sequence[str], timeout: float) -> dict[str, list[Address] | str]:
+    """What each host resolves to, or why it is unknown."""
 
-    async def look(text: str) -> str:
+    async def look(text: str) -> list[Address] | str:
         try:
-            await asyncio.wait_for(resolve(*parse_address(place(text)[1])), timeout)
+            return await asyncio.wait_for(resolve(*parse_address(place(text)[1])), timeout)
         except asyncio.TimeoutError:
             return f"no name server answers within {timeout:g} s"
         except UnresolvedError as error:
             return str(error)
-        return ""
 
-    found = await asyncio.gather(*map(look, peers))
-    return {text: why for text, why in zip(peers, found, strict=True) if why}
+    return dict(zip(peers, await asyncio.gather(*map(look, peers)), strict=True))
 
 
 async def _ask_all(
-    exchange: ExchangeConfig, id: int, listen: str | None, peers: Sequence[str], ours: Hello | None, timeout: float
+    exchange: ExchangeConfig, id: int | None, peers: Sequence[str], ours: Hello | None, timeout: float
 ) -> list[Check]:
-    return list(await asyncio.gather(*(_ask(exchange, id, listen, text, ours, timeout) for text in peers)))
+    return list(await asyncio.gather(*(_ask(exchange, id, text, ours, timeout) for text in peers)))
 
 
-async def _ask(
-    exchange: ExchangeConfig, id: int, listen: str | None, text: str, ours: Hello | None, timeout: float
-) -> Check:
+async def _ask(exchange: ExchangeConfig, id: int | None, text: str, ours: Hello | None, timeout: float) -> Check:
     """What one neighbour answers."""
-    name, (wanted, address) = f"neighbour {text}", place(text)
+    name, (wanted, _) = f"neighbour {text}", place(text)
     transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
     try:
         hello, status = await ask_who(transport, text, timeout=timeout)
@@ -137,8 +151,6 @@ async def _ask(
     finally:
         await transport.close()
     if hello.id == id:
-        if address == listen:
-            return Check(name, None, f"this peer's own address, where peer {id} runs already")
         return Check(name, False, f"it has this peer's own id, {id}: give one of the two another --id")
     if wanted not in (None, hello.id):
         return Check(name, False, f"it is peer {hello.id}, and --peers says {wanted}: correct --peers")

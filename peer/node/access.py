@@ -74,8 +74,8 @@ def check_exposure(exchange: ExchangeConfig, listen: str | None) -> None:
         log.warning("listening on %s without keys: whoever reaches it can read along and teach this peer", listen)
 
 
-def check_allowed(exchange: ExchangeConfig, id: int, peers: Iterable[str]) -> None:
-    """See whether peer `id` allows all whom it dials.
+def check_allowed(exchange: ExchangeConfig, id: int | None, peers: Iterable[str]) -> None:
+    """See whether peer `id` allows all whom it dials; None: its id is not known.
 
     Raises:
         ConfigError: a neighbour that it dials is none that it allows.

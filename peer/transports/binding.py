@@ -1,8 +1,9 @@
-"""Check that an address can be bound. gRPC does not report why it could not bind one."""
+"""Addresses of this box: whether one can be bound, which gRPC does not say why not; and which lead to a listener."""
 
 import errno
 import os
 import socket
+from ipaddress import ip_address
 from typing import Any
 
 from edgekd.errors import ConfigError
@@ -27,6 +28,28 @@ def check_bindable(address: str) -> None:
         raise ConfigError(f"cannot listen on {address}: address in use; stop the other or choose another --listen port")
     if len(failures) == len(candidates):  # "localhost" may also name an IPv6 address that the box does not have
         raise ConfigError(f"cannot listen on {address}: {failures[0].strerror}; {here}")
+
+
+def leads_to(listen: str, where: Any) -> bool:
+    """Whether whoever dials `where` on this box reaches the one who listens at "HOST:PORT".
+
+    Args:
+        listen: "HOST:PORT".
+        where: an address of the socket module.
+
+    Raises:
+        ConfigError: `listen` has another form.
+        OSError: its host is unknown.
+    """
+    host, port = parse_address(listen)
+    if where[1] != port:
+        return False
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    hosts = {str(each[0]) for *_, each in found}
+    if any(ip_address(each).is_unspecified for each in hosts):  # it stands for all addresses of the box
+        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        return _bind_error(family, (where[0], 0, *where[2:])) is None
+    return where[0] in hosts
 
 
 def _bind_error(family: int, where: Any) -> OSError | None:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import edgekd
+from edgekd.cli.fleet import free_ports
 from edgekd.config import Config, ExchangeConfig, TrainConfig, from_mapping, to_mapping, usable
 from edgekd.data.public import make_public
 from edgekd.doctor import machine, training
@@ -26,6 +27,7 @@ from edgekd.errors import ConfigError
 from edgekd.keys.keyring import make_keys
 from peer.checks.keys import keys
 from peer.checks.network import neighbours, proxies
+from peer.transports.binding import leads_to
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -289,6 +291,35 @@ def test_authoritys_key_is_found_wherever_it_is_near_and_is_no_other(tmp_path: P
     assert "backup.key" in authority().message
 
 
+def asked(listen: str | None, id: int | None, *peers: str) -> dict[str, bool | None]:
+    found = neighbours(ExchangeConfig(), id, listen, peers, None, 60)
+    return {each.name: each.ok for each in found if each.name != "names"}
+
+
+@pytest.mark.parametrize("id", [None, 0])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_peers_own_address_among_its_neighbours_is_recognised_and_not_asked(host: str, id: int | None) -> None:
+    [port] = free_ports(1)  # nobody answers there
+    text = f"{host}:{port}"
+    assert asked(f"0.0.0.0:{port}", id, text) == {f"neighbour {text}": None}
+    assert asked(text, id, text) == {f"neighbour {text}": None}
+    assert asked(f"127.0.0.3:{port}", id, text) == {f"neighbour {text}": False}, "another address of this box"
+    assert asked(f"0.0.0.0:{port + 1}", id, text) == {f"neighbour {text}": False}
+    assert asked(f"0.0.0.0:{port}", 0, f"1@{text}") == {f"neighbour 1@{text}": False}
+    assert asked(None, id, text) == {f"neighbour {text}": False}
+    assert asked("nonsense", id, text) == {f"neighbour {text}": False}
+
+
+def test_address_with_the_peers_own_id_is_not_even_looked_up() -> None:
+    assert asked(None, 2, "2@box.invalid:7000") == {"neighbour 2@box.invalid:7000": None}
+
+
+def test_another_boxs_address_is_not_this_peers() -> None:
+    assert not leads_to("0.0.0.0:7000", ("192.0.2.1", 7000))
+    assert leads_to("[::]:7000", ("127.0.0.1", 7000))
+    assert not leads_to("[::]:7000", ("127.0.0.1", 7001))
+
+
 @contextmanager
 def barred(folder: Path) -> Iterator[None]:
     """The folder cannot be entered, by root neither: root goes on as a user without rights meanwhile."""
@@ -313,11 +344,11 @@ def test_key_folder_that_may_not_be_entered_is_a_fault_and_ends_nothing(tmp_path
 
     assert look()[0][0].ok is True  # all modules are loaded from now on
     with barred(box):
-        found, owner, asked = look()
+        found, owner, answers = look()
     assert owner is None
     assert [(each.name, each.ok) for each in found] == [("keys", False), ("authority", None)]
     assert "Permission denied" in found[0].message
-    assert [(each.name, each.ok) for each in asked] == [("names", True), ("neighbours", None)]
+    assert [(each.name, each.ok) for each in answers] == [("names", True), ("neighbours", None)]
 
 
 def test_keys_that_have_ended_or_are_another_peers_are_faults(tmp_path: Path) -> None:
