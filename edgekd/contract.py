@@ -83,10 +83,10 @@ def evaluation_definition(config: Config, images: Tensor) -> dict[str, Any]:
 def definition(data: PeerData, config: Config) -> dict[str, Any]:
     """What a checkpoint was made with, by the names of the settings: the data, and what the contract fixes."""
     evaluation = evaluation_definition(config, data.evaluation.images)
-    return {**_settings_definition(config), "public": data.public.sha256, **evaluation}
+    return {**settings_definition(config), "public": data.public.sha256, **evaluation}
 
 
-def _settings_definition(config: Config) -> dict[str, Any]:
+def settings_definition(config: Config) -> dict[str, Any]:
     """What a definition says that follows from the settings alone."""
     return {
         **data_definition(config),
@@ -111,7 +111,7 @@ def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
     settings = run / "config.toml"
     before = made_with
     if not made_with and settings.is_file():
-        before = _settings_definition(from_mapping(read_run(settings)))
+        before = settings_definition(from_mapping(read_run(settings)))
     if before.get("private") is not True and EVALUATION not in before:
         log.warning(
             "the checkpoint in %s was made before edgekd noted which images it is evaluated on. They are the same if "

@@ -85,7 +85,8 @@ def command(
     """Look at everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
 
     It takes the flags of `edgekd peer`, and says of each thing what was found and what to do. Nothing is written, but
-    what a start would download or put into --cache. Exits with 1 if something would keep the peer from starting, or from its neighbours.
+    what a start would download or put into --cache. Exits with 1 if something would keep the peer from starting, or
+    from its neighbours.
     """
     if only_constraints:
         for line in constraints():
@@ -139,10 +140,10 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
         id = peer_in(peer.out)
     found, owner = keys(exchange, id)
     yield from found
-    id = owner or 0 if id is None else id
+    id = owner if id is None else id
     hello = None
     if torch.ok:
-        hello = yield from _learning(peer, id)
+        hello = yield from _learning(peer, 0 if id is None else id)  # any id will do to try what a box can
     else:
         yield Check("files and training", None, WITHOUT_TORCH)
     yield listening(exchange, peer.listen)
@@ -202,24 +203,28 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     from edgekd.doctor import training
     from edgekd.doctor.files import pictures, public_file
     from edgekd.files.checkpoint import KEEP
+    from peer.checks.resuming import checkpoint
     from peer.node.start import hello_of
 
     config, train = peer.config, peer.config.train
     check, public = public_file(config, joins=bool(peer.peers) or peer.discover)
     yield check
-    public = yield from pictures(config, public, id, peer.out, decoding())
+    data = yield from pictures(config, public, id, peer.out, decoding())
+    public = data.public if data is not None else public
     yield (device := training.device(train.device))
     if device.ok is False:
         config = dataclasses.replace(config, train=dataclasses.replace(train, device="cpu"))
     with _impatient():
         weights = training.weights(config, id, public)
     yield weights
-    step, checkpoint = training.step(config if weights.ok else training.without_weights(config), id, public)
+    step, size = training.step(config if weights.ok else training.without_weights(config), id, public)
     yield step
     status = Path("/proc/self/status")
     yield machine.memory(status.read_text() if status.is_file() else None, machine.free_memory())
-    if peer.out is not None and not peer.resume:
+    if peer.out is not None and peer.resume:
+        yield checkpoint(peer.config, id, data, peer.out)
+    elif peer.out is not None:
         yield examine("results", partial(_unused, peer.out))
     copies = KEEP + 1 + bool(train.keep_best)  # one is written before the oldest goes
-    yield machine.disk(peer.out or Path("runs"), checkpoint, copies)
+    yield machine.disk(peer.out or Path("runs"), size, copies)
     return hello_of(peer.config, id, public) if public is not None else None

@@ -47,7 +47,7 @@ def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None
 
 def pictures(
     config: Config, public: PublicSet | None, id: int, out: Path | None, how: Decoding = IN_PROCESS
-) -> Generator[Check, None, PublicSet | None]:
+) -> Generator[Check, None, PeerData | None]:
     """The pictures of peer `id`: what cannot be read, what does not fit, and what would be trained and evaluated on.
 
     Args:
@@ -58,7 +58,7 @@ def pictures(
         how: picture files are decoded.
 
     Returns:
-        The group's public set: `public`, or that of the common data set; None: it is not known.
+        All data of the peer, with the group's public set; None: part of it is not known.
     """
     data = config.data
     if data.private is None:
@@ -82,9 +82,10 @@ def pictures(
         others = check.message.replace(unknown, "").replace("; : left out", "")  # of the same names
         check = Check(check.name, False, f"{unknown}; apart from that {others}" if others else unknown)
     yield check
-    if found is not None and public is not None:
-        yield duplicates(found.private.images, found.evaluation.images, public)
-    return public
+    if found is None or public is None:
+        return None
+    yield duplicates(found.private.images, found.evaluation.images, public)
+    return found
 
 
 def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
@@ -108,16 +109,16 @@ def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
     )
 
 
-def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check, PublicSet | None]:
-    """A peer's shard of a common data set, and the public set."""
+def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check, PeerData | None]:
+    """A peer's shard of a common data set, with the public set."""
     name = DOWNLOADED.get(data.data)
     if name is not None and not (data_root() / name).is_dir():
         return Check("pictures", None, f"{data.data} is not in {data_root()} yet: it is downloaded at the start"), None
 
-    def look() -> tuple[str, PublicSet]:
+    def look() -> tuple[str, PeerData]:
         found = load_peer_data(data, id, seed, how=how)
         counts = f"{len(found.private.labels)} to train on, {len(found.evaluation.labels)} to evaluate on"
-        return f"shard {id} of {data.clients} of {data.data}: {counts}, {len(found.public)} public", found.public
+        return f"shard {id} of {data.clients} of {data.data}: {counts}, {len(found.public)} public", found
 
     return take("pictures", look)
 

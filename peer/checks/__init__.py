@@ -1,1 +1,1 @@
-"""What ``edgekd doctor`` looks at beside `edgekd/doctor/`: the keys, and the network up to the neighbours."""
+"""What ``edgekd doctor`` looks at beside `edgekd/doctor/`: the keys, the checkpoint, the network, the neighbours."""

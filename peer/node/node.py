@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from edgekd.config import Config
-from edgekd.contract import check_same, definition, definition_before
+from edgekd.contract import definition
 from edgekd.data.datasets import PeerData
-from edgekd.errors import ConfigError, DivergedError, OutOfMemoryError
-from edgekd.extensions import is_own_network
+from edgekd.errors import DivergedError, OutOfMemoryError
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
 from edgekd.files.evaluation_file import Counted
 from edgekd.files.summary import PeerSummary
@@ -38,6 +37,7 @@ from peer.node.best import BestKeeper
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import Progress, Watch, step_record
 from peer.node.recorder import Recorder
+from peer.node.resumable import check_resumable
 from peer.node.scanner import Scanner
 
 log = logging.getLogger("edgekd")
@@ -120,15 +120,7 @@ class Node:
         return True
 
     def _check_ours(self, info: CheckpointInfo) -> None:
-        """See whether a checkpoint is of this network, of this data and of this peer."""
-        ours = self._info()
-        # The functions of two networks of one's own may have other names: whether the weights fit is what counts.
-        moved = is_own_network(info.model) and is_own_network(ours.model)
-        for name in ("id", *(() if moved else ("model",)), "heads", "head_layers", "classes", "size"):
-            if getattr(info, name) != getattr(ours, name):
-                there, here = getattr(info, name), getattr(ours, name)
-                raise ConfigError(f"the checkpoint's {name} is {there}, this peer's is {here}; choose another --out")
-        check_same(definition_before(info.made_with, self._out), ours.made_with)
+        check_resumable(info, self._info(), self._out)
 
     def run(self) -> PeerSummary:
         """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards.

@@ -174,6 +174,36 @@ def test_file_of_settings_that_cannot_be_read_hides_nothing(spawn: Any, tmp_path
     assert found["weights"][1].startswith("mobilenet_v3_small"), "the flags hold"
 
 
+def test_without_an_id_nobody_is_taken_for_this_peer(spawn: Any, ports: Callable[[int], list[int]]) -> None:
+    [port] = ports(1)
+    address = f"127.0.0.1:{port}"
+    neighbour = spawn("peer", "--id", 0, "--listen", address, "--steps", 0, *SMALL, "--json")
+    neighbour.until_says("listening on")
+    code, found = examined(spawn("doctor", "--peers", address, "--timeout", 60, *SMALL, "--json"))
+    assert (code, found[f"neighbour {address}"][0]) == (0, True)
+    assert found[f"neighbour {address}"][1].endswith("of the same contract")
+    neighbour.terminate()
+
+
+def test_checkpoint_that_a_peer_would_refuse_to_go_on_from_is_a_fault(spawn: Any) -> None:
+    assert spawn("peer", "--id", 1, "--steps", 1, "--out", "p1", *SMALL).wait() == 0
+    resumed = ["--resume", "--out", "p1"]
+    code, found = examined(spawn("doctor", *resumed, "--json"))
+    assert (code, found["checkpoint"][0]) == (0, True)
+    assert found["checkpoint"][1].endswith("of step 1, was made with these settings and this data")
+    for other, says in (
+        (["--temperature", 3], "made with other settings: temperature was 2.0, now 3.0"),
+        (["--heads", 2], "the checkpoint's heads is 1, this peer's is 2"),
+        (["--id", 2], "the checkpoint's id is 1, this peer's is 2"),
+    ):
+        code, found = examined(spawn("doctor", *resumed, *other, "--json"))
+        assert (code, found["checkpoint"][0]) == (1, False)
+        assert says in found["checkpoint"][1]
+        refused = spawn("peer", *resumed, *other)
+        assert refused.wait() == 1
+        assert found["checkpoint"][1] in refused.err[-1], "in the peer's own words"
+
+
 def test_errors_of_a_peer_name_the_doctor_once(spawn: Any) -> None:
     process = spawn("peer", "--id", 0, "--weights", "none.pth")
     assert process.wait() == 1
