@@ -88,16 +88,16 @@ def settings(
 
             def read() -> dict[str, Any]:
                 below = overlay(read_run(path) if path and path.is_file() else {}, _below(preset, config))
-                tables = overlay(below, flags)
-                if ("model", "model") in [(section, f.name) for section, f in fields]:
-                    check_own_word(tables, flags)
-                return tables
+                return overlay(below, flags)
 
             with stdout_for_results():
                 if forgiving:
                     usable_config, wrong = _usable(read, flags)
                     return command(config=usable_config, wrong=wrong, **given)
-                return command(config=from_mapping(read()), **given)
+                tables = read()
+                if ("model", "model") in [(section, f.name) for section, f in fields]:
+                    check_own_word(tables, flags)
+                return command(config=from_mapping(tables), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -181,6 +181,11 @@ def _usable(read: Callable[[], dict[str, Any]], flags: dict[str, Any]) -> tuple[
         tables, wrong = read(), []
     except ConfigError as error:
         tables, wrong = flags, [str(error)]
+    try:
+        check_own_word(tables, flags)
+    except ConfigError as error:
+        wrong.append(str(error))
+        tables = {**tables, "model": {name: value for name, value in tables["model"].items() if name != "model"}}
     config, more = usable(tables)
     return config, [*wrong, *more]
 

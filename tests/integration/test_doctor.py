@@ -174,6 +174,20 @@ def test_file_of_settings_that_cannot_be_read_hides_nothing(spawn: Any, tmp_path
     assert found["weights"][1].startswith("mobilenet_v3_small"), "the flags hold"
 
 
+def test_network_that_a_file_alone_names_is_left_out_and_all_else_in_the_file_holds(spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("raise AssertionError('it is not imported')\n")
+    text = (
+        '[model]\nmodel = "net:make"\nweights = "none"\n[train]\nbatch = 5\npublic_batch = 6\n[distill]\nalpha = 2.0\n'
+    )
+    (tmp_path / "box.toml").write_text(text)
+    code, found = examined(spawn("doctor", "--config", "box.toml", "--json"))
+    assert (code, found["settings"][0]) == (1, False)
+    for each in ("net:make, a network of one's own", "alpha must be in [0, 1], got 2.0"):
+        assert each in found["settings"][1]
+    assert found["training step"][1].startswith("a batch of 5 private and 6 public images")
+    assert found["weights"][1].startswith("resnet18 with random weights")
+
+
 def test_without_an_id_nobody_is_taken_for_this_peer(spawn: Any, ports: Callable[[int], list[int]]) -> None:
     [port] = ports(1)
     address = f"127.0.0.1:{port}"
