@@ -14,6 +14,7 @@ from edgekd.cli.signals import end_stopped, on_stop, stop_early
 from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
 from edgekd.names import meant
+from edgekd.numpy_fit import check_numpy
 from edgekd.printable import log_plainly, printable
 
 COMMANDS = {
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 
 
-WITHOUT_TORCH = ("status", "certs", "doctor")  # the last says what is wrong with it, and goes on
+UNCHECKED = ("status", "certs", "doctor")  # the first two need no torch; the last says what is wrong with it
 
 
 class _Lazy(click.Group):
@@ -45,7 +46,7 @@ class _Lazy(click.Group):
             hint = meant(name, COMMANDS)
             ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
-        return command if name in WITHOUT_TORCH else _checked(command)
+        return command if name in UNCHECKED else _checked(command)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -61,7 +62,6 @@ class _Lazy(click.Group):
 
 def _checked(command: click.Command) -> click.Command:
     """The command, which first sees whether torch can use numpy: else each would end in a traceback, late."""
-    from edgekd.doctor.versions import check_numpy
 
     def callback(**given: Any) -> Any:
         check_numpy()

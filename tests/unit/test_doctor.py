@@ -22,9 +22,10 @@ from edgekd.data.public import make_public
 from edgekd.doctor import machine, training
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.files import duplicates
-from edgekd.doctor.versions import check_built_for, check_numpy, constraints, installed, load_all
+from edgekd.doctor.versions import constraints, installed, load_all
 from edgekd.errors import ConfigError
 from edgekd.keys.keyring import make_keys
+from edgekd.numpy_fit import check_built_for, check_numpy
 from peer.checks.keys import keys
 from peer.checks.network import neighbours, proxies
 from peer.transports.binding import leads_to
