@@ -167,7 +167,7 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
 
 
 def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: Decoding) -> PeerData:
-    return own_pictures(config, own_public(config), id, seed, run, how)
+    return own_pictures(config, own_public(config), id, seed, run, how, strict=config.rescan is None)
 
 
 def own_public(config: DataConfig) -> PublicSet:
@@ -191,9 +191,11 @@ def own_public(config: DataConfig) -> PublicSet:
 
 
 def own_pictures(
-    config: DataConfig, public: PublicSet, id: int, seed: int, run: Path | None = None, how: Decoding = IN_PROCESS
+    config: DataConfig, public: PublicSet, id: int, seed: int, run: Path | None, how: Decoding, *, strict: bool
 ) -> PeerData:
-    """The data of a box that has its own pictures; `load_peer_data` says what the arguments are.
+    """The data of a box that has its own pictures.
+
+    `load_peer_data` says what the arguments are, and `edgekd.data.sources.folder` what `strict` is.
 
     Raises:
         ConfigError: the pictures are missing, or do not fit the public file or the settings.
@@ -202,7 +204,7 @@ def own_pictures(
     size = public.images.shape[-1]
     root = folder_of(config.private)
     how = _with_cache(how, config)
-    source = dataclasses.replace(folder(root, size, public.classes, strict=config.rescan is None), decoding=how)
+    source = dataclasses.replace(folder(root, size, public.classes, strict=strict), decoding=how)
     private, unreadable = _newest(source, root, config.keep)
     before = HeldOut.load(run) if run else None
     held, evaluation = NOTHING, private

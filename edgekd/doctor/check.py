@@ -37,28 +37,37 @@ def examine(name: str, look: Callable[[], str]) -> Check:
         name: of the thing.
         look: returns what it found. The warnings that it logs make the check a warning, its error a fault.
     """
-    check, _ = take(name, lambda: (look(), None))
+    check, _ = examine_and_return(name, lambda: (look(), None))
     return check
 
 
-def take(name: str, look: Callable[[], tuple[str, Found]]) -> tuple[Check, Found | None]:
-    """`examine` for a thing that other checks need: `look` also returns it. After a fault it is None."""
-    with heard() as warnings:
+def examine_and_return(
+    name: str, look: Callable[[], tuple[str, Found]], *, said: str | None = None
+) -> tuple[Check, Found | None]:
+    """`examine` for a thing that other checks need: `look` also returns it. After a fault it is None.
+
+    Args:
+        name: of the thing.
+        look: returns what it found, and the thing.
+        said: warnings that begin so are left out, since the caller says so itself; None: none is.
+    """
+    with collected_warnings() as collected:
+        found = None
         try:
             message, found = look()
+            ok = True
         except EdgeKDError as error:
-            why = str(error)
+            message, ok = str(error), False
         except OSError as error:
-            why = in_words(error)
+            message, ok = in_words(error), False
         except Exception as error:  # whatever a library makes of a broken box
-            why = f"{type(error).__name__}: {first_line(error)}"
-        else:
-            return Check(name, None if warnings else True, joined(message, warnings)), found
-    return Check(name, False, joined(why, warnings)), None
+            message, ok = f"{type(error).__name__}: {first_line(error)}", False
+    warnings = [each for each in collected if said is None or not each.startswith(said)]
+    return Check(name, None if ok and warnings else ok, with_warnings(message, warnings)), found
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
+def collected_warnings() -> Iterator[list[str]]:
     """Collect the warnings that edgekd logs in this block, each once; nothing is written anywhere else."""
     log, found = logging.getLogger("edgekd"), _Collector()
     before = log.propagate, log.handlers[:]
@@ -69,7 +78,7 @@ def heard() -> Iterator[list[str]]:
         log.propagate, log.handlers[:] = before
 
 
-def joined(message: str, warnings: Sequence[str]) -> str:
+def with_warnings(message: str, warnings: Sequence[str]) -> str:
     """The message, and after it the warnings; of very many the first ones and the last ones, which often sum up."""
     left_out = len(warnings) - 2 * ENDS
     if left_out > 0:

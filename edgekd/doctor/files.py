@@ -13,8 +13,8 @@ from edgekd.data.datasets import PeerData, folder_of, load_peer_data, own_pictur
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import pixel_digests
 from edgekd.data.public import PublicSet, make_public
-from edgekd.data.sources import SIZES, data_root, folder
-from edgekd.doctor.check import Check, heard, joined, take
+from edgekd.data.sources import SIZES, data_root, folder, unknown_class
+from edgekd.doctor.check import Check, collected_warnings, examine_and_return, with_warnings
 from edgekd.errors import ConfigError
 from edgekd.files.folders import checkpoints
 
@@ -42,7 +42,7 @@ def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None
         about = f"{count} images of {size} px, batches of {rows}, {len(public.classes)} classes"
         return f"{about}, sha256 {public.sha256}: it must be the same on every box", public
 
-    return take(name, look)
+    return examine_and_return(name, look)
 
 
 def pictures(
@@ -67,20 +67,18 @@ def pictures(
         return common
     run = out if out is not None and checkpoints(out) else None
     unknown = _unknown_classes(data, public)
-    # One wrong class hides nothing of the others: they are read as with --rescan, which leaves it out.
-    lenient = dataclasses.replace(data, rescan=data.rescan or 1.0)
 
     def look() -> tuple[str, PeerData]:
         shared = public or _stand_in(data)
-        found = own_pictures(lenient, shared, id, config.data_seed, run, how)
+        # One wrong class hides nothing of the others: it is left out.
+        found = own_pictures(data, shared, id, config.data_seed, run, how, strict=False)
         return _split(found, public is not None), found
 
-    check, found = take("pictures", look)
+    check, found = examine_and_return("pictures", look, said=unknown)
     if found is not None and (few := _few(found, config.train.batch)):
-        check = dataclasses.replace(check, ok=None, message=joined(check.message, few))
-    if unknown:
-        others = check.message.replace(unknown, "").replace("; : left out", "")  # of the same names
-        check = Check(check.name, False, f"{unknown}; apart from that {others}" if others else unknown)
+        check = dataclasses.replace(check, ok=None, message=with_warnings(check.message, few))
+    if unknown is not None:
+        check = Check(check.name, False, f"{unknown}; apart from that {check.message}")
     yield check
     if found is None or public is None:
         return None
@@ -120,26 +118,28 @@ def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check,
         counts = f"{len(found.private.labels)} to train on, {len(found.evaluation.labels)} to evaluate on"
         return f"shard {id} of {data.clients} of {data.data}: {counts}, {len(found.public)} public", found
 
-    return take("pictures", look)
+    return examine_and_return("pictures", look)
 
 
-def _unknown_classes(data: DataConfig, public: PublicSet | None) -> str:
-    """What is wrong with the names of the subfolders; "" if nothing is, or nobody knows."""
-    if public is None or data.private is None:
-        return ""
+def _unknown_classes(data: DataConfig, public: PublicSet | None) -> str | None:
+    """What is said of subfolders that are no classes; None: there are none, they are left out, or nobody knows."""
+    if public is None or data.private is None or data.rescan is not None:
+        return None
+    root = folder_of(data.private)
     try:
-        with heard():  # it is said when they are read
-            folder(folder_of(data.private), public.images.shape[-1], public.classes, strict=data.rescan is None)
-    except ConfigError as error:
-        return str(error)
-    return ""
+        with collected_warnings():  # they are said when the pictures are read
+            names = folder(root, public.images.shape[-1]).classes
+    except (ConfigError, OSError):  # so is this
+        return None
+    unknown = [name for name in names if name not in public.classes]
+    return unknown_class(root, unknown, public.classes) if unknown else None
 
 
 def _stand_in(data: DataConfig) -> PublicSet:
     """A public set that knows the classes of the private folder."""
     assert data.private is not None  # the caller has checked it
     size = data.size or SIZES["folder"]
-    with heard():
+    with collected_warnings():
         names = folder(folder_of(data.private), size).classes
     return make_public(
         torch.zeros(2, 3, size, size, dtype=torch.uint8),

@@ -11,7 +11,7 @@ from edgekd.config import Config
 from edgekd.data.datasets import PeerData
 from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import SIZES, Labelled
-from edgekd.doctor.check import Check, examine, take
+from edgekd.doctor.check import Check, examine, examine_and_return
 from edgekd.learning.devices import choose_device
 from edgekd.learning.learner import Learner
 from edgekd.learning.models import model_from_config
@@ -82,7 +82,7 @@ def step(
         state = sum(tensor.numel() * tensor.element_size() for tensor in learner.state().values())
         return f"{what} takes {seconds:.2f} s{total}{_device_memory(learner.device)}", state
 
-    return take("training step", look)
+    return examine_and_return("training step", look)
 
 
 def without_weights(config: Config) -> Config:

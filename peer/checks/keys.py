@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgekd.config import ExchangeConfig
-from edgekd.doctor.check import Check, take
+from edgekd.doctor.check import Check, examine_and_return
 from edgekd.keys.certificates import is_authority_key
 from edgekd.paths import expanded
 from peer.node.access import check_keys
@@ -34,7 +34,7 @@ def keys(exchange: ExchangeConfig, id: int | None) -> tuple[list[Check], int | N
             return f"those of peer {owner} in {folder}, which know no end", owner
         return f"those of peer {owner} in {folder}, valid until {KeyFiles(folder).current().until:%Y-%m-%d}", owner
 
-    check, owner = take("keys", look)
+    check, owner = examine_and_return("keys", look)
     return [check, *_readable(folder), _authority(folder)], owner
 
 

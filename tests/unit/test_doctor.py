@@ -14,6 +14,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.version import Version
+from PIL import Image
 
 import edgekd
 from edgekd.cli.fleet import free_ports
@@ -21,7 +22,7 @@ from edgekd.config import Config, ExchangeConfig, TrainConfig, from_mapping, to_
 from edgekd.data.public import make_public
 from edgekd.doctor import machine, training
 from edgekd.doctor.check import Check, examine
-from edgekd.doctor.files import duplicates
+from edgekd.doctor.files import duplicates, pictures
 from edgekd.doctor.versions import constraints, installed, load_all
 from edgekd.errors import ConfigError
 from edgekd.keys.keyring import make_keys
@@ -350,6 +351,26 @@ def test_key_folder_that_may_not_be_entered_is_a_fault_and_ends_nothing(tmp_path
     assert [(each.name, each.ok) for each in found] == [("keys", False), ("authority", None)]
     assert "Permission denied" in found[0].message
     assert [(each.name, each.ok) for each in answers] == [("names", True), ("neighbours", None)]
+
+
+def test_folder_of_pictures_that_may_not_be_entered_is_a_fault_and_ends_nothing(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    for name in ("cat", "yak"):
+        (own / name).mkdir(parents=True)
+        for shade in range(12):
+            Image.new("RGB", (8, 8), (shade, 0, len(name))).save(own / name / f"{shade}.png")
+    config = from_mapping({"data": {"private": f"folder:{own}", "public": "p"}})
+    public = make_public(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), ("cat", "dog"), "none")
+    found = [*pictures(config, public, 0, None)]
+    assert [(each.name, each.ok) for each in found] == [("pictures", False), ("duplicates", True)]
+    assert re.search(
+        r"subfolder yak, .*; apart from that 11 to train on \(cat 11\), 1 to evaluate on", found[0].message
+    )
+    assert found[0].message.count("yak") == 1
+    with barred(own):
+        found = [*pictures(config, public, 0, None)]
+    assert [(each.name, each.ok) for each in found] == [("pictures", False)]
+    assert "Permission denied" in found[0].message
 
 
 def test_keys_that_have_ended_or_are_another_peers_are_faults(tmp_path: Path) -> None:
