@@ -56,7 +56,7 @@ def start_as_discriminant(model: Classifier, private: Labelled, seed: int) -> No
 
 @torch.no_grad()
 def end_as_discriminant(
-    model: Classifier, private: Labelled, public: Tensor, said: Tensor, norm_from: str, seed: int
+    model: Classifier, private: Labelled, public: Tensor, said: Tensor, frozen: bool, seed: int
 ) -> None:
     """Move head 0 half the way to the discriminant of `private` and of the public images that were spoken of.
 
@@ -69,13 +69,13 @@ def end_as_discriminant(
         public: uint8 ``[images, 3, size, size]``.
         said: what the neighbours said of each, probabilities ``[images, classes]``; a row of zeros: nothing. At least
             one row has something.
-        norm_from: which images the statistics of batch norm are of, as the setting says.
+        frozen: leave the statistics of batch norm as they are.
         seed: decides which private images are used, where a class has more than `MOST_AT_END`.
     """
     head, chosen = _linear(model), _some_of_each(private.labels, MOST_AT_END, seed)
     known = said.sum(dim=1).nonzero().flatten()
-    kinds = {"private": (private.images, chosen), "public": (public, known)}
-    _measure(model, [kinds[name] for name in kinds if norm_from in (name, "both")], seed)
+    if not frozen:
+        _measure(model, [(private.images, chosen), (public, known)], seed)
     labels, own = private.labels[chosen], _features(model, private.images, chosen)
     features = torch.cat([own, _features(model, public, known)])
     targets = torch.cat([F.one_hot(labels, len(head.bias)).float(), said[known]])
@@ -121,11 +121,9 @@ def discriminant(
 
 
 def _measure(model: Classifier, kinds: Sequence[tuple[Tensor, Tensor]], seed: int) -> None:
-    """Measure the statistics of batch norm anew, over images and indices of each kind; with none, leave them."""
+    """Measure the statistics of batch norm anew, over as many images of each kind, given by indices."""
     generator = torch.Generator().manual_seed(seed)
     count = min([len(chosen) for _, chosen in kinds] + [MOST_MEASURED])
-    if count * len(kinds) < 2:  # batch norm needs two images
-        return
     orders = [chosen[torch.randperm(len(chosen), generator=generator)][:count] for _, chosen in kinds]
     batches = zip(*(order.chunk(max(1, count // _BATCH)) for order in orders), strict=True)
     mixed = (torch.cat([kind[0][part] for kind, part in zip(kinds, parts, strict=True)]) for parts in batches)

@@ -532,7 +532,7 @@ def test_device_that_is_not_there_is_a_clear_error(name: str) -> None:
 def finished(data: PeerData, lessons: int = 3, **sections: dict[str, object]) -> Learner:
     sections.setdefault("train", {"steps": 3})
     learner = Learner(data, config(**sections), 0)
-    for step in range(learner.config.train.steps):
+    for step in range(learner.config.steps):
         learner.study()
         learner.learn(lesson(step) if step < lessons else None)
     return learner
@@ -569,7 +569,7 @@ def test_statistics_are_measured_anew_at_the_end(data: PeerData, norm_from: str)
     train: dict[str, object] = {"steps": 1, "norm_from": norm_from}
     learner = finished(few, lessons=1, train=train, model={"head_end": "discriminant"})
     images = {"private": few.private.images, "public": data.public.images[data.public.numbers(0, 8)]}
-    mixed = torch.cat([images[name] for name in images if norm_from in (name, "both")])
+    mixed = torch.cat(list(images.values()))
     with torch.no_grad():
         mean = learner.model.backbone.conv1(normalise(mixed)).mean(dim=(0, 2, 3))
     torch.testing.assert_close(statistics(learner)[0], mean, rtol=1e-4, atol=1e-5)
