@@ -206,8 +206,11 @@ class Learner:
         if not self._joint:
             self._studied = self._private_pass(self._batch[0])
 
-    def learn(self, lesson: Lesson | None) -> Losses:
+    def learn(self, lesson: Lesson | None, *, stop: Callable[[], bool] = lambda: False) -> Losses:
         """Finish the step: run both backward passes and update the weights.
+
+        The last step also sets the head, where it ends as a discriminant; `stop` is asked now and then meanwhile, and
+        leaves it as it was trained.
 
         Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
         With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; with both,
@@ -258,14 +261,14 @@ class Learner:
         if self.step == self.alone_until:
             self._begin_second_phase()
         if self.step == self.config.steps and self._ends_as_discriminant and self._said.any():
-            self._end()
+            self._end(stop)
         return Losses(shown, None if loss is None else loss.detach())
 
-    def _end(self) -> None:
+    def _end(self, stop: Callable[[], bool]) -> None:
         """What is left to do after the last step."""
         frozen = self.config.norm_from == "frozen"
         public, said = self._public.images, self._said.cpu()
-        end_as_discriminant(self.model, self._private, public, said, frozen, self._seed("end"))
+        end_as_discriminant(self.model, self._private, public, said, frozen, self._seed("end"), stop)
         self._train_mode()
 
     def abandon(self) -> None:

@@ -262,7 +262,7 @@ class Node:
         if self._stop() and self.exchange.lockstep:  # perhaps before everybody was heard: this step is left undone
             return
         self._lesson = self.exchange.lesson(step, group)
-        self._losses = self.learner.learn(self._lesson)
+        self._losses = self.learner.learn(self._lesson, stop=self._stop)
         self._whole = self.learner.step
         if not self.exchange.lockstep and self.learner.device.type == "cpu":  # elsewhere reading waits for the device
             self.exchange.heed(self.learner.disagreements)

@@ -605,3 +605,33 @@ def test_learner_that_has_diverged_keeps_its_head(data: PeerData) -> None:
     learner.learn(lesson(0))
     assert learner.model.heads[0].weight.shape == before
     assert not learner.model.heads[0].weight.isfinite().all()
+
+
+def test_who_is_stopped_while_the_head_ends_keeps_the_one_that_was_trained(data: PeerData) -> None:
+    model: dict[str, object] = {"head_end": "discriminant"}
+    asked = {}
+    for patience in (0, 1):
+        learner = Learner(data, config(train={"steps": 1}, model=model), 0)
+        answers = iter([False] * patience)
+        learner.study()
+        learner.learn(lesson(0), stop=lambda answers=answers: next(answers, True))  # type: ignore[misc]
+        asked[patience] = learner.model.heads[0].weight.clone()
+        assert learner.step == 1
+        accuracy = learner.evaluate(data.evaluation)
+        assert accuracy is not None
+    trained = finished(data, lessons=1, train={"steps": 1}, model={"head_end": "trained"}).model.heads[0].weight
+    whole = finished(data, lessons=1, train={"steps": 1}, model=model).model.heads[0].weight
+    assert all(torch.equal(weight, trained) for weight in asked.values())
+    assert not torch.equal(whole, trained)
+
+
+def test_end_looks_at_a_bounded_number_of_images(data: PeerData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekd.learning.discriminant.MOST_OF_A_KIND", 8)
+    seen: list[int] = []
+    learner = Learner(data, config(train={"steps": 1}, model={"head_end": "discriminant"}), 0)
+    learner.study()
+    learner.model.backbone.register_forward_hook(
+        lambda _, images, __: seen.append(len(images[0])) if not learner.model.backbone.training else None
+    )
+    learner.learn(lesson(0))
+    assert 2 <= sum(seen) <= 16
