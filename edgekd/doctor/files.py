@@ -37,7 +37,7 @@ def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None
 
     def look() -> tuple[str, PublicSet]:
         public = own_public(data)
-        rows = public.rows(config.train.public_batch)
+        rows = public.rows(config.public_batch)
         count, size = len(public), public.images.shape[-1]
         about = f"{count} images of {size} px, batches of {rows}, {len(public.classes)} classes"
         return f"{about}, sha256 {public.sha256}: it must be the same on every box", public
@@ -75,7 +75,7 @@ def pictures(
         return _split(found, public is not None), found
 
     check, found = examine_and_return("pictures", look, said=unknown)
-    if found is not None and (few := _few(found, config.train.batch)):
+    if found is not None and (few := _few(found, config.batch)):
         check = dataclasses.replace(check, ok=None, message=with_warnings(check.message, few))
     if unknown is not None:
         check = Check(check.name, False, f"{unknown}; apart from that {check.message}")
