@@ -211,7 +211,7 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     made = missing_folders(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{name}.lock"):  # peers of one box must not download into the same file at once
+        with locked(root / f".{name}.lock", wait=True):  # peers of one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise ConfigError(
