@@ -15,7 +15,7 @@ from peer.network.asking import ask_who
 from peer.node.access import check_addresses, check_allowed, check_exposure, key_folder
 from peer.transports.binding import check_bindable
 from peer.transports.by_name import make_transport
-from peer.transports.resolving import UnresolvedError, resolve
+from peer.transports.resolving import LookUpError, resolve
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in the order in which gRPC would look for one
 
@@ -101,14 +101,14 @@ def _names(peers: Sequence[str], unresolved: Mapping[str, str]) -> Check:
 
 
 async def _unresolved(peers: Sequence[str], timeout: float) -> dict[str, str]:
-    """The addresses whose hosts are unknown, and why."""
+    """The addresses whose hosts are unknown, or cannot be looked up, and why."""
 
     async def look(text: str) -> str:
         try:
             await asyncio.wait_for(resolve(*parse_address(place(text)[1])), timeout)
         except asyncio.TimeoutError:
             return f"no name server answers within {timeout:g} s"
-        except UnresolvedError as error:
+        except LookUpError as error:
             return str(error)
         return ""
 
