@@ -55,7 +55,8 @@ _SERVER = [
     ("grpc.max_connection_idle_ms", 5_000),  # a connection without a stream
     ("grpc.so_reuseport", 0),  # else two peers on one port would share the incoming streams
 ]
-_GRPCS_OWN = ("recvmsg", "sendmsg", "getsockopt", "Socket closed", "Endpoint closing")  # about a broken connection
+# In messages about a broken connection that gRPC words itself; the system's words take their place.
+_GRPCS_OWN = ("recvmsg", "sendmsg", "getsockopt", "Socket closed", "Endpoint closing")
 
 
 class GrpcTransport:
