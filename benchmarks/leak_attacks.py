@@ -72,11 +72,11 @@ def copy_model(said: Sequence[Broadcast], public: PublicSet, config: Config, siz
         model = model_from_config(one_head, 0, weights=config.weights, classes=len(public.classes), size=size)
     optimiser = make_optimiser(model, config)
     for step, each in enumerate(said):
-        images = normalise(public.batch(each.round, public.rows(config.train.public_batch)))
+        images = normalise(public.batch(each.round, public.rows(config.public_batch)))
         log_probs = F.log_softmax(model(images)[0] / config.distill.temperature, dim=-1)
         F.kl_div(log_probs, each.probs, reduction="batchmean").backward()
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config.train, config.peak_lr, step)
+            group["lr"] = learning_rate(config.train.schedule, config.peak_lr, step, config.steps)
         optimiser.step()
         optimiser.zero_grad()
     return model

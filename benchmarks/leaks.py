@@ -68,7 +68,7 @@ def train(group: dict[int, PeerData], config: Config) -> tuple[Lockstep, dict[in
     """The trained group, and what each said in every round."""
     lockstep = Lockstep(group, config)
     said: dict[int, list[Broadcast]] = defaultdict(list)
-    for step in range(config.train.steps):
+    for step in range(config.steps):
         for _ in lockstep.step(step):
             pass
         for id, probs in lockstep.probs.items():
@@ -105,7 +105,7 @@ def asked(learner: Learner, data: PeerData, images: Labelled) -> torch.Tensor:
     probe = Learner(dataclasses.replace(data, public=public), config, learner.id)
     probe.restore(learner.state(), learner.step)
     labels = {image.numpy().tobytes(): int(label) for image, label in zip(images.images, images.labels, strict=True)}
-    packing, rows, found = Packing.parse(config.exchange.encoding), public.rows(config.train.public_batch), []
+    packing, rows, found = Packing.parse(config.exchange.encoding), public.rows(config.public_batch), []
     for round in range(len(public) // rows):
         probs = decode(encode(probe.teach(round), round, packing), make_contract(public, config))[0]
         truth = torch.tensor([labels[image.numpy().tobytes()] for image in public.batch(round, rows)])

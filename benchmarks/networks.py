@@ -50,7 +50,7 @@ def serve(model: str, size: int, pipe: Connection) -> None:
     chosen = config(model, size)
     data = load_peer_data(chosen.data, 0, seed=0)
     learner = Learner(data, chosen, 0)
-    taught = {id: torch.full((1, chosen.train.public_batch, len(data.classes)), 1 / len(data.classes)) for id in (1, 2)}
+    taught = {id: torch.full((1, chosen.public_batch, len(data.classes)), 1 / len(data.classes)) for id in (1, 2)}
     while pipe.recv() is not None:
         began = time.process_time()
         for _ in range(STEPS):

@@ -32,7 +32,7 @@ def main() -> None:
         model={"weights": given.weights},
         train={"steps": given.steps, "seed": given.seed},
     )
-    batches = int(given.limit * given.public_fraction) // config.train.public_batch
+    batches = int(given.limit * given.public_fraction) // config.public_batch
     alone = [simulate_lone(config, id, balance="off") for id in range(3)]
     balanced = [simulate_lone(config, id, balance="on") for id in range(3)]
     with tempfile.TemporaryDirectory() as folder:

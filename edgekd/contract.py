@@ -27,7 +27,7 @@ def make_contract(public: PublicSet, config: Config) -> Contract:
     """The contract of a peer with this public set and these settings."""
     return Contract(
         public_sha256=public.sha256,
-        public_batch=public.rows(config.train.public_batch),
+        public_batch=public.rows(config.public_batch),
         classes=len(public.classes),
         heads=config.model.heads,
         temperature=config.distill.temperature,
@@ -40,7 +40,7 @@ def _mode(config: Config) -> str:
     """``async`` or ``sync/EVERY``; with two phases ``sync/EVERY/STEPS``, STEPS being the length of the first phase."""
     if config.exchange.sync is None:
         return "async"
-    phases = f"/{config.train.steps // 2}" if config.distill.two_phase else ""
+    phases = f"/{config.steps // 2}" if config.distill.two_phase else ""
     return f"sync/{config.exchange.broadcast_every}{phases}"
 
 
@@ -90,7 +90,7 @@ def _settings_definition(config: Config) -> dict[str, Any]:
     """What a definition says that follows from the settings alone."""
     return {
         **data_definition(config),
-        "public_batch": config.train.public_batch,
+        "public_batch": config.public_batch,
         "temperature": config.distill.temperature,
         "sync": config.exchange.sync is not None,
         "broadcast_every": config.exchange.broadcast_every if config.exchange.sync is not None else None,

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.context import SpawnContext
 from typing import Any
 
@@ -55,27 +55,41 @@ def _context() -> SpawnContext:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """What stops this process waits for the end of this block. Handlers run between two steps of the main thread."""
-    before: dict[signal.Signals, Any] = {}
+    """Delay SIGINT, SIGTERM and SIGHUP until the block ends. What is ignored stays ignored, also by a new process."""
+    before: dict[int, Any] = {}
     came: list[int] = []
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if callable(signal.getsignal(number)):  # what is ignored stays ignored, also by a new process
-                    before[number] = signal.signal(number, lambda number, _: came.append(number))
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for each in came:
-            signal.raise_signal(each)
+    holding = threading.current_thread() is threading.main_thread()  # Python runs handlers in the main thread alone
+
+    def delay(number: int, frame: Any) -> None:
+        if holding:
+            came.append(number)
+        else:
+            before[number](number, frame)
+
+    with ExitStack() as after:  # does all that is left to it, last first, whatever the handlers raise
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if holding else ():
+                if callable(handler := signal.getsignal(number)):
+                    before[number] = handler
+                    signal.signal(number, delay)
+            yield
+        finally:
+            holding = False
+            for each, handler in before.items():
+                after.callback(signal.signal, each, handler)
+            for each in came:
+                after.callback(signal.raise_signal, each)
 
 
 class _Pool(ProcessPoolExecutor):
     """Ctrl-C reaches none of its processes, not even one that is still importing and has not come to `_begin`."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
-        """May start a process, which inherits what is blocked here, and ends with an error if it is not told all."""
+        """May start a process, which inherits what is blocked here.
+
+        A new process reads from this one what it is to do. If this one were stopped before it has written all of it,
+        the new one would end with an error on the terminal.
+        """
         with _undisturbed():
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:

@@ -48,7 +48,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
         for balance in kinds:
             for id in range(config.data.clients):
                 jobs[pool.submit(_lone, config, id, balance)] = (balance, id)
-        done = _collect(jobs, steps, config.train.steps * config.data.clients * (1 + len(kinds)), quiet)
+        done = _collect(jobs, steps, config.steps * config.data.clients * (1 + len(kinds)), quiet)
     summaries = {
         balance: Summary(peers=tuple(done[balance, id][0] for id in range(config.data.clients))) for balance in kinds
     }

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.cli.lines import stdout_for_results
+from edgekd.cli.lines import say, stdout_for_results
 from edgekd.config import (
     SECTIONS,
     Config,
@@ -43,6 +43,7 @@ PATH = UserPath()
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
+MOST_FOR_ADAMW = 0.005  # a learning rate; 0.002 costs accuracy already (experiments/gap-screening.md)
 LETTERS = {  # of flags whose help speaks of their value
     "gamma": "G",
     "dirichlet": "B",
@@ -97,7 +98,7 @@ def settings(
                 if forgiving:
                     usable_config, wrong = _usable(read, flags)
                     return command(config=usable_config, wrong=wrong, **given)
-                return command(config=from_mapping(read()), **given)
+                return command(config=_with_warning(from_mapping(read())), **given)
 
         wrapped: Command = wrapper
         for _, f in reversed(fields):
@@ -183,6 +184,14 @@ def _usable(read: Callable[[], dict[str, Any]], flags: dict[str, Any]) -> tuple[
         tables, wrong = flags, [str(error)]
     config, more = usable(tables)
     return config, [*wrong, *more]
+
+
+def _with_warning(config: Config) -> Config:
+    """The same settings, after a line on stderr if the learning rate seems to be meant for another optimiser."""
+    if config.train.optimiser is None and config.optimiser == "adamw" and config.peak_lr > MOST_FOR_ADAMW:
+        advice = "for SGD, which takes more, add --optimiser sgd"
+        say(f"lr {config.peak_lr:g} is much for AdamW, the default from pretrained weights: {advice}", err=True)
+    return config
 
 
 def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:

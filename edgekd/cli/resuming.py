@@ -55,7 +55,7 @@ def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) ->
 def resume_from(node: Any, folder: Path) -> None:
     """Restore the node from the newest sound checkpoint, if there is one."""
     if node.resume():
-        step, steps = node.learner.step, node.config.train.steps
+        step, steps = node.learner.step, node.config.steps
         log.info("resumed at step %d", step)
         if 0 < steps < step:
             advice = f"nothing is left to train; --steps counts from the first start: give more than {step} to go on"

@@ -104,7 +104,7 @@ def _run_in(
 
         write_results(folder, summary, baselines, config)
         _print_results(summary, folder, baselines, as_json)
-        if stop.asked and (line := early_line(summary, config.train.steps, folder)):
+        if stop.asked and (line := early_line(summary, config.steps, folder)):
             say_beside(f"edgekd: {line}")
     elif stop.asked and not dead:
         end_stopped("stopped before a peer had done anything")

@@ -44,7 +44,7 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
 
     with stoppable() as stop, run_folder(out, data_name(config)) as folder:
         summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
-    if stop.asked and (line := early_line(summary, config.train.steps, folder)):
+    if stop.asked and (line := early_line(summary, config.steps, folder)):
         end_stopped(line)
 
 
@@ -66,7 +66,7 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
         if report.accuracy is not None and not as_json:
             reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"
             with unheard():
-                say(f"peer {report.id}: step {report.step}/{config.train.steps}, {reached}")
+                say(f"peer {report.id}: step {report.step}/{config.steps}, {reached}")
 
     summary = simulate(config, show, jobs=jobs, stop=stop, how=decoding())
     write_summary(folder, summary)

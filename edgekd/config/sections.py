@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from edgekd.config.exchange_settings import ACCESS, ExchangeConfig
 from edgekd.config.fields import check_fields, require, setting
+from edgekd.config.recipes import PRETRAINED, SCRATCH, Recipe
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension, is_own_network
@@ -22,7 +23,6 @@ LIVE = (*ACCESS, "timing", "keep_best", *COLLECTING)  # settings of real peers, 
 UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
 MOST_SECONDS = 86_400  # between two scans
 
-KD_WEIGHT = 2.0
 STRONGEST_PULL = 0.4  # of the distillation weight times SGD's learning rate
 
 
@@ -54,7 +54,7 @@ class DataConfig:
     public_augment: str | None = setting(
         None,
         "augmentation of the public batch: one for all its images, or one for each image; part of the contract "
-        "[default: none]",
+        "[default: crop+flip-each, for digits none]",
         PUBLIC_AUGMENTATIONS,
     )
     data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
@@ -115,7 +115,7 @@ class DataConfig:
     @property
     def public_augmentation(self) -> str:
         """The augmentation of a public set that is made with these settings."""
-        return self.public_augment or "none"
+        return self.public_augment or ("none" if self.digits else f"crop+flip{EACH}")
 
 
 def _with_kind(setting: str | None, *, named: bool) -> str | None:
@@ -145,7 +145,7 @@ class DistillConfig:
         "package.module:function",
     )
     combine: str = setting(
-        "geometric",
+        "agreement",
         f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
         "own, FILE.py:function or package.module:function",
     )
@@ -153,7 +153,7 @@ class DistillConfig:
     temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
     temperature_scaling: bool = setting(False, "multiply the distillation loss by temperature squared")
     kd_weight: float | None = setting(
-        None, "multiplies the distillation loss, > 0; default 2, with sgd at most 0.4 / the learning rate"
+        None, "multiplies the distillation loss, > 0; default 4, with sgd 2 and at most 0.4 / the learning rate"
     )
     kd_warmup: int = setting(0, "steps over which the distillation weight grows from 0")
     kd_scale: str = setting(
@@ -207,14 +207,16 @@ class ModelConfig:
     head_layers: str = setting("512,256", "hidden layers of the heads after the first; none: they are linear too")
     head_start: str | None = setting(
         None,
-        "how head 0 begins: random, or as the linear discriminant of the private images' features; [default: random]",
+        "how head 0 begins: random, or as the linear discriminant of the private images' features [default: "
+        "discriminant, with --weights none random]",
         ("random", "discriminant"),
     )
 
     head_end: str | None = setting(
         None,
         "how the head ends: as it was trained, or as the linear discriminant of the private images' features and of "
-        "the public images', by what the neighbours said of them [default: trained]",
+        "the public images', by what the neighbours said of them [default: discriminant where it can be, with "
+        "--weights none trained]",
         ("trained", "discriminant"),
     )
 
@@ -253,12 +255,20 @@ class ModelConfig:
 class TrainConfig:
     """How a peer trains."""
 
-    steps: int = setting(120, "training steps; 0: until SIGTERM, at a constant learning rate")
-    batch: int = setting(32, "private images a step")
-    public_batch: int = setting(32, "public images a round, at most all there are; part of the contract")
-    optimiser: str | None = setting(None, "how the weights are updated [default: sgd]", ("sgd", "adamw"))
+    steps: int | None = setting(
+        None,
+        "training steps; 0: until SIGTERM, at a constant learning rate; default 80, with --weights none 120",
+    )
+    batch: int | None = setting(None, "private images a step; default 72, with --weights none 32")
+    public_batch: int | None = setting(
+        None,
+        "public images a round, at most all there are; part of the contract; default 68, for digits 32",
+    )
+    optimiser: str | None = setting(
+        None, "how the weights are updated [default: adamw, with --weights none sgd]", ("sgd", "adamw")
+    )
     lr: float | None = setting(
-        None, "peak learning rate; default 0.03 from scratch, 0.02 from pretrained weights, with adamw 0.001"
+        None, "peak learning rate; default 0.001 with adamw; with sgd 0.02, with --weights none 0.03"
     )
     momentum: float = setting(0.9, "momentum of SGD, in [0, 1); the first beta of AdamW")
     weight_decay: float | None = setting(None, "weight decay; default 0.0005, with adamw 0.01")
@@ -272,7 +282,7 @@ class TrainConfig:
         None,
         "images by which batch norm's running statistics move in a step with a lesson; both: the private and the "
         "public ones go through the network as one batch; frozen: none, the pretrained ones are used all the time "
-        "[default: private]",
+        "[default: public, with --weights none private]",
         ("private", "public", "both", "frozen"),
     )
     precision: str = setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
@@ -287,11 +297,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("steps", "eval_every", "checkpoint_every", "seed"):
-            require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
-        require((self.weight_decay or 0) >= 0, "weight_decay must be >= 0", self.weight_decay)
+        for name in ("steps", "weight_decay", "eval_every", "checkpoint_every", "seed"):
+            require((getattr(self, name) or 0) >= 0, f"{name} must be >= 0", getattr(self, name))
         for name in ("batch", "public_batch"):
-            require(getattr(self, name) >= 2, f"{name} must be >= 2 (batch norm needs two images)", getattr(self, name))
+            value = getattr(self, name)
+            require(value is None or value >= 2, f"{name} must be >= 2 (batch norm needs two images)", value)
         require(self.threads >= 1, "threads must be >= 1", self.threads)
         require(self.lr is None or self.lr > 0, "lr must be > 0", self.lr)
         require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
@@ -349,8 +359,8 @@ class Config:
             )
         if two_phase and heads > 2:
             raise ConfigError(f"two_phase goes with 1 or 2 heads, since only head 0 learns in the first, got {heads}")
-        if two_phase and self.train.steps < 2:
-            raise ConfigError(f"two_phase needs an end and two steps, got steps {self.train.steps}")
+        if two_phase and self.steps < 2:
+            raise ConfigError(f"two_phase needs an end and two steps, got steps {self.steps}")
 
     @property
     def weights(self) -> str:
@@ -363,16 +373,36 @@ class Config:
         return self.train.augment or ("crop" if self.data.digits else "crop+flip")
 
     @property
+    def recipe(self) -> Recipe:
+        """What the settings of training are where nothing was said."""
+        return SCRATCH if self.weights == "none" else PRETRAINED
+
+    @property
+    def steps(self) -> int:
+        """Training steps; 0: without end."""
+        return self.recipe.steps if self.train.steps is None else self.train.steps
+
+    @property
+    def batch(self) -> int:
+        """Private images a step."""
+        return self.train.batch or self.recipe.batch
+
+    @property
+    def public_batch(self) -> int:
+        """Public images a round, at most. It is the group's, so it follows from the data and not from the network."""
+        return self.train.public_batch or (32 if self.data.digits else 68)
+
+    @property
+    def optimiser(self) -> str:
+        """``sgd`` or ``adamw``."""
+        return self.train.optimiser or self.recipe.optimiser
+
+    @property
     def peak_lr(self) -> float:
         """The learning rate at its highest."""
         if self.optimiser == "adamw":
             return self.train.lr or 0.001
         return self.train.lr or (0.03 if self.weights == "none" else 0.02)
-
-    @property
-    def optimiser(self) -> str:
-        """``sgd`` or ``adamw``."""
-        return self.train.optimiser or "sgd"
 
     @property
     def weight_decay(self) -> float:
@@ -382,7 +412,7 @@ class Config:
 
     @property
     def kd_weight(self) -> float:
-        """The factor of the distillation loss, as given; else `KD_WEIGHT`, or less where that would be too much.
+        """The factor of the distillation loss, as given; else 4, with SGD 2, or less where that would be too much.
 
         With SGD the product of this factor and the learning rate decides how far the neighbours pull in a step. Above
         `STRONGEST_PULL` training from random weights collapses (experiments/gap.md). AdamW divides the gradient by its
@@ -390,28 +420,30 @@ class Config:
         """
         if self.distill.kd_weight is not None:
             return self.distill.kd_weight
-        return KD_WEIGHT if self.optimiser == "adamw" else min(KD_WEIGHT, STRONGEST_PULL / self.peak_lr)
+        return 4.0 if self.optimiser == "adamw" else min(2.0, STRONGEST_PULL / self.peak_lr)
 
     @property
     def norm_from(self) -> str:
         """``private``, ``public``, ``both`` or ``frozen``."""
-        return self.train.norm_from or "private"
+        return self.train.norm_from or self.recipe.norm_from
 
     @property
     def head_start(self) -> str:
         """``random`` or ``discriminant``."""
-        return self.model.head_start or "random"
+        return self.model.head_start or self.recipe.head_start
 
     @property
     def head_end(self) -> str:
         """``trained`` or ``discriminant``."""
-        return self.model.head_end or "trained"
+        if self.model.head_end is not None:
+            return self.model.head_end
+        return self.recipe.head_end if self._one_head_learns_from_all else "trained"
 
     @property
     def _one_head_learns_from_all(self) -> bool:
         """Whether one head has the labels and the neighbours to the end, and there is an end."""
         public = not self.simulation.on_private
-        return self.model.heads == 1 and not self.distill.two_phase and public and self.train.steps > 0
+        return self.model.heads == 1 and not self.distill.two_phase and public and self.steps > 0
 
     @property
     def data_seed(self) -> int:

@@ -28,6 +28,9 @@ def written_out(config: Config) -> Config:
         model=replace(config.model, weights=config.weights, head_start=config.head_start, head_end=config.head_end),
         train=replace(
             config.train,
+            steps=config.steps,
+            batch=config.batch,
+            public_batch=config.public_batch,
             optimiser=config.optimiser,
             lr=config.peak_lr,
             weight_decay=config.weight_decay,

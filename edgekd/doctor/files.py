@@ -37,7 +37,7 @@ def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None
 
     def look() -> tuple[str, PublicSet]:
         public = own_public(data)
-        rows = public.rows(config.train.public_batch)
+        rows = public.rows(config.public_batch)
         count, size = len(public), public.images.shape[-1]
         about = f"{count} images of {size} px, batches of {rows}, {len(public.classes)} classes"
         return f"{about}, sha256 {public.sha256}: it must be the same on every box", public
@@ -76,7 +76,7 @@ def pictures(
         return _split(found, public is not None), found
 
     check, found = take("pictures", look)
-    if found is not None and (few := _few(found, config.train.batch)):
+    if found is not None and (few := _few(found, config.batch)):
         check = dataclasses.replace(check, ok=None, message=joined(check.message, few))
     if unknown:
         others = check.message.replace(unknown, "").replace("; : left out", "")  # of the same names

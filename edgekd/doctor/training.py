@@ -76,9 +76,8 @@ def step(
         began = clock()
         _step(learner, id)
         seconds = clock() - began
-        train = config.train
-        what = f"a batch of {train.batch} private and {learner.teach(0).shape[1]} public images"
-        total = f", {train.steps} steps {_duration(train.steps * seconds)}" if train.steps else ""
+        what = f"a batch of {config.batch} private and {learner.teach(0).shape[1]} public images"
+        total = f", {config.steps} steps {_duration(config.steps * seconds)}" if config.steps else ""
         state = sum(tensor.numel() * tensor.element_size() for tensor in learner.state().values())
         return f"{what} takes {seconds:.2f} s{total}{_device_memory(learner.device)}", state
 
@@ -99,14 +98,14 @@ def made_up(config: Config, public: PublicSet | None) -> PeerData:
     kind = "folder" if config.data.private is not None else config.data.data.partition(":")[0]
     size = public.images.shape[-1] if public is not None else config.data.size or SIZES[kind]
     classes = public.classes if public is not None else tuple(f"class {number}" for number in range(CLASSES))
-    rows = public.rows(config.train.public_batch) if public is not None else config.train.public_batch
+    rows = public.rows(config.public_batch) if public is not None else config.public_batch
     generator = torch.Generator().manual_seed(0)
 
     def images(count: int) -> torch.Tensor:
         return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
 
-    labels = torch.arange(config.train.batch) % len(classes)
-    private = Labelled(images=images(config.train.batch), labels=labels)
+    labels = torch.arange(config.batch) % len(classes)
+    private = Labelled(images=images(config.batch), labels=labels)
     shared = make_public(images(rows), classes, config.data.public_augmentation if public is None else public.augment)
     return PeerData(classes=classes, private=private, public=shared, evaluation=private)
 

@@ -15,7 +15,7 @@ Source: Fisher 1936 (linear discriminant analysis); Kumar et al. 2022, Fine-tuni
 Wu and Johnson 2021, Rethinking "batch" in BatchNorm, section 3 (statistics measured anew).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from edgekd.losses.distillation import log_prior
 from edgekd.seeds import seeded
 
 MOST_AT_START, MOST_AT_END = 64, 512  # private images of each class that are used
+MOST_OF_A_KIND = 4096  # private images in all, and public ones, that are used at the end
 SHRINKAGE_AT_START, SHRINKAGE_AT_END = 0.9, 0.1  # of the covariance towards a multiple of the identity
 SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the logits; the one with the least loss is taken
 _BATCH = 64  # images of a forward pass; for the statistics of batch norm, of each kind
@@ -56,7 +57,13 @@ def start_as_discriminant(model: Classifier, private: Labelled, seed: int) -> No
 
 @torch.no_grad()
 def end_as_discriminant(
-    model: Classifier, private: Labelled, public: Tensor, said: Tensor, norm_from: str, seed: int
+    model: Classifier,
+    private: Labelled,
+    public: Tensor,
+    said: Tensor,
+    frozen: bool,
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Move head 0 half the way to the discriminant of `private` and of the public images that were spoken of.
 
@@ -69,15 +76,21 @@ def end_as_discriminant(
         public: uint8 ``[images, 3, size, size]``.
         said: what the neighbours said of each, probabilities ``[images, classes]``; a row of zeros: nothing. At least
             one row has something.
-        norm_from: which images the statistics of batch norm are of, as the setting says.
-        seed: decides which private images are used, where a class has more than `MOST_AT_END`.
+        frozen: leave the statistics of batch norm as they are.
+        seed: decides which images are used, where there are more than `MOST_AT_END` of a class or `MOST_OF_A_KIND`.
+        stop: is asked between two batches; once it is true the head stays as it is.
     """
-    head, chosen = _linear(model), _some_of_each(private.labels, MOST_AT_END, seed)
-    known = said.sum(dim=1).nonzero().flatten()
-    kinds = {"private": (private.images, chosen), "public": (public, known)}
-    _measure(model, [kinds[name] for name in kinds if norm_from in (name, "both")], seed)
-    labels, own = private.labels[chosen], _features(model, private.images, chosen)
-    features = torch.cat([own, _features(model, public, known)])
+    head = _linear(model)
+    chosen = _some_of_each(private.labels, min(MOST_AT_END, max(1, MOST_OF_A_KIND // len(head.bias))), seed)
+    known = _some(said.sum(dim=1).nonzero().flatten(), MOST_OF_A_KIND, seed)
+    if stop():
+        return
+    if not frozen:
+        _measure(model, [(private.images, chosen), (public, known)], seed, stop)
+    labels, own = private.labels[chosen], _features(model, private.images, chosen, stop)
+    features = torch.cat([own, _features(model, public, known, stop)])
+    if len(features) < len(chosen) + len(known):  # stopped
+        return
     targets = torch.cat([F.one_hot(labels, len(head.bias)).float(), said[known]])
     weights = torch.cat([torch.full((len(part),), 1 / len(part)) for part in (chosen, known)])
     if not features.isfinite().all():
@@ -120,15 +133,20 @@ def discriminant(
     return (weight - weight.mean(dim=0)).float(), (bias - bias.mean()).float()
 
 
-def _measure(model: Classifier, kinds: Sequence[tuple[Tensor, Tensor]], seed: int) -> None:
-    """Measure the statistics of batch norm anew, over images and indices of each kind; with none, leave them."""
+def _measure(model: Classifier, kinds: Sequence[tuple[Tensor, Tensor]], seed: int, stop: Callable[[], bool]) -> None:
+    """Measure the statistics of batch norm anew, over as many images of each kind, given by indices.
+
+    If it is stopped they are those of fewer batches, of one at least.
+    """
     generator = torch.Generator().manual_seed(seed)
     count = min([len(chosen) for _, chosen in kinds] + [MOST_MEASURED])
-    if count * len(kinds) < 2:  # batch norm needs two images
-        return
     orders = [chosen[torch.randperm(len(chosen), generator=generator)][:count] for _, chosen in kinds]
     batches = zip(*(order.chunk(max(1, count // _BATCH)) for order in orders), strict=True)
-    mixed = (torch.cat([kind[0][part] for kind, part in zip(kinds, parts, strict=True)]) for parts in batches)
+    mixed = (
+        torch.cat([kind[0][part] for kind, part in zip(kinds, parts, strict=True)])
+        for number, parts in enumerate(batches)
+        if number == 0 or not stop()
+    )
     device = next(model.parameters()).device
     model.train()
     with seeded(seed, device):  # a network may draw random numbers in training mode
@@ -141,12 +159,26 @@ def _linear(model: Classifier) -> nn.Linear:
     return head
 
 
-def _features(model: Classifier, images: Tensor, chosen: Tensor) -> Tensor:
-    """Features in evaluation mode, float32 ``[chosen, width]``. They are used on the CPU: a GPU adds up in no order."""
+def _features(model: Classifier, images: Tensor, chosen: Tensor, stop: Callable[[], bool] = lambda: False) -> Tensor:
+    """Features in evaluation mode, float32 ``[chosen, width]``; if it is stopped, those of the first batches.
+
+    They are used on the CPU: a GPU adds up in no order.
+    """
     model.eval()
     device = next(model.parameters()).device
-    batches = [images[part].to(device) for part in chosen.split(_BATCH)]
-    return torch.cat([model.backbone(normalise(batch)).float().cpu() for batch in batches])
+    found = []
+    for part in chosen.split(_BATCH):
+        found.append(model.backbone(normalise(images[part].to(device))).float().cpu())
+        if stop():
+            break
+    return torch.cat(found)
+
+
+def _some(indices: Tensor, most: int, seed: int) -> Tensor:
+    """At most `most` of the indices; all of them in their order, or some in a random one."""
+    if len(indices) <= most:
+        return indices
+    return indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:most]]
 
 
 def _some_of_each(labels: Tensor, most: int, seed: int) -> Tensor:

@@ -10,6 +10,7 @@ half of its steps. After that, a frozen copy of it teaches.
 
 import copy
 import dataclasses
+import logging
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -46,6 +47,8 @@ from edgekd.losses.distillation import check_loss, distil_heads, label_loss, log
 from edgekd.names import AGREEMENT
 from edgekd.protocol.messages import Lesson
 from edgekd.seeds import derive, seeded
+
+log = logging.getLogger("edgekd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,14 @@ class Learner:
         compute_reproducibly(self.device)
         self._public = data.public
         size = data.private.images.shape[-1]
-        self._rows = data.public.rows(config.train.public_batch)
+        self._rows = data.public.rows(config.public_batch)
         check_loss(config.distill)
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         self.model: Classifier = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
-        if config.head_start == "discriminant":
+        settable = self._has_settable_head()
+        self._ends_as_discriminant = settable and config.head_end == "discriminant"
+        if settable and config.head_start == "discriminant":
             start_as_discriminant(self.model, data.private, self._seed("discriminant"))
         # What the neighbours said last of each public image.
         self._said = torch.zeros(len(data.public), len(data.classes), device=self.device)
@@ -109,7 +114,7 @@ class Learner:
         self._kept: tuple[int, Pass] | None = None  # of the public batch of a round, with its graph
         self._scores: trust.Scores = {}  # the disagreement of each neighbour so far
         self._frozen: nn.Module | None = None  # teaches in the second of two phases
-        self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
+        self.alone_until = config.steps // 2 if config.distill.two_phase else 0
         self._draws = self._uses_random_numbers(size)
 
     @property
@@ -143,7 +148,7 @@ class Learner:
         if self._batch is not None:
             raise LocalProtocolError("train_on() belongs between two steps")
         self._private = private
-        self._batches = PrivateBatches(private, self.config.train.batch, self._augment, self._seed)
+        self._batches = PrivateBatches(private, self.config.batch, self._augment, self._seed)
         self._prior = log_prior(private.labels, self._classes).to(self.device)
         self._shard = torch.bincount(private.labels, minlength=self._classes)
 
@@ -201,8 +206,11 @@ class Learner:
         if not self._joint:
             self._studied = self._private_pass(self._batch[0])
 
-    def learn(self, lesson: Lesson | None) -> Losses:
+    def learn(self, lesson: Lesson | None, *, stop: Callable[[], bool] = lambda: False) -> Losses:
         """Finish the step: run both backward passes and update the weights.
+
+        The last step also sets the head, where it ends as a discriminant; `stop` is asked now and then meanwhile, and
+        leaves it as it was trained.
 
         Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
         With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; with both,
@@ -252,14 +260,15 @@ class Learner:
         self.step += 1
         if self.step == self.alone_until:
             self._begin_second_phase()
-        if self.step == self.config.train.steps and self.config.head_end == "discriminant" and self._said.any():
-            self._end()
+        if self.step == self.config.steps and self._ends_as_discriminant and self._said.any():
+            self._end(stop)
         return Losses(shown, None if loss is None else loss.detach())
 
-    def _end(self) -> None:
+    def _end(self, stop: Callable[[], bool]) -> None:
         """What is left to do after the last step."""
-        seed, norm_from = self._seed("end"), self.config.norm_from
-        end_as_discriminant(self.model, self._private, self._public.images, self._said.cpu(), norm_from, seed)
+        frozen = self.config.norm_from == "frozen"
+        public, said = self._public.images, self._said.cpu()
+        end_as_discriminant(self.model, self._private, public, said, frozen, self._seed("end"), stop)
         self._train_mode()
 
     def abandon(self) -> None:
@@ -305,7 +314,7 @@ class Learner:
         state |= optimiser_state(self.optimiser, self.model)
         if self._frozen is not None:
             state |= {f"frozen.{name}": tensor for name, tensor in self._frozen.state_dict().items()}
-        if self.config.head_end == "discriminant":
+        if self._ends_as_discriminant:
             state["said"] = self._said
         return state | {f"score.{id}": score for id, score in self._scores.items()}
 
@@ -360,7 +369,7 @@ class Learner:
 
     def _remember(self, round: int, teachers: Tensor, weights: Tensor) -> None:
         """Keep what the teachers say together of the images of `round`, without the temperature."""
-        if self.config.head_end == "discriminant":
+        if self._ends_as_discriminant:
             said = combine(AGREEMENT, teachers[:, 0], self.config.distill.temperature, weights)[0]
             self._said[self._public.numbers(round, self._rows).to(self.device)] = said
 
@@ -403,14 +412,23 @@ class Learner:
 
     def _learning_rate(self) -> float:
         """The learning rate of this step. Each of two phases runs through the whole schedule."""
-        train, start = self.config.train, 0 if self.is_alone else self.alone_until
-        if self.alone_until:
-            train = dataclasses.replace(train, steps=self.alone_until if self.is_alone else train.steps - start)
-        return learning_rate(train, self.config.peak_lr, self.step - start)
+        config, start = self.config, 0 if self.is_alone else self.alone_until
+        steps = self.alone_until if self.is_alone else config.steps - start
+        return learning_rate(config.train.schedule, config.peak_lr, self.step - start, steps)
 
     def _begin_second_phase(self) -> None:
         self._frozen = self._copy()
         self.optimiser = make_optimiser(self.model, self.config)
+
+    def _has_settable_head(self) -> bool:
+        """Whether head 0 is linear and has a bias, as a discriminant. If one is wanted of another, a line says so."""
+        settable = getattr(self.model.heads[0], "bias", None) is not None
+        if not settable and "discriminant" in (self.config.head_start, self.config.head_end):
+            name = self.config.model.for_client(self.id)
+            log.info(
+                "%s has no last layer that is linear and has a bias: its head begins and ends as in training", name
+            )
+        return settable
 
     def _copy(self) -> nn.Module:
         return copy.deepcopy(self.model).requires_grad_(False)

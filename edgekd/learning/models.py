@@ -75,16 +75,10 @@ def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: in
         size: side of the input images, in pixels.
 
     Raises:
-        ConfigError: as in `make_model`; or the network cannot be trained, or not begun as the settings say.
+        ConfigError: as in `make_model`; or the network cannot be trained.
     """
     name = config.for_client(id)
     model = make_model(name, weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
-    for flag, asked, other in (("start", config.head_start, "random"), ("end", config.head_end, "trained")):
-        if asked == "discriminant" and getattr(model.heads[0], "bias", None) is None:
-            raise ConfigError(
-                f"--head-{flag} discriminant sets a last layer that is linear and has a bias, and {name} has none; "
-                f"use --head-{flag} {other}"
-            )
     if _is_other(name):
         check_trainable(model, model.memory_format, name, classes, size)
     return model

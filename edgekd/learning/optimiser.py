@@ -5,21 +5,26 @@ import math
 import torch
 from torch import Tensor, nn
 
-from edgekd.config import Config, TrainConfig
+from edgekd.config import Config
 from edgekd.errors import ConfigError
 
 WARM_UP = 0.2  # the fraction of the steps in which "onecycle" rises to its peak
 
 
-def learning_rate(config: TrainConfig, peak: float, step: int) -> float:
-    """The learning rate of `step`, counted from 0; at most `peak`. A run without end has a constant rate."""
-    if config.schedule == "constant" or config.steps == 0:
+def learning_rate(schedule: str, peak: float, step: int, steps: int) -> float:
+    """The learning rate of `step`, counted from 0, of `steps`; at most `peak`. A run without end has a constant rate.
+
+    Args:
+        schedule: as the setting says.
+        steps: 0: without end.
+    """
+    if schedule == "constant" or steps == 0:
         return peak
-    done = min(1.0, step / config.steps)
-    if config.schedule == "cosine":
+    done = min(1.0, step / steps)
+    if schedule == "cosine":
         return peak * (1 + math.cos(math.pi * done)) / 2
     if done < WARM_UP:
-        return peak * (step + 1) / (WARM_UP * config.steps + 1)
+        return peak * (step + 1) / (WARM_UP * steps + 1)
     return peak * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
 

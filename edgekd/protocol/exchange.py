@@ -81,7 +81,7 @@ class Exchange:
         neighbours: int = NEIGHBOURS,
     ) -> None:
         self._config, self._alone_until = config.exchange, alone_until
-        self._steps, self._learns = config.train.steps, config.distill.alpha < 1
+        self._steps, self._learns = config.steps, config.distill.alpha < 1
         self._board = Board(max_age=config.exchange.max_age, rounds=ROUNDS, neighbours=neighbours)
         self._first_step = 0
         self._disagreements: Mapping[int, float] = {}

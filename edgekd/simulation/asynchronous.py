@@ -148,7 +148,7 @@ class Asynchronous:
             step_ticks=step_ticks,
             offset=round(ticks * uniform(seed, "start", id)),
             step_seconds=settings.step_seconds or 1.0,
-            steps=self._config.train.steps,
+            steps=self._config.steps,
             liar_frames=(settings.liar_frames or 0) if id in self._liars else 0,
             report=self._report,
             left=self._left,

@@ -59,7 +59,7 @@ def simulate_group(
     stop: Stop = lambda: False,
 ) -> Summary:
     """`simulate` on data that is loaded already, by the learners' ids; None: a stand-in, which needs none."""
-    if config.train.steps == 0:
+    if config.steps == 0:
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
     # A new thread has torch's default number of threads of its own.
     with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.train.threads,)) as pool:
@@ -71,7 +71,7 @@ def simulate_group(
         if len(data) < len(group):
             raise ConfigError(f"model {MODEL} stands in for learners of an asynchronous simulation: add --async")
         lockstep = Lockstep(data, config)
-        for step in range(config.train.steps):
+        for step in range(config.steps):
             if stop():  # between steps, so that all learners have done as many
                 break
             for done in lockstep.step(step, pool.map if jobs > 1 else map):
@@ -84,7 +84,7 @@ def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary
     """One model on all shards together: the same steps, the batch as many times as large, no balance."""
     torch.set_num_threads(config.train.threads)
     data = load_pooled_data(config.data, seed=config.data_seed)
-    train = dataclasses.replace(config.train, batch=config.train.batch * config.data.clients)
+    train = dataclasses.replace(config.train, batch=config.batch * config.data.clients)
     alone = dataclasses.replace(lone(config, balance="off"), train=train)
     return simulate_group({0: data}, alone, report).peers[0]
 

@@ -21,8 +21,8 @@ class StandIn:
 
     def __init__(self, config: Config) -> None:
         self.step = 0
-        self.alone_until = config.train.steps // 2 if config.distill.two_phase else 0
-        uniform = torch.full((config.model.heads, config.train.public_batch, CLASSES), 1 / CLASSES)
+        self.alone_until = config.steps // 2 if config.distill.two_phase else 0
+        uniform = torch.full((config.model.heads, config.public_batch, CLASSES), 1 / CLASSES)
         self._log_probs = uniform.log()
 
     @property
@@ -50,7 +50,7 @@ def contract_of(config: Config) -> Contract:
     """The contract of a group of stand-ins, which has no public file."""
     return Contract(
         public_sha256="0" * 64,
-        public_batch=config.train.public_batch,
+        public_batch=config.public_batch,
         classes=CLASSES,
         heads=config.model.heads,
         temperature=config.distill.temperature,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edgekd.config import TrainConfig
+from edgekd.config import Config
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
 from edgekd.files.checkpoint import CheckpointInfo, Loaded, load_best
@@ -28,12 +28,12 @@ class BestKeeper:
         learner: is evaluated.
         recorder: writes the checkpoint.
         folder: of the peer.
-        train: whether to keep the best, and whether training has no end, in which a fall is news.
+        config: says whether to keep the best, and whether training has no end, in which a fall is news.
     """
 
-    def __init__(self, learner: Learner, recorder: Recorder, folder: Path, train: TrainConfig) -> None:
+    def __init__(self, learner: Learner, recorder: Recorder, folder: Path, config: Config) -> None:
         self._learner, self._recorder, self._folder = learner, recorder, folder
-        self._keeps, self._endless = bool(train.keep_best), train.steps == 0
+        self._keeps, self._endless = bool(config.train.keep_best), config.steps == 0
         self._kept: Accuracy | None = None  # of the checkpoint that is kept
         self.best = Best()
         self.falls = 0  # that have been told of

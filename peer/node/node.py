@@ -79,7 +79,7 @@ class Node:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._scanner, self._stop, self._watch = scanner, stop, watch
         self._out, self._recorder, self._news = out, Recorder(out), News()
-        self._best = BestKeeper(learner, self._recorder, out, config.train)
+        self._best = BestKeeper(learner, self._recorder, out, config)
         self._made_with = definition(data, config)
         self._held_out = data.held_out  # as the folder has it
         self.exchange = Exchange(config, alone_until=learner.alone_until)
@@ -262,7 +262,7 @@ class Node:
         if self._stop() and self.exchange.lockstep:  # perhaps before everybody was heard: this step is left undone
             return
         self._lesson = self.exchange.lesson(step, group)
-        self._losses = self.learner.learn(self._lesson)
+        self._losses = self.learner.learn(self._lesson, stop=self._stop)
         self._whole = self.learner.step
         if not self.exchange.lockstep and self.learner.device.type == "cpu":  # elsewhere reading waits for the device
             self.exchange.heed(self.learner.disagreements)
@@ -401,7 +401,7 @@ class Node:
         self.network.tell(
             Heartbeat(
                 step=self.learner.step,
-                steps=self.config.train.steps,
+                steps=self.config.steps,
                 round=self.exchange.published,
                 done=self._done,
                 accuracy=self._accuracy.overall if self._accuracy else None,
@@ -423,7 +423,7 @@ class Node:
             id=self.learner.id,
             state=state,
             step=self.learner.step,
-            steps=self.config.train.steps,
+            steps=self.config.steps,
             round=self.exchange.published,
             up=sum(member.up for member in self.network.members),
             age=self._lesson.age if self._lesson else None,

@@ -196,13 +196,9 @@ def test_exported_network_does_what_the_network_does(spawn: Any, box: Path, mode
         assert session.get_modelmeta().custom_metadata_map["model"] == model
     done = spawn("export", "--checkpoint", run, "--model", model, "-o", box / "w.safetensors")
     assert done.wait() == 0, done.err
-    assert (
-        spawn(
-            *("peer", "--id", 1, *files(box, 1), *SMALL, "--steps", 1, "--model", model),
-            *("--weights", box / "w.safetensors", "--out", box / "from-weights"),
-        ).wait()
-        == 0
-    )
+    command = ["peer", "--id", 1, *files(box, 1), *SMALL, "--steps", 1, "--model", model]
+    begun = spawn(*command, "--weights", box / "w.safetensors", "--out", box / "from-weights")
+    assert begun.wait() == 0, begun.said
 
 
 def test_run_hands_the_word_of_its_command_to_its_peers_and_a_file_has_none(spawn: Any, box: Path) -> None:
@@ -269,9 +265,9 @@ def test_code_that_would_end_a_command_without_a_word_is_an_error(spawn: Any, bo
         line = refused(spawn, *command, "--model", "net:leaving")
         assert line.startswith("edgekd: net:leaving raises RuntimeError: it calls sys.exit(0)")
         line = refused(spawn, *command, "--model", "gone:make")
-        assert line == "edgekd: cannot load gone:make: RuntimeError: it calls sys.exit(0)"
+        assert line.startswith("edgekd: cannot load gone:make: RuntimeError: it calls sys.exit(0)")
     line = refused(spawn, "peer", "--id", 1, *files(box, 1), "--measure", "gone:own", "--out", box / "out")
-    assert line == "edgekd: cannot load gone:own: RuntimeError: it calls sys.exit(0)"
+    assert line.startswith("edgekd: cannot load gone:own: RuntimeError: it calls sys.exit(0)")
 
 
 def test_mistakes_in_a_network_are_one_line_before_anything_is_started(spawn: Any, box: Path) -> None:

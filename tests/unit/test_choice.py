@@ -231,12 +231,12 @@ def test_each_place_has_an_answer_of_its_own_and_liars_make_one(tmp_path: Path) 
     cells = [
         outcome(0.5 + gain, seed, data=four, combine=combine, exchange=exchange)
         for exchange, gains in (({}, (0.0, 0.0)), (lying, (-0.3, 0.0)))
-        for combine, gain in zip(("geometric", "agreement"), gains, strict=True)
+        for combine, gain in zip(("geometric", "median"), gains, strict=True)
         for seed in range(3)
     ]
     _, text = report(written(tmp_path / "results", cells))
     assert "| combine | digits, gamma 15 | `geometric` | shown: no other value is better by 0.02 |" in text
-    assert "| combine | digits, gamma 15, 1 of 3 neighbours lies | `agreement` | +0.300" in text
+    assert "| combine | digits, gamma 15, 1 of 3 neighbours lies | `median` | +0.300" in text
 
 
 def test_what_is_as_good_and_sends_less_is_told() -> None:

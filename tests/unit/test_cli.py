@@ -40,7 +40,24 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('[train]\nsteps = 7\nbatch = 4\n[distill]\nmeasure = "sed"\n')
     config = parsed("--config", str(file), "--steps", "9")
-    assert (config.train.steps, config.train.batch, config.distill.measure) == (9, 4, "sed")
+    assert (config.steps, config.batch, config.distill.measure) == (9, 4, "sed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warns"),
+    [
+        (["--data", "cifar10", "--lr", "0.02"], True),
+        (["--data", "cifar10", "--lr", "0.02", "--optimiser", "sgd"], False),
+        (["--data", "cifar10", "--lr", "0.02", "--optimiser", "adamw"], False),
+        (["--data", "cifar10"], False),
+        (["--data", "digits", "--lr", "0.1"], False),
+    ],
+)
+def test_rate_for_sgd_is_told_of_where_adamw_is_the_default(
+    arguments: list[str], warns: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parsed(*arguments)
+    assert ("lr 0.02 is much for AdamW" in capsys.readouterr().err) == warns
 
 
 @pytest.mark.parametrize("kind", ["iid = true", "gamma = 3.0", "dirichlet = 0.5"])

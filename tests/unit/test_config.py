@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
@@ -18,8 +19,10 @@ from edgekd.config import (
     overlay,
     read_toml,
     to_mapping,
+    written_out,
 )
 from edgekd.config.presets import PRESETS, find_preset
+from edgekd.config.recipes import PRETRAINED, SCRATCH
 from edgekd.errors import ConfigError
 
 
@@ -104,6 +107,47 @@ def test_real_images_start_from_imagenet_and_digits_from_scratch() -> None:
     assert from_mapping({"data": {"data": "folder:x"}, "model": {"weights": "none"}}).weights == "none"
 
 
+PHOTOS: dict[str, dict[str, object]] = {"data": {"data": "folder:x"}}
+
+
+def test_defaults_follow_from_whether_the_weights_are_pretrained() -> None:
+    scratch, pretrained = Config(), from_mapping(PHOTOS)
+    for config, recipe in ((scratch, SCRATCH), (pretrained, PRETRAINED)):
+        assert config.recipe == recipe
+        assert (config.steps, config.batch, config.optimiser) == (recipe.steps, recipe.batch, recipe.optimiser)
+        assert (config.norm_from, config.head_start) == (recipe.norm_from, recipe.head_start)
+        assert config.head_end == recipe.head_end
+        assert config.data.public_augmentation == ("none" if config.data.digits else "crop+flip-each")
+    assert (scratch.kd_weight, scratch.peak_lr) == (2.0, 0.03)
+    assert (pretrained.kd_weight, pretrained.peak_lr) == (4.0, 0.001)
+
+
+def test_what_a_group_shares_does_not_follow_from_the_network_of_one_peer() -> None:
+    for weights in ("none", "imagenet"):
+        config = from_mapping({**PHOTOS, "model": {"weights": weights}})
+        assert (config.public_batch, config.data.public_augmentation) == (68, "crop+flip-each")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": {"heads": 2}},
+        {"distill": {"two_phase": True}},
+        {"train": {"steps": 0}},
+        {"simulation": {"on_private": True}},
+    ],
+)
+def test_head_ends_as_it_was_trained_by_default_where_it_cannot_end_otherwise(other: dict[str, Any]) -> None:
+    assert from_mapping({**PHOTOS, **other}).head_end == "trained"
+
+
+def test_settings_that_follow_are_written_out_and_mean_the_same_when_they_are_read() -> None:
+    for tables in ({}, PHOTOS, {**PHOTOS, "train": {"optimiser": "sgd"}}):
+        config = written_out(from_mapping(tables))
+        assert written_out(from_mapping(to_mapping(config))) == config
+        assert all(value is not None for value in (config.train.steps, config.train.batch, config.train.public_batch))
+
+
 def test_copy_with_a_wrong_value_is_refused_too() -> None:
     with pytest.raises(ConfigError):
         replace(DistillConfig(), kd_weight=-1.0)
@@ -132,7 +176,7 @@ def test_tables_are_laid_over_one_another_setting_by_setting_and_splits_exclude_
 def test_preset_is_a_config_under_flags(name: str) -> None:
     config = from_mapping(overlay(find_preset(name), {"train": {"steps": 40}, "data": {"data": "cifar10"}}))
     assert (config.model.heads, config.distill.two_phase, config.distill.balance) == (2, True, "off")
-    assert (config.train.steps, config.train.batch, config.peak_lr) == (40, 128, 0.001)
+    assert (config.steps, config.batch, config.peak_lr) == (40, 128, 0.001)
     assert config.data.size == 224
 
 
@@ -155,7 +199,7 @@ def test_presets_differ_in_what_the_text_and_the_script_say_differently() -> Non
             "train must be a TrainConfig, got {'steps': 1}; edgekd.config.from_mapping",
         ),
         (lambda: TrainConfig(steps="5"), "steps must be int, got '5'"),
-        (lambda: TrainConfig(steps=None), "steps must be int, got None"),
+        (lambda: TrainConfig(threads=None), "threads must be int, got None"),
         (lambda: TrainConfig(threads=True), "threads must be int, got True"),
         (lambda: DataConfig(data=None), "data must be str, got None"),
         (lambda: ExchangeConfig(topology=3), "topology must be str, got 3"),

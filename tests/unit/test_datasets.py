@@ -99,7 +99,7 @@ def test_group_is_its_peers_and_shares_what_is_common(photos: Path) -> None:
         assert member.public.sha256 == alone.public.sha256
     assert group[0].public is group[2].public
     assert group[0].evaluation is group[2].evaluation
-    assert group[0].public.augment == "none"
+    assert group[0].public.augment == "crop+flip-each"
 
 
 def test_pooled_data_is_all_shards_together(photos: Path) -> None:
@@ -227,10 +227,10 @@ def test_private_folder_may_hold_what_systems_leave_in_it(shards: Path, caplog) 
 
 
 def test_size_and_augmentation_come_from_the_public_file(shards: Path) -> None:
-    assert load_peer_data(own_config(shards, public_augment="none"), 0, 1).private.images.shape[-1] == 16
+    assert load_peer_data(own_config(shards, public_augment="crop+flip-each"), 0, 1).private.images.shape[-1] == 16
     with pytest.raises(ConfigError, match="size is 32, but the public file has 16: leave --size out"):
         load_peer_data(own_config(shards, size=32), 0, 1)
-    with pytest.raises(ConfigError, match="public-augment is crop, but the public file has none"):
+    with pytest.raises(ConfigError, match=r"public-augment is crop, but the public file has crop\+flip-each"):
         load_peer_data(own_config(shards, public_augment="crop"), 0, 1)
 
 

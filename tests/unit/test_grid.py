@@ -139,7 +139,7 @@ def test_defaults_are_written_out() -> None:
     assert (found.data.gamma, found.model.weights, found.train.lr, found.train.augment) == (
         10.0,
         "imagenet",
-        0.02,
+        0.001,
         "crop+flip",
     )
     explicit = {"data": {"gamma": 15.0}, "model": {"weights": "none"}, "train": {"lr": 0.03, "augment": "crop"}}

@@ -532,7 +532,7 @@ def test_device_that_is_not_there_is_a_clear_error(name: str) -> None:
 def finished(data: PeerData, lessons: int = 3, **sections: dict[str, object]) -> Learner:
     sections.setdefault("train", {"steps": 3})
     learner = Learner(data, config(**sections), 0)
-    for step in range(learner.config.train.steps):
+    for step in range(learner.config.steps):
         learner.study()
         learner.learn(lesson(step) if step < lessons else None)
     return learner
@@ -569,7 +569,7 @@ def test_statistics_are_measured_anew_at_the_end(data: PeerData, norm_from: str)
     train: dict[str, object] = {"steps": 1, "norm_from": norm_from}
     learner = finished(few, lessons=1, train=train, model={"head_end": "discriminant"})
     images = {"private": few.private.images, "public": data.public.images[data.public.numbers(0, 8)]}
-    mixed = torch.cat([images[name] for name in images if norm_from in (name, "both")])
+    mixed = torch.cat(list(images.values()))
     with torch.no_grad():
         mean = learner.model.backbone.conv1(normalise(mixed)).mean(dim=(0, 2, 3))
     torch.testing.assert_close(statistics(learner)[0], mean, rtol=1e-4, atol=1e-5)
@@ -605,3 +605,33 @@ def test_learner_that_has_diverged_keeps_its_head(data: PeerData) -> None:
     learner.learn(lesson(0))
     assert learner.model.heads[0].weight.shape == before
     assert not learner.model.heads[0].weight.isfinite().all()
+
+
+def test_who_is_stopped_while_the_head_ends_keeps_the_one_that_was_trained(data: PeerData) -> None:
+    model: dict[str, object] = {"head_end": "discriminant"}
+    asked = {}
+    for patience in (0, 1):
+        learner = Learner(data, config(train={"steps": 1}, model=model), 0)
+        answers = iter([False] * patience)
+        learner.study()
+        learner.learn(lesson(0), stop=lambda answers=answers: next(answers, True))  # type: ignore[misc]
+        asked[patience] = learner.model.heads[0].weight.clone()
+        assert learner.step == 1
+        accuracy = learner.evaluate(data.evaluation)
+        assert accuracy is not None
+    trained = finished(data, lessons=1, train={"steps": 1}, model={"head_end": "trained"}).model.heads[0].weight
+    whole = finished(data, lessons=1, train={"steps": 1}, model=model).model.heads[0].weight
+    assert all(torch.equal(weight, trained) for weight in asked.values())
+    assert not torch.equal(whole, trained)
+
+
+def test_end_looks_at_a_bounded_number_of_images(data: PeerData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekd.learning.discriminant.MOST_OF_A_KIND", 10)
+    seen: list[int] = []
+    learner = Learner(data, config(train={"steps": 1}, model={"head_end": "discriminant"}), 0)
+    learner.study()
+    learner.model.backbone.register_forward_hook(
+        lambda _, images, __: seen.append(len(images[0])) if not learner.model.backbone.training else None
+    )
+    learner.learn(lesson(0))
+    assert 2 <= sum(seen) <= 2 * 10

@@ -1,5 +1,6 @@
 """Networks of the user's own: made, tried out, trained and found again; and never imported on a file's word."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -421,9 +422,18 @@ def test_name_of_nothing_says_what_there_is() -> None:
 
 @pytest.mark.parametrize("at", ["start", "end"])
 @pytest.mark.parametrize("function", ["convolutional", "without_bias"])
-def test_discriminant_needs_a_linear_last_layer_with_a_bias(own: Any, data: PeerData, function: str, at: str) -> None:
-    with pytest.raises(ConfigError, match=f"--head-{at} discriminant sets a last layer that is linear and has a bias"):
-        Learner(data, config(own(function), model={f"head_{at}": "discriminant"}), 0)
+def test_network_without_a_linear_last_layer_and_bias_does_without_a_discriminant_and_a_line_says_so(
+    own: Any, data: PeerData, function: str, at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = own(function)
+    without = {"head_start": "random", "head_end": "trained"}
+    with caplog.at_level(logging.INFO, "edgekd"):
+        found = [
+            train(Learner(data, config(network, model=model, train={"steps": 2}), 0), 2).weights_sha256()
+            for model in (without, {**without, f"head_{at}": "discriminant"})
+        ]
+    assert found[0] == found[1]
+    assert [f"{network} has no last layer that is linear" in line for line in caplog.messages] == [True]
 
 
 def test_imagenet_weights_of_a_network_of_ones_own_are_refused_and_by_default_the_function_decides(own: Any) -> None:

@@ -36,7 +36,7 @@ def outcome(kind: str = TOGETHER, seed: int = 0, **distill: object) -> Outcome:
             id=id,
             accuracy=(id + 1) / 7,
             own_accuracy=1 / 3,
-            steps=config.train.steps,
+            steps=config.steps,
             head_accuracies=(0.25, (id + 1) / 7),
             private_samples=10 + id,
             evaluation_samples=180,

@@ -209,7 +209,7 @@ def test_step_on_private_images_is_that_of_its_two_losses() -> None:
     assert done.losses.distil is not None
     assert float(done.losses.distil) == pytest.approx(float(theirs.detach()), rel=1e-4)
     assert float(done.losses.labels) == pytest.approx(float(ours.detach()), rel=1e-4)
-    rate = learning_rate(settings.train, settings.peak_lr, 0)
+    rate = learning_rate(settings.train.schedule, settings.peak_lr, 0, settings.steps)
     for before, after in zip(first.model.parameters(), lockstep.learners[0].model.parameters(), strict=True):
         assert before.grad is not None
         moved = before - rate * (before.grad + settings.weight_decay * before)

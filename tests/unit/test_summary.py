@@ -2,7 +2,6 @@
 
 import pytest
 
-from edgekd.config import TrainConfig
 from edgekd.files.summary import PeerSummary, Summary, merge, standard_error
 from edgekd.learning.optimiser import learning_rate
 
@@ -39,8 +38,7 @@ def test_merged_peers_come_in_the_order_of_their_ids() -> None:
 
 @pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant"])
 def test_learning_rate_stays_positive_and_at_most_its_peak(schedule: str) -> None:
-    config = TrainConfig(steps=120, schedule=schedule)
-    rates = [learning_rate(config, 0.05, step) for step in range(120)]
+    rates = [learning_rate(schedule, 0.05, step, 120) for step in range(120)]
     assert all(0 < rate <= 0.05 for rate in rates)
     assert max(rates) == pytest.approx(0.05, rel=0.05)
     if schedule != "constant":
@@ -48,7 +46,7 @@ def test_learning_rate_stays_positive_and_at_most_its_peak(schedule: str) -> Non
 
 
 def test_run_without_end_has_a_constant_learning_rate() -> None:
-    assert {learning_rate(TrainConfig(steps=0), 0.05, step) for step in (0, 10**6)} == {0.05}
+    assert {learning_rate("onecycle", 0.05, step, 0) for step in (0, 10**6)} == {0.05}
 
 
 def test_standard_error_is_largest_in_the_middle() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.workers import at_once, workers
+from edgekd.workers import _undisturbed, at_once, workers
 
 PARENT = """
 import os
@@ -45,6 +45,32 @@ def _interrupted() -> None:
     with workers(2) as pool:
         pool.submit(time.sleep, 1000)
         raise KeyboardInterrupt
+
+
+def test_every_request_to_stop_in_a_block_that_delays_them_is_heard_after_it() -> None:
+    heard: list[int] = []
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, hear) for number in numbers}
+
+    def stopped_three_times() -> None:
+        with _undisturbed():
+            for number in numbers:
+                signal.raise_signal(number)
+            assert heard == []
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopped_three_times()
+        assert sorted(heard) == sorted(numbers)
+        assert all(signal.getsignal(number) is hear for number in numbers)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 STOPPED = """

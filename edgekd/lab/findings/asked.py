@@ -30,8 +30,9 @@ def choices(cells: Sequence[Outcome], against: Sequence[str] = ()) -> Choices:
 
     Args:
         cells: with and without liars, none of them a baseline.
-        against: ``SETTING`` or ``SETTING=VALUE``; without VALUE the reference is the project's default if it is there,
-            else the first. If empty the measure is compared if it varies, else each setting that one can choose.
+        against: ``SETTING`` or ``SETTING=VALUE``; without VALUE, and where no cell has it, the reference is the
+            project's default if it is there, else the first. If empty the measure is compared if it varies, else each
+            setting that one can choose.
 
     Raises:
         ConfigError: a setting is unknown or cannot be compared, or there is no such value.
@@ -43,8 +44,9 @@ def choices(cells: Sequence[Outcome], against: Sequence[str] = ()) -> Choices:
         for group in places(cells, name):
             values = paired_values(group, name)
             if len(values) > 1:
-                chosen = reference[0] if reference else _default(group, name, values)
                 there = {settings(o.cell.config)[name] for o in group}
+                wanted = reference is not None and reference[0] in there
+                chosen = reference[0] if reference and wanted else _default(group, name, values)
                 found.append(question(group, name, sorted(there, key=lambda v: value_order(name, v)), chosen))
     return Choices(tuple(found), tuple(name for name in able if name not in wished and name not in GIVEN))
 

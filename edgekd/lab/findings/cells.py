@@ -19,7 +19,7 @@ Key = tuple[tuple[str, Any], ...]  # settings and their values, by name
 Value = Callable[[Outcome], float]
 
 SPLIT = ("iid", "gamma", "dirichlet")
-HEADS = ("heads", "head_layers", "two_phase")  # what alpha 0 needs to be other than elsewhere
+HEADS = ("heads", "head_layers", "head_end", "two_phase")  # what alpha 0 needs to be other than elsewhere
 AXES = ("measure", "alpha", "combine", "seed", *SPLIT)  # of figure 2
 SCALE = ("kd_scale", "kd_weight")
 

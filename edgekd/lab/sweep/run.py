@@ -118,5 +118,5 @@ def check(cells: Sequence[Cell]) -> None:
         raise ConfigError(
             f"model {MODEL} learns nothing, so there is no accuracy to sweep; use it in `edgekd simulate`"
         )
-    if any(cell.config.train.steps == 0 for cell in cells):
+    if any(cell.config.steps == 0 for cell in cells):
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
