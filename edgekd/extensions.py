@@ -69,6 +69,7 @@ def load_function(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigError(f"{name} must be a function, got {found!r}")
 
+    @functools.wraps(found)
     def called(*args: Any, **options: Any) -> Any:
         with without_exit():
             return found(*args, **options)

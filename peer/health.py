@@ -45,11 +45,11 @@ def check(address: str, keys: Path | None = None, *, timeout: float = TIMEOUT) -
 
 def _why_unreachable(address: str, timeout: float) -> str | None:
     """What the system says of a connection to "HOST:PORT"; None: it can be made, or there is no telling in time."""
-    from peer.transports.resolving import CLOSED_AT_ONCE, UnresolvedError, why_host_unreachable
+    from peer.transports.resolving import CLOSED_AT_ONCE, LookUpError, why_host_unreachable
 
     try:
         why = asyncio.run(asyncio.wait_for(why_host_unreachable(*parse_address(address)), timeout))
-    except UnresolvedError as unknown:
+    except LookUpError as unknown:
         return str(unknown)
     except asyncio.TimeoutError:
         return None

@@ -1,5 +1,6 @@
 """The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
 
+import contextlib
 import copy
 import importlib
 import os
@@ -93,6 +94,10 @@ def main(args: list[str] | None = None) -> Any:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns
             sys.exit(code)
+    except click.exceptions.Abort:  # click's own, for an end of the input, or for Ctrl-C before a command is called
+        with contextlib.suppress(OSError):
+            say("edgekd: stopped", err=True)
+        sys.exit(130)
     except click.ClickException as error:
         say(f"edgekd: {error.format_message()}", err=True)
         sys.exit(error.exit_code)

@@ -16,7 +16,7 @@ log = logging.getLogger("edgekd")
 
 SETTLED = 2  # scans in which a file has the same size and time: it is taken to be whole
 TRIES = 10  # as many scans later a file that cannot be read is given up: its writer may only have paused
-REMEMBERED = 100_000  # pictures of folders that are gone: a camera may make a folder a day; some 30 MB
+REMEMBERED = 100_000  # the most pictures to remember of folders that are gone, the newest; they take some 30 MB
 
 Stamp: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in nanoseconds
 

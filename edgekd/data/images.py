@@ -46,11 +46,16 @@ def decode_files(files: Sequence[Path], size: int, where: str, how: Decoding = I
     Raises:
         ConfigError: no picture can be read, or there is no room for the temporary file.
     """
-    with closing(fitted(files, size, how)) as found:
-        images, read = gather(found, len(files), size, where)
+    images, read = decode_readable(files, size, where, how)
     if not read:
         raise none_readable(len(files), where)
     return images, read
+
+
+def decode_readable(files: Sequence[Path], size: int, where: str, how: Decoding) -> tuple[Tensor, list[int]]:
+    """`decode_files`, of which nothing may be left."""
+    with closing(fitted(files, size, how)) as found:
+        return gather(found, len(files), size, where)
 
 
 def none_readable(count: int, where: str) -> ConfigError:
@@ -59,10 +64,7 @@ def none_readable(count: int, where: str) -> ConfigError:
 
 
 def gather(found: Iterable[tuple[int, Fitted]], count: int, size: int, where: str) -> tuple[Tensor, list[int]]:
-    """`decode_files` of pictures that have been fitted: `count` of them, each with its place, in any order.
-
-    There may be none that can be read.
-    """
+    """`decode_readable` of pictures that have been fitted: `count` of them, each with its place, in any order."""
     images, read = allocate(count, size), []
     pixels = images.permute(0, 2, 3, 1).numpy()  # the same memory
     for place, each in found:

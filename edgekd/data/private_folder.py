@@ -92,7 +92,7 @@ class Changes:
         self._missing: Set[Path] = frozenset()  # pictures in memory that the last look did not find
 
     def look(self, listing: Listing, held: Set[Path]) -> Difference:
-        """What is to be done; then `done` is called for each picture that was read, and `make_room`.
+        """What is to be done. The caller reads the pictures, calls `make_room`, then `done` for each that was read.
 
         Args:
             listing: with at least one picture. The pictures of subfolders that cannot be read stay as they were.

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence, Set
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edgekd.data.decoding import IN_PROCESS, Decoding, fitted
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.fitting import Fitted, fit
-from edgekd.data.images import allocate, gather, logger, none_readable, warn_if_alike
+from edgekd.data.images import allocate, decode_readable, gather, logger, none_readable, warn_if_alike
 from edgekd.data.pictures import is_of_system, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError
@@ -84,8 +83,8 @@ class Source:
         """`load`, of which nothing may be left, and without a look at whether the pictures of a class are alike."""
         chosen = np.asarray(indices, dtype=np.int64)
         if self.files:
-            with closing(fitted([self.files[index] for index in chosen], self.size, self.decoding)) as decoded:
-                images, read = gather(decoded, len(chosen), self.size, self.where)
+            files = [self.files[index] for index in chosen]
+            images, read = decode_readable(files, self.size, self.where, self.decoding)
         else:
             arrays = (Fitted(pixels=fit(Image.fromarray(self.pixels[index]), self.size)) for index in chosen)
             images, read = gather(enumerate(arrays), len(chosen), self.size, self.where)
@@ -211,7 +210,7 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     made = missing_folders(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{name}.lock"):  # peers of one box must not download into the same file at once
+        with locked(root / f".{name}.lock", wait=True):  # peers of one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise ConfigError(

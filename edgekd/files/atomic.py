@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edgekd.files.locks import lock
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = ".tmp"
 
@@ -168,9 +170,7 @@ def _temporaries(folder: Path, name: str | None) -> Iterator[Path]:
 def _lock(file: BinaryIO, *, wait: bool) -> bool:
     """Whether `file` is locked now, until it is closed; False, too, where there are no locks."""
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except (ImportError, OSError):
+        lock(file.fileno(), wait=wait)
+    except OSError:
         return False
     return True

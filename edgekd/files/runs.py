@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
-from filelock import Timeout
 
 from edgekd.config import Config, from_mapping, read_run, to_mapping, written_out
 from edgekd.errors import ConfigError
@@ -32,6 +31,8 @@ COMMON = frozenset(
     }
 )
 
+TRIES = 100  # to lock a folder that other processes remove at the same time, since they have left nothing in it
+
 
 @contextmanager
 def run_folder(out: Path | None, name: str) -> Iterator[Path]:
@@ -45,10 +46,27 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
     parent = Path("runs") if out is None else out
     with contextlib.ExitStack() as undo:
         undo.callback(remove_empty, missing_folders(parent))
-        if not parent.is_dir() or out is None:  # a peer resumes in a folder that has become read-only, too
+        for _ in range(TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                folder = undo.enter_context(_made_and_locked(parent, name if out is None else None))
+                break
+        else:
+            raise ConfigError(f"{parent} cannot be used: it was removed {TRIES} times while this command began")
+        yield folder
+
+
+@contextmanager
+def _made_and_locked(parent: Path, name: str | None) -> Iterator[Path]:
+    """The folder `parent`, or with `name` a new one in it.
+
+    Raises:
+        FileNotFoundError: another process, which had made `parent` and has ended, has removed it meanwhile.
+    """
+    with contextlib.ExitStack() as undo:
+        if not parent.is_dir() or name is not None:  # a peer resumes in a folder that has become read-only, too
             make_folder(parent)
         folder = parent
-        if out is None:
+        if name is not None:
             folder = _new_folder(parent, f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
             undo.callback(remove_empty, [folder])
         undo.enter_context(_lock_folder(folder))
@@ -69,10 +87,12 @@ def _new_folder(parent: Path, name: str) -> Path:
 def _lock_folder(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(folder / ".lock", timeout=0))
-        except Timeout as error:
+            held.enter_context(locked(folder / ".lock", wait=False))
+        except BlockingIOError as error:
             raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
-        except (OSError, NotImplementedError):  # the folder is not writable, or the file system has no locks
+        except FileNotFoundError:  # the folder has gone
+            raise
+        except OSError:  # the folder is not writable, or the file system has no locks
             pass
         yield
 

@@ -29,7 +29,7 @@ def why_public_differs(ours: Hello, theirs: Hello) -> str:
     return f"public images: {hashes}, with the same settings; the boxes have other files of the data set"
 
 
-def overlap(ours: Hello, theirs: Hello) -> str | None:
+def shard_differences(ours: Hello, theirs: Hello) -> str | None:
     """Which settings differ that deal a common data set out to the peers; None: none do, as far as they are known."""
     if not (ours.common_data and theirs.common_data):
         return None

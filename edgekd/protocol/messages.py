@@ -34,7 +34,7 @@ class Contract:
     heads: int  # >= 1; rows of every head are sent
     temperature: float  # > 0; the predictions are softmax(logits / temperature)
     augment: str  # augmentation of the public batch: "none", "crop" or "crop+flip"
-    mode: str  # "async", or "sync/N" with N = broadcast_every
+    mode: str  # "async", "sync/N" with N = broadcast_every, or with two phases "sync/N/STEPS", STEPS of the first one
 
     def digest(self) -> str:
         """SHA-256 of the contract, in hexadecimal."""

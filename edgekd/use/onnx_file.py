@@ -24,7 +24,9 @@ from edgekd.extensions import without_exit
 from edgekd.printable import first_line
 
 OPSET = 17
+TRACED = 2  # images that the exporter sees; with one, it would take more for constants
 LARGEST = 2**31  # bytes; a file of protobuf ends there
+PRINTS = "_jit_onnx_log"  # the function that prints, of torch._C
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
 
 
@@ -63,7 +65,7 @@ def to_onnx(network: nn.Module, size: int) -> bytes:
     content = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
     if content >= LARGEST:
         raise ConfigError(f"the network has {content / 2**30:.1f} GiB, and one ONNX file holds less than 2 GiB")
-    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    example = torch.zeros(TRACED, 3, size, size, dtype=torch.uint8)
     # Versions of PyTorch that know no other exporter do not know the argument.
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     axes = {name: {0: "N"} for name in (INPUT, *OUTPUTS)}
@@ -108,13 +110,15 @@ def _quiet() -> Iterator[None]:
     switch for it has no effect, since each export turns it on (in 2.14), so the function that prints is replaced.
     """
     log = logging.getLogger("torch.onnx")
-    level, prints = log.level, torch._C._jit_onnx_log
+    level, prints = log.level, getattr(torch._C, PRINTS, None)  # private: a version of PyTorch may lack it
     log.setLevel(logging.ERROR)
-    torch._C._jit_onnx_log = lambda *said: None
+    if prints is not None:
+        setattr(torch._C, PRINTS, lambda *said: None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         log.setLevel(level)
-        torch._C._jit_onnx_log = prints
+        if prints is not None:
+            setattr(torch._C, PRINTS, prints)

@@ -12,13 +12,17 @@ from torch import Tensor
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError, EdgeKDError
 from edgekd.printable import LONGEST_WHY, printable
-from edgekd.use.onnx_file import INPUT, OUTPUTS
+from edgekd.use.onnx_file import INPUT, OUTPUTS, TRACED
 from edgekd.use.predictor import Predictor
 from edgekd.workers import at_once
 
 BATCHES = (1, 7, 64)  # images at once, in turn: any number must do
 TOLERANCE = 1e-3  # of a probability; of a logit, as a share of the largest one. float32 rounds to some 1e-5
 ROUNDS = 200  # of measuring the latency
+FIXED = (  # what is said of a file that can be run on some numbers of images, and not on others
+    "a network that takes the number of images as a Python int, as in x.reshape(int(x.shape[0]), 8), is fixed to that "
+    "number: use x.flatten(1)"
+)
 SECONDS = 10.0  # after which no further round begins
 
 
@@ -78,22 +82,36 @@ class Session:
             found: list[Any] = self._session.run(list(OUTPUTS), {INPUT: images.numpy()})
         except Exception as error:  # as in `__init__`
             raise ExportError(
-                f"onnxruntime cannot run the exported file on {len(images)} images: {_why(error)}; a network that "
-                "takes the number of images as a Python int, as in x.reshape(int(x.shape[0]), 8), is fixed to that "
-                "number: use x.flatten(1)"
+                f"onnxruntime cannot run the exported file on {len(images)} images: {_why(error)}"
             ) from error
         probabilities, logits = (torch.from_numpy(each) for each in found)
         return probabilities, logits
 
     def run_all(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for many images, in batches of different sizes."""
+        """The same for many images, in batches of different sizes.
+
+        Raises:
+            ExportError: the file cannot be run on so many images, or only on batches of some sizes.
+        """
         found: list[tuple[Tensor, Tensor]] = []
         start = 0
         while start < len(images):
             count = BATCHES[min(len(found), len(BATCHES) - 1)]
-            found.append(self.run(images[start : start + count]))
+            try:
+                found.append(self.run(images[start : start + count]))
+            except ExportError as error:
+                if found or self._runs(images[:1].repeat(TRACED, 1, 1, 1)):
+                    raise ExportError(f"{error}; {FIXED}") from error
+                raise
             start += count
         return torch.cat([each[0] for each in found]), torch.cat([each[1] for each in found])
+
+    def _runs(self, images: Tensor) -> bool:
+        try:
+            self.run(images)
+        except ExportError:
+            return False
+        return True
 
     def accuracy(self, evaluation: Labelled) -> float:
         """The share of the images that are classified correctly, in [0, 1]."""

@@ -16,7 +16,7 @@ from peer.network.asking import ask_who
 from peer.node.access import check_addresses, check_allowed, check_exposure, key_folder
 from peer.transports.binding import check_bindable, leads_to
 from peer.transports.by_name import make_transport
-from peer.transports.resolving import Address, UnresolvedError, resolve
+from peer.transports.resolving import Address, LookUpError, resolve
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in the order in which gRPC would look for one
 
@@ -121,14 +121,14 @@ def _names(count: int, unresolved: Mapping[str, str]) -> Check:
 
 
 async def _resolved(peers: Sequence[str], timeout: float) -> dict[str, list[Address] | str]:
-    """What each host resolves to, or why it is unknown."""
+    """What each host resolves to, or why it is unknown or cannot be looked up."""
 
     async def look(text: str) -> list[Address] | str:
         try:
             return await asyncio.wait_for(resolve(*parse_address(place(text)[1])), timeout)
         except asyncio.TimeoutError:
             return f"no name server answers within {timeout:g} s"
-        except UnresolvedError as error:
+        except LookUpError as error:
             return str(error)
 
     return dict(zip(peers, await asyncio.gather(*map(look, peers)), strict=True))

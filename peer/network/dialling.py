@@ -12,6 +12,7 @@ from peer.network.news import News
 from peer.transports.resolving import UnresolvedError
 
 BACKOFF_FACTOR = 1.6  # by which the pause between two tries grows
+NAMED_WITHIN = 5.0  # seconds until a name is known: docker compose makes it known when its container starts
 
 
 class Dialler:
@@ -27,7 +28,8 @@ class Dialler:
         expected: whether somebody should answer where peer `id` lives, so that silence there is news.
         news: says so.
         timing: the pauses between two tries, and how long silence of an address that has never answered is no news:
-            peers that are started together do not listen all at once. That a name is unknown is news at once.
+            peers that are started together do not listen all at once. That a name is unknown is news after
+            `NAMED_WITHIN` seconds.
         clock: monotonic, in seconds.
     """
 
@@ -77,6 +79,7 @@ class Dialler:
 
     async def _keep_dialling(self, address: str, id: int | None) -> None:
         pause, silent_until = self._timing.backoff_first, self._clock() + self._timing.down_after
+        unknown_until = min(silent_until, self._clock() + NAMED_WITHIN)
         while not self._stopped:
             if address in self._own:
                 if address in self._forgotten:
@@ -93,11 +96,11 @@ class Dialler:
             except OSError as error:
                 if address in self._forgotten:
                     break
-                unknown = isinstance(error, UnresolvedError)  # no start of a peer makes a name known
-                if self._expected(id) and (unknown or self._clock() >= silent_until):
+                patient_until = unknown_until if isinstance(error, UnresolvedError) else silent_until
+                if self._expected(id) and self._clock() >= patient_until:
                     self._news.say(address, logging.INFO, f"{error}; keep dialling", self._clock())
             else:
-                silent_until = began
+                silent_until = unknown_until = began
                 if self._clock() - began > self._timing.backoff_max:
                     pause = self._timing.backoff_first
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on

@@ -1,6 +1,7 @@
-"""Finding peers of the same contract on the local network: mDNS with DNS-SD, as ``_edgekd._tcp``.
+"""Finding peers on the local network: mDNS with DNS-SD, as ``_edgekd._tcp``.
 
-Everything runs on one asyncio loop in a thread of its own; what is found is handed on to be dialled. IPv4 only.
+A peer looks for peers of the same contract, a newcomer for peers of any group. Everything runs on one asyncio loop in a
+thread of its own; what is found is handed on to be dialled. IPv4 only.
 """
 
 import asyncio

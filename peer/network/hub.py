@@ -20,7 +20,7 @@ from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.addresses import seen_from
 from edgekd.protocol.admission import CUT_OFF_BECAUSE, Refusal
 from edgekd.protocol.codec import decode
-from edgekd.protocol.common_data import overlap
+from edgekd.protocol.common_data import shard_differences
 from edgekd.protocol.counts import Traffic
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import fitting
@@ -261,7 +261,7 @@ class Hub:
         packing = self._outgoing.packing_for(hello)
         outbox = self._outgoing.outbox(packing)
         connection = Connection(stream, hello, dialled_by, packing, outbox, timing=self._timing, clock=self._clock)
-        if differing := overlap(self._hello, hello):
+        if differing := shard_differences(self._hello, hello):
             otherwise = f"peer {hello.id} deals the common data set out otherwise, so shards overlap: {differing}"
             self._log(f"peer {hello.id} shards", logging.WARNING, otherwise)
         self._neighbours.connect(connection, seen_from(hello.address, stream.remote), self._clock())

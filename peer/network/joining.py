@@ -40,13 +40,14 @@ def join(
 ) -> tuple[Contract, Read]:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
-    Each try has a deadline, so that an address that sends without end, or too slowly, does not hold up the others.
+    Each try has a deadline, so that an address that sends without end, or too slowly, does not hold up the others. An
+    address that has sent what is of no use is not asked again, unless its peer is lost and found again.
 
     Args:
         addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one, unless some are `found`.
         path: where to write the file, atomically.
         check: reads the file and compares it with the group's contract. It raises ConfigError for a file, or a
-            contract, that is of no use; that file is not kept, and the next address is tried.
+            contract, that is of no use; that file is not kept.
         transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
         found: the addresses of peers that were found by now, which are asked, too; None: nobody looks for any.
@@ -59,22 +60,27 @@ def join(
         OSError: the file cannot be written.
     """
     news, within = News(), dict.fromkeys(addresses, FIRST_TRY)
+    unusable: dict[str, str] = {}  # why, by address: asked again, it would send the same again
     while True:
-        unusable: list[str] = []
-        for address in dict.fromkeys((*addresses, *(found() if found else ()))):
+        asked = list(dict.fromkeys((*addresses, *(found() if found else ()))))
+        unusable = {address: why for address, why in unusable.items() if address in asked}
+        for address in asked:
+            if address in unusable:
+                continue
             began = time.monotonic()
             try:
                 fetched = fetch(address, path, check, transport, keys, within=within.setdefault(address, FIRST_TRY))
                 log.info("fetched the public file from %s", address)
                 return fetched
             except (ConnectionError, TimeoutError) as error:
+                then = "keep trying"
                 if isinstance(error, UnusableError):
-                    unusable.append(str(error))
+                    unusable[address], then = str(error), "it is not asked again, others are"
                 if time.monotonic() - began >= within[address]:
                     within[address] = min(2 * within[address], LONGEST_TRY)
-                news.say(address, logging.INFO, f"{error}; keep trying", time.monotonic())
-        if found is None and len(unusable) == len(addresses):  # the next time they would send the same
-            raise ConfigError(f"no address has a public file that this peer can use: {'; '.join(unusable)}")
+                news.say(address, logging.INFO, f"{error}; {then}", time.monotonic())
+        if found is None and len(unusable) == len(asked):
+            raise ConfigError(f"no address has a public file that this peer can use: {'; '.join(unusable.values())}")
         time.sleep(PAUSE)
 
 

@@ -13,11 +13,16 @@ from typing import Any
 Address = tuple[Any, ...]  # of the socket module: host, port and for IPv6 two numbers more
 
 
-class UnresolvedError(ConnectionError):
+class LookUpError(ConnectionError):
+    """The addresses of a host cannot be looked up, for now."""
+
+
+class UnresolvedError(LookUpError):
     """The name of a host is unknown."""
 
 
 CLOSED_AT_ONCE = "the connection was closed at once"
+_UNKNOWN = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}  # not every system has the second
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -25,6 +30,7 @@ async def resolve(host: str, port: int) -> list[Address]:
 
     Raises:
         UnresolvedError: the name is unknown; the message names it.
+        LookUpError: no name server answers, or the process has too many open files.
     """
     with contextlib.suppress(socket.gaierror):
         return _looked_up(host, port, socket.AI_NUMERICHOST)
@@ -40,12 +46,18 @@ async def resolve(host: str, port: int) -> list[Address]:
         try:
             found: list[Address] | OSError = _looked_up(host, port, 0)
         except OSError as error:
-            found = UnresolvedError(f"{host} does not resolve: {error.strerror}")
+            found = _why_not_looked_up(host, error)
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, found)
 
     threading.Thread(target=look_up, daemon=True).start()
     return await answer
+
+
+def _why_not_looked_up(host: str, error: OSError) -> LookUpError:
+    if isinstance(error, socket.gaierror) and error.errno in _UNKNOWN:
+        return UnresolvedError(f"{host} does not resolve: {error.strerror}")
+    return LookUpError(f"{host} cannot be looked up: {error.strerror or error}")
 
 
 def _looked_up(host: str, port: int, flags: int) -> list[Address]:
@@ -71,7 +83,7 @@ async def why_host_unreachable(host: str, port: int) -> str:
     """The reason why no address of a host can be reached; `CLOSED_AT_ONCE` if one can.
 
     Raises:
-        UnresolvedError: the name is unknown; the message names it.
+        UnresolvedError, LookUpError: as for `resolve`.
     """
     reasons = [await why_unreachable(where) for where in await resolve(host, port)]
     return CLOSED_AT_ONCE if CLOSED_AT_ONCE in reasons else reasons[0]

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from edgekd.config import Config, DataConfig
+from edgekd.contract import common_data
 from edgekd.protocol.admission import Caller, Decision, Incumbent, Verdict, admit, differences
-from edgekd.protocol.common_data import overlap
+from edgekd.protocol.common_data import OF_PUBLIC, OF_SHARDS, shard_differences
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Contract, Encoding, Goodbye, Hello, Parting
 
@@ -170,9 +172,19 @@ def test_peers_that_deal_a_common_data_set_out_otherwise_are_told_apart_and_let_
     ours = replace(HELLO, common_data="data digits, seed 0, clients 3, split gamma 15")
     theirs = replace(HELLO, common_data="data digits, seed 0, clients 4, split iid")
     assert differences(ours, theirs) == []
-    assert overlap(ours, theirs) == "clients: 3 here, 4 there; split: gamma 15 here, iid there"
-    assert overlap(ours, ours) is None
-    assert overlap(ours, HELLO) is overlap(HELLO, theirs) is None, "nothing is known of an older one"
+    assert shard_differences(ours, theirs) == "clients: 3 here, 4 there; split: gamma 15 here, iid there"
+    assert shard_differences(ours, ours) is None
+    for one, other in ((ours, HELLO), (HELLO, theirs)):
+        assert shard_differences(one, other) is None, "nothing is known of an older one"
+
+
+@pytest.mark.parametrize("split", [{"iid": True}, {"gamma": 5.0, "primary": 2}, {"dirichlet": 0.5}])
+def test_settings_of_a_common_data_set_that_a_hello_names_are_those_that_are_compared(split: dict[str, object]) -> None:
+    """The setting `primary` goes with `gamma` only."""
+    data = DataConfig(data="digits", limit=300, **split)  # type: ignore[arg-type]
+    named = [each.partition(" ")[0] for each in common_data(Config(data=data), 32).split(", ")]
+    due = [*OF_PUBLIC, *OF_SHARDS]
+    assert sorted(named) == sorted(due if "primary" in split else {*due} - {"primary"})
 
 
 def test_peers_without_an_encoding_in_common_cannot_work_together() -> None:

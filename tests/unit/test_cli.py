@@ -240,3 +240,22 @@ def test_slip_in_the_name_of_a_command_or_a_model_gets_the_nearest_one() -> None
     assert "no such command 'simulte'; did you mean simulate?" in result.output
     with pytest.raises(ConfigError, match="unknown model 'resnet81'; did you mean resnet18"):
         make_model("resnet81", "none", 2, 32)
+
+
+@pytest.mark.parametrize(
+    "raising",
+    ["cli.make_context = interrupted", "cli.get_command = ended", "_Lazy.invoke = interrupted"],
+)
+def test_what_click_aborts_is_one_line_and_exit_code_130(raising: str) -> None:
+    """Ctrl-C where no command is called yet, and the end of an input that somebody reads."""
+    script = f"""
+from edgekd.cli import _Lazy, cli, main
+def interrupted(*arguments, **options):
+    raise KeyboardInterrupt
+def ended(*arguments, **options):
+    raise EOFError
+{raising}
+main(["status"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "edgekd: stopped")

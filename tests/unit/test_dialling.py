@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,10 @@ TIMING = Timing(backoff_first=0.001, backoff_max=0.002, down_after=5.0)
 
 
 def lines_of(
-    answers: list[bool], caplog: pytest.LogCaptureFixture, error: type[OSError] = ConnectionRefusedError
+    answers: list[bool],
+    caplog: pytest.LogCaptureFixture,
+    error: type[OSError] = ConnectionRefusedError,
+    timing: Timing = TIMING,
 ) -> list[tuple[int, str]]:
     """What is said while an address is dialled once a second and answers so: (second, line)."""
     second, said = 0, []
@@ -39,7 +43,7 @@ def lines_of(
         own=set(),
         expected=lambda id: True,
         news=News(),
-        timing=TIMING,
+        timing=timing,
         clock=lambda: float(second),
     )
 
@@ -64,11 +68,20 @@ def test_address_that_has_answered_is_news_at_once(caplog: pytest.LogCaptureFixt
     assert lines_of([True, False, False], caplog) == [(2, "cannot reach box-a:7000; keep dialling")]
 
 
-def test_name_that_is_unknown_is_news_at_once_and_again_as_often_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_name_that_is_unknown_is_news_after_some_seconds_and_again_as_often_as_any_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     line = "cannot reach box-a:7000; keep dialling"
     again = int(AGAIN)
-    refused = lines_of([False] * (again + 20), caplog)
-    unknown = lines_of([False] * (again + 20), caplog, UnresolvedError)
-    assert [second for second, _ in unknown] == [1, again + 1]
-    assert len(refused) == len(unknown)
-    assert unknown[0] == (1, line)
+    for timing in (TIMING, replace(TIMING, down_after=15.0)):
+        patience = int(timing.down_after)
+        refused = lines_of([False] * (again + 20), caplog, timing=timing)
+        unknown = lines_of([False] * (again + 20), caplog, UnresolvedError, timing)
+        assert [second for second, _ in refused] == [patience, patience + again]
+        assert [second for second, _ in unknown] == [5, 5 + again], "its container may not run yet"
+        assert unknown[0] == (5, line)
+
+
+def test_name_that_is_unknown_no_longer_is_news_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    line = "cannot reach box-a:7000; keep dialling"
+    assert lines_of([True, False, False], caplog, UnresolvedError) == [(2, line)]

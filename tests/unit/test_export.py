@@ -29,7 +29,7 @@ onnx = pytest.importorskip("onnx", reason="needs edgekd[export]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs edgekd[export]")
 
 from edgekd.use.export import Reduced, export_onnx, export_safetensors, noise  # noqa: E402
-from edgekd.use.onnx_file import OPSET, to_onnx  # noqa: E402
+from edgekd.use.onnx_file import OPSET, PRINTS, to_onnx  # noqa: E402
 from edgekd.use.runtime import (  # noqa: E402
     Difference,
     ExportError,
@@ -100,10 +100,27 @@ class ForTwo(torch.nn.Module):
 def test_network_that_is_fixed_to_a_number_of_images_is_one_line(capfd: Any) -> None:
     session = Session(to_onnx(ForTwo(), SIZE))
     assert session.run(images(2))[0].shape == (2, 3)
-    with pytest.raises(ExportError, match="onnxruntime cannot run the exported file on 1 images: ") as error:
+    with pytest.raises(ExportError, match=r"cannot run the exported file on 1 images: .*use x\.flatten") as error:
         session.run_all(images(1))
     assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_file_that_runs_on_no_number_of_images_is_not_said_to_be_fixed_to_one(capfd: Any) -> None:
+    session = Session(to_onnx(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE**2, 2)), SIZE))
+    larger = torch.zeros(8, 3, 2 * SIZE, 2 * SIZE, dtype=torch.uint8)
+    with pytest.raises(ExportError, match="onnxruntime cannot run the exported file on 1 images: ") as error:
+        session.run_all(larger)
+    assert "flatten" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_version_of_pytorch_without_the_function_that_prints_graphs_exports_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch._C, PRINTS)
+    assert Session(to_onnx(ForTwo(), SIZE)).run(images(2))[0].shape == (2, 3)
+    assert not hasattr(torch._C, PRINTS)
 
 
 def test_file_alone_gives_the_probabilities_and_logits_of_the_answering_head(

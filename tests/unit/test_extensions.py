@@ -1,6 +1,7 @@
 """Measures and combinations of one's own: found, tried out, refused with a reason."""
 
 import importlib
+import inspect
 import math
 import random
 from pathlib import Path
@@ -164,3 +165,9 @@ def test_example_in_the_docs_is_a_measure_and_a_combination(tmp_path: Path, monk
     expected = 1 - math.sqrt(0.1) - math.sqrt(0.4)
     assert dissimilarity("mymeasures:hellinger", q, z).item() == pytest.approx(expected, rel=1e-5)
     assert combine("mymeasures:surest_half", torch.tensor([[[0.5, 0.5]], [[0.1, 0.9]]])).tolist()[0][0][1] > 0.89
+
+
+def test_function_of_the_user_keeps_its_name_and_signature(own: str) -> None:
+    function = load_function(f"{own}:hellinger")
+    assert function.__name__ == "hellinger"
+    assert [*inspect.signature(function).parameters] == ["q", "z"]

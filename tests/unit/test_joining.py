@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -207,7 +208,28 @@ def test_address_that_does_not_answer_may_still_have_what_the_other_lacks(
 
     monkeypatch.setattr(joining, "fetch", fetch)
     assert joining.join([*tries], tmp_path / "file", sound, "grpc") == (GROUPS, 0)
-    assert tries == {"unusable:1": 3, "closed:1": 3}
+    assert tries == {"unusable:1": 1, "closed:1": 3}, "the unusable one would send the same again"
+
+
+def test_peer_that_was_found_and_is_of_no_use_is_asked_again_only_when_it_is_found_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(joining, "PAUSE", 0.0)
+    rounds = [(), ("unusable:1",), ("unusable:1",), (), ("unusable:1",), ("unusable:1", "good:1")]
+    looked, asked = iter(rounds), []
+
+    def fetch(address: str, *arguments: object, within: float) -> object:
+        asked.append(address)
+        if address == "unusable:1":
+            raise joining.UnusableError("unusable:1 sent no usable public file: it has no images")
+        return GROUPS, 0
+
+    monkeypatch.setattr(joining, "fetch", fetch)
+    with caplog.at_level(logging.INFO, "edgekd"):
+        assert joining.join([], tmp_path / "file", sound, "grpc", found=lambda: next(looked)) == (GROUPS, 0)
+    assert asked == ["unusable:1", "unusable:1", "good:1"]
+    why = "unusable:1 sent no usable public file: it has no images; it is not asked again, others are"
+    assert caplog.messages == [why, "fetched the public file from good:1"]
 
 
 @pytest.mark.parametrize("later", range(12))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.errors import ConfigError
-from edgekd.files import runs
+from edgekd.files import runs, writable
 from edgekd.files.runs import run_folder
 
 
@@ -50,3 +50,28 @@ def test_folder_that_was_there_stays_though_it_is_empty(tmp_path: Path) -> None:
     with run_folder(tmp_path / "there" / "new", "digits"):
         pass
     assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_folder_that_another_process_removes_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[Path] = []
+
+    def make_folder(path: Path) -> Path:
+        made = writable.make_folder(path)
+        if not removed:  # its maker has ended, and has left nothing in it
+            removed.append(path)
+            path.rmdir()
+        return made
+
+    monkeypatch.setattr(runs, "make_folder", make_folder)
+    with run_folder(tmp_path / "a", "digits") as folder:
+        assert removed == [folder]
+        with pytest.raises(ConfigError, match="is in use by another process"), run_folder(folder, "digits"):
+            pass
+
+
+def test_folder_that_is_removed_again_and_again_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "make_folder", lambda path: path)
+    with pytest.raises(ConfigError, match="was removed 100 times"), run_folder(tmp_path / "a", "digits"):
+        pass

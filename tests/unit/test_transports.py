@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -31,7 +33,7 @@ from peer.transports.base import Stream, StreamClosedError, Transport
 from peer.transports.by_name import make_transport
 from peer.transports.grpc.transport import MOST_STREAMS, SERVICE, GrpcTransport
 from peer.transports.memory import MemoryNetwork, MemoryTransport
-from peer.transports.resolving import UnresolvedError
+from peer.transports.resolving import LookUpError, UnresolvedError
 from peer.wire import messagepack
 from peer.wire.protobuf import to_bytes
 
@@ -367,6 +369,36 @@ def test_why_nobody_is_reached_is_said_in_the_systems_words(run_wire: Run) -> No
         with pytest.raises(UnresolvedError) as error:
             await lab.transport().dial("nohost.invalid:7000", timeout=DEADLINE)
         assert str(error.value).startswith("cannot reach nohost.invalid:7000: nohost.invalid does not resolve: ")
+
+    run_wire(scenario)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "why"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Unknown"), UnresolvedError, "does not resolve: Unknown"),
+        (socket.gaierror(socket.EAI_AGAIN, "Nobody answers"), LookUpError, "cannot be looked up: Nobody answers"),
+        (OSError(errno.EMFILE, "Too many open files"), LookUpError, "cannot be looked up: Too many open files"),
+    ],
+    ids=["unknown", "no name server", "no more files"],
+)
+def test_only_a_name_that_is_unknown_does_not_resolve(
+    run_wire: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: type[OSError], why: str
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host == "nohost.invalid" and not options["flags"] & socket.AI_NUMERICHOST:
+            raise error
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async def scenario(lab: Lab) -> None:
+        with pytest.raises(LookUpError) as raised:
+            await lab.transport().dial("nohost.invalid:7000", timeout=DEADLINE)
+        assert type(raised.value) is kind
+        assert str(raised.value) == f"cannot reach nohost.invalid:7000: nohost.invalid {why}"
 
     run_wire(scenario)
 

@@ -22,7 +22,7 @@ from peer.transports.grpc.handshake import refusal
 from peer.transports.grpc.health import HealthService
 from peer.transports.grpc.keys import KeyFiles
 from peer.transports.grpc.streams import AcceptedStream, DialledStream, GrpcStream, hang_up, remote
-from peer.transports.resolving import CLOSED_AT_ONCE, UnresolvedError, why_host_unreachable
+from peer.transports.resolving import CLOSED_AT_ONCE, LookUpError, why_host_unreachable
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
@@ -55,7 +55,8 @@ _SERVER = [
     ("grpc.max_connection_idle_ms", 5_000),  # a connection without a stream
     ("grpc.so_reuseport", 0),  # else two peers on one port would share the incoming streams
 ]
-_GRPCS_OWN = ("recvmsg", "sendmsg", "getsockopt", "Socket closed", "Endpoint closing")  # about a broken connection
+# In messages about a broken connection that gRPC words itself; the system's words take their place.
+_GRPCS_OWN = ("recvmsg", "sendmsg", "getsockopt", "Socket closed", "Endpoint closing")
 
 
 class GrpcTransport:
@@ -176,8 +177,8 @@ async def _in_the_systems_words(error: _UnavailableError, address: str, *, timeo
     """The error as the system says it; `error` itself, if there is a connection now, or no time to see."""
     try:
         why = await asyncio.wait_for(why_host_unreachable(*parse_address(address)), timeout)
-    except UnresolvedError as unknown:
-        return UnresolvedError(f"cannot reach {address}: {unknown}")
+    except LookUpError as unknown:
+        return type(unknown)(f"cannot reach {address}: {unknown}")
     except asyncio.TimeoutError:
         return error
     if why == CLOSED_AT_ONCE and not any(word in str(error) for word in _GRPCS_OWN):

@@ -10,7 +10,7 @@ from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, parse_address, place
 from peer.transports.base import start
 from peer.transports.greeting import NO_PEER, Greeting, greeting
-from peer.transports.resolving import Address, UnresolvedError, resolve, why_unreachable
+from peer.transports.resolving import Address, LookUpError, resolve, why_unreachable
 from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.sockets import (
     BATCH,
@@ -66,8 +66,8 @@ async def _dial(
 ) -> ZmqStream:
     try:
         candidates = await resolve(host, port)
-    except UnresolvedError as error:
-        raise UnresolvedError(f"cannot reach {address}: {error}") from error
+    except LookUpError as error:
+        raise type(error)(f"cannot reach {address}: {error}") from error
     failure: OSError | None = None
     for candidate in candidates:
         line = None
