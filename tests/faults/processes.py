@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,12 @@ SLACK = 3.0  # seconds on top of a claim: other work may hold the cores
 # As small as a peer gets: some 20 steps/s on a core.
 SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
 SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file below the folder, but for the lock: a killed process leaves it, and the next removes it."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != ".lock"]
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 class Line(str):

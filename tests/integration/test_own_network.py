@@ -1,6 +1,5 @@
 """A network of one's own in real processes: trained, killed, resumed, used; and never imported on another's word."""
 
-import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import contents
 
 import edgekd
 from edgekd.config import read_toml
@@ -71,11 +71,6 @@ def marks(box: Path) -> list[int]:
 
 def files(box: Path, id: int) -> list[object]:
     return ["--private", box / "shards" / f"client-{id}" / "private", "--public", box / "shards" / "public.safetensors"]
-
-
-def contents(folder: Path) -> dict[str, str]:
-    found = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
 
 
 def trained(spawn: Any, box: Path, model: str = "net:make", *more: object) -> Path:

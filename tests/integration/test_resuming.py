@@ -1,6 +1,5 @@
 """Going on in a folder: what was held out stays held out, and what does not fit changes no byte there."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from drawing import picture
+from processes import contents
 
 from edgekd.config import read_toml
 from edgekd.files.checkpoint import load_newest, save_checkpoint
@@ -41,11 +41,6 @@ def peer(box: Path, *more: object) -> list[object]:
 
 def held_out(box: Path) -> set[str]:
     return set(json.loads((box / "run" / "held-out.json").read_text())["held_out"])
-
-
-def contents(folder: Path) -> dict[str, str]:
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def evaluated(spawn: Any, box: Path, *more: object) -> dict[str, Any]:
