@@ -30,7 +30,7 @@ SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file below the folder, but for the lock: a killed process leaves it, and the next removes it."""
+    """The SHA-256 of each file below the folder, but for the lock that a killed process leaves."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != ".lock"]
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
