@@ -11,10 +11,10 @@ words, at, *arguments = sys.argv[1:]
 learn = Learner.learn
 
 
-def fails(self: Learner, lesson: object) -> object:
+def fails(self: Learner, lesson: object, **more: object) -> object:
     if self.step + 1 == int(at):
         raise RuntimeError(words)
-    return learn(self, lesson)  # type: ignore[arg-type]
+    return learn(self, lesson, **more)  # type: ignore[arg-type]
 
 
 Learner.learn = fails  # type: ignore[assignment,method-assign]
