@@ -94,7 +94,7 @@ def settings(
             with stdout_for_results():
                 if forgiving:
                     usable_config, wrong = _usable(read, flags)
-                    return command(config=usable_config, wrong=wrong, **given)
+                    return command(config=_with_warning(usable_config), wrong=wrong, **given)
                 tables = read()
                 if ("model", "model") in [(section, f.name) for section, f in fields]:
                     check_own_word(tables, flags)
