@@ -243,7 +243,6 @@ def test_box_behind_nat_takes_full_part_through_the_streams_that_it_dials(
     for id in range(3):
         seen = status(where[id] if id < 2 else "127.0.0.1:7000", inside=net.inside(id))
         assert [n["id"] for n in seen["neighbours"] if n["up"]] == [other for other in range(3) if other != id]
-    assert not any(f"peer 2 is up at {where[2]}" in each.said for each in peers[:2]), "it has dialled them"
     for each in peers:
         each.until_step(each.last["step"] + 30)
     for each in peers:
