@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from disks import small_disk
 from PIL import Image
 from processes import (
     DOWN_WITHIN,
@@ -89,13 +90,8 @@ def test_straggler_with_a_fifth_of_a_core_teaches_and_learns_and_nobody_waits_fo
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 40 MB: three checkpoints of the small network."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "40m") as folder:
+        yield folder
 
 
 @pytest.fixture

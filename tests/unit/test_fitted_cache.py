@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from disks import small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from many_pictures import SIZE, SOUND, assert_same, decode, decode_often, files_in, write_pictures
@@ -388,13 +389,8 @@ def test_half_written_cache_is_what_it_was_before(folder: Path, filled: Path, tm
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 300 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "300k") as folder:
+        yield folder
 
 
 def many(folder: Path, number: int) -> Path:
