@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import small_disk
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -219,12 +220,7 @@ def test_metrics_are_on_loopback_unless_a_host_is_given(spawn: Any) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/proc/mounts").is_file(), reason="mounts a small disk")
 def test_full_disk_shows_in_the_metrics_for_as_long_as_it_is_full(spawn: Any, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount")
-    try:
+    with small_disk(tmp_path / "disk", "300k") as disk:
         often = ["--checkpoint-every", 2, "--eval-every", 2, "--keep-best"]
         peer = spawn("peer", "--id", 0, *SMALL, "--steps", 0, *often, "--out", disk / "p", "--json")
         where = url(peer)
@@ -240,5 +236,3 @@ def test_full_disk_shows_in_the_metrics_for_as_long_as_it_is_full(spawn: Any, tm
         peer.terminate()
         steps = [json.loads(line)["step"] for line in (disk / "p" / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
