@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import ConfigError
+from edgekd.keys.holders import spoken
 from edgekd.paths import expanded
 from edgekd.printable import printable
 from edgekd.protocol.addresses import parse_address, place
@@ -66,7 +67,10 @@ def _channel(address: str, id: int | None, keys: Path | None) -> Any:
     from peer.transports.grpc.keys import KeyFiles
 
     own = KeyFiles(keys).current()
-    named = grpc_tls.only(own.id if id is None else id)
+    whose = own.holder if id is None else id
+    if not isinstance(whose, int):
+        raise ConfigError(f"the keys in {keys} are those of {spoken(whose)}: say which peer to ask, ID@{address}")
+    named = grpc_tls.only(whose)
     return grpc.secure_channel(address, grpc_tls.dialling(own), options=[*options, named])
 
 
