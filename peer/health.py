@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import spoken
 from edgekd.paths import expanded
 from edgekd.printable import printable
 from edgekd.protocol.addresses import parse_address, place
+from edgekd.protocol.holders import spoken
 
 TIMEOUT = 3.0  # seconds
 
@@ -77,6 +77,7 @@ def _channel(address: str, id: int | None, keys: Path | None) -> Any:
 def main(arguments: Sequence[str]) -> int:
     """The command."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what is wrong is said below
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # its own asks DNS also for what /etc/hosts or mDNS knows
     parser = argparse.ArgumentParser(prog="python -m peer.health")
     parser.add_argument("address", metavar="[ID@]HOST:PORT")
     parser.add_argument(

@@ -12,7 +12,7 @@ from edgekd.cli.options import PATH
 from edgekd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgekd.keys.holders import Holder
+    from edgekd.protocol.holders import Holder
 
 EXAMPLES = """
 \b
@@ -62,8 +62,8 @@ def command(listed: str | None, observer: str | None, revoke: str | None, out: P
 
     Nothing that is there is overwritten, unless --renew is given.
     """
-    from edgekd.keys.holders import observer as observer_named
     from edgekd.protocol.addresses import ids
+    from edgekd.protocol.holders import observer as observer_named
 
     wanted: list[Holder] = [] if listed is None else [*ids(listed)]
     wanted += [] if observer is None else [observer_named(observer)]
@@ -81,8 +81,8 @@ def command(listed: str | None, observer: str | None, revoke: str | None, out: P
 
 def _make(out: Path, wanted: "list[Holder]", days: int, renew: bool) -> None:
     from edgekd.files.writable import make_folder
-    from edgekd.keys.holders import folder_name, spoken
     from edgekd.keys.keyring import make_keys
+    from edgekd.protocol.holders import folder_name, spoken
 
     folders = {each: out / folder_name(each) for each in wanted}
     leave_no_empty_folder(out)
@@ -106,8 +106,8 @@ def _make(out: Path, wanted: "list[Holder]", days: int, renew: bool) -> None:
 
 
 def _revoke(out: Path, names: str) -> None:
-    from edgekd.keys.holders import holders, spoken
     from edgekd.keys.keyring import revoke
+    from edgekd.protocol.holders import holders, spoken
 
     whose = holders(names)
     changed = revoke(out, whose)

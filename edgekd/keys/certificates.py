@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import Holder, folder_name, holder
+from edgekd.protocol.holders import Holder, folder_name, holder
 
 EARLY = timedelta(hours=24)  # certificates are valid from so long ago: the clocks of edge boxes are off
 CA_DAYS = 3650  # a new authority means a visit to every box; a new certificate to one

@@ -25,7 +25,8 @@ from edgekd.keys.certificates import (
     make_key,
 )
 from edgekd.keys.curve import curve_public, make_curve_pair
-from edgekd.keys.holders import REVOKED, Holder, folder_name, holder, revoked, revoked_text, spoken
+from edgekd.keys.revoked import revoked
+from edgekd.protocol.holders import REVOKED, Holder, folder_name, holder, revoked_text, spoken
 
 SECRET, OPEN = 0o600, 0o644  # modes of files
 PRIVATE = 0o700  # mode of folders that hold private keys

@@ -4,9 +4,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
-from edgekd.keys.holders import Holder, spoken
 from edgekd.protocol.common_data import why_public_differs
 from edgekd.protocol.guard import CUT_OFF
+from edgekd.protocol.holders import Holder, spoken
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Goodbye, Hello, Parting
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.keys.holders import Holder, spoken
+from edgekd.protocol.holders import Holder, spoken
 from edgekd.protocol.messages import Ask, Asked, Frame, Goodbye, Hello, Parting, Status
 from edgekd.protocol.places import Places
 from edgekd.protocol.rations import PART, PATIENCE, Rations

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgekd.config import ExchangeConfig
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import Holder, spoken
 from edgekd.paths import expanded
 from edgekd.protocol.addresses import is_loopback, parse_address, place
+from edgekd.protocol.holders import Holder, spoken
 from peer.transports.revoked import RevokedKeys
 
 log = logging.getLogger("edgekd")

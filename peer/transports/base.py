@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgekd.keys.holders import REVOKED, Holder
 from edgekd.protocol.addresses import place
+from edgekd.protocol.holders import REVOKED, Holder
 from edgekd.protocol.messages import Frame
 
 CLOSE_DEADLINE = 1.0  # seconds for the other side to read what was sent; then as many for `accept` to return

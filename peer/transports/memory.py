@@ -5,8 +5,8 @@ import itertools
 from collections import deque
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import Holder
 from edgekd.protocol.addresses import format_address, parse_address, place
+from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import Accept, Accepting, Stream, StreamClosedError
 

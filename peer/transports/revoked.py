@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import REVOKED, Holder, revoked, spoken
+from edgekd.keys.revoked import revoked
+from edgekd.protocol.holders import REVOKED, Holder, spoken
 
 log = logging.getLogger("edgekd")
 

@@ -27,8 +27,9 @@ from edgekd.keys.certificates import (
     named_holder,
     prove,
 )
-from edgekd.keys.holders import Holder, revoked
 from edgekd.keys.keyring import make_keys, revoke
+from edgekd.keys.revoked import revoked
+from edgekd.protocol.holders import Holder
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 

@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from cryptography import x509
 
 from edgekd.keys.certificates import named_holder
-from edgekd.keys.holders import spoken
 from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import format_address, parse_address
+from edgekd.protocol.holders import spoken
 from peer.transports.greeting import NO_PEER, Greeting, greeting
 from peer.transports.grpc.keys import KeyFiles
 from peer.transports.resolving import resolve

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekd.errors import ConfigError
 from edgekd.keys.certificates import prove
-from edgekd.keys.holders import Holder, spoken
+from edgekd.protocol.holders import Holder, spoken
 
 log = logging.getLogger("edgekd")
 

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.keys.holders import Holder
+from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
 from peer.wire.protobuf import from_bytes, to_bytes

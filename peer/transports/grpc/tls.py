@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from edgekd.keys.certificates import key_name, named_holder
-from edgekd.keys.holders import Holder
+from edgekd.protocol.holders import Holder
 from peer.transports.grpc.keys import KeyFiles, TlsKeys
 
 _NAMES = "x509_subject_alternative_name"

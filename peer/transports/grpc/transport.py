@@ -10,9 +10,9 @@ import grpc
 import grpc.aio
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import Holder
 from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import format_address, parse_address, place
+from edgekd.protocol.holders import Holder
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable

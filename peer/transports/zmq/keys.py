@@ -16,7 +16,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import Holder, holder
+from edgekd.protocol.holders import Holder, holder
 from peer.network.news import News
 
 REQUESTS = "inproc://zeromq.zap.01"  # where libzmq asks whom to admit (ZeroMQ RFC 27)

@@ -19,8 +19,8 @@ from typing import Any
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import holder
 from edgekd.protocol.addresses import format_address, parse_address
+from edgekd.protocol.holders import holder
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
 from peer.transports.files import most_connections

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import zmq
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.keys.holders import Holder
+from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
 from peer.wire.messagepack import from_bytes, to_bytes

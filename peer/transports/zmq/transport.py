@@ -19,7 +19,7 @@ from pathlib import Path
 import zmq
 
 from edgekd.errors import ConfigError
-from edgekd.keys.holders import Holder
+from edgekd.protocol.holders import Holder
 from peer.transports.base import Accept, Stream
 from peer.transports.binding import check_bindable
 from peer.transports.revoked import RevokedKeys

@@ -6,7 +6,6 @@ else.
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import MAX_ID
@@ -62,27 +61,16 @@ def spoken(whose: Holder) -> str:
     return folder_name(whose).replace("-", " ", 1)
 
 
-def revoked(folder: Path) -> frozenset[Holder]:
-    """Whose keys are shut out, by the list in `folder`; nobody's, if there is none.
-
-    In the list, empty lines and what follows a # count for nothing.
+def parse_revoked(text: str) -> frozenset[Holder]:
+    """Whom a list of revoked keys names; empty lines, and what follows a #, count for nothing.
 
     Raises:
-        ConfigError: a line of it names nobody.
-        OSError: it cannot be read.
+        ConfigError: a line names nobody.
     """
-    path = folder / REVOKED
-    try:
-        content = path.read_bytes().decode(errors="replace")
-    except FileNotFoundError:
-        return frozenset()
-    lines = (line.partition("#")[0].strip() for line in content.splitlines())
-    try:
-        return frozenset(holder(line) for line in lines if line)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}; one a line") from error
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return frozenset(holder(line) for line in lines if line)
 
 
 def revoked_text(revoked: Iterable[Holder]) -> str:
-    """What such a list holds."""
+    """The inverse of `parse_revoked`."""
     return "".join(f"{line}\n" for line in ["# whose keys are shut out", *sorted(map(folder_name, revoked))])
