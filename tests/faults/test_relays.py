@@ -18,6 +18,7 @@ from edgekd.keys.certificates import DAYS
 from edgekd.keys.keyring import make_keys
 
 BOXES = {"box-a": 0, "box-b": 1, "relay": 2}  # hosts
+NOBODY = "10.77.0.250"  # a DNS server that never answers
 RECORDS = {20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}  # of TLS, by type
 
 
@@ -34,7 +35,7 @@ class Boxes:
         self.net, self._spawn, self.folder = net, spawn, folder
         make_keys(folder / "certs", [0, 1, 2], datetime.now(timezone.utc), DAYS, renew=False)
         for host in BOXES.values():
-            net.name(host, {"relay": net.ip(BOXES["relay"])})
+            net.name(host, {"relay": net.ip(BOXES["relay"])}, server=NOBODY)
 
     def run(self, box: str, command: str, **more: Any) -> Process:
         """Start a command of the page on a box."""
