@@ -1,6 +1,6 @@
 """What a peer costs in a wide group of few neighbours each: the same at 4, 8 and 16 peers?
 
-    python benchmarks/wide.py [--peers 4,8,16] [--topology ring] [--seconds 60] [--share 0.1]
+    python benchmarks/wide.py [--peers 4,8,16] [--topology ring] [--seconds 60] [--share 0.05]
 
 Linux, as root. Each peer is a real process on a host of its own (a network namespace); from host to host a packet takes
 100 ms, and one in a hundred is lost. All peers of all groups have shards of the same size, and so much of a core each
@@ -98,14 +98,15 @@ def measure(topology: str, count: int, largest: int, seconds: float, share: floa
     pairs = list(zip(before, after, strict=True))
     steps = [last.step - first.step for first, last in pairs]
     sent = sum(last.bytes_sent - first.bytes_sent for first, last in pairs)
-    network = [1000 * (last.network - first.network) / took for first, last in pairs]
+    network = [1000 * (last.network - first.network) for first, last in pairs]
     training = sum(last.training - first.training for first, last in pairs)
     lessons = statistics.fmean(record["lesson"] is not None for record in records)
     fresh = statistics.fmean(record["fresh"] for record in records)
     assert not waits, f"{waits} steps waited"
     cells = [topology, count, len(graph[0]), f"{statistics.fmean(memory):.0f} (most {max(memory):.0f})"]
     cells += [f"{statistics.fmean(steps) / took:.2f}", f"{lessons:.2f} ({fresh:.2f})", f"{sent / sum(steps):.0f}"]
-    cells += [f"{statistics.fmean(network):.1f} (most {max(network):.1f})"]
+    cells += [f"{statistics.fmean(network) / took:.1f} (most {max(network) / took:.1f})"]
+    cells += [f"{sum(network) / sum(steps):.1f}"]
     cells += [f"{1000 * training / sum(steps):.0f}"]
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -120,13 +121,13 @@ def main() -> None:
     parser.add_argument("--peers", default="4,8,16", help="sizes of the groups")
     parser.add_argument("--topology", default="ring", help="ring, or regular:D for D neighbours each")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the stretch that is counted")
-    parser.add_argument("--share", type=float, default=0.1, help="cores that each peer has")
+    parser.add_argument("--share", type=float, default=0.05, help="cores that each peer has")
     given = parser.parse_args()
     if why := why_no_hosts() or why_no_quota():
         sys.exit(why)
     sizes = [int(size) for size in given.peers.split(",")]
     columns = ["graph", "peers", "neighbours each", "memory, MB", "steps/s", "steps with a lesson (a fresh one)"]
-    columns += ["bytes sent a step", "network, ms of a core a second", "training, ms of a core a step"]
+    columns += ["bytes sent a step", "network, ms of a core a second", "and a step", "training, ms of a core a step"]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for size in sizes:
         print(measure(given.topology, size, max(*sizes, 16), given.seconds, given.share), flush=True)

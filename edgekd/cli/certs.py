@@ -110,9 +110,9 @@ def _revoke(out: Path, names: str) -> None:
     from edgekd.protocol.holders import holders, spoken
 
     whose = holders(names)
-    changed = revoke(out, whose)
+    copies = revoke(out, whose)
     say(f"shut out: {', '.join(map(spoken, whose))}")
-    for path in changed:
+    for path in copies:
         say(f"copy {path} into the folder of --certs on the box of {path.parent.name.replace('-', ' ')}")
-    if changed:
+    if copies:
         say("a peer that runs needs no restart: it reads the list within a second, and ends their streams")

@@ -68,7 +68,7 @@ def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
         whose: the peers and observers.
 
     Returns:
-        The copies that have changed, each for a box.
+        The copies, each for a box.
 
     Raises:
         ConfigError: a name has no keys there, or the list is none.
@@ -92,17 +92,16 @@ def _check_not_revoked(folder: Path, whose: Sequence[Holder]) -> None:
 
 
 def _copy_revoked(folder: Path) -> list[Path]:
-    """Have the list, if there is one, in every peer's folder; which copies have changed. Observers listen nowhere."""
+    """Have the list, if there is one, in the folder of every peer that is left; the copies. Observers need none."""
     if not (folder / REVOKED).exists():
         return []
-    content, gone, changed = (folder / REVOKED).read_bytes(), revoked(folder), []
-    for owner, path in _secrets(folder):
-        copy = path.parent / REVOKED
-        wanted = isinstance(owner, int) and owner not in gone
-        if wanted and (not copy.exists() or copy.read_bytes() != content):
+    content, gone = (folder / REVOKED).read_bytes(), revoked(folder)
+    owners = [owner for owner, _ in _secrets(folder) if isinstance(owner, int) and owner not in gone]
+    copies = [folder / folder_name(owner) / REVOKED for owner in owners]
+    for copy in copies:
+        if not copy.exists() or copy.read_bytes() != content:
             write_atomically(copy, [content], OPEN)
-            changed.append(copy)
-    return changed
+    return copies
 
 
 def _check_known(folder: Path, whose: Sequence[Holder]) -> None:
