@@ -7,7 +7,7 @@ peer-I/cert.pem, key.pem   who peer I is
 peer-I/curve.key_secret    the same for ZeroMQ, which knows no authority, so each peer holds the others' keys:
 peer-I/curve/J.key
 observer-NAME/             the same for an observer, whose public key is curve/observer-NAME.key
-revoked.txt                whose keys are shut out; a copy is in each of the folders
+revoked.txt                whose keys are shut out; each peer that is left has a copy
 ```
 """
 
