@@ -25,7 +25,7 @@ from edgekd.keys.certificates import (
     make_key,
 )
 from edgekd.keys.curve import curve_public, make_curve_pair
-from edgekd.keys.revoked import revoked
+from edgekd.keys.revocation import revoked
 from edgekd.protocol.holders import REVOKED, Holder, folder_name, holder, revoked_text, spoken
 
 SECRET, OPEN = 0o600, 0o644  # modes of files

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from edgekd.errors import ConfigError
-from edgekd.keys.revoked import revoked
+from edgekd.keys.revocation import revoked
 from edgekd.protocol.holders import REVOKED, Holder, spoken
 
 log = logging.getLogger("edgekd")

@@ -28,7 +28,7 @@ from edgekd.keys.certificates import (
     prove,
 )
 from edgekd.keys.keyring import make_keys, revoke
-from edgekd.keys.revoked import revoked
+from edgekd.keys.revocation import revoked
 from edgekd.protocol.holders import Holder
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
