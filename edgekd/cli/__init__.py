@@ -6,17 +6,19 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from edgekd.cli.lines import prepare_streams, say
+from edgekd.cli.lines import prepare_streams
+from edgekd.cli.logs import complain, speak
 from edgekd.cli.signals import end_stopped, on_stop, stop_early
 from edgekd.errors import EdgeKDError
+from edgekd.exit_codes import ExitCode
 from edgekd.files.writable import in_words
 from edgekd.names import meant
 from edgekd.numpy_fit import check_numpy
-from edgekd.printable import log_plainly, printable
+from edgekd.printable import first_line, log_plainly, printable
 
 COMMANDS = {
     "run": "Start N peers on this machine and let them teach one another.",
@@ -35,6 +37,7 @@ COMMANDS = {
 }
 
 
+WRONG_PATH = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 UNCHECKED = ("status", "certs", "doctor")  # the first two need no torch; the last says what is wrong with it
 
 
@@ -84,12 +87,17 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Run the command line; a user's mistake is one line on stderr and exit code 1, a bug keeps its traceback."""
+    """Run the command line; a user's mistake is one line on stderr, a bug keeps its traceback.
+
+    Raises:
+        SystemExit: with a code of `ExitCode`, unless it is 0.
+    """
     prepare_streams()
     log_plainly()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # its own asks DNS, too, for what /etc/hosts knows
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
+        speak(None)
         on_stop(stop_early)
     try:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
@@ -97,14 +105,18 @@ def main(args: list[str] | None = None) -> Any:
             sys.exit(code)
     except click.exceptions.Abort:  # click's own, for an end of the input, or for Ctrl-C before a command is called
         with contextlib.suppress(OSError):
-            say("edgekd: stopped", err=True)
-        sys.exit(130)
+            complain("INFO", "edgekd: stopped")
+        sys.exit(ExitCode.STOPPED)
     except click.ClickException as error:
-        say(f"edgekd: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
+        _end(error.format_message(), error.exit_code)
     except EdgeKDError as error:
-        say(f"edgekd: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except OSError as error:
-        say(f"edgekd: {in_words(error)}", err=True)
-        sys.exit(1)
+        _end(in_words(error), ExitCode.FAILED if isinstance(error, WRONG_PATH) else ExitCode.TRANSIENT)
+    except Exception as error:
+        _end(f"ended by a bug: {type(error).__name__}: {first_line(error)}", ExitCode.BUG, error)
+
+
+def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
+    complain("ERROR", f"edgekd: {message}", bug)
+    sys.exit(code)

@@ -25,6 +25,7 @@ from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
 from edgekd.errors import ConfigError
+from edgekd.exit_codes import ExitCode
 from edgekd.protocol.addresses import format_address
 
 EXAMPLES = """
@@ -118,7 +119,7 @@ def command(
     else:
         say(f"{faults} fault{'s' if faults > 1 else ''} to mend" if faults else "nothing stands in the way of a peer")
     if faults:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:

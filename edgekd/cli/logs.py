@@ -1,24 +1,123 @@
-"""What a peer says on stderr: one line an event, ``LEVEL peer=ID step=N message``."""
+"""What a peer says on stderr, one event after the other: as text, for systemd's journal, or as JSON."""
 
+import json
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
 
 from edgekd.printable import Lines, printable
 
+PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # by level; those of syslog
+
 
 class PeerLines(Lines):
-    """Formats log records of one peer."""
+    """Text: ``LEVEL peer=ID step=N message``; after the line of a bug, its traceback."""
 
-    def __init__(self, id: int) -> None:
+    def __init__(self, id: int | None = None) -> None:
         super().__init__()
-        self._id = id
+        self.id = id  # the peer's; None: it is not known yet
         self.step: Callable[[], int] | None = None  # the learner's; None: there is no learner yet
 
     def line(self, level: str, message: str) -> str:
         """One line, whatever is in `message`."""
+        id = "-" if self.id is None else self.id
         step = "-" if self.step is None else self.step()
-        return f"{level} peer={self._id} step={step} {printable(message)}"
+        return f"{level} peer={id} step={step} {printable(message)}"
+
+    def beside(self, level: str, message: str, error: BaseException | None = None) -> str:
+        """What a command says beside its log, such as why it ends; after the line, the traceback of `error`."""
+        return "\n".join([printable(message), *map(printable, self._trace(error))])
+
+    def _trace(self, error: BaseException | None) -> list[str]:
+        return [] if error is None else self.formatException((type(error), error, error.__traceback__)).splitlines()
+
+
+class JournalLines(PeerLines):
+    """The same lines for systemd's journal: each begins with its priority, ``<N>``, which the journal takes away."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback's lines."""
+        return super().format(record).replace("\n", f"\n{_priority(record.levelname)}")
+
+    def line(self, level: str, message: str) -> str:
+        """One line, whatever is in `message`."""
+        return _priority(level) + super().line(level, message)
+
+    def beside(self, level: str, message: str, error: BaseException | None = None) -> str:
+        """As for `PeerLines`."""
+        return (_priority(level) + super().beside(level, message, error)).replace("\n", f"\n{_priority(level)}")
+
+
+class JsonLines(PeerLines):
+    """JSON: an object a line, with the traceback of a bug in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        trace = self.formatException(record.exc_info) if record.exc_info else None
+        return self._object(record.created, record.levelname, record.name, record.getMessage(), trace)
+
+    def line(self, level: str, message: str) -> str:
+        """One line, whatever is in `message`."""
+        return self._object(time.time(), level, "edgekd", message, None)
+
+    def beside(self, level: str, message: str, error: BaseException | None = None) -> str:
+        """One line, whatever is in `message`."""
+        return self._object(time.time(), level, "edgekd", message, "\n".join(self._trace(error)) or None)
+
+    def _object(self, at: float, level: str, logger: str, message: str, trace: str | None) -> str:
+        event: dict[str, Any] = {
+            "time": datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": level,
+            "logger": logger,
+            "peer": self.id,
+            "step": None if self.step is None else self.step(),
+            "message": message,
+        }
+        return json.dumps(event if trace is None else {**event, "traceback": trace})
+
+
+FORMATS = {"text": PeerLines, "journal": JournalLines, "json": JsonLines}
+
+_lines = PeerLines()  # how this process speaks on stderr
+
+
+def speak(form: str | None) -> None:
+    """From now on what `complain`, `beside` and the log say has this form; None: what suits stderr."""
+    global _lines
+    _lines = FORMATS[form or ("journal" if _is_journal(2) else "text")]()
+
+
+def beside(level: str, message: str) -> str:
+    """The line of what is said beside the log; a signal handler may call it."""
+    return _lines.beside(level, message)
+
+
+def complain(level: str, message: str, error: BaseException | None = None) -> None:
+    """Say something on stderr beside the log, at once: why the command ends, or a warning before there is a log.
+
+    Args:
+        level: by name.
+        message: the line.
+        error: a bug, whose traceback is wanted.
+    """
+    print(_lines.beside(level, message, error), file=sys.stderr, flush=True)
+
+
+def _priority(level: str) -> str:
+    return f"<{PRIORITIES.get(level, 6)}>"
+
+
+def _is_journal(number: int) -> bool:
+    """Whether this file descriptor leads to systemd's journal: $JOURNAL_STREAM names what did so at the start."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class _Stderr:
@@ -33,9 +132,10 @@ class _Stderr:
 
 def log_to_stderr(id: int) -> PeerLines:
     """Have all that this process logs said on stderr, as peer `id`; of other libraries, what is a warning or worse."""
-    lines = PeerLines(id)
+    _lines.id = id
     handler = logging.StreamHandler(_Stderr())
-    handler.setFormatter(lines)
+    handler.setFormatter(_lines)
     logging.getLogger().addHandler(handler)
     logging.getLogger("edgekd").setLevel(logging.INFO)
-    return lines
+    logging.captureWarnings(True)
+    return _lines

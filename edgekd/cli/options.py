@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 import click
 
-from edgekd.cli.lines import say, stdout_for_results
+from edgekd.cli.lines import stdout_for_results
+from edgekd.cli.logs import FORMATS, complain, speak
 from edgekd.config import (
     SECTIONS,
     Config,
@@ -195,7 +196,7 @@ def _with_warning(config: Config) -> Config:
     """The same settings, after a line on stderr if the learning rate seems to be meant for another optimiser."""
     if config.train.optimiser is None and config.optimiser == "adamw" and config.peak_lr > MOST_FOR_ADAMW:
         advice = "for SGD, which takes more, add --optimiser sgd"
-        say(f"lr {config.peak_lr:g} is much for AdamW, the default from pretrained weights: {advice}", err=True)
+        complain("WARNING", f"lr {config.peak_lr:g} is much for AdamW, the default from pretrained weights: {advice}")
     return config
 
 
@@ -256,6 +257,10 @@ which_option = click.option(
 )
 
 
+def _speak(context: click.Context, option: click.Parameter, form: str | None) -> None:
+    speak(form)
+
+
 _OF_PEER = (
     click.option(
         "--id",
@@ -281,6 +286,15 @@ _OF_PEER = (
         "--resume",
         is_flag=True,
         help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(list(FORMATS)),
+        callback=_speak,
+        expose_value=False,
+        is_eager=True,  # what is wrong with the other flags is said in it, too
+        help="How lines on stderr look; journal: with priorities, for systemd's.  "
+        "[default: text; journal where stderr is systemd's journal]",
     ),
 )
 

@@ -23,7 +23,8 @@ from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_sett
 from edgekd.cli.signals import on_stop, stop_early
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config, ExchangeConfig
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
+from edgekd.exit_codes import IN_SHORT
 from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import Contract, Goodbye, Parting
 
@@ -39,7 +40,10 @@ Examples:
       --private folder:/data/private                # joins: fetches the public file and settings
   edgekd peer --id 4 --certs certs/peer-4 --listen 0.0.0.0:7000 --discover \\
       --private folder:/data/private                # finds the others on the local network, and joins them
-"""
+
+\b
+Exit codes:
+""" + "\n".join(f"  {code:<3} {meaning}" for code, meaning in IN_SHORT.items())
 
 
 PATIENCE = 5.0  # seconds
@@ -78,7 +82,7 @@ class _Stop:
             self.undo()
             stop_early(number, frame)
         if self.asked and time.monotonic() - self._asked_at > PATIENCE:
-            os._exit(1)
+            os._exit(128 + number)
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
             self._unsaid = self.screen is not None and self.screen.live  # it is said above the table, soon
@@ -173,7 +177,7 @@ def command(
         else:
             say(f"{peer_line(reached)}; results in {folder}")
     if node.unwritten:
-        raise ConfigError(f"not everything could be written to {folder}: {node.unwritten}")
+        raise TransientError(f"not everything could be written to {folder}: {node.unwritten}")
 
 
 @contextlib.contextmanager
@@ -182,7 +186,7 @@ def _naming_the_doctor() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{error} ({DOCTOR}, looks at everything)") from error
+        raise type(error)(f"{error} ({DOCTOR}, looks at everything)") from error
 
 
 def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path, undo: contextlib.ExitStack) -> Config:

@@ -30,7 +30,7 @@ Examples:
 FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or below, are normal for some hundred steps"
 
 
-WHY = {  # by the exit code of a peer, and what to do
+WHY: dict[int, tuple[str, str]] = {  # by the exit code of a peer, and what to do
     DivergedError.exit_code: ("training has diverged", "use a smaller --lr, --kd-weight or --momentum"),
     OutOfMemoryError.exit_code: ("out of memory", "use a smaller --batch, --public-batch or --size"),
 }

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 import click
 
 from edgekd.cli.lines import say
+from edgekd.cli.logs import beside
+from edgekd.exit_codes import ExitCode
 
 PATIENCE = 5.0  # seconds after the first request in which no other one ends a process at once
 
@@ -93,7 +95,7 @@ def end_stopped(line: str) -> NoReturn:
     """End a command that was told to: say `line`, unless its terminal has gone, and exit as after Ctrl-C."""
     with contextlib.suppress(OSError):
         say(f"edgekd: {line}", err=True)
-    raise click.exceptions.Exit(130)
+    raise click.exceptions.Exit(ExitCode.STOPPED)
 
 
 def on_stop(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
@@ -109,8 +111,8 @@ def stop_early(number: int, frame: FrameType | None) -> NoReturn:
     signal would kill.
     """
     with contextlib.suppress(OSError):
-        os.write(2, b"edgekd: stopped before it began\n")
-    os._exit(0)
+        os.write(2, f"{beside('INFO', 'edgekd: stopped before it began')}\n".encode())
+    os._exit(ExitCode.DONE)
 
 
 def _interrupt(number: signal.Signals) -> None:

@@ -10,6 +10,7 @@ import click
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import settings
 from edgekd.config import Config, ExchangeConfig
+from edgekd.exit_codes import ExitCode
 
 EXAMPLES = """
 \b
@@ -43,7 +44,7 @@ def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json:
 
         print_table(found, wide_console())
     if not all(each["up"] for each in found):
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 async def _ask_all(addresses: tuple[str, ...], timeout: float, exchange: ExchangeConfig) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from edgekd.data.fitting import Fitted, fit
 from edgekd.data.images import allocate, decode_readable, gather, logger, none_readable, warn_if_alike
 from edgekd.data.pictures import is_of_system, pictures_in
 from edgekd.data.splits import Indices
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.files.locks import locked
 from edgekd.files.writable import missing_folders, remove_empty
 from edgekd.paths import expanded
@@ -105,7 +105,8 @@ def open_source(data: str, size: int | None = None, how: Decoding = IN_PROCESS) 
     A data set of torchvision is downloaded into $EDGEKD_DATA, default ~/.cache/edgekd, unless it is there already.
 
     Raises:
-        ConfigError: there is no such data set or folder, it is empty, or the download has failed.
+        ConfigError: there is no such data set or folder, or it is empty.
+        TransientError: the download has failed.
     """
     kind, _, path = data.partition(":")
     size = size or SIZES.get(kind)
@@ -213,7 +214,7 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
         with locked(root / f".{name}.lock", wait=True):  # peers of one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
-        raise ConfigError(
+        raise TransientError(
             f"cannot get {name}: {error}; put its files into {root} as torchvision lays them out, "
             "set EDGEKD_DATA to where they are, or use --data folder:PATH"
         ) from error

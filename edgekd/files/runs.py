@@ -12,7 +12,7 @@ from pathlib import Path
 import tomli_w
 
 from edgekd.config import Config, from_mapping, read_run, to_mapping, written_out
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.extensions import with_absolute_file
 from edgekd.files.atomic import write_atomically
 from edgekd.files.folders import checkpoints
@@ -41,7 +41,8 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
     Of the folders that this has created, those go again that hold nothing when the block ends.
 
     Raises:
-        ConfigError: the folder cannot be created, or another process holds its lock.
+        ConfigError: the folder cannot be created.
+        TransientError: another process holds its lock.
     """
     parent = Path("runs") if out is None else out
     with contextlib.ExitStack() as undo:
@@ -89,7 +90,8 @@ def _lock_folder(folder: Path) -> Iterator[None]:
         try:
             held.enter_context(locked(folder / ".lock", wait=False))
         except BlockingIOError as error:
-            raise ConfigError(f"{folder} is in use by another process; stop that, or choose another --out") from error
+            advice = "stop that, or choose another --out"
+            raise TransientError(f"{folder} is in use by another process; {advice}") from error
         except FileNotFoundError:  # the folder has gone
             raise
         except OSError:  # the folder is not writable, or the file system has no locks

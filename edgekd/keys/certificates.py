@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.protocol.holders import Holder, folder_name, holder
 
 EARLY = timedelta(hours=24)  # certificates are valid from so long ago: the clocks of edge boxes are off
@@ -122,6 +122,7 @@ def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
 
     Raises:
         ConfigError: they are not; the message says which file, as ``ca.pem``, ``cert.pem`` and ``key.pem``, and why.
+        TransientError: the certificate is not valid yet, by this box's clock.
     """
     own = _read("cert.pem", "certificate", lambda: _certificates(certificate))[0]
     authorities = _read("ca.pem", "certificate", lambda: _certificates(ca))
@@ -134,7 +135,7 @@ def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
         raise ConfigError(f"cert.pem has expired on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     if now < own.not_valid_before_utc:
         begins = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-        raise ConfigError(f"cert.pem is valid from {begins} on, and this box's clock says {now:%Y-%m-%d %H:%M}")
+        raise TransientError(f"cert.pem is valid from {begins} on, and this box's clock says {now:%Y-%m-%d %H:%M}")
     names = _names(own)
     whose = named_holder(names)
     if whose is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.extensions import TIMM, is_own_network, without_exit
 from edgekd.learning.networks import check_answer, check_trainable, fit_memory, own_network, timm_network
 from edgekd.learning.weights import load_backbone
@@ -153,7 +153,7 @@ def _torchvisions(name: str, weights: str, classes: int, heads: int, hidden: tup
             published.get_state_dict(check_hash=True, weights_only=True)  # torchvision would run code from it
             network = get_model(name, weights=published)
         except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError; a bad hash a RuntimeError
-            raise ConfigError(
+            raise TransientError(
                 f"cannot get torchvision's ImageNet weights of {name} ({first_line(error)}); "
                 "use --weights FILE with weights of your own, or --weights none to train from scratch"
             ) from error

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.extensions import TIMM, load_function, without_exit
 from edgekd.files.tensors import check_writable, safetensors_pieces
 from edgekd.printable import first_line
@@ -78,7 +78,8 @@ def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
     except Exception as error:  # those of the library that downloads are many
         if not pretrained:
             raise ConfigError(f"timm cannot make '{bare}': {first_line(error)}") from error
-        raise ConfigError(
+        kind = TransientError if isinstance(error, OSError) else ConfigError
+        raise kind(
             f"cannot get timm's weights of {bare} ({first_line(error)}); "
             "use --weights FILE with weights of your own, or --weights none to train from scratch"
         ) from error

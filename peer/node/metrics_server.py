@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address
+from peer.transports.binding import unbound
 
 MOST = 8  # connections at once; one more ends the oldest
 DEADLINE = 5.0  # seconds of a connection, from its beginning to the last byte of the answer
@@ -33,7 +33,7 @@ class MetricsServer:
         port: 0: any free one.
 
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: the address cannot be bound; as `unbound` has it.
     """
 
     def __init__(self, collector: Collector, host: str, port: int) -> None:
@@ -44,9 +44,8 @@ class MetricsServer:
             listener = _listener(host, port)
         except OSError as error:
             why = error.strerror or error
-            raise ConfigError(
-                f"cannot serve metrics on {format_address(host, port)}: {why}; try another --metrics-port"
-            ) from error
+            where = format_address(host, port)
+            raise unbound(error, f"cannot serve metrics on {where}: {why}; try another --metrics-port") from error
         self.address = format_address(host, listener.getsockname()[1])  # bound
         self._callers = _Callers(lambda: generate_latest(registry))
         self._loop = asyncio.new_event_loop()

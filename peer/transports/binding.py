@@ -6,28 +6,37 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.protocol.addresses import parse_address
+
+_PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN)  # not: a port for which one must be root
+
+
+def unbound(error: OSError, message: str) -> ConfigError:
+    """The error for an address that cannot be bound; a `TransientError` if what is in the way may pass by itself."""
+    return (TransientError if error.errno in _PASSING else ConfigError)(message)
 
 
 def check_bindable(address: str) -> None:
     """Bind "HOST:PORT" and release it at once.
 
     Raises:
-        ConfigError: the address is in use, or is not an address of this box.
+        TransientError: the address is in use, this box does not have it (yet), or no name server answers.
+        ConfigError: the name of the host is unknown, or this user may not listen there.
     """
     host, port = parse_address(address)
     here = "--listen takes an address of this box, or 0.0.0.0 for all"
     try:
         candidates = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {address}: {error.strerror}; {here}") from error
+        raise unbound(error, f"cannot listen on {address}: {error.strerror}; {here}") from error
     errors = [_bind_error(family, where) for family, _, _, _, where in candidates]
     failures = [failure for failure in errors if failure is not None]
     if any(failure.errno == errno.EADDRINUSE for failure in failures):
-        raise ConfigError(f"cannot listen on {address}: address in use; stop the other or choose another --listen port")
+        advice = "stop the other or choose another --listen port"
+        raise TransientError(f"cannot listen on {address}: address in use; {advice}")
     if len(failures) == len(candidates):  # "localhost" may also name an IPv6 address that the box does not have
-        raise ConfigError(f"cannot listen on {address}: {failures[0].strerror}; {here}")
+        raise unbound(failures[0], f"cannot listen on {address}: {failures[0].strerror}; {here}")
 
 
 def leads_to(listen: str, where: Any) -> bool:

@@ -31,6 +31,7 @@ from processes import (
 from strangers import Stranger
 
 from edgekd.data.public import make_public
+from edgekd.exit_codes import ExitCode
 
 HERE = Path(__file__).parent
 ENDLESS = ["--steps", 0, "--checkpoint-every", 0]
@@ -151,7 +152,7 @@ def test_folder_that_becomes_read_only_ends_no_training_but_is_no_success(spawn:
     process.until_step(process.last["step"] + 30)
     assert process.said.count("training goes on") == 1
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == 1
+    assert process.wait() == ExitCode.TRANSIENT
     assert process.err[-1].startswith("edgekd: not everything could be written")
     assert is_free(where)
 
@@ -220,7 +221,7 @@ def test_resumed_peer_trains_though_its_folder_cannot_be_written(spawn: Any, dis
     again.until_says("training goes on")
     assert (disk / "peer-0" / "config.toml").read_bytes() == settings
     again.send_signal(signal.SIGTERM)
-    assert again.wait() == 1, "not everything could be written"
+    assert again.wait() == ExitCode.TRANSIENT, "not everything could be written"
 
 
 def test_resumed_peer_passes_over_lines_of_metrics_that_a_power_cut_has_garbled(spawn: Any, tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_second_process_in_one_folder_is_refused_and_changes_nothing_there(spawn
     first.until_step(8)
     settings = (tmp_path / "peer-0" / "config.toml").read_bytes()
     second = spawn(peer(0, tmp_path, *ENDLESS, "--resume", "--temperature", 5, listen=other))
-    assert second.wait() == 1
+    assert second.wait() == ExitCode.TRANSIENT
     assert "is in use by another process" in second.said
     assert (tmp_path / "peer-0" / "config.toml").read_bytes() == settings
     first.until_step(first.last["step"] + 5)
@@ -350,7 +351,7 @@ def test_another_error_in_a_step_is_a_bug_that_keeps_its_traceback_and_what_was_
 ) -> None:
     (where,) = addresses(1)
     process = spawn(["shapes cannot be multiplied", 3, *peer(0, tmp_path, *ENDLESS, listen=where)], program=SHORT)
-    assert process.wait() == 1
+    assert process.wait() == ExitCode.BUG
     assert "Traceback" in process.said
     assert "RuntimeError: shapes cannot be multiplied" in process.said
     assert newest(tmp_path / "peer-0") == 2

@@ -18,6 +18,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from edgekd.exit_codes import ExitCode
 from edgekd.protocol.messages import Heartbeat
 from peer.node import metrics_server
 from peer.transports.base import StreamClosedError
@@ -130,7 +131,7 @@ def test_taken_metrics_port_is_a_clear_error(spawn: Any) -> None:
         other.listen()
         port = other.getsockname()[1]
         peer = spawn("peer", "--id", 0, *SMALL, "--metrics-port", port)
-        assert peer.wait() == 1
+        assert peer.wait() == ExitCode.TRANSIENT
     said = f"cannot serve metrics on 127.0.0.1:{port}: Address already in use; try another --metrics-port"
     assert peer.err[-1] == f"edgekd: {said}"
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from edgekd.exit_codes import ExitCode
+
 SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
 SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
 
@@ -424,7 +426,7 @@ def test_full_disk_ends_no_training_but_is_no_success(spawn: Any, tmp_path: Path
         pytest.skip("may not mount")
     try:
         full = spawn("peer", "--id", 0, *SMALL, "--steps", 5, "--out", disk / "p")
-        assert full.wait() == 1
+        assert full.wait() == ExitCode.TRANSIENT
         assert any("No space left on device; training goes on" in line for line in full.err)
         assert full.err[-1].startswith("edgekd: not everything could be written")
         assert any("accuracy" in line and "5 steps" in line for line in full.out)

@@ -15,6 +15,7 @@ from drawing import picture
 from processes import contents
 
 from edgekd.config import read_toml
+from edgekd.exit_codes import ExitCode
 from edgekd.files.checkpoint import load_newest, save_checkpoint
 
 SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--weights", "none", "--eval-every", 0]
@@ -220,7 +221,7 @@ def test_resume_that_cannot_start_changes_no_byte(spawn: Any, box: Path, taken: 
     (run / ".checkpoint-00000009.safetensors.1.tmp").write_bytes(b"half")  # and this
     before = contents(run)
     again = spawn(*peer(box, "--resume", "--lr", 0.5, flag, taken))
-    assert again.wait() == 1
+    assert again.wait() == ExitCode.TRANSIENT
     assert said in again.err[-1]
     assert contents(run) == before
     assert spawn(*peer(box, "--resume")).wait() == 0
@@ -229,16 +230,16 @@ def test_resume_that_cannot_start_changes_no_byte(spawn: Any, box: Path, taken: 
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "code", "said"),
     [
-        (["--listen", "TAKEN"], "cannot listen on"),
-        (["--private", "folder:nowhere"], "there is no folder nowhere"),
-        (["--weights", "damaged"], "damaged"),
-        (["--public", "damaged"], "damaged"),
+        (["--listen", "TAKEN"], ExitCode.TRANSIENT, "cannot listen on"),
+        (["--private", "folder:nowhere"], ExitCode.FAILED, "there is no folder nowhere"),
+        (["--weights", "damaged"], ExitCode.FAILED, "damaged"),
+        (["--public", "damaged"], ExitCode.FAILED, "damaged"),
     ],
 )
 def test_start_that_fails_leaves_no_folder_that_it_has_made_and_those_that_were_there_as_they_were(
-    spawn: Any, box: Path, taken: str, flags: list[str], said: str
+    spawn: Any, box: Path, taken: str, flags: list[str], code: ExitCode, said: str
 ) -> None:
     (box / "damaged").write_bytes(b"no tensors")
     (box / "empty").mkdir()
@@ -249,7 +250,7 @@ def test_start_that_fails_leaves_no_folder_that_it_has_made_and_those_that_were_
     for out in ([], ["--out", "new/run"], ["--out", "empty"], ["--out", "full"]):
         command = peer(box)
         failed = spawn(*command[: command.index("--out")], *flags, *out)
-        assert failed.wait() == 1
+        assert failed.wait() == code
         assert said in failed.err[-1]
         assert sorted(box.rglob("*")) == before
     assert spawn(*peer(box)).wait() == 0

@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from edgekd.exit_codes import ExitCode
+
 SMALL = ["--data", "digits", "--limit", 300, "--model", "mobilenet_v3_small"]
 SMALL += ["--steps", 2, "--batch", 8, "--public-batch", 8, "--eval-every", 0]
 GRID = ["--measure", "kl,sed", "--alpha", "0.2,0.5,1", "--seed", "0,1", "--split", "iid,gamma:5", "--baseline"]
@@ -74,7 +76,7 @@ def test_two_sweeps_do_not_write_into_one_folder(spawn: Any, tmp_path: Path) -> 
         assert time.monotonic() < deadline, first.err
         time.sleep(0.05)
     second = spawn("sweep", *SMALL, "--out", "results")
-    assert second.wait() == 1
+    assert second.wait() == ExitCode.TRANSIENT
     assert "results is in use by another process" in second.err[-1]
     first.send_signal(signal.SIGTERM)
     assert first.wait() == 130

@@ -76,7 +76,7 @@ class KeyFiles:
         try:
             proof = prove(ca, certificate, key, datetime.now(timezone.utc))
         except ConfigError as error:
-            raise ConfigError(f"the keys in {self.folder} will not do: {error}; {REMEDY}") from error
+            raise type(error)(f"the keys in {self.folder} will not do: {error}; {REMEDY}") from error
         return TlsKeys(proof.holder, ca, certificate, key, proof.until)
 
 

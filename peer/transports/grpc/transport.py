@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from edgekd.errors import ConfigError
+from edgekd.errors import TransientError
 from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import format_address, parse_address, place
 from edgekd.protocol.holders import Holder
@@ -106,7 +106,7 @@ class GrpcTransport:
                 port = server.add_secure_port(address, grpc_tls.listening(self._keys))
         except RuntimeError as error:  # the port was taken after the check
             why = str(error).partition("; set GRPC_VERBOSITY")[0]  # the rest is advice for who develops with gRPC
-            raise ConfigError(f"cannot listen on {address}: {why}") from error
+            raise TransientError(f"cannot listen on {address}: {why}") from error
         self._accept, self._server = accept, server
         await server.start()
         return format_address(host, port)

@@ -18,7 +18,7 @@ from typing import Any
 
 import zmq
 
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, TransientError
 from edgekd.protocol.addresses import format_address, parse_address
 from edgekd.protocol.holders import holder
 from peer.network.news import News
@@ -102,7 +102,7 @@ class Listener:
         """Listen on "HOST:PORT"; returns the bound address.
 
         Raises:
-            ConfigError: the address cannot be bound.
+            TransientError: the address cannot be bound.
         """
         host, port = parse_address(address)
         self._router.ipv6 = ":" in host
@@ -124,7 +124,8 @@ class Listener:
             self._bound.append(bound)
             port = int(bound.rpartition(":")[2])
         if not self._bound:  # the port was taken after the check
-            raise ConfigError(f"cannot listen on {address}: {error.strerror if error else 'no address'}") from error
+            why = error.strerror if error else "no address"
+            raise TransientError(f"cannot listen on {address}: {why}") from error
         return format_address(host, port)
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import zmq
 
-from edgekd.errors import ConfigError
+from edgekd.errors import TransientError
 from edgekd.protocol.holders import Holder
 from peer.transports.base import Accept, Stream
 from peer.transports.binding import check_bindable
@@ -56,7 +56,7 @@ class ZmqTransport:
         try:
             return await self._listen(address, accept)
         except zmq.ZMQError as error:  # no OSError, though there may be no file left for one more socket
-            raise ConfigError(f"cannot listen on {address}: {error.strerror}") from error
+            raise TransientError(f"cannot listen on {address}: {error.strerror}") from error
 
     async def _listen(self, address: str, accept: Accept) -> str:
         listener = Listener(self._context, self._max, self._keys, accept, self._streams)
