@@ -28,6 +28,6 @@ class CoreFollower:
         self._looked = now
         cores = usable_cores()
         if (threads := threads_beside(cores)) != self._threads:
-            log.info("it may use %d cores now: threads %d, before %d", cores, threads, self._threads)
+            log.info("cores it may use now: %d; threads: %d, before %d", cores, threads, self._threads)
             torch.set_num_threads(threads)
             self._threads = threads
