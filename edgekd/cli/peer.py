@@ -129,7 +129,7 @@ def command(
     check_wait(config, len(neighbours), open=bool(listen) or discover)
     if discover:
         check_discovery(listen)
-    niceness = go_last(config.train.nice)  # before any worker is started: they inherit it
+    niceness = go_last(config.train.nice)  # before any thread or worker is started: they inherit it
     from edgekd.files.runs import run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
     from peer.node.start import make_node

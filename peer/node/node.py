@@ -262,6 +262,7 @@ class Node:
             time.sleep(SLICE)
             self._look()
         self._tell(state)
+        self._report(state)
         paused = time.monotonic() - began
         if not self._stop():
             log.info("it goes on, after a pause of %.0f s", paused)

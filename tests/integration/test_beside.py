@@ -101,7 +101,7 @@ def test_paused_peer_takes_no_step_and_stays_a_member(spawn: Any, ports: Callabl
         peer.until_exchanging()
     paused.send_signal(signal.SIGUSR1)
     paused.until_says("paused: it takes no step until SIGUSR2")
-    paused.until(lambda p: p.last["state"] == "paused")
+    paused.until(lambda p: p.last.get("state") == "paused")
     step, lines = paused.last["step"], len(paused.events)
     began = [processor_time(peer.pid) for peer in (paused, other)]
     other.until_step(other.last["step"] + 60)
@@ -132,7 +132,7 @@ def test_paused_peer_that_is_told_to_end_writes_what_it_has_reached(
     peer = spawn("peer", "--id", 0, *ENDLESS, "--threads", 1, "--out", "results")
     peer.until_step(3)
     peer.send_signal(signal.SIGUSR1)
-    peer.until(lambda p: p.last["state"] == "paused")
+    peer.until(lambda p: p.last.get("state") == "paused")
     step = peer.last["step"]
     peer.send_signal(number)
     assert peer.wait() == 0, peer.said
@@ -154,8 +154,8 @@ def test_lockstep_waits_for_a_paused_peer_and_computes_the_same_bits(
     first.until_says("computing on cpu")
     first.send_signal(signal.SIGUSR1)  # while it waits for the other: the pause begins with the training
     second = spawn(*other)
-    first.until(lambda p: p.last["state"] == "paused")
-    second.until(lambda p: p.last["state"] == "training" or p.says("is up"))
+    first.until(lambda p: p.last.get("state") == "paused")
+    second.until(lambda p: p.last.get("state") == "training" or p.says("is up"))
     assert first.last["step"] == 0
     assert second.last["step"] == 0, "it waits"
     first.send_signal(signal.SIGUSR2)
@@ -173,7 +173,7 @@ def test_lockstep_with_a_time_limit_goes_on_without_a_paused_peer(
     for peer in (paused, other):
         peer.until_step(2)
     paused.send_signal(signal.SIGUSR1)
-    paused.until(lambda p: p.last["state"] == "paused")
+    paused.until(lambda p: p.last.get("state") == "paused")
     step = paused.last["step"]
     other.until_step(step + 4)
     assert other.last["missing"] > 0
