@@ -7,7 +7,7 @@ from dataclasses import replace
 from edgekd.config import AUTO, Config
 from edgekd.workers import threads_beside, usable_cores
 
-NICE = 5  # a program beside gets three quarters of a core; with 10, several of them starve a peer's heartbeats
+NICE = 5  # a busy program beside gets three quarters of a core; with 10, two of them would leave heartbeats 5 %
 
 
 def follows_cores(config: Config) -> bool:
