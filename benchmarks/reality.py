@@ -155,7 +155,7 @@ def step_shares(config: Config, steps: int = 20) -> tuple[float, float]:
 
     The lesson is about another round than what is taught, as it mostly is: each has a forward pass of its own.
     """
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(config.threads)
     learner = Learner(load_peer_data(config.data, 0, seed=config.data_seed), config, 0)
     taught, picked = [], []
     for round in range(steps + 3):  # the first steps also allocate

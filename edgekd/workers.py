@@ -1,5 +1,6 @@
 """Processes that work side by side on the cores, and never outlive the one that started them."""
 
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -8,21 +9,56 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.context import SpawnContext
+from pathlib import Path
 from typing import Any
 
 from edgekd.printable import log_plainly
 
 
-def at_once(threads: int) -> int:
-    """How many workers of so many threads this process may run side by side, at least one.
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use now, which may be fewer than the machine has.
 
-    Its cores are those of its affinity and of its cgroup's quota, which may be fewer than the machine has.
+    It may use those of its affinity, as many as the quotas of its cgroup and of all above it allow, rounded up.
     """
-    from joblib import cpu_count
+    from joblib import cpu_count  # knows the affinity, and the quota of a container's outermost cgroup alone
 
-    return max(1, int(cpu_count()) // threads)
+    return max(1, min([int(cpu_count()), *map(math.ceil, _quotas(root))]))
+
+
+def threads_beside(cores: int) -> int:
+    """Threads of a process that is to leave something to other programs: all cores, of more than two but one."""
+    return cores if cores <= 2 else cores - 1
+
+
+def at_once(threads: int) -> int:
+    """How many workers of so many threads this process may run side by side, at least one."""
+    return max(1, usable_cores() // threads)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The quotas of this process's cgroup, such as that of its service, and of those above it, in cores."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")  # of version 1; of version 2
+        group = top / path.lstrip("/")
+        for each in (group, *group.parents):
+            with suppress(OSError, ValueError, ZeroDivisionError):  # no such file, "max", 0
+                if controllers:
+                    quota, period = (int((each / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+                else:
+                    quota, period = map(int, (each / "cpu.max").read_text().split())
+                if quota > 0:  # -1: none
+                    yield quota / period
+            if each == top:
+                break
 
 
 _TRACKER = "ignore:resource_tracker:UserWarning"

@@ -43,7 +43,7 @@ def train_baselines(config: Config, *, quiet: bool) -> Baselines:
     jobs: dict[Future[Any], tuple[str, int]] = {}
     steps = make_tally()  # of one peer; one of the pooled model takes as many images as one of all peers
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
-    with workers(at_once(config.train.threads), steps) as pool:
+    with workers(at_once(config.threads), steps) as pool:
         jobs[pool.submit(_pooled, config)] = ("pooled", 0)  # the longest first
         for balance in kinds:
             for id in range(config.data.clients):

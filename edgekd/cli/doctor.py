@@ -1,12 +1,11 @@
 """``edgekd doctor``: would a peer start here, and work with its neighbours."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import socket
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 import click
 
 import edgekd
+from edgekd.cli.computing import precision_here, settle, threads_here
 from edgekd.cli.lines import say
 from edgekd.cli.options import listed, peer_options, refuse, settings
 from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_wait, metrics_address
 from edgekd.cli.progress import decoding
 from edgekd.cli.resuming import with_public_file
-from edgekd.config import LYING, Config
+from edgekd.config import AUTO, LYING, Config
 from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
@@ -131,7 +131,8 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     yield examine("settings", partial(_settings, peer, wrong))
     yield machine.python()
     yield (torch := examine("torch and numpy", load_all))
-    yield machine.threads(config.train.threads)
+    threads = threads_here(config, lockstep=exchange.sync is not None)
+    yield machine.threads(threads, auto=config.train.threads in (None, AUTO))
     installed = datetime.fromtimestamp(os.path.getmtime(edgekd.__file__), timezone.utc)
     yield machine.clock(datetime.now(timezone.utc), installed, keys=exchange.certs is not None)
     id = peer.id
@@ -199,6 +200,15 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+def _precision(config: Config) -> Check:
+    """``--precision``, and what ``auto`` would take."""
+    sync, auto = config.exchange.sync is not None, replace(config, train=replace(config.train, precision=AUTO))
+    there = "float32, as always with --sync" if sync else precision_here(auto)
+    if config.train.precision == AUTO:
+        return Check("precision", True, f"--precision auto takes {there}")
+    return Check("precision", True, f"{config.precision}; --precision auto would take {there}")
+
+
 def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     """What needs torch: the files, and a training step; returns the peer's Hello, None if its contract is not known."""
     from edgekd.doctor import training
@@ -214,7 +224,9 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     public = data.public if data is not None else public
     yield (device := training.device(train.device))
     if device.ok is False:
-        config = dataclasses.replace(config, train=dataclasses.replace(train, device="cpu"))
+        config = replace(config, train=replace(train, device="cpu"))
+    yield _precision(config)
+    config = settle(config, lockstep=config.exchange.sync is not None)
     with _impatient():
         weights = training.weights(config, id, public)
     yield weights

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
@@ -89,7 +90,7 @@ def _judge(
     """The judgement, the images that were judged on, and a name for them."""
     import torch
 
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(threads_here(config, lockstep=False))
     from edgekd.files.runs import data_name
     from edgekd.learning.devices import choose_device
     from edgekd.use.judgement import judge

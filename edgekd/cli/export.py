@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
@@ -74,7 +75,7 @@ def command(
     check_file(out)
     import torch
 
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(threads_here(config, lockstep=False))
     from edgekd.use.export import export_onnx, export_safetensors
     from edgekd.use.predictor import Predictor
     from edgekd.use.runtime import check_installed

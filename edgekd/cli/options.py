@@ -41,6 +41,22 @@ class UserPath(click.Path):
 
 PATH = UserPath()
 
+
+class _NumberOrWord(click.types.IntParamType):
+    """A whole number, or one of some words."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in self._words:
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor {' or '.join(self._words)}", param, ctx)
+
+
 Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
@@ -324,7 +340,7 @@ def _flag(f: Field) -> str:
 
 
 def _option(f: Field) -> Callable[[Command], Command]:
-    kind, choices = setting_type(f), f.metadata["choices"]
+    kind, choices, words = setting_type(f), f.metadata["choices"], f.metadata["words"]
     help = f.metadata["help"]
     if f.name == "sync":  # a flag that may stand without its number
         return click.option(
@@ -333,7 +349,9 @@ def _option(f: Field) -> Callable[[Command], Command]:
     if kind is bool:
         return click.option(_flag(f), f.name, is_flag=True, default=None, help=help)
     metavar = "|".join(choices) if choices else LETTERS.get(f.name) or {int: "N", float: "X", str: "TEXT"}[kind]
-    return click.option(_flag(f), type=kind, metavar=metavar, default=None, help=_help(f))
+    metavar = "|".join((metavar, *words))
+    taken = _NumberOrWord(words) if words else kind
+    return click.option(_flag(f), type=taken, metavar=metavar, default=None, help=_help(f))
 
 
 def _help(f: Field) -> str:

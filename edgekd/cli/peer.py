@@ -15,12 +15,13 @@ from typing import Any
 
 import click
 
+from edgekd.cli.computing import follows_cores, go_last, settle
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import listed, peer_options, refuse, settings
 from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
-from edgekd.cli.signals import on_stop, stop_early
+from edgekd.cli.signals import Pause, on_stop, stop_early
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError, TransientError
@@ -118,7 +119,7 @@ def command(
     if id is None:
         id = id_in(out if resume else None)
     lines = log_to_stderr(id)
-    stop = _Stop(lines)
+    stop, pause = _Stop(lines), Pause()
     from peer.node.access import check_access, check_addresses
 
     neighbours = listed(peers)
@@ -132,6 +133,7 @@ def command(
     check_wait(config, len(neighbours), open=bool(listen) or discover)
     if discover:
         check_discovery(listen)
+    niceness = go_last(config.train.nice)  # before any thread or worker is started: they inherit it
     from edgekd.files.runs import run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
     from peer.node.start import make_node
@@ -153,7 +155,21 @@ def command(
                     if config.data.private is not None and config.data.public is None and (neighbours or discover):
                         config = _joined(config, neighbours, discover, folder, undo)
                     config, how = _with_defaults(config, len(neighbours)), decoding(log.info)
-                    node = make_node(config, id, listen, neighbours, folder, stop=stop, watch=watch, how=how)
+                    follows = follows_cores(config)
+                    config = settle(config, lockstep=config.exchange.sync is not None)
+                    node = make_node(
+                        config,
+                        id,
+                        listen,
+                        neighbours,
+                        folder,
+                        stop=stop,
+                        watch=watch,
+                        how=how,
+                        paused=pause,
+                        follows_cores=follows,
+                    )
+                log.info(_computes(node, niceness))
                 lines.step = lambda: int(node.learner.step)
                 if resume:
                     resume_from(node, folder)
@@ -178,6 +194,14 @@ def command(
             say(f"{peer_line(reached)}; results in {folder}")
     if node.unwritten:
         raise TransientError(f"not everything could be written to {folder}: {node.unwritten}")
+
+
+def _computes(node: Any, niceness: int | None) -> str:
+    """The line about what a peer computes with."""
+    config = node.config
+    threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
+    beside = f", niceness {niceness}" if niceness is not None else ""
+    return f"computing on {node.learner.device}: {threads}, {config.precision}{beside}"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
@@ -77,7 +78,7 @@ def command(
     files = find_pictures(pictures)
     import torch
 
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(threads_here(config, lockstep=False))
     from edgekd.use.answers import answers
     from edgekd.use.predictor import Predictor
     from edgekd.use.trained import load_trained

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.computing import settle
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
@@ -61,7 +62,7 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: 
     from edgekd.files.runs import data_name, refuse_folder_of_peer, run_folder
     from edgekd.simulation.topology import neighbours
 
-    config = _with_defaults(config)
+    config = settle(_with_defaults(config), lockstep=config.exchange.sync is not None, side_by_side=config.data.clients)
     graph = neighbours(config.exchange.topology, config.data.clients, config.data_seed)
     _check_before(config)
     with run_folder(out, data_name(config)) as folder:

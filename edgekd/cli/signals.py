@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -89,6 +90,22 @@ def pausable(pause: Obey) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Pause:
+    """Whether this process has been told to pause: from SIGUSR1 to SIGUSR2, on systems that have these signals."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        for name, asked in (("SIGUSR1", True), ("SIGUSR2", False)):
+            for number in _obeyed(name):
+                signal.signal(number, partial(self._on_signal, asked))
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def _on_signal(self, asked: bool, number: int, frame: FrameType | None) -> None:
+        self._asked = asked
 
 
 def end_stopped(line: str) -> NoReturn:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.computing import settle
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, settings
 from edgekd.cli.progress import decoding, last_words, unheard
@@ -42,8 +43,11 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
     from edgekd.cli.tables import early_line
     from edgekd.files.runs import data_name, run_folder
 
+    side_by_side = min(jobs or at_once(1), config.data.clients)
+    config = settle(config, lockstep=not config.simulation.asynchronous, side_by_side=side_by_side)
+
     with stoppable() as stop, run_folder(out, data_name(config)) as folder:
-        summary = _simulate(config, folder, jobs or at_once(config.train.threads), as_json, stop)
+        summary = _simulate(config, folder, jobs or at_once(config.threads), as_json, stop)
     if stop.asked and (line := early_line(summary, config.steps, folder)):
         end_stopped(line)
 

@@ -63,7 +63,7 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
     left = missing(cells, out)
     check_unchanged(left, out)
     _write_tables(tables, out)
-    threads = max(cell.config.train.threads for cell in cells)
+    threads = max(cell.config.threads for cell in cells)
     count = jobs or at_once(threads)
     runner = ray_cluster() if engine == "ray" else local(count)
     with _progress(cells, left, None if engine == "ray" else count) as show:

@@ -4,6 +4,7 @@ from edgekd.config.exchange_settings import ACCESS, LYING, ExchangeConfig
 from edgekd.config.fields import setting_type
 from edgekd.config.sections import (
     AUGMENTATIONS,
+    AUTO,
     COLLECTING,
     EACH,
     LIVE,
@@ -22,6 +23,7 @@ from edgekd.config.written_out import BEFORE, read_run, written_out
 __all__ = [
     "ACCESS",
     "AUGMENTATIONS",
+    "AUTO",
     "BEFORE",
     "COLLECTING",
     "EACH",

@@ -9,8 +9,24 @@ from edgekd.errors import ConfigError
 LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
 
 
-def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, *, endless: bool = False) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices, "endless": endless})
+def setting(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    *,
+    endless: bool = False,
+    words: tuple[str, ...] = (),
+) -> Any:
+    """A field with what its flag needs.
+
+    Args:
+        default: the value where nothing was said.
+        help: of the flag.
+        choices: all values that there are; None: any of its type.
+        endless: a number may be infinite.
+        words: what a number may be instead of one.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "endless": endless, "words": words})
 
 
 def require(holds: bool, rule: str, value: object) -> None:
@@ -20,7 +36,7 @@ def require(holds: bool, rule: str, value: object) -> None:
 
 
 def setting_type(f: "Field[Any]") -> type:
-    """The one type of a setting's value, apart from None; ``int | None`` is annotated so."""
+    """The one type of a setting's value, apart from None and words; ``int | None`` is annotated so."""
     name = str(f.type).replace("<class '", "").replace("'>", "").partition(" | ")[0]
     return {"int": int, "float": float, "str": str, "bool": bool}[name]
 
@@ -31,11 +47,13 @@ def check_type(f: "Field[Any]", value: Any, section: str = "") -> None:
     Raises:
         ConfigError: it is not. A whole number will do where any number does.
     """
-    kind = setting_type(f)
+    kind, words = setting_type(f), f.metadata["words"]
+    if isinstance(value, str) and value in words:
+        return
     number = isinstance(value, int) and not isinstance(value, bool)
     if not (isinstance(value, kind) and (kind is not int or number)) and not (kind is float and number):
         where = f"[{section}] {f.name}" if section else f.name
-        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+        raise ConfigError(f"{where} must be {' or '.join((kind.__name__, *words))}, got {value!r}")
 
 
 def check_fields(section: Any) -> None:

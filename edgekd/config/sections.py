@@ -19,10 +19,11 @@ AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
 COLLECTING = ("rescan", "keep")  # of [data]: `edgekd peer` alone has a folder whose pictures come and go
-LIVE = (*ACCESS, "timing", "keep_best", *COLLECTING)  # settings of real peers, which no simulation depends on
+LIVE = (*ACCESS, "timing", "keep_best", "nice", *COLLECTING)  # settings of real peers, which no simulation depends on
 UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
 MOST_SECONDS = 86_400  # between two scans
 
+AUTO = "auto"  # of threads and precision: as this machine allows
 STRONGEST_PULL = 0.4  # of the distillation weight times SGD's learning rate
 
 
@@ -290,8 +291,21 @@ class TrainConfig:
         "fraction of the network's layers, from the first on, that stay as they are; default 0.25, with --weights "
         "none 0",
     )
-    precision: str = setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
-    threads: int = setting(1, "torch threads a peer")
+    precision: str = setting(
+        "float32",
+        "numbers of the forward pass; bfloat16 by autocast; auto: bfloat16 where the processor or GPU says that it "
+        "computes with it, but float32 in run, in simulate and with --sync",
+        ("float32", "bfloat16", AUTO),
+    )
+    threads: int | str | None = setting(
+        None,
+        "torch threads a peer, a number or auto: the cores that it may use, of more than two but one; in run and "
+        "simulate --async those of all peers shared out; with --sync and in lockstep 1 [default: auto; in a sweep 1]",
+        words=(AUTO,),
+    )
+    nice: int | None = setting(
+        None, "let other programs go first: the niceness that the process has at least, 0: leave it [default: 5]"
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     seed: int = setting(
         0, "seed of what is a peer's own (initial weights, order, augmentation); with one data set also of the split"
@@ -307,7 +321,8 @@ class TrainConfig:
         for name in ("batch", "public_batch"):
             value = getattr(self, name)
             require(value is None or value >= 2, f"{name} must be >= 2 (batch norm needs two images)", value)
-        require(self.threads >= 1, "threads must be >= 1", self.threads)
+        require(not isinstance(self.threads, int) or self.threads >= 1, "threads must be >= 1", self.threads)
+        require(self.nice is None or 0 <= self.nice <= 19, "nice must be from 0 to 19", self.nice)
         require(self.lr is None or self.lr > 0, "lr must be > 0", self.lr)
         require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
         require(self.freeze is None or 0 <= self.freeze <= 1, "freeze must be in [0, 1]", self.freeze)
@@ -397,6 +412,16 @@ class Config:
     def public_batch(self) -> int:
         """Public images a round, at most. It is the group's, so it follows from the data and not from the network."""
         return self.train.public_batch or (32 if self.data.digits else 80)
+
+    @property
+    def threads(self) -> int:
+        """Torch threads a learner; 1 where the setting is not a number (yet): see `edgekd.cli.computing.settle`."""
+        return self.train.threads if isinstance(self.train.threads, int) else 1
+
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``bfloat16``; float32 where the setting is ``auto`` (still)."""
+        return "float32" if self.train.precision == AUTO else self.train.precision
 
     @property
     def optimiser(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekd.doctor.check import Check
 from edgekd.files.writable import existing
-from edgekd.workers import at_once
+from edgekd.workers import threads_beside, usable_cores
 
 TRIED = ((3, 10), (3, 13))  # the oldest and the newest Python that edgekd is tested with
 MB, GB = 10**6, 10**9
@@ -28,15 +28,22 @@ def python() -> Check:
     return Check("python", True, said)
 
 
-def threads(wanted: int) -> Check:
-    """``--threads`` against the cores that this process may use: by its affinity, and by its cgroup's quota."""
-    usable, there = at_once(1), os.cpu_count() or 1
+def threads(wanted: int, *, auto: bool) -> Check:
+    """``--threads`` against the cores that this process may use: by its affinity, and by its cgroup's quota.
+
+    Args:
+        wanted: how many the peer would have.
+        auto: the number is not the user's.
+    """
+    usable, there = usable_cores(), os.cpu_count() or 1
     cores = f"{usable} core{'s' if usable > 1 else ''}" if usable == there else f"{usable} of {there} cores"
+    if auto:
+        return Check("threads", True, f"--threads auto takes {wanted}, and this process may use {cores}")
     said = f"--threads {wanted}, and this process may use {cores}"
     if wanted > usable:
         return Check("threads", None, f"{said}: more threads than cores make it slower, use --threads {usable}")
-    idle = f"; --threads {usable} would use them all, if nothing else needs them" if wanted < usable else ""
-    return Check("threads", True, said + idle)
+    beside = threads_beside(usable)
+    return Check("threads", True, said + (f"; --threads auto would take {beside}" if wanted != beside else ""))
 
 
 def clock(now: datetime, installed: datetime, *, keys: bool) -> Check:

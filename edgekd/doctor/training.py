@@ -70,7 +70,7 @@ def step(
     """
 
     def look() -> tuple[str, int]:
-        torch.set_num_threads(config.train.threads)
+        torch.set_num_threads(config.threads)
         learner = Learner(made_up(config, public), config, id)
         _step(learner, id)  # the first one is slow: kernels are chosen, memory is taken
         began = clock()

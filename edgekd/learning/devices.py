@@ -1,9 +1,15 @@
 """The device that a learner computes on."""
 
+import re
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from edgekd.errors import ConfigError
+
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the names of x86 and, the last, of ARM
 
 
 def choose_device(name: str) -> torch.device:
@@ -24,6 +30,22 @@ def choose_device(name: str) -> torch.device:
     if (device.index or 0) >= present:
         raise ConfigError(f"device {name} is not there ({present} of its kind); use --device auto or cpu")
     return device
+
+
+def computes_bfloat16(device: torch.device, cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the processor or the GPU says that it computes with bfloat16 itself; nothing is timed.
+
+    NVIDIA's GPUs do so from compute capability 8.0 on. Of a processor only Linux says it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    try:
+        cores = re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return bool(cores) and all(not BFLOAT16.isdisjoint(features.split()) for features in cores)
 
 
 def compute_reproducibly(device: torch.device) -> None:

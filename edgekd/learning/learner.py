@@ -446,7 +446,7 @@ class Learner:
 
     def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor, *names: int | str) -> Tensor:
         """Logits ``[heads, batch, classes]``. Random numbers, if any, come from a seed that `names` determine."""
-        bfloat16 = self.config.train.precision == "bfloat16"
+        bfloat16 = self.config.precision == "bfloat16"
         draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()
         with draws, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
             logits: Tensor = model(images)

@@ -115,6 +115,7 @@ class State(str, Enum):
     STARTING = "starting"  # the network is up, the training has not begun
     WAITING = "waiting"  # for neighbours, before the first step
     TRAINING = "training"
+    PAUSED = "paused"  # it was told to take no step for a while; it stays a member
     LINGERING = "lingering"  # its steps are done, it still teaches others
     DONE = "done"  # its steps are done, the network is stopped
     STOPPED = "stopped"  # it ended early, the network is stopped

@@ -34,7 +34,7 @@ def simulate(
         config: all settings; in lockstep, unless ``config.simulation.asynchronous``.
         report: called after every step of every learner: in lockstep in the order of their ids, else in the order of
             the virtual clock.
-        jobs: how many learners compute at once, each with ``config.train.threads``; it does not change the result.
+        jobs: how many learners compute at once, each with ``config.threads``; it does not change the result.
         stop: becomes true when the simulation is to end early, with what has been reached.
         how: picture files are decoded.
 
@@ -42,7 +42,7 @@ def simulate(
         ConfigError: the data, the split, the topology or the network cannot be had, or the run has no end.
     """
     began = time.monotonic()
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(config.threads)
     group: Mapping[int, PeerData | None] = dict.fromkeys(range(config.data.clients))  # stand-ins see no data
     if config.model.model != MODEL:
         group = dict(enumerate(load_group(config.data, config.data_seed, how)))
@@ -62,7 +62,7 @@ def simulate_group(
     if config.steps == 0:
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
     # A new thread has torch's default number of threads of its own.
-    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.train.threads,)) as pool:
+    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(config.threads,)) as pool:
         if config.simulation.asynchronous:
             asynchronous = Asynchronous(group, config, pool.submit, report or (lambda _: None))
             asynchronous.run(stop)
@@ -82,7 +82,7 @@ def simulate_group(
 
 def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary:
     """One model on all shards together: the same steps, the batch as many times as large, no balance."""
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(config.threads)
     data = load_pooled_data(config.data, seed=config.data_seed)
     train = dataclasses.replace(config.train, batch=config.batch * config.data.clients)
     alone = dataclasses.replace(lone(config, balance="off"), train=train)
@@ -91,7 +91,7 @@ def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary
 
 def simulate_lone(config: Config, id: int, *, balance: str, report: Report | None = None) -> PeerSummary:
     """Peer `id` of the group, alone."""
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(config.threads)
     data = load_peer_data(config.data, id, seed=config.data_seed)
     return simulate_group({id: data}, lone(config, balance=balance), report).peers[0]
 

@@ -32,13 +32,14 @@ from edgekd.protocol.exchange import Exchange, Start, Teach
 from edgekd.protocol.members import Member
 from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.news import News
-from peer.network.thread import Network
+from peer.network.thread import SLICE, Network
 from peer.node.best import BestKeeper
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import Progress, Watch, step_record
 from peer.node.recorder import Recorder
 from peer.node.resumable import check_resumable
 from peer.node.scanner import Scanner
+from peer.node.threads import CoreFollower
 
 log = logging.getLogger("edgekd")
 
@@ -60,7 +61,9 @@ class Node:
         config: all settings.
         out: the folder for checkpoints, metrics and the summary; it exists.
         scanner: takes up what changes in the private folder; None: nothing is taken up.
+        cores: has torch's threads follow the cores that this process may use; None: their number stays.
         stop: becomes true when the peer is to end early.
+        paused: true as long as the peer is to take no step; it is a member all the same.
         watch: called after every evaluation, whenever the state changes, and some times a second.
     """
 
@@ -73,11 +76,13 @@ class Node:
         out: Path,
         *,
         scanner: Scanner | None = None,
+        cores: CoreFollower | None = None,
         stop: Callable[[], bool] = lambda: False,
+        paused: Callable[[], bool] = lambda: False,
         watch: Watch = lambda progress: None,
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
-        self._scanner, self._stop, self._watch = scanner, stop, watch
+        self._scanner, self._cores, self._stop, self._paused, self._watch = scanner, cores, stop, paused, watch
         self._out, self._recorder, self._news = out, Recorder(out), News()
         self._best = BestKeeper(learner, self._recorder, out, config)
         self._made_with = definition(data, config)
@@ -237,6 +242,9 @@ class Node:
         began = time.monotonic()
         try:
             while not self._stop() and not self._done:
+                if self._paused():
+                    began += self._pause(State.TRAINING)
+                    continue
                 self._step()
                 self._training_seconds = time.monotonic() - began
             if self._done and (self._accuracy is None or self._accuracy.step != self.learner.step):
@@ -244,7 +252,25 @@ class Node:
         finally:
             self._recorder.flush()
 
+    def _pause(self, state: State) -> float:
+        """Do nothing until it is told to go on, or to end; the seconds that this took. It is in `state` afterwards."""
+        began = time.monotonic()
+        log.info("paused: it takes no step until SIGUSR2; neighbours and `edgekd status` get their answers")
+        self._tell(State.PAUSED)
+        self._report(State.PAUSED)
+        while self._paused() and not self._stop():
+            time.sleep(SLICE)
+            self._look()
+        self._tell(state)
+        self._report(state)
+        paused = time.monotonic() - began
+        if not self._stop():
+            log.info("it goes on, after a pause of %.0f s", paused)
+        return paused
+
     def _step(self) -> None:
+        if self._cores is not None:
+            self._cores.follow(time.monotonic())
         self._take_up()
         step = self.learner.step
         if teach := self.exchange.teach(step, self._look()):
@@ -279,6 +305,8 @@ class Node:
         self._tell(State.LINGERING)
         self._report(State.LINGERING)
         while not self._stop():
+            if self._paused():
+                self._pause(State.LINGERING)
             now = time.monotonic()
             do = self.exchange.linger(now, self._look())
             if do is None:

@@ -22,6 +22,7 @@ from peer.node.access import key_folder
 from peer.node.node import Node
 from peer.node.progress import Watch
 from peer.node.scanner import Scanner, first_look
+from peer.node.threads import CoreFollower
 from peer.transports.by_name import make_transport
 
 
@@ -35,11 +36,13 @@ def make_node(
     stop: Callable[[], bool],
     watch: Watch,
     how: Decoding = IN_PROCESS,
+    paused: Callable[[], bool] = lambda: False,
+    follows_cores: bool = False,
 ) -> Node:
     """A peer that is ready to be run; its network is not started yet.
 
     Args:
-        config: all settings; ``train.threads`` holds for the whole process from now on.
+        config: all settings; ``config.threads`` holds for the whole process from now on.
         id: of the peer.
         listen: "HOST:PORT" where neighbours may dial in; None: nowhere.
         peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
@@ -47,11 +50,13 @@ def make_node(
         stop: becomes true when the peer is to end early.
         watch: called with the peer's progress.
         how: picture files are decoded.
+        paused: true as long as the peer is to take no step.
+        follows_cores: torch's threads follow the cores that the process may use.
 
     Raises:
         ConfigError: the data, the network, its weights, the device or the keys cannot be had.
     """
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(config.threads)
     there = first_look(config.data) if config.data.rescan else {}  # before the first picture is read: none is missed
     trained = out if checkpoints(out) else None  # what a start without any has held out binds nobody
     data = load_peer_data(config.data, id, config.data_seed, trained, how)
@@ -71,7 +76,10 @@ def make_node(
         timing=config.exchange.time_limits(),
     )
     scanner = Scanner(data, config.data, there, own_seed(config.data_seed, id)) if config.data.rescan else None
-    return Node(Learner(data, config, id), data, network, config, out, scanner=scanner, stop=stop, watch=watch)
+    learner, cores = Learner(data, config, id), CoreFollower() if follows_cores else None
+    return Node(
+        learner, data, network, config, out, scanner=scanner, cores=cores, stop=stop, paused=paused, watch=watch
+    )
 
 
 def hello_of(config: Config, id: int, public: PublicSet) -> Hello:

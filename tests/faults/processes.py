@@ -26,7 +26,7 @@ SLACK = 3.0  # seconds on top of a claim: other work may hold the cores
 
 # As small as a peer gets: some 20 steps/s on a core.
 SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
-SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
+SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0, "--threads", 1]  # several share the cores
 
 
 def contents(folder: Path) -> dict[str, str]:

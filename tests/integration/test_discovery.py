@@ -13,7 +13,7 @@ import pytest
 
 GROUP = "224.0.0.251"  # of mDNS
 SMALL = ["--data", "digits", "--limit", 300, "--clients", 2, "--model", "mobilenet_v3_small", "--steps", 0, "--json"]
-SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0, "--checkpoint-every", 0, "--discover"]
+SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0, "--checkpoint-every", 0, "--discover", "--threads", 1]
 
 
 @cache

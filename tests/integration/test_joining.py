@@ -9,7 +9,7 @@ import pytest
 
 from edgekd.config import read_toml
 
-SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--eval-every", 0]
+SMALL = ["--model", "mobilenet_v3_small", "--batch", 8, "--eval-every", 0, "--threads", 1]
 
 
 def split(spawn: Any, folder: Path) -> Path:

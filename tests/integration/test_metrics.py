@@ -26,7 +26,7 @@ from peer.transports.grpc.transport import GrpcTransport
 
 DEADLINE = 60.0  # seconds: far more than any of this takes
 SMALL = ["--data", "digits", "--limit", 300, "--clients", 2, "--model", "mobilenet_v3_small"]
-SMALL += ["--batch", 8, "--public-batch", 8, "--metrics-port", 0]
+SMALL += ["--batch", 8, "--public-batch", 8, "--metrics-port", 0, "--threads", 1]
 
 Metrics = dict[tuple[str, tuple[str, ...]], float]  # by name and the values of the labels
 

@@ -17,7 +17,7 @@ import pytest
 from edgekd.exit_codes import ExitCode
 
 SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
-SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0]
+SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0, "--threads", 1]  # several share the cores
 
 
 def peer(ports: list[int], id: int, *more: object, out: Path) -> list[object]:

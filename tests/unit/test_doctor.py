@@ -179,9 +179,10 @@ def test_clock_before_the_installation_is_a_fault_with_keys_alone() -> None:
 
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # of what joblib reads, as in a cgroup
-    assert machine.threads(1).ok is True
-    assert machine.threads(3).ok is None
-    assert machine.threads(3).message.endswith("use --threads 1")
+    assert machine.threads(1, auto=False).ok is True
+    assert machine.threads(3, auto=False).ok is None
+    assert machine.threads(3, auto=False).message.endswith("use --threads 1")
+    assert machine.threads(1, auto=True).message.startswith("--threads auto takes 1, and this process may use 1 ")
 
 
 STATUS = "Name:\tpython\nVmHWM:\t  800000 kB\nVmRSS:\t  300000 kB\n"

@@ -54,6 +54,8 @@ def test_file_without_lists_is_one_cell() -> None:
         ({"grid": 3}, r"write \[\[grid\]\]"),
         ({"grid": [{"distill": 3}]}, r"\[distill\] must be a table"),
         ({"distil": {"alpha": 1.0}}, r"unknown section \[distil\]"),
+        ({"train": {"threads": ["auto", 1]}}, "threads auto depends on the machine"),
+        ({"grid": [{"train": {"precision": "auto"}}]}, "precision auto .* choose float32 or bfloat16"),
     ],
 )
 def test_wrong_grid_is_refused(tables: dict[str, Any], says: str) -> None:

@@ -55,7 +55,7 @@ def canonical(config: Config, *, alone: bool) -> Config:
         config,
         data=replace(data, gamma=skew(data), data_seed=seed),
         model=model,
-        train=replace(train, eval_every=0),
+        train=replace(train, eval_every=0, threads=config.threads, precision=config.precision),
         exchange=exchange,
         simulation=_simulation(config) if asynchronous else SimulationConfig(on_private=on_private),
     )

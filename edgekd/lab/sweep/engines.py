@@ -70,7 +70,7 @@ def ray_cluster() -> Engine:
     def engine(cells: Sequence[Cell]) -> Generator[Result, None, None]:
         task: Any = ray.remote(_run_in)
         try:
-            cpus = {cell: cell.config.train.threads for cell in cells}
+            cpus = {cell: cell.config.threads for cell in cells}
             cell_of = {task.options(num_cpus=cpus[cell]).remote(os.getcwd(), cell): cell for cell in cells}
             while cell_of:
                 ready = ray.wait(list(cell_of))[0][0]

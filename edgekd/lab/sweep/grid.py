@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from edgekd.config import Config, from_mapping, overlay
+from edgekd.config import AUTO, Config, from_mapping, overlay
 from edgekd.errors import ConfigError
 from edgekd.lab.sweep.records import ALONE, POOLED, TOGETHER, Cell
 from edgekd.simulation.groups import lone
 
 Tables = Mapping[str, Any]
 
+SAY = {"threads": "give a number, or leave it out for 1", "precision": "choose float32 or bfloat16"}
 WITH_COMMAS = ("model", "head_layers", "down")  # settings whose own values hold commas: a flag gives them one value
 
 
@@ -79,7 +80,11 @@ def _combinations(tables: Tables) -> Iterator[Config]:
             cell.setdefault(section, {}).update(
                 _split(value) if (section, name) == ("data", "split") else {name: value}
             )
-        yield from_mapping(cell)
+        config = from_mapping(cell)
+        for setting in ("threads", "precision"):
+            if getattr(config.train, setting) == AUTO:
+                raise ConfigError(f"{setting} auto depends on the machine, and a sweep's cells do not: {SAY[setting]}")
+        yield config
 
 
 def _split(value: object) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def run_cell(cell: Cell) -> Result:
     """Simulate one cell in this process; its learners one after another, for the cells are what runs side by side."""
     began = time.monotonic()
     try:
-        torch.set_num_threads(cell.config.train.threads)
+        torch.set_num_threads(cell.config.threads)
         if cell.kind == POOLED:
             peers: tuple[PeerSummary, ...] = (simulate_pooled(cell.config),)
         else:
