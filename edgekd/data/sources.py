@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +168,17 @@ def unknown_class(root: Path, names: Sequence[str], classes: Sequence[str], know
 
 
 def _digits(size: int) -> Source:
-    from sklearn.datasets import load_digits
+    rows = np.loadtxt(_digits_file(), delimiter=",", dtype=np.int64)  # [N, 65]: 8 x 8 pixels from 0 to 16, the label
+    pixels = (rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16  # from 0..16 to 0..255
+    return _from_arrays(tuple("0123456789"), rows[:, -1], pixels.astype(np.uint8), size, "digits")
 
-    digits = load_digits()
-    pixels = (digits.images.astype(np.int64) * 255 + 8) // 16  # from 0..16 to 0..255
-    return _from_arrays(tuple("0123456789"), digits.target, pixels.astype(np.uint8), size, "digits")
+
+def _digits_file() -> Path:
+    """The file of the digits in scikit-learn, which is not imported: that takes 70 MB."""
+    spec = find_spec("sklearn")
+    assert spec is not None  # it is a dependency
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def _cifar10(size: int) -> Source:

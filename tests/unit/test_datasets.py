@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, SUN397
 
 from edgekd.cli import main
@@ -56,6 +57,9 @@ def test_digits_are_the_1797_real_ones() -> None:
     assert (one.images.shape, one.labels.tolist()) == ((2, 3, 32, 32), source.labels[[0, 1796]].tolist())
     assert one.images.max() > 200
     assert torch.equal(one.images[:, 0], one.images[:, 2])
+    known = load_digits()  # of scikit-learn, which is not imported to read its file
+    assert (source.pixels == (known.images.astype(int) * 255 + 8) // 16).all()
+    assert (source.labels == known.target).all()
 
 
 def test_folder_classes_are_its_subfolders_and_only_the_pictures_asked_for_are_decoded(photos: Path, tmp_path) -> None:
