@@ -1,25 +1,14 @@
 """``docker compose up`` in a fresh project: the data is split once, three peers teach one another, each reports."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from containers import DEADLINE, docker, need_engine
 
-ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "edgekd-test"
-DEADLINE = 1500  # seconds, the build of the image included
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(DEADLINE + 60)]
-
-
-def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
 
 LOCKED = {"user": "edgekd", "read_only": True, "dropped": ["ALL"], "options": ["no-new-privileges:true"]}
 
@@ -38,8 +27,7 @@ def locked(container: str) -> dict[str, object]:
 
 @pytest.fixture
 def compose() -> Iterator[list[str]]:
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
-        pytest.skip("no Docker engine answers")
+    need_engine()
     command = ["compose", "-p", PROJECT]
     docker(*command, "down", "--volumes")
     yield command
