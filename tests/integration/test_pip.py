@@ -1,4 +1,4 @@
-"""What pip does with a torch, a torchvision and a numpy that are there before edgekd: real pip, wheels that are empty."""
+"""What pip does with a torch, a torchvision and a numpy that are there before edgekd: real pip, empty wheels."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def after_install(folder: Path, there: dict[str, str], bounds: list[str]) -> dic
     offline = ["--python", str(venv / "bin/python"), "install", "--quiet", "--no-index", f"--find-links={index}"]
     pip(*offline, *map(str, wheels))
     pip(*offline, "edgekd")
-    seen = "from importlib.metadata import version\nfor name in {}: print(version(name))".format(list(there))
+    seen = f"from importlib.metadata import version\nfor name in {list(there)}: print(version(name))"
     said = subprocess.run([venv / "bin/python", "-c", seen], capture_output=True, text=True, check=True, timeout=60)
     return dict(zip(there, said.stdout.split(), strict=True))
 
