@@ -29,6 +29,7 @@ _PAPER: dict[str, dict[str, Any]] = {
         "public_batch": 128,
         "optimiser": "sgd",
         "norm_from": "private",
+        "freeze": 0.0,
         "lr": 0.001,
         "momentum": 0.9,
         "weight_decay": 5e-4,

@@ -16,15 +16,17 @@ class Recipe:
     norm_from: str
     head_start: str
     head_end: str
+    freeze: float
 
 
 PRETRAINED = Recipe(
     steps=80,
-    batch=72,
+    batch=90,
     optimiser="adamw",
     norm_from="public",
     head_start="discriminant",
     head_end="discriminant",
+    freeze=0.25,
 )
 SCRATCH = Recipe(
     steps=120,
@@ -33,4 +35,5 @@ SCRATCH = Recipe(
     norm_from="private",
     head_start="random",
     head_end="trained",
+    freeze=0.0,
 )

@@ -259,10 +259,10 @@ class TrainConfig:
         None,
         "training steps; 0: until SIGTERM, at a constant learning rate; default 80, with --weights none 120",
     )
-    batch: int | None = setting(None, "private images a step; default 72, with --weights none 32")
+    batch: int | None = setting(None, "private images a step; default 90, with --weights none 32")
     public_batch: int | None = setting(
         None,
-        "public images a round, at most all there are; part of the contract; default 68, for digits 32",
+        "public images a round, at most all there are; part of the contract; default 80, for digits 32",
     )
     optimiser: str | None = setting(
         None, "how the weights are updated [default: adamw, with --weights none sgd]", ("sgd", "adamw")
@@ -285,6 +285,11 @@ class TrainConfig:
         "[default: public, with --weights none private]",
         ("private", "public", "both", "frozen"),
     )
+    freeze: float | None = setting(
+        None,
+        "fraction of the network's layers, from the first on, that stay as they are; default 0.25, with --weights "
+        "none 0",
+    )
     precision: str = setting("float32", "numbers of the forward pass; bfloat16 by autocast", ("float32", "bfloat16"))
     threads: int = setting(1, "torch threads a peer")
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
@@ -305,6 +310,7 @@ class TrainConfig:
         require(self.threads >= 1, "threads must be >= 1", self.threads)
         require(self.lr is None or self.lr > 0, "lr must be > 0", self.lr)
         require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
+        require(self.freeze is None or 0 <= self.freeze <= 1, "freeze must be in [0, 1]", self.freeze)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -390,7 +396,7 @@ class Config:
     @property
     def public_batch(self) -> int:
         """Public images a round, at most. It is the group's, so it follows from the data and not from the network."""
-        return self.train.public_batch or (32 if self.data.digits else 68)
+        return self.train.public_batch or (32 if self.data.digits else 80)
 
     @property
     def optimiser(self) -> str:
@@ -426,6 +432,11 @@ class Config:
     def norm_from(self) -> str:
         """``private``, ``public``, ``both`` or ``frozen``."""
         return self.train.norm_from or self.recipe.norm_from
+
+    @property
+    def freeze(self) -> float:
+        """The fraction of the network's layers that stay as they are, in [0, 1]."""
+        return self.recipe.freeze if self.train.freeze is None else self.train.freeze
 
     @property
     def head_start(self) -> str:

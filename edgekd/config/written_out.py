@@ -12,7 +12,7 @@ from edgekd.config.tables import overlay, read_toml
 BEFORE: dict[str, dict[str, Any]] = {
     "data": {"public_augment": "none"},
     "model": {"head_start": "random", "head_end": "trained"},
-    "train": {"norm_from": "private", "optimiser": "sgd"},
+    "train": {"norm_from": "private", "optimiser": "sgd", "freeze": 0.0},
 }
 
 
@@ -36,6 +36,7 @@ def written_out(config: Config) -> Config:
             weight_decay=config.weight_decay,
             augment=config.augment,
             norm_from=config.norm_from,
+            freeze=config.freeze,
         ),
     )
 

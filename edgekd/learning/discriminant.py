@@ -15,7 +15,7 @@ Source: Fisher 1936 (linear discriminant analysis); Kumar et al. 2022, Fine-tuni
 Wu and Johnson 2021, Rethinking "batch" in BatchNorm, section 3 (statistics measured anew).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from edgekd.data.augment import normalise
 from edgekd.data.sources import Labelled
 from edgekd.learning.models import Classifier
-from edgekd.learning.statistics import measure_statistics
+from edgekd.learning.statistics import measure_statistics, train_mode
 from edgekd.losses.distillation import log_prior
 from edgekd.seeds import seeded
 
@@ -61,7 +61,7 @@ def end_as_discriminant(
     private: Labelled,
     public: Tensor,
     said: Tensor,
-    frozen: bool,
+    still: Collection[nn.Module],
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -76,7 +76,7 @@ def end_as_discriminant(
         public: uint8 ``[images, 3, size, size]``.
         said: what the neighbours said of each, probabilities ``[images, classes]``; a row of zeros: nothing. At least
             one row has something.
-        frozen: leave the statistics of batch norm as they are.
+        still: the modules of the network that training leaves as they are; their statistics stay.
         seed: decides which images are used, where there are more than `MOST_AT_END` of a class or `MOST_OF_A_KIND`.
         stop: is asked between two batches; once it is true the head stays as it is.
     """
@@ -85,8 +85,7 @@ def end_as_discriminant(
     known = _some(said.sum(dim=1).nonzero().flatten(), MOST_OF_A_KIND, seed)
     if stop():
         return
-    if not frozen:
-        _measure(model, [(private.images, chosen), (public, known)], seed, stop)
+    _measure(model, still, [(private.images, chosen), (public, known)], seed, stop)
     labels, own = private.labels[chosen], _features(model, private.images, chosen, stop)
     features = torch.cat([own, _features(model, public, known, stop)])
     if len(features) < len(chosen) + len(known):  # stopped
@@ -133,7 +132,13 @@ def discriminant(
     return (weight - weight.mean(dim=0)).float(), (bias - bias.mean()).float()
 
 
-def _measure(model: Classifier, kinds: Sequence[tuple[Tensor, Tensor]], seed: int, stop: Callable[[], bool]) -> None:
+def _measure(
+    model: Classifier,
+    still: Collection[nn.Module],
+    kinds: Sequence[tuple[Tensor, Tensor]],
+    seed: int,
+    stop: Callable[[], bool],
+) -> None:
     """Measure the statistics of batch norm anew, over as many images of each kind, given by indices.
 
     If it is stopped they are those of fewer batches, of one at least.
@@ -148,7 +153,7 @@ def _measure(model: Classifier, kinds: Sequence[tuple[Tensor, Tensor]], seed: in
         if number == 0 or not stop()
     )
     device = next(model.parameters()).device
-    model.train()
+    train_mode(model, still)
     with seeded(seed, device):  # a network may draw random numbers in training mode
         measure_statistics(model.backbone, (normalise(images.to(device)) for images in mixed))
 

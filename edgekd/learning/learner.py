@@ -31,6 +31,7 @@ from edgekd.learning.devices import choose_device, compute_reproducibly, generat
 from edgekd.learning.discriminant import end_as_discriminant, start_as_discriminant
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import Accuracy, evaluate
+from edgekd.learning.freezing import freeze
 from edgekd.learning.models import Classifier, model_from_config
 from edgekd.learning.optimiser import learning_rate, make_optimiser, optimiser_state, restore_optimiser
 from edgekd.learning.statistics import (
@@ -38,6 +39,7 @@ from edgekd.learning.statistics import (
     copied_statistics,
     frozen_statistics,
     move_statistics,
+    norm_layers,
     train_mode,
 )
 from edgekd.learning.weights import misfit
@@ -99,6 +101,9 @@ class Learner:
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         self.model: Classifier = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
+        self._still = freeze(self.model.backbone, config.freeze)  # in evaluation mode throughout
+        if config.norm_from == "frozen":
+            self._still += norm_layers(self.model)
         settable = self._has_settable_head()
         self._ends_as_discriminant = settable and config.head_end == "discriminant"
         if settable and config.head_start == "discriminant":
@@ -266,9 +271,8 @@ class Learner:
 
     def _end(self, stop: Callable[[], bool]) -> None:
         """What is left to do after the last step."""
-        frozen = self.config.norm_from == "frozen"
         public, said = self._public.images, self._said.cpu()
-        end_as_discriminant(self.model, self._private, public, said, frozen, self._seed("end"), stop)
+        end_as_discriminant(self.model, self._private, public, said, self._still, self._seed("end"), stop)
         self._train_mode()
 
     def abandon(self) -> None:
@@ -394,7 +398,7 @@ class Learner:
         return derive(self.config.train.seed, "peer", self.id, *names)
 
     def _train_mode(self) -> None:
-        train_mode(self.model, frozen=self.config.norm_from == "frozen")
+        train_mode(self.model, self._still)
 
     @property
     def _joint(self) -> bool:

@@ -1,6 +1,7 @@
 """Networks: a backbone, our own heads, and pretrained weights."""
 
 import copy
+from collections.abc import Sequence
 from itertools import pairwise
 from pickle import UnpicklingError
 
@@ -145,11 +146,7 @@ def _torchvisions(name: str, weights: str, classes: int, heads: int, hidden: tup
 
     known = list_models(module=__import__("torchvision.models", fromlist=["models"]))
     if name not in known:
-        hint = meant(name, known)
-        raise ConfigError(
-            f"unknown model '{name}'; {hint + ' ' if hint else ''}torchvision's classifiers are: {', '.join(known)}; "
-            f"besides there are {OTHERS}"
-        )
+        raise ConfigError(f"unknown model '{name}'; {_advice(name, known)}")
     if weights == "imagenet":
         try:
             published = get_model_weights(name).DEFAULT
@@ -166,6 +163,15 @@ def _torchvisions(name: str, weights: str, classes: int, heads: int, hidden: tup
     if weights not in ("imagenet", "none"):
         load_backbone(network, expanded(weights), name)
     return Classifier(network, last, [nn.Linear(features, classes), *_more_heads(features, hidden, classes, heads)])
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    """What to do about a name that is unknown. All names that are known make a screenful."""
+    if name.endswith(".py"):
+        return f"a file is named with the function in it that makes the network: {name}:FUNCTION"
+    if hint := meant(name, known):
+        return hint
+    return f"torchvision's classifiers are: {', '.join(known)}; besides there are {OTHERS}"
 
 
 def _check_size(model: Classifier, name: str, size: int) -> None:

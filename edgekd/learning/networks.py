@@ -122,7 +122,8 @@ def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str 
             logits = network(_noise(1, size))
     except Exception as error:  # it is the user's code, or timm's
         raise ConfigError(
-            f"{name} cannot take images of {size} pixels: {_said(error)}; choose another --size or --model"
+            f"{name} cannot take images of {size} pixels: {_said(error)}; if that is about their size, choose another "
+            "--size or --model, else mend the network"
         ) from error
     finally:
         for hook in hooks:

@@ -10,18 +10,20 @@ from torch import Tensor, nn
 Statistics = list[tuple[Tensor, Tensor, Tensor]]
 
 
-def train_mode(model: nn.Module, *, frozen: bool) -> None:
-    """Put `model` in training mode; `frozen`: but batch norm goes on using its running statistics, and moves none."""
+def train_mode(model: nn.Module, still: Iterable[nn.Module]) -> None:
+    """Put `model` in training mode, but for the modules of it that are `still`.
+
+    Batch norm in evaluation mode uses its running statistics, and nothing moves them.
+    """
     model.train()
-    if frozen:
-        for layer in _layers(model):
-            layer.eval()
+    for module in still:
+        module.eval()
 
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
     """Within this block, batch norm in training mode does not update its running statistics. Yields nothing to move."""
-    layers = _layers(model)
+    layers = norm_layers(model)
     for layer in layers:
         layer.track_running_stats = False
     try:
@@ -38,7 +40,7 @@ def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
     Yields:
         The copies. After the pass, `move_statistics` may put them in the place of the model's own.
     """
-    layers = _layers(model)
+    layers = norm_layers(model)
     own = _statistics(layers)
     copies = [(mean.clone(), variance.clone(), batches.clone()) for mean, variance, batches in own]
     _put(layers, copies)
@@ -50,18 +52,20 @@ def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
 
 def move_statistics(model: nn.Module, statistics: Statistics) -> None:
     """Make `statistics`, from `copied_statistics`, the running statistics of `model`."""
-    _put(_layers(model), statistics)
+    _put(norm_layers(model), statistics)
 
 
 @torch.no_grad()
 def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Make the mean statistics over `batches` the running statistics of batch norm.
+    """Make the mean statistics over `batches` the running statistics of batch norm, where that is in training mode.
 
     Args:
-        model: takes a batch. It is in training mode.
-        batches: one or more.
+        model: takes a batch.
+        batches: one or more. None is taken if there is nothing to measure.
     """
-    layers = _layers(model)
+    layers = [layer for layer in norm_layers(model) if layer.training]
+    if not layers:
+        return
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
@@ -72,7 +76,8 @@ def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
         layer.momentum = momentum
 
 
-def _layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+def norm_layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers of batch norm that have running statistics."""
     return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
 
 

@@ -116,7 +116,7 @@ def test_defaults_follow_from_whether_the_weights_are_pretrained() -> None:
         assert config.recipe == recipe
         assert (config.steps, config.batch, config.optimiser) == (recipe.steps, recipe.batch, recipe.optimiser)
         assert (config.norm_from, config.head_start) == (recipe.norm_from, recipe.head_start)
-        assert config.head_end == recipe.head_end
+        assert (config.head_end, config.freeze) == (recipe.head_end, recipe.freeze)
         assert config.data.public_augmentation == ("none" if config.data.digits else "crop+flip-each")
     assert (scratch.kd_weight, scratch.peak_lr) == (2.0, 0.03)
     assert (pretrained.kd_weight, pretrained.peak_lr) == (4.0, 0.001)
@@ -125,7 +125,7 @@ def test_defaults_follow_from_whether_the_weights_are_pretrained() -> None:
 def test_what_a_group_shares_does_not_follow_from_the_network_of_one_peer() -> None:
     for weights in ("none", "imagenet"):
         config = from_mapping({**PHOTOS, "model": {"weights": weights}})
-        assert (config.public_batch, config.data.public_augmentation) == (68, "crop+flip-each")
+        assert (config.public_batch, config.data.public_augmentation) == (80, "crop+flip-each")
 
 
 @pytest.mark.parametrize(

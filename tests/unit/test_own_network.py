@@ -395,7 +395,7 @@ def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.Mo
             "cannot be trained with images of 32 pixels: ValueError: can't optimize a non-leaf Tensor",
             marks=pytest.mark.filterwarnings("ignore"),  # TorchScript is deprecated,
         ),
-        ("too_deep", r"cannot take images of 32 pixels: RuntimeError: .*; choose another --size or --model"),
+        ("too_deep", r"cannot take images of 32 pixels: RuntimeError: .*; if that is about their size, choose another --size or --model"),
         ("OneImage", r"must return logits, floats \[2, 10\] for images \[2, 3, 32, 32\], got float32 \[1, 20\]"),
     ],
 )
@@ -418,6 +418,8 @@ def test_name_of_nothing_says_what_there_is() -> None:
         make_model("nowhere_at_all:make", "none", 4, SIZE)
     with pytest.raises(ConfigError, match=r"unknown model 'my-net:make'.*timm:NAME, and a function of your own"):
         make_model("my-net:make", "none", 4, SIZE)
+    with pytest.raises(ConfigError, match=r"^unknown model 'mynet\.py'; a file is named with .*: mynet\.py:FUNCTION$"):
+        make_model("mynet.py", "none", 10, 32)
 
 
 @pytest.mark.parametrize("at", ["start", "end"])

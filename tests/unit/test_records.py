@@ -259,7 +259,7 @@ PINNED = {
         "balance",
     ),
     "model": ("head_start", "head_end"),
-    "train": ("optimiser", "norm_from", "schedule", "steps", "batch", "public_batch"),
+    "train": ("optimiser", "norm_from", "freeze", "schedule", "steps", "batch", "public_batch"),
     "exchange": ("encoding",),
 }
 

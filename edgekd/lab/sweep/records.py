@@ -36,7 +36,8 @@ _SETTINGS = {
     for f in dataclasses.fields(kind)
     if f.name not in UNSWEPT
 }
-EARLIER = {**LATER, **BEFORE["data"]}  # what a row means that leaves these blank, whatever the defaults are now
+# What a row means that leaves these blank, whatever the defaults are now.
+EARLIER = {name: str(value) for name, value in {**LATER, **BEFORE["data"]}.items()}
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
 

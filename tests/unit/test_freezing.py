@@ -1,0 +1,124 @@
+"""Which layers stay as they are pretrained, and that they do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from edgekd.config import Config, from_mapping
+from edgekd.data.augment import normalise
+from edgekd.data.datasets import PeerData, load_peer_data
+from edgekd.errors import ConfigError
+from edgekd.learning.freezing import freeze
+from edgekd.learning.learner import Learner
+from edgekd.learning.models import make_model
+from edgekd.protocol.messages import Lesson
+
+torch.set_num_threads(1)
+
+
+def frozen_names(network: nn.Module, fraction: float) -> set[str]:
+    freeze(network, fraction)
+    return {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("fraction", "first"),
+    [(0.0, ()), (0.25, ("conv1.", "bn1.", "layer1.")), (0.5, ("conv1.", "bn1.", "layer1.", "layer2."))],
+)
+def test_quarter_of_a_resnet18_is_its_stem_and_its_first_stage(fraction: float, first: tuple[str, ...]) -> None:
+    network = make_model("resnet18", "none", 10, 32).backbone
+    expected = {name for name, _ in network.named_parameters() if first and name.startswith(first)}
+    assert frozen_names(network, fraction) == expected
+
+
+@given(st.integers(1, 12), st.floats(0, 1))
+def test_layers_are_frozen_from_the_first_on_in_whole(count: int, fraction: float) -> None:
+    layers = [nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.ReLU()) for _ in range(count)]
+    still = freeze(nn.Sequential(*layers), fraction)
+    frozen = [{parameter.requires_grad for parameter in layer.parameters()} for layer in layers]
+    most = sum(flags == {False} for flags in frozen)
+    assert frozen == [{False}] * most + [{True}] * (count - most)
+    assert most <= fraction * count + 1e-6 < most + 1 + 1e-5
+    assert still == [module for layer in layers[:most] for module in layer]
+
+
+def test_weights_that_belong_to_a_container_count_as_its_layer() -> None:
+    network = make_model("vit_b_16", "none", 10, 224).backbone
+    names = frozen_names(network, 0.1)
+    assert {"class_token", "conv_proj.weight", "encoder.pos_embedding"} <= names
+    assert not any(name.startswith("encoder.layers.encoder_layer_11") for name in names)
+
+
+def test_misspelt_fraction_is_refused() -> None:
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(ConfigError, match=r"freeze must be in \[0, 1\]"):
+            from_mapping({"train": {"freeze": wrong}})
+
+
+@pytest.fixture(scope="module")
+def data() -> PeerData:
+    return load_peer_data(config().data, 0, seed=0)
+
+
+def config(**train: object) -> Config:
+    small = {"steps": 2, "batch": 8, "public_batch": 8, "eval_every": 0, "freeze": 0.25}
+    model = {"head_start": "discriminant", "head_end": "discriminant"}
+    return from_mapping({"data": {"data": "digits", "limit": 300}, "model": model, "train": {**small, **train}})
+
+
+def finished(data: PeerData, settings: Config) -> Learner:
+    learner = Learner(data, settings, 0)
+    for round in range(2):
+        learner.teach(round, keep=True)
+        learner.study()
+        probs = torch.randn(1, 8, 10, generator=torch.Generator().manual_seed(round)).softmax(-1)
+        learner.learn(Lesson(round, {1: probs}))
+    return learner
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("norm_from", ["private", "public", "both"])
+def test_frozen_layers_keep_weights_and_statistics_to_the_end_and_the_others_move(
+    data: PeerData, norm_from: str, optimiser: str
+) -> None:
+    settings = config(norm_from=norm_from, optimiser=optimiser)
+    before, learner = Learner(data, settings, 0).model.state_dict(), finished(data, settings)
+    frozen = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
+    for name, tensor in learner.model.state_dict().items():
+        if name.startswith(frozen):
+            assert torch.equal(tensor, before[name]), name
+        elif not name.endswith("num_batches_tracked"):
+            assert not torch.equal(tensor, before[name]), name
+    assert not any(name.split(".", 1)[1].startswith(frozen) for name in learner.state() if "moment" in name)
+
+
+def test_what_a_frozen_layer_answers_does_not_depend_on_the_rest_of_the_batch(data: PeerData) -> None:
+    learner = Learner(data, config(), 0)
+    stem = nn.Sequential(learner.model.backbone.conv1, learner.model.backbone.bn1)
+    images = normalise(data.private.images[:8])
+    torch.testing.assert_close(stem(images)[:3], stem(images[:3]), rtol=1e-5, atol=1e-5)
+
+
+def test_learner_with_frozen_layers_goes_on_from_its_state(data: PeerData) -> None:
+    whole, first, second = (Learner(data, config(), 0) for _ in range(3))
+    probs = torch.full((1, 8, 10), 0.1)
+    for learner, rounds in ((whole, (0, 1)), (first, (0,)), (second, (1,))):
+        if learner is second:
+            second.restore({name: tensor.clone() for name, tensor in first.state().items()}, 1)
+        for round in rounds:
+            learner.study()
+            learner.learn(Lesson(round, {1: probs}))
+    assert second.weights_sha256() == whole.weights_sha256()
+
+
+def test_files_of_before_froze_nothing(tmp_path: Path) -> None:
+    from edgekd.config import read_run
+
+    path = tmp_path / "config.toml"
+    path.write_text('[data]\ndata = "folder:x"\n', encoding="utf-8")
+    assert from_mapping(read_run(path)).freeze == 0
+    assert from_mapping({"data": {"data": "folder:x"}}).freeze == 0.25
