@@ -12,6 +12,7 @@ from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 from edgekd.printable import printable
 from edgekd.protocol.addresses import parse_address, place
+from edgekd.protocol.holders import spoken
 
 TIMEOUT = 3.0  # seconds
 
@@ -66,13 +67,17 @@ def _channel(address: str, id: int | None, keys: Path | None) -> Any:
     from peer.transports.grpc.keys import KeyFiles
 
     own = KeyFiles(keys).current()
-    named = grpc_tls.only(own.id if id is None else id)
+    whose = own.holder if id is None else id
+    if not isinstance(whose, int):
+        raise ConfigError(f"the keys in {keys} are those of {spoken(whose)}: say which peer to ask, ID@{address}")
+    named = grpc_tls.only(whose)
     return grpc.secure_channel(address, grpc_tls.dialling(own), options=[*options, named])
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what is wrong is said below
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # its own asks DNS, too, for what /etc/hosts knows
     parser = argparse.ArgumentParser(prog="python -m peer.health")
     parser.add_argument("address", metavar="[ID@]HOST:PORT")
     parser.add_argument(

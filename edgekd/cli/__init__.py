@@ -88,6 +88,7 @@ def main(args: list[str] | None = None) -> Any:
     prepare_streams()
     log_plainly()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # its own asks DNS, too, for what /etc/hosts knows
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
         on_stop(stop_early)
     try:

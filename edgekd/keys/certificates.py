@@ -1,9 +1,10 @@
 """Keys and certificates of a group: pure, bytes in and bytes out, with `now` an argument. All files are PEM.
 
-One certificate authority a group; each peer's certificate binds its key to its id by the one name in it.
+One certificate authority a group; each certificate binds a key to its holder, a peer's id or an observer's name, by the
+one name in it.
 """
 
-import re
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import MAX_ID
+from edgekd.protocol.holders import Holder, folder_name, holder
 
 EARLY = timedelta(hours=24)  # certificates are valid from so long ago: the clocks of edge boxes are off
 CA_DAYS = 3650  # a new authority means a visit to every box; a new certificate to one
 DAYS = 825  # of a peer's certificate: the longest that every common TLS library takes
 
-_NAME = re.compile(r"peer-(0|[1-9][0-9]{0,9})\.edgekd")
+_ENDING = ".edgekd"  # of the names in certificates
 _USES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -41,19 +42,23 @@ class Authority:
 class Proof:
     """What a certificate says, once it is known to be sound."""
 
-    id: int  # of the peer
+    holder: Holder
     until: datetime  # it is valid
 
 
-def peer_name(id: int) -> str:
-    """The name that binds a certificate to peer `id`."""
-    return f"peer-{id}.edgekd"
+def key_name(whose: Holder) -> str:
+    """The name that binds a certificate to its holder: "peer-3.edgekd", "observer-pc.edgekd"."""
+    return f"{folder_name(whose)}{_ENDING}"
 
 
-def named_peer(names: list[str]) -> int | None:
-    """The id of the one peer that the names of a certificate speak of; None: of none, or of several."""
-    found = {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
-    return found.pop() if len(found) == 1 and max(found) <= MAX_ID else None
+def named_holder(names: list[str]) -> Holder | None:
+    """The one peer or observer that the names of a certificate speak of; None: of nobody, or of several."""
+    found: set[Holder] = set()
+    for name in names:
+        with contextlib.suppress(ConfigError):
+            if name.endswith(_ENDING) and key_name(whose := holder(name.removesuffix(_ENDING))) == name:
+                found.add(whose)
+    return found.pop() if len(found) == 1 else None
 
 
 def make_key() -> bytes:
@@ -75,13 +80,13 @@ def make_authority(now: datetime, days: int = CA_DAYS) -> Authority:
     return Authority(_pem(builder.sign(key, hashes.SHA256())), pem)
 
 
-def make_certificate(authority: Authority, id: int, key: bytes, now: datetime, days: int = DAYS) -> bytes:
-    """A certificate for peer `id`, to dial with and to listen with.
+def make_certificate(authority: Authority, whose: Holder, key: bytes, now: datetime, days: int = DAYS) -> bytes:
+    """A certificate: for a peer to dial with and to listen with, for an observer to dial with.
 
     Args:
         authority: of the group; the certificate does not outlive its own.
-        id: of the peer.
-        key: the peer's private key.
+        whose: the peer, or the observer.
+        key: its private key.
         now: with a time zone; it is valid from `EARLY` before.
         days: until which it is valid.
 
@@ -92,12 +97,14 @@ def make_certificate(authority: Authority, id: int, key: bytes, now: datetime, d
     if issuer.public_key() != signer.public_key():
         raise ValueError("the authority's certificate and key do not belong together")
     until = min(now + timedelta(days=days), issuer.not_valid_after_utc)
-    name = peer_name(id)
+    name = key_name(whose)
     builder = _builder(_name(name), issuer.subject, owner, x509.random_serial_number(), now, until)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage("digital_signature"), critical=True)
-    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
+    uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if isinstance(whose, int):  # nobody dials an observer
+        uses.insert(0, ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = builder.add_extension(authority_key, critical=False)
@@ -105,11 +112,11 @@ def make_certificate(authority: Authority, id: int, key: bytes, now: datetime, d
 
 
 def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
-    """See whether a peer's three files are sound and belong together.
+    """See whether the three files of a peer or an observer are sound and belong together.
 
     Args:
         ca: one certificate of an authority or several.
-        certificate: the peer's.
+        certificate: its own.
         key: its private key.
         now: with a time zone.
 
@@ -129,10 +136,10 @@ def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
         begins = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise ConfigError(f"cert.pem is valid from {begins} on, and this box's clock says {now:%Y-%m-%d %H:%M}")
     names = _names(own)
-    id = named_peer(names)
-    if id is None:
+    whose = named_holder(names)
+    if whose is None:
         raise ConfigError(f"cert.pem names no peer: it needs the DNS name peer-ID.edgekd, and has {names}")
-    return Proof(id, own.not_valid_after_utc)
+    return Proof(whose, own.not_valid_after_utc)
 
 
 def is_authority_key(key: bytes, ca: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The folder that ``edgekd certs`` keeps: an authority, and for each peer a folder with all that its box needs.
+"""The folder that ``edgekd certs`` keeps: an authority, and for each peer and observer a folder with all its box needs.
 
 ```
 ca/cert.pem, key.pem       the authority; its key lets anybody in, and leaves this folder for no box
@@ -6,9 +6,12 @@ peer-I/ca.pem              who is believed
 peer-I/cert.pem, key.pem   who peer I is
 peer-I/curve.key_secret    the same for ZeroMQ, which knows no authority, so each peer holds the others' keys:
 peer-I/curve/J.key
+observer-NAME/             the same for an observer, whose public key is curve/observer-NAME.key
+revoked.txt                whose keys are shut out; each peer that is left has a copy
 ```
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,44 +25,94 @@ from edgekd.keys.certificates import (
     make_key,
 )
 from edgekd.keys.curve import curve_public, make_curve_pair
+from edgekd.keys.revocation import revoked
+from edgekd.protocol.holders import REVOKED, Holder, folder_name, holder, revoked_text, spoken
 
 SECRET, OPEN = 0o600, 0o644  # modes of files
 PRIVATE = 0o700  # mode of folders that hold private keys
-_OWN = ("key.pem", "cert.pem", "curve.key_secret")  # of a peer
+_OWN = ("key.pem", "cert.pem", "curve.key_secret")  # of a peer or an observer
 
 
-def make_keys(folder: Path, ids: Sequence[int], now: datetime, days: int, *, renew: bool) -> list[int]:
-    """Make what is missing for these peers; nothing that is there is overwritten, but theirs with `renew`.
+def make_keys(folder: Path, whose: Sequence[Holder], now: datetime, days: int, *, renew: bool) -> list[Holder]:
+    """Make what is missing for these; nothing that is there is overwritten, but theirs with `renew`.
 
     Args:
         folder: made if it is not there.
-        ids: of the peers.
+        whose: the peers and observers.
         now: with a time zone.
         days: for which the certificates are valid.
-        renew: new keys and certificates for `ids`, signed by the same authority.
+        renew: new keys and certificates for `whose`, signed by the same authority.
 
     Returns:
-        The other peers, whose folders have got a public key of `ids` that their boxes do not have.
+        The others, whose folders have got a public key of `whose` that their boxes do not have.
 
     Raises:
-        ConfigError: the authority's key is not there, a file is none, or a peer to `renew` has no keys.
+        ConfigError: the authority's key is not there, a file is none, one is shut out, or one to `renew` has no keys.
         OSError: something cannot be read or written.
     """
+    _check_not_revoked(folder, whose)
     if renew:
-        _check_known(folder, ids)
+        _check_known(folder, whose)
     authority = _authority(folder / "ca", now)
-    for id in ids:
-        _peer(folder / f"peer-{id}", id, authority, now, days, renew)
-    return _share(folder, ids)
+    for each in whose:
+        _make(folder / folder_name(each), each, authority, now, days, renew)
+    _copy_revoked(folder)
+    return _share(folder, whose)
 
 
-def _check_known(folder: Path, ids: Sequence[int]) -> None:
-    """See whether each of these peers has keys to renew, if only some of its files."""
-    new = [id for id in ids if not any((folder / f"peer-{id}" / name).exists() for name in _OWN)]
-    if new:
-        listed = ",".join(map(str, new))
+def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
+    """Shut the keys of these out: their names are added to the list, of which each peer has a copy.
+
+    Args:
+        folder: that `make_keys` has made.
+        whose: the peers and observers.
+
+    Returns:
+        The copies, each for a box.
+
+    Raises:
+        ConfigError: a name has no keys there, or the list is none.
+        OSError: something cannot be read or written.
+    """
+    known = {owner for owner, _ in _secrets(folder)}
+    if unknown := [each for each in whose if each not in known]:
+        listed = ", ".join(map(spoken, unknown))
         raise ConfigError(
-            f"{folder} holds no keys of peer {listed} to renew: `edgekd certs --ids {listed}`, without --renew, makes "
+            f"{folder} holds no keys of {listed}; name with --out the folder that the group's keys are in"
+        )
+    write_atomically(folder / REVOKED, [revoked_text({*revoked(folder), *whose}).encode()], OPEN)
+    return _copy_revoked(folder)
+
+
+def _check_not_revoked(folder: Path, whose: Sequence[Holder]) -> None:
+    """See whether none of these is shut out: the list names holders, so their new keys would be refused, too."""
+    if out := [each for each in whose if each in revoked(folder)]:
+        listed = ", ".join(map(spoken, out))
+        raise ConfigError(f"the keys of {listed} are shut out, by {folder / REVOKED}: choose another id or name")
+
+
+def _copy_revoked(folder: Path) -> list[Path]:
+    """Have the list, if there is one, in the folder of every peer that is left; the copies. Observers need none."""
+    if not (folder / REVOKED).exists():
+        return []
+    content, gone = (folder / REVOKED).read_bytes(), revoked(folder)
+    owners = [owner for owner, _ in _secrets(folder) if isinstance(owner, int) and owner not in gone]
+    copies = [folder / folder_name(owner) / REVOKED for owner in owners]
+    for copy in copies:
+        if not copy.exists() or copy.read_bytes() != content:
+            write_atomically(copy, [content], OPEN)
+    return copies
+
+
+def _check_known(folder: Path, whose: Sequence[Holder]) -> None:
+    """See whether each of these has keys to renew, if only some of its files."""
+    new = [each for each in whose if not any((folder / folder_name(each) / name).exists() for name in _OWN)]
+    if new:
+        ids = ",".join(str(each) for each in new if isinstance(each, int))
+        flags = [f"--ids {ids}"] if ids else [f"--observer {str(each).partition('-')[2]}" for each in new]
+        listed = f"peer {ids}" if ids else ", ".join(map(spoken, new))
+        raise ConfigError(
+            f"{folder} holds no keys of {listed} to renew: `edgekd certs {' '.join(flags)}`, without --renew, makes "
             "the first ones; or name with --out the folder that the group's keys are in"
         )
 
@@ -78,8 +131,8 @@ def _authority(folder: Path, now: datetime) -> Authority:
     return Authority(certificate.read_bytes(), key.read_bytes())
 
 
-def _peer(folder: Path, id: int, authority: Authority, now: datetime, days: int, renew: bool) -> None:
-    """A peer's own files; where only some are there, since it was interrupted, the others are made to go with them."""
+def _make(folder: Path, whose: Holder, authority: Authority, now: datetime, days: int, renew: bool) -> None:
+    """Somebody's own files; where only some are there, after an interruption, the others are made to go with them."""
     _make_private(folder)
     key, certificate, pair = (folder / name for name in _OWN)
 
@@ -91,33 +144,40 @@ def _peer(folder: Path, id: int, authority: Authority, now: datetime, days: int,
                 raise ConfigError(f"cannot make {path} out of the files beside it and in ca: {error}") from error
 
     write(key, make_key, SECRET)
-    write(certificate, lambda: make_certificate(authority, id, key.read_bytes(), now, days), OPEN)
+    write(certificate, lambda: make_certificate(authority, whose, key.read_bytes(), now, days), OPEN)
     write(pair, make_curve_pair, SECRET)
     if not (folder / "ca.pem").exists():  # it may believe a second authority by now
         write_atomically(folder / "ca.pem", [authority.certificate], OPEN)
 
 
-def _share(folder: Path, ids: Sequence[int]) -> list[int]:
-    """Have every peer's public key in every peer's folder; which others got a new one."""
-    public: dict[int, bytes] = {}
-    for path in sorted(folder.glob("peer-*/curve.key_secret")):
-        name = path.parent.name.removeprefix("peer-")
-        if not (name.isascii() and name.isdecimal()):  # a copy that somebody keeps
-            continue
+def _share(folder: Path, whose: Sequence[Holder]) -> list[Holder]:
+    """Have everybody's public key in everybody's folder; which others got a new one."""
+    public: dict[Holder, bytes] = {}
+    for owner, path in _secrets(folder):
         try:
-            public[int(name)] = curve_public(path.read_bytes())
+            public[owner] = curve_public(path.read_bytes())
         except ValueError as error:
             raise ConfigError(f"{path} is no key of a peer: {error}") from error
-    told: list[int] = []
-    for owner in sorted(public):
-        box = folder / f"peer-{owner}" / "curve"
+    told: list[Holder] = []
+    for owner in public:
+        box = folder / folder_name(owner) / "curve"
         box.mkdir(exist_ok=True)
-        for id, key in public.items():
-            path = box / f"{id}.key"
+        for each, key in public.items():
+            path = box / f"{each}.key"
             if not path.exists() or path.read_bytes() != key:
                 write_atomically(path, [key], OPEN)
                 told.append(owner)
-    return [owner for owner in dict.fromkeys(told) if owner not in ids]
+    return [owner for owner in dict.fromkeys(told) if owner not in whose]
+
+
+def _secrets(folder: Path) -> list[tuple[Holder, Path]]:
+    """Everybody who has a pair of CURVE keys there, and its file; peers by id, then observers."""
+    found: list[tuple[Holder, Path]] = []
+    for path in folder.glob("*-*/curve.key_secret"):
+        with contextlib.suppress(ConfigError):  # else a copy that somebody keeps
+            if folder_name(owner := holder(path.parent.name)) == path.parent.name:
+                found.append((owner, path))
+    return sorted(found, key=lambda each: (isinstance(each[0], str), each[0]))
 
 
 def _make_private(folder: Path) -> None:

@@ -6,6 +6,7 @@ from enum import Enum
 
 from edgekd.protocol.common_data import why_public_differs
 from edgekd.protocol.guard import CUT_OFF
+from edgekd.protocol.holders import Holder, spoken
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Goodbye, Hello, Parting
 
@@ -40,7 +41,7 @@ class Caller:
     ours: str  # "HOST:PORT" where this peer listens, as seen from there
     we_dialled: bool = False  # this side has dialled the stream
     expected: int | None = None  # the id in the address that was dialled; None: the address has none, or it has dialled
-    proved: int | None = None  # the id whose key it has proved to hold; None: the transport does not ask for keys
+    proved: Holder | None = None  # whose key it has proved to hold; None: the transport does not ask for keys
     cut_off: bool = False  # the guard has cut its id off
 
 
@@ -126,9 +127,9 @@ def _beside(incumbent: Incumbent, ours: Hello, theirs: Hello, caller: Caller) ->
 def _objection(ours: Hello, theirs: Hello, caller: Caller, allow: Container[int] | None) -> Refusal | None:
     """What is wrong with the caller itself, the gravest first; None: nothing is."""
     id, where = theirs.id, caller.where
-    for known, doubt in ((caller.proved, "with the key of peer {}"), (caller.expected, "where peer {} was dialled")):
-        if known not in (None, id):
-            why = doubt.format(known)
+    for known, doubt in ((caller.proved, "with the key of {}"), (caller.expected, "where {} was dialled")):
+        if known is not None and known != id:
+            why = doubt.format(spoken(known))
             return Refusal("identity", f"refused {where}: it says it is peer {id}, {why}", why)
     if allow is not None and id not in allow:
         here = f"refused peer {id} at {where}: it is not among those of --allow"

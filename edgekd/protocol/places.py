@@ -23,12 +23,12 @@ class Places(Generic[Guest]):
     def __len__(self) -> int:
         return len(self._whose)
 
-    def enter(self, guest: Guest, *, id: int | None, address: str) -> Guest | None:
+    def enter(self, guest: Guest, *, id: Hashable | None, address: str) -> Guest | None:
         """Give a newcomer a place; returns who loses one for it, if anybody does.
 
         Args:
             guest: the newcomer.
-            id: that it has proven to have; None: it has proven nothing.
+            id: of the peer, or the observer, whose key it has; None: it has proven nothing.
             address: the host that it speaks from.
         """
         whose = address if id is None else id

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.protocol.messages import Ask, Asked, Goodbye, Hello, Parting, Status
+from edgekd.protocol.holders import Holder, spoken
+from edgekd.protocol.messages import Ask, Asked, Frame, Goodbye, Hello, Parting, Status
 from edgekd.protocol.places import Places
 from edgekd.protocol.rations import PART, PATIENCE, Rations
 from edgekd.protocol.timing import Timing
@@ -27,6 +28,7 @@ class Door:
         public: the bytes of the group's public file, for a newcomer.
         refuse: called with who it was and what was wrong.
         evict: called with a stream that has to make room for another.
+        revoked: whose keys are shut out, now.
         timing: how long a stranger may take.
         clock: monotonic, in seconds.
     """
@@ -39,15 +41,16 @@ class Door:
         public: Callable[[], Iterable[bytes | memoryview]],
         refuse: Callable[[str, RemoteProtocolError], None],
         evict: Callable[[Stream], None],
+        revoked: Callable[[], Container[Holder]],
         timing: Timing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hello, self._status, self._public, self._refuse = hello, status, public, refuse
-        self._evict, self._timing, self._clock = evict, timing, clock
+        self._evict, self._revoked, self._timing, self._clock = evict, revoked, timing, clock
         self._places: Places[Stream] = Places()
         self._rations = Rations()
         self._delayed = 0  # refused callers that are not disconnected yet
-        self._asking: list[int | None] = []  # who is being sent the public file: the id that its key proves
+        self._asking: list[Holder | None] = []  # who is being sent the public file: whose key it has
 
     @property
     def strangers(self) -> int:
@@ -57,7 +60,7 @@ class Door:
     @contextmanager
     def stranger(self, stream: Stream) -> Iterator[None]:
         """Give a stream that the other side has dialled a place until it is a neighbour's, or sent away."""
-        evicted = self._places.enter(stream, id=stream.peer_id, address=host(stream))
+        evicted = self._places.enter(stream, id=stream.holder, address=host(stream))
         if evicted is not None:
             self._evict(evicted)
         try:
@@ -68,12 +71,15 @@ class Door:
     async def greet(self, stream: Stream, *, dialled: bool) -> Hello | None:
         """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here.
 
+        Somebody whose key is shut out is told so. The key of an observer is good for questions of the status alone.
+
         Raises:
             StreamClosedError: the other side has gone.
         """
         try:
             await asyncio.wait_for(stream.send(self._hello()), self._timing.hello_within)
             frame = await asyncio.wait_for(stream.receive(), self._timing.hello_within)
+            self._check_key(stream.holder, frame)
             if isinstance(frame, Hello):
                 return frame
             if not isinstance(frame, Ask) or dialled:
@@ -101,12 +107,24 @@ class Door:
             finally:
                 self._delayed -= 1
 
+    def _check_key(self, whose: Holder | None, frame: Frame) -> None:
+        """See whether somebody with this key may begin a stream with this frame; None: there are no keys.
+
+        Raises:
+            RemoteProtocolError: it may not.
+        """
+        if whose is not None and whose in self._revoked():
+            raise RemoteProtocolError("revoked", revoked_because(whose))
+        if isinstance(whose, str) and not (isinstance(frame, Ask) and frame.what is Asked.STATUS):
+            wanted = frame.what.value if isinstance(frame, Ask) else type(frame).__name__
+            raise RemoteProtocolError("observer", f"{spoken(whose)} may ask for the status, and not for {wanted}")
+
     async def _answer(self, stream: Stream, ask: Ask) -> None:
         await self._await_turn(stream, ask)
         if ask.what is Asked.STATUS:
             await answer(stream, ask, self._status, (), within=self._timing.answer_within)
             return
-        id = stream.peer_id
+        id = stream.holder
         if id is not None and id in self._asking:
             raise RemoteProtocolError("busy", f"peer {id} is being answered already; ask again")
         if len(self._asking) >= MAX_ASKING:
@@ -140,9 +158,14 @@ class Door:
             yield chunk
 
 
-def _caller(stream: Stream) -> int | str:
-    """Who asks: the id that is proven; without keys the host."""
-    return host(stream) if stream.peer_id is None else stream.peer_id
+def revoked_because(whose: Holder) -> str:
+    """What somebody is told whose key is shut out."""
+    return f"the key of {spoken(whose)} is shut out"
+
+
+def _caller(stream: Stream) -> Holder:
+    """Who asks: whose key it has; without keys the host."""
+    return host(stream) if stream.holder is None else stream.holder
 
 
 def host(stream: Stream) -> str:

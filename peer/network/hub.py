@@ -40,7 +40,7 @@ from edgekd.protocol.messages import Ack, Frame, Goodbye, Heartbeat, Hello, Part
 from edgekd.protocol.timing import LAN, Timing
 from peer.network.connection import Connection
 from peer.network.dialling import Dialler
-from peer.network.door import Door
+from peer.network.door import Door, revoked_because
 from peer.network.neighbours import Neighbours
 from peer.network.news import News
 from peer.network.outgoing import Outgoing
@@ -114,6 +114,7 @@ class Hub:
             public=public,
             refuse=self._refuse_frame,
             evict=self._evict,
+            revoked=transport.revoked,
             timing=timing,
             clock=clock,
         )
@@ -367,16 +368,22 @@ class Hub:
             self._look(self._clock())
 
     def _look(self, now: float) -> None:
-        """Close the streams of neighbours that are silent or read nothing; log what was held back."""
+        """Close the streams of neighbours that are silent, read nothing or are shut out; log what was held back."""
         self._news.catch_up(now)
+        revoked = self._transport.revoked()
         for id, connection in list(self._neighbours.connections.items()):
-            if is_silent(self.members[id], now, down_after=self._timing.down_after):
+            goodbye = None
+            if connection.stream.holder in revoked:
+                why = revoked_because(id)
+                goodbye = Goodbye(parting=Parting.REFUSED, detail=why)
+                self.refused["revoked"] += 1
+            elif is_silent(self.members[id], now, down_after=self._timing.down_after):
                 why = f"silent for {self._timing.down_after:.0f} s"
             elif connection.is_stalled(now):
                 why = f"it has read nothing for {self._timing.send_within:.0f} s"
             else:
                 continue
-            self._streams.drop(connection, None)
+            self._streams.drop(connection, goodbye)
             self._neighbours.down(id, why)
             self._dialler.lost()
 

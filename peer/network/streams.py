@@ -138,7 +138,7 @@ class Streams:
             ours=seen_from(self._speaker.own_hello().address, stream.remote),
             we_dialled=dialled is not None,
             expected=place(dialled)[0] if dialled else None,
-            proved=stream.peer_id,
+            proved=stream.holder,
             cut_off=self._is_cut_off(theirs.id),
         )
 

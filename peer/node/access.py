@@ -10,6 +10,8 @@ from edgekd.config import ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 from edgekd.protocol.addresses import is_loopback, parse_address, place
+from edgekd.protocol.holders import Holder, spoken
+from peer.transports.revoked import RevokedKeys
 
 log = logging.getLogger("edgekd")
 
@@ -25,7 +27,7 @@ def key_folder(certs: str | None) -> Path | None:
     if certs is None:
         return None
     folder = expanded(certs)
-    if all_peers := sorted(folder.glob("peer-*")):
+    if all_peers := [*sorted(folder.glob("peer-*")), *sorted(folder.glob("observer-*"))]:
         raise ConfigError(f"{folder} holds the keys of a whole group: take one peer's, such as {all_peers[0]}")
     return folder
 
@@ -108,27 +110,31 @@ def check_keys(exchange: ExchangeConfig, id: int | None) -> int:
         The peer whose keys they are.
 
     Raises:
-        ConfigError: they are not sound, or another peer's.
+        ConfigError: they are not sound, another peer's, or an observer's; or the list of revoked keys is not sound.
     """
     folder = key_folder(exchange.certs)
     assert folder is not None  # the caller has checked it
     owner = _owner_by_curve(folder) if exchange.transport == "zmq" else _owner_by_tls(folder)
+    RevokedKeys(folder)
+    if not isinstance(owner, int):
+        why = "and an observer may ask peers for their status, but be none"
+        raise ConfigError(f"the keys in {folder} are those of {spoken(owner)}, {why}: take the folder of a peer")
     if id not in (None, owner):
         raise ConfigError(f"the keys in {folder} are those of peer {owner}, and this is peer {id}: take peer-{id}'s")
     return owner
 
 
-def _owner_by_tls(folder: Path) -> int:
+def _owner_by_tls(folder: Path) -> Holder:
     from peer.transports.grpc.keys import KeyFiles
 
     keys = KeyFiles(folder).current()
     if keys.until - datetime.now(timezone.utc) < SOON:
-        renewal = f"`edgekd certs --ids {keys.id} --renew` makes a new one"
+        renewal = f"`edgekd certs --ids {keys.holder} --renew` makes a new one"
         log.warning("the certificate in %s ends on %s: %s", folder, f"{keys.until:%Y-%m-%d %H:%M} UTC", renewal)
-    return keys.id
+    return keys.holder
 
 
-def _owner_by_curve(folder: Path) -> int:
+def _owner_by_curve(folder: Path) -> Holder:
     from peer.transports.zmq.keys import CurveKeys
 
     keys = CurveKeys(folder)

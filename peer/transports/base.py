@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgekd.protocol.addresses import place
+from edgekd.protocol.holders import REVOKED, Holder
 from edgekd.protocol.messages import Frame
 
 CLOSE_DEADLINE = 1.0  # seconds for the other side to read what was sent; then as many for `accept` to return
@@ -25,7 +27,7 @@ class Stream(Protocol):
     """A bidirectional stream between two peers. Frames arrive complete and in order, or the stream ends."""
 
     remote: str  # the address of the other side as this side sees it, for messages
-    peer_id: int | None  # the id that the other side's key proves; None: the transport uses no keys
+    holder: Holder | None  # whose key the other side has proven to hold; None: the transport uses no keys
 
     async def send(self, frame: Frame) -> None:
         """Pass `frame` to the network. This waits for flow control, not until the frame arrives.
@@ -76,6 +78,9 @@ class Transport(Protocol):
             OSError: there is no stream: connection refused, host unreachable, name unknown, time out, or invalid key.
         """
 
+    def revoked(self) -> frozenset[Holder]:
+        """Whose keys are shut out now. The transport itself refuses nobody for that: whoever uses it does."""
+
     async def close(self) -> None:
         """Close the listener and all streams. Afterwards the port is free. Idempotent."""
 
@@ -95,12 +100,17 @@ def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
 
 
 async def dial(transport: Transport, address: str, *, timeout: float) -> Stream:
-    """`transport.dial`, of which no failure is anything else than an OSError: a bug costs one dial, never the peer.
+    """`transport.dial`, but nobody whose key is shut out is dialled, and every failure is an OSError.
+
+    So a bug costs one dial, never the peer.
 
     Raises:
         OSError: there is no stream.
     """
     try:
+        id, where = place(address)
+        if id in transport.revoked():
+            raise ConnectionError(f"cannot reach {where}: the key of peer {id} is shut out, by {REVOKED} in --certs")
         return await transport.dial(address, timeout=timeout)
     except OSError:
         raise

@@ -6,6 +6,7 @@ from collections import deque
 
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, parse_address, place
+from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import Accept, Accepting, Stream, StreamClosedError
 
@@ -56,7 +57,7 @@ class _Pipe:
 class _MemoryStream:
     def __init__(self, remote: str, incoming: _Pipe, outgoing: _Pipe, open_streams: "set[_MemoryStream]") -> None:
         self.remote = remote
-        self.peer_id: int | None = None
+        self.holder: Holder | None = None
         self._incoming, self._outgoing, self._open_streams = incoming, outgoing, open_streams
         open_streams.add(self)
 
@@ -104,6 +105,9 @@ class MemoryTransport:
     def _serve(self, stream: _MemoryStream) -> None:
         assert self._accept is not None
         self._accepting.add(self._accept, stream)
+
+    def revoked(self) -> frozenset[Holder]:
+        return frozenset()
 
     async def close(self) -> None:
         for address in self._addresses:

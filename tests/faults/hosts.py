@@ -138,16 +138,23 @@ class Hosts:
         for i in range(self.count):
             run("ip", "-n", self._host(i), "neigh", "flush", "dev", "eth0", "nud", "permanent")
 
-    def name(self, i: int, names: dict[str, str]) -> None:
+    def name(self, i: int, names: dict[str, str], *, server: str = "") -> None:
         """What host `i` resolves, without any DNS server; to be called before anything is started in it.
 
         Called again, it changes what is resolved from then on, for what runs in it already, too.
+
+        Args:
+            i: the host.
+            names: addresses by name.
+            server: where it believes that a DNS server is; "": as this box does.
         """
         folder = Path("/etc/netns") / self._host(i)
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **names}.items()]
         with (folder / "hosts").open("w") as file:  # in place: the file is bound over /etc/hosts
             file.writelines(lines)
+        if server:
+            (folder / "resolv.conf").write_text(f"nameserver {server}\n")
 
     def slow(self, i: int, *, delay: float = 0.0, loss: float = 0.0, rate: float = 0.0, seed: int = 0) -> None:
         """Make host `i`'s cable slow, in both directions.

@@ -12,7 +12,7 @@ import edgekd
 ROOT = Path(edgekd.__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 BASE = {"errors", "names", "seeds", "extensions", "workers", "printable", "paths", "numpy_fit"}
-FILES = {"py", "proto", "toml", "json", "jsonl", "csv", "md", "svg", "safetensors"}
+FILES = {"py", "proto", "toml", "json", "jsonl", "csv", "md", "txt", "svg", "safetensors"}
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

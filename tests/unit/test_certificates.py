@@ -1,5 +1,6 @@
 """Keys and certificates: what they say, who may read them, and that nothing is overwritten."""
 
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -19,14 +20,16 @@ from edgekd.files.atomic import write_atomically
 from edgekd.keys import certificates
 from edgekd.keys.certificates import (
     Authority,
+    key_name,
     make_authority,
     make_certificate,
     make_key,
-    named_peer,
-    peer_name,
+    named_holder,
     prove,
 )
-from edgekd.keys.keyring import make_keys
+from edgekd.keys.keyring import make_keys, revoke
+from edgekd.keys.revocation import revoked
+from edgekd.protocol.holders import Holder
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
@@ -83,10 +86,10 @@ def test_it_is_valid_from_a_day_before_and_no_longer_than_its_authority(authorit
     assert end == read(short.certificate).not_valid_after_utc == NOW + timedelta(days=10)
 
 
-@pytest.mark.parametrize("id", [0, 1, 10, 2**31 - 1])
-def test_name_of_a_peer_leads_back_to_it(id: int) -> None:
-    assert named_peer([peer_name(id)]) == id
-    assert named_peer(["elsewhere.example", peer_name(id)]) == id
+@pytest.mark.parametrize("whose", [0, 1, 10, 2**31 - 1, "observer-pc", "observer-2nd-floor"])
+def test_name_in_a_certificate_leads_back_to_its_holder(whose: Holder) -> None:
+    assert named_holder([key_name(whose)]) == whose
+    assert named_holder(["elsewhere.example", key_name(whose)]) == whose
 
 
 @pytest.mark.parametrize(
@@ -102,10 +105,14 @@ def test_name_of_a_peer_leads_back_to_it(id: int) -> None:
         ["peer-1.edgekd", "peer-2.edgekd"],
         [f"peer-{2**31}.edgekd"],
         ["peer-\u0661.edgekd"],
+        ["1.edgekd"],
+        ["observer-.edgekd"],
+        ["observer-PC.edgekd"],
+        ["peer-1.edgekd", "observer-pc.edgekd"],
     ],
 )
 def test_other_names_and_those_of_two_peers_are_of_none(names: list[str]) -> None:
-    assert named_peer(names) is None
+    assert named_holder(names) is None
 
 
 def test_sound_files_prove_the_id_and_others_are_refused_with_the_reason(authority: Authority) -> None:
@@ -113,8 +120,8 @@ def test_sound_files_prove_the_id_and_others_are_refused_with_the_reason(authori
     good = make_certificate(authority, 3, key, NOW, days=5)
     ca = authority.certificate
     proof = prove(ca, good, key, NOW)
-    assert (proof.id, proof.until) == (3, NOW + timedelta(days=5))
-    assert prove(other.certificate + ca, good, key, NOW).id == 3, "any of several authorities will do"
+    assert (proof.holder, proof.until) == (3, NOW + timedelta(days=5))
+    assert prove(other.certificate + ca, good, key, NOW).holder == 3, "any of several authorities will do"
     for files, now, why in (
         ((ca, good, make_key()), NOW, "cert.pem and key.pem do not belong together"),
         ((other.certificate, good, key), NOW, "cert.pem is not signed by the authority in ca.pem"),
@@ -140,7 +147,7 @@ def test_secrets_are_for_their_owner_alone_and_each_box_has_all_that_it_needs(tm
     assert {mode(path.parent) for path in secrets} == {0o700}
     for id in range(3):
         files = [(tmp_path / f"peer-{id}" / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem")]
-        assert prove(files[0], files[1], files[2], NOW).id == id
+        assert prove(files[0], files[1], files[2], NOW).holder == id
         public, secret = zmq.auth.load_certificate(tmp_path / f"peer-{id}" / "curve.key_secret")
         assert secret is not None
         for other in range(3):
@@ -210,7 +217,7 @@ def test_what_was_interrupted_is_completed_around_the_key_that_is_there(tmp_path
     (tmp_path / "peer-0" / "cert.pem").unlink()
     make_keys(tmp_path, [0], NOW, DAYS, renew=False)
     files = [(tmp_path / "peer-0" / name).read_bytes() for name in ("ca.pem", "cert.pem")]
-    assert prove(files[0], files[1], key, NOW).id == 0
+    assert prove(files[0], files[1], key, NOW).holder == 0
 
 
 def test_group_without_its_authoritys_key_gets_no_second_authority(tmp_path: Path) -> None:
@@ -244,3 +251,71 @@ def test_command_says_what_goes_where(tmp_path: Path) -> None:
     for wrong in ("", "a", "1,-2", "1,,2", str(2**31)):
         with pytest.raises(ConfigError, match="ids are whole numbers from 0"):
             certs("--ids", wrong)
+
+
+def test_observer_has_what_it_needs_to_ask_and_its_certificate_serves_no_listener(tmp_path: Path) -> None:
+    make_keys(tmp_path, [0], NOW, DAYS, renew=False)
+    assert make_keys(tmp_path, ["observer-office"], NOW, DAYS, renew=False) == [0]
+    folder = tmp_path / "observer-office"
+    assert sorted(contents(folder)) == [
+        *("ca.pem", "cert.pem", "curve.key_secret", "curve/0.key", "curve/observer-office.key", "key.pem")
+    ]
+    assert (tmp_path / "peer-0" / "curve" / "observer-office.key").exists()
+    files = [(folder / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem")]
+    assert prove(files[0], files[1], files[2], NOW).holder == "observer-office"
+    uses = x509.load_pem_x509_certificate(files[1]).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+def test_who_is_shut_out_is_listed_for_every_peer_that_is_left_and_gets_no_new_key(tmp_path: Path) -> None:
+    make_keys(tmp_path, [0, 1, 2, "observer-pc"], NOW, DAYS, renew=False)
+    copies = revoke(tmp_path, [2, "observer-pc"])
+    assert copies == [tmp_path / f"peer-{id}" / "revoked.txt" for id in (0, 1)]
+    assert revoked(tmp_path / "peer-0") == {2, "observer-pc"}
+    assert revoke(tmp_path, [2]) == copies, "it is shut out already, and perhaps not copied"
+    assert revoke(tmp_path, [1]) == [tmp_path / "peer-0" / "revoked.txt"]
+    make_keys(tmp_path, [3], NOW, DAYS, renew=False)
+    assert revoked(tmp_path / "peer-3") == {1, 2, "observer-pc"}, "a newcomer has the list, too"
+    before = contents(tmp_path)
+    for renew in (False, True):
+        with pytest.raises(
+            ConfigError, match=r"the keys of peer 2, observer pc are shut out, by .*revoked.txt: choose"
+        ):
+            make_keys(tmp_path, [3, 2, "observer-pc"], NOW, DAYS, renew=renew)
+    with pytest.raises(ConfigError, match="holds no keys of peer 9; name with --out"):
+        revoke(tmp_path, [9])
+    assert contents(tmp_path) == before
+    (tmp_path / "revoked.txt").write_text("peer-1\nsomebody\n")
+    with pytest.raises(
+        ConfigError, match=r"revoked.txt: a key is that of a peer, such as 3.*got 'somebody'; one a line"
+    ):
+        revoked(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "say whose keys: --ids 0,1,2 makes those of peers"),
+        (
+            ("--observer", "My PC"),
+            "the name of an observer is 1 to 32 of a to z, 0 to 9 and, between them, -, got 'My PC'",
+        ),
+        (("--observer", "x" * 33), "the name of an observer is 1 to 32"),
+        (("--revoke", "2", "--ids", "3"), "--revoke shuts keys out: it goes with none of"),
+        (("--revoke", "somebody"), "a key is that of a peer, such as 3, or of an observer"),
+        (("--revoke", "2"), "holds no keys of peer 2"),
+    ],
+)
+def test_command_says_what_is_wrong_with_what_it_was_told(tmp_path: Path, arguments: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        CliRunner().invoke(command, [*arguments, "--out", str(tmp_path / "new")], catch_exceptions=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_command_names_an_observer_pc_unless_it_is_told_another_name(tmp_path: Path) -> None:
+    for arguments, name in ((["--observer"], "pc"), (["--observer", "office", "--days", "9"], "office")):
+        result = CliRunner().invoke(command, ["--out", str(tmp_path), *arguments], catch_exceptions=False)
+        assert (
+            f"{tmp_path}/observer-{name}: made; all that observer {name} needs, for `edgekd status --certs`"
+            in result.output
+        )

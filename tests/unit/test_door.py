@@ -15,8 +15,8 @@ DEADLINE = 30.0  # seconds
 class Slow:
     """A stream whose other side asks for the public file and reads no piece of it."""
 
-    def __init__(self, peer_id: int | None) -> None:
-        self.peer_id, self.remote = peer_id, "127.0.0.1:7000"
+    def __init__(self, holder: int | None) -> None:
+        self.holder, self.remote = holder, "127.0.0.1:7000"
         self.is_sent = asyncio.Event()
 
     async def send(self, frame: Frame) -> None:
@@ -48,12 +48,13 @@ def test_one_proven_id_is_sent_the_public_file_once_at_a_time_and_all_together_e
             public=lambda: [b"file"],
             refuse=refuse,
             evict=lambda stream: None,
+            revoked=frozenset,
             timing=Timing(refusal_delay=0.001),
         )
         greetings: list[asyncio.Task[object]] = []
 
-        async def is_answered(peer_id: int | None) -> bool:
-            stream = Slow(peer_id)
+        async def is_answered(holder: int | None) -> bool:
+            stream = Slow(holder)
             greeting = asyncio.create_task(door.greet(stream, dialled=False))
             greetings.append(greeting)
             sent = asyncio.create_task(stream.is_sent.wait())

@@ -357,7 +357,7 @@ class _Wrapping(nn.Module):
 
 
 def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: PeerData) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     code = text.partition("<!-- own-network:begin -->\n```python\n")[2].partition("```\n<!-- own-network:end -->")[0]
     (tmp_path / "mynet.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -395,7 +395,10 @@ def test_example_in_the_docs_is_a_network(tmp_path: Path, monkeypatch: pytest.Mo
             "cannot be trained with images of 32 pixels: ValueError: can't optimize a non-leaf Tensor",
             marks=pytest.mark.filterwarnings("ignore"),  # TorchScript is deprecated,
         ),
-        ("too_deep", r"cannot take images of 32 pixels: RuntimeError: .*; if that is about their size, choose another --size or --model"),
+        (
+            "too_deep",
+            r"cannot take images of 32 pixels: RuntimeError: .*size, choose another --size or --model, else",
+        ),
         ("OneImage", r"must return logits, floats \[2, 10\] for images \[2, 3, 32, 32\], got float32 \[1, 20\]"),
     ],
 )

@@ -190,7 +190,7 @@ def test_neighbours_with_keys_come_up_and_each_knows_by_its_key_who_the_other_is
         await lab.until(lambda: up(a, 1) and up(b, 0))
         address, arrivals = await lab.listener(keys / "peer-2")
         stream = await lab.dial(f"2@{address}", keys / "peer-1")
-        assert (stream.peer_id, (await arrivals.get()).peer_id) == (2, 1)
+        assert (stream.holder, (await arrivals.get()).holder) == (2, 1)
 
     run(scenario)
 
@@ -384,7 +384,7 @@ def test_new_keys_serve_the_next_connection_of_either_side_and_cut_no_stream(
             (keys / f"peer-{id}" / "ca.pem").unlink()
         make_keys(keys, [0, 1], NOW, DAYS, renew=True)
         after = await dialling.dial(f"0@{address}", timeout=5.0)
-        assert [(await arrivals.get()).peer_id for _ in (before, after)] == [1, 1]
+        assert [(await arrivals.get()).holder for _ in (before, after)] == [1, 1]
         await lab.until_logged(f"new keys in {keys / 'peer-0'}, valid until ")
         await lab.until_logged(f"new keys in {keys / 'peer-1'}, valid until ")
         await before.send(Goodbye(parting=Parting.DONE, detail="on the stream from before"))

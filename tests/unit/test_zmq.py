@@ -474,7 +474,7 @@ def test_each_side_knows_whose_key_the_other_holds(group: Group) -> None:
         async with lab.listener(group(0)) as (address, arrivals):
             for id in (1, 2):
                 dialled, accepted = await meets(lab, group(id), f"0@{address}", arrivals)
-                assert (dialled.peer_id, accepted.peer_id) == (0, id)
+                assert (dialled.holder, accepted.holder) == (0, id)
                 assert dialled.remote == address
                 assert accepted.remote.startswith("127.0.0.1:")
 
@@ -485,7 +485,7 @@ def test_without_keys_nobody_proves_who_it_is() -> None:
     async def scenario(lab: Lab) -> None:
         async with lab.listener() as (address, arrivals):
             dialled, accepted = await meets(lab, None, f"7@{address}", arrivals)
-            assert (dialled.peer_id, accepted.peer_id) == (None, None)
+            assert (dialled.holder, accepted.holder) == (None, None)
 
     run(scenario)
 
@@ -578,7 +578,7 @@ def test_a_dialling_peers_key_is_changed_without_a_stop(group: Group) -> None:
             for stream in (before, after):
                 await stream.send(BYE)
                 accepted = await arrivals.get()
-                assert (accepted.peer_id, await accepted.receive()) == (1, BYE)
+                assert (accepted.holder, await accepted.receive()) == (1, BYE)
 
     run(scenario)
 
@@ -731,10 +731,10 @@ def test_key_file_that_is_damaged_shuts_out_its_peer_alone(group: Callable[[int]
             with pytest.raises(ConnectionError, match="does not admit this peer's key"):
                 await lab.transport(group(1)).dial(f"0@{address}", timeout=DIAL)
             await lab.transport(group(2)).dial(f"0@{address}", timeout=DIAL)
-            assert (await arrivals.get()).peer_id == 2
+            assert (await arrivals.get()).holder == 2
             file.write_text(sound)
             await lab.transport(group(1)).dial(f"0@{address}", timeout=DIAL)
-            assert (await arrivals.get()).peer_id == 1
+            assert (await arrivals.get()).holder == 1
 
     run(scenario)
 

@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 
 from cryptography import x509
 
-from edgekd.keys.certificates import named_peer
+from edgekd.keys.certificates import named_holder
 from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import format_address, parse_address
+from edgekd.protocol.holders import spoken
 from peer.transports.greeting import NO_PEER, Greeting, greeting
 from peer.transports.grpc.keys import KeyFiles
 from peer.transports.resolving import resolve
@@ -87,7 +88,7 @@ async def _stranger(address: str) -> str | None:
         names = []
     finally:
         writer.transport.abort()
-    if named_peer(names) is not None:
+    if named_holder(names) is not None:
         return None
     return f"{NO_PEER}: it speaks TLS, with a certificate for {printable(', '.join(names) or 'no host', LONGEST_WHY)}"
 
@@ -101,7 +102,7 @@ async def _look(address: str, id: int | None, files: KeyFiles, timeout: float) -
         context.load_cert_chain(files.folder / "cert.pem", files.folder / "key.pem")
     expired = keys.until < datetime.now(timezone.utc)
     guess = "which has expired" if expired else "as expired by the clock there, or of an authority not in its ca.pem"
-    refused = f"it refuses the certificate of peer {keys.id}, {files.folder / 'cert.pem'}, {guess}"
+    refused = f"it refuses the certificate of {spoken(keys.holder)}, {files.folder / 'cert.pem'}, {guess}"
     try:
         reader, writer = await _open(address, context)
     except ssl.SSLCertVerificationError as error:
@@ -113,7 +114,7 @@ async def _look(address: str, id: int | None, files: KeyFiles, timeout: float) -
     try:
         certificate = writer.get_extra_info("peercert") or {}
         names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
-        if id is not None and named_peer(names) != id:
+        if id is not None and named_holder(names) != id:
             return f"what listens there is not peer {id}: its certificate is for {', '.join(names) or 'nobody'}"
         # In TLS 1.3 the dialling side completes its handshake before the listener has checked its certificate.
         return None if await reader.read(1) else refused

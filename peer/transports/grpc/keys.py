@@ -1,4 +1,4 @@
-"""The TLS keys of a peer: a folder made by ``edgekd certs``, read at the start and again when its files change."""
+"""The TLS keys of a peer or an observer: a folder made by ``edgekd certs``, read again when its files change."""
 
 import logging
 import threading
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekd.errors import ConfigError
 from edgekd.keys.certificates import prove
+from edgekd.protocol.holders import Holder, spoken
 
 log = logging.getLogger("edgekd")
 
@@ -17,9 +18,9 @@ REMEDY = "`edgekd certs` makes this folder, and with --renew anew"
 
 @dataclass(frozen=True, slots=True)
 class TlsKeys:
-    """The identity of a peer and the authority that it trusts, as PEM."""
+    """The identity of a peer or an observer and the authority that it trusts, as PEM."""
 
-    id: int  # of the peer
+    holder: Holder
     ca: bytes
     certificate: bytes
     key: bytes
@@ -61,8 +62,9 @@ class KeyFiles:
 
     def _successor(self, found: tuple[bytes, ...]) -> TlsKeys:
         keys = self._prove(found)
-        if keys.id != self._keys.id:
-            raise ConfigError(f"{self.folder} holds the keys of peer {keys.id} now, not of peer {self._keys.id}")
+        if keys.holder != self._keys.holder:
+            now, before = spoken(keys.holder), spoken(self._keys.holder)
+            raise ConfigError(f"{self.folder} holds the keys of {now} now, not of {before}")
         log.info("new keys in %s, valid until %s", self.folder, f"{keys.until:%Y-%m-%d}")
         return keys
 
@@ -75,7 +77,7 @@ class KeyFiles:
             proof = prove(ca, certificate, key, datetime.now(timezone.utc))
         except ConfigError as error:
             raise ConfigError(f"the keys in {self.folder} will not do: {error}; {REMEDY}") from error
-        return TlsKeys(proof.id, ca, certificate, key, proof.until)
+        return TlsKeys(proof.holder, ca, certificate, key, proof.until)
 
 
 def _bytes(path: Path) -> bytes:

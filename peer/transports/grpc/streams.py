@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
 from peer.wire.protobuf import from_bytes, to_bytes
@@ -30,16 +31,16 @@ class GrpcStream:
 
     Args:
         remote: the address of the other side.
-        peer_id: the id that the other side's key proves; None: there are no keys.
+        holder: whose key the other side has proven to hold; None: there are no keys.
         call: gRPC's call or servicer context.
         longest: the largest number of bytes of a message. Longer ones are refused.
         open_streams: the set that contains the stream until it is closed.
     """
 
     def __init__(
-        self, remote: str, peer_id: int | None, call: Any, longest: int, open_streams: "set[GrpcStream]"
+        self, remote: str, holder: Holder | None, call: Any, longest: int, open_streams: "set[GrpcStream]"
     ) -> None:
-        self.remote, self.peer_id = remote, peer_id
+        self.remote, self.holder = remote, holder
         self._call, self._longest, self._open_streams = call, longest, open_streams
         self._ended = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[bytes | None] | None = None
@@ -144,13 +145,13 @@ class DialledStream(GrpcStream):
     def __init__(
         self,
         address: str,
-        peer_id: int | None,
+        holder: Holder | None,
         channel: Any,
         call: Any,
         longest: int,
         open_streams: set[GrpcStream],
     ) -> None:
-        super().__init__(address, peer_id, call, longest, open_streams)
+        super().__init__(address, holder, call, longest, open_streams)
         self._channel = channel
 
     async def _finish(self) -> None:
@@ -170,8 +171,8 @@ class DialledStream(GrpcStream):
 class AcceptedStream(GrpcStream):
     """The end of the listening side. The handler of the call returns when `over` is set."""
 
-    def __init__(self, context: Any, peer_id: int | None, longest: int, open_streams: set[GrpcStream]) -> None:
-        super().__init__(remote(context), peer_id, context, longest, open_streams)
+    def __init__(self, context: Any, holder: Holder | None, longest: int, open_streams: set[GrpcStream]) -> None:
+        super().__init__(remote(context), holder, context, longest, open_streams)
         self.over = asyncio.Event()  # when it is set, gRPC sends the status after all written messages
         self._status_sent = asyncio.Event()
         context.add_done_callback(lambda _: self._status_sent.set())

@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 
-from edgekd.keys.certificates import named_peer, peer_name
+from edgekd.keys.certificates import key_name, named_holder
+from edgekd.protocol.holders import Holder
 from peer.transports.grpc.keys import KeyFiles, TlsKeys
 
 _NAMES = "x509_subject_alternative_name"
@@ -35,12 +36,12 @@ def dialling(keys: TlsKeys) -> Any:
 
 def only(id: int) -> tuple[str, str]:
     """The channel option that accepts only peer `id` at the other end."""
-    return "grpc.ssl_target_name_override", peer_name(id)
+    return "grpc.ssl_target_name_override", key_name(id)
 
 
-def proven(auth_context: Mapping[str, Iterable[bytes]]) -> int | None:
-    """The id of the peer whose certificate the dialling side has used; None: the certificate names no peer."""
-    return named_peer([name.decode(errors="replace") for name in auth_context.get(_NAMES, ())])
+def proven(auth_context: Mapping[str, Iterable[bytes]]) -> Holder | None:
+    """Whose certificate the dialling side has used; None: it names no peer and no observer."""
+    return named_holder([name.decode(errors="replace") for name in auth_context.get(_NAMES, ())])
 
 
 def _configuration(keys: TlsKeys) -> Any:

@@ -12,6 +12,7 @@ import grpc.aio
 from edgekd.errors import ConfigError
 from edgekd.printable import LONGEST_WHY, printable
 from edgekd.protocol.addresses import format_address, parse_address, place
+from edgekd.protocol.holders import Holder
 from peer.network.news import News
 from peer.transports.base import CLOSE_DEADLINE, Accept, Accepting, Stream
 from peer.transports.binding import check_bindable
@@ -23,6 +24,7 @@ from peer.transports.grpc.health import HealthService
 from peer.transports.grpc.keys import KeyFiles
 from peer.transports.grpc.streams import AcceptedStream, DialledStream, GrpcStream, hang_up, remote
 from peer.transports.resolving import CLOSED_AT_ONCE, LookUpError, why_host_unreachable
+from peer.transports.revoked import RevokedKeys
 from peer.wire import peer_pb2
 
 SERVICE = peer_pb2.DESCRIPTOR.services_by_name["Peer"].full_name
@@ -68,11 +70,13 @@ class GrpcTransport:
         keys: this peer's folder of keys (see `edgekd.keys.keyring`). Changed keys are used for new connections.
 
     Raises:
-        ConfigError: a key is missing, unreadable or expired, or the keys do not match.
+        ConfigError: a key is missing, unreadable or expired, the keys do not match, or the list of revoked ones cannot
+            be read.
     """
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
         self._keys = KeyFiles(keys) if keys else None
+        self._revoked = RevokedKeys(keys)
         self._news = News()
         self._max_message_bytes = max_message_bytes
         self._limits = [
@@ -121,8 +125,8 @@ class GrpcTransport:
             await hang_up(channel, call)
             raise
         if error is None:
-            peer_id = id if self._keys else None
-            return DialledStream(address, peer_id, channel, call, self._max_message_bytes, self._streams)
+            holder = id if self._keys else None
+            return DialledStream(address, holder, channel, call, self._max_message_bytes, self._streams)
         await hang_up(channel, call)
         del channel, call  # else the traceback of the error refers to them, and gRPC goes on connecting
         if isinstance(error, _UnavailableError):
@@ -132,6 +136,9 @@ class GrpcTransport:
             else:
                 error = await _in_the_systems_words(error, address, timeout=deadline - time.monotonic())
         raise error
+
+    def revoked(self) -> frozenset[Holder]:
+        return self._revoked.current()
 
     async def close(self) -> None:
         closing = [stream.close() for stream in self._streams]
@@ -149,14 +156,14 @@ class GrpcTransport:
         return grpc.aio.secure_channel(_target(address), credentials, options=[*options, grpc_tls.only(id)])
 
     async def _exchange(self, _: Any, context: Any) -> None:
-        id = None
-        if self._keys is not None and (id := grpc_tls.proven(context.auth_context())) is None:
+        holder = None
+        if self._keys is not None and (holder := grpc_tls.proven(context.auth_context())) is None:
             await self._refuse(context)
         try:
             await context.send_initial_metadata((IDENTITY,))
         except grpc.aio.BaseError:  # the caller has disconnected
             return
-        stream = AcceptedStream(context, id, self._max_message_bytes, self._streams)
+        stream = AcceptedStream(context, holder, self._max_message_bytes, self._streams)
         assert self._accept is not None
         self._accepting.add(self._accept, stream)
         await stream.over.wait()

@@ -132,12 +132,12 @@ class _Line:
             raise ConnectionError(f"{NO_PEER}, or one that is about to end")
 
     def stream(
-        self, address: str, peer_id: int | None, max_message_bytes: int, open_streams: set[ZmqStream]
+        self, address: str, holder: int | None, max_message_bytes: int, open_streams: set[ZmqStream]
     ) -> ZmqStream:
         """Make the stream over this connection."""
         self._stream = ZmqStream(
             address,
-            peer_id,
+            holder,
             max_message_bytes,
             post=lambda message: self._messages.post([message]),
             let_go=self.hang_up,

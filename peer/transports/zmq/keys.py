@@ -1,8 +1,8 @@
 """CURVE keys: a folder of keys, and the decision whom to admit.
 
-The folder contains this peer's own pair, `curve.key_secret`, and the public key of each peer of the group,
-`curve/ID.key`, in the format of zmq.auth. The files are read again for each connection. So a change of the files is
-enough to admit a peer, to expel one or to replace a key.
+The folder contains this peer's own pair, `curve.key_secret`, and the public key of each peer and observer of the group,
+`curve/ID.key` and `curve/observer-NAME.key`, in the format of zmq.auth. The files are read again for each connection.
+So a change of the files is enough to admit a peer, to expel one or to replace a key.
 """
 
 import logging
@@ -16,7 +16,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from edgekd.errors import ConfigError
-from edgekd.protocol.addresses import MAX_ID
+from edgekd.protocol.holders import Holder, holder
 from peer.network.news import News
 
 REQUESTS = "inproc://zeromq.zap.01"  # where libzmq asks whom to admit (ZeroMQ RFC 27)
@@ -64,14 +64,12 @@ class CurveKeys:
         public, _ = _read(self._others / f"{id}.key")
         return public
 
-    def holder(self, public: bytes) -> int | None:
-        """The id of the peer with this public key; None: no peer has it. Unreadable files are skipped."""
+    def holder(self, public: bytes) -> Holder | None:
+        """The peer or observer with this public key; None: nobody has it. Files that are none of theirs are skipped."""
         for file in sorted(self._others.glob("*.key")):
-            if not (file.stem.isascii() and file.stem.isdecimal() and int(file.stem) <= MAX_ID):
-                continue
             try:
-                if _read(file)[0] == public:
-                    return int(file.stem)
+                if str(whose := holder(file.stem)) == file.stem and _read(file)[0] == public:
+                    return whose
             except ConfigError:
                 continue
         return None
@@ -96,15 +94,15 @@ def admission(request: list[bytes], keys: CurveKeys | None, news: News) -> list[
     """The answer to libzmq's question whether to admit a caller.
 
     With keys, only a caller whose public key is in the folder is admitted, and the messages of its connection have the
-    peer's id as "User-Id". Without keys, everybody is admitted.
+    holder as "User-Id". Without keys, everybody is admitted.
     """
     version, number, _, host, _, mechanism, *credentials = request
     if keys is None:
         return [VERSION, number, b"200", b"OK", b"", b""]
-    id = keys.holder(z85.encode(credentials[0])) if mechanism == b"CURVE" and version == VERSION else None
-    if id is None:
+    whose = keys.holder(z85.encode(credentials[0])) if mechanism == b"CURVE" and version == VERSION else None
+    if whose is None:
         where = host.decode(errors="replace").removeprefix("::ffff:")
         message = f"refused somebody at {where}: its key is none of the group's; see `edgekd certs`"
         news.say(f"{where} key", logging.WARNING, message, time.monotonic())
         return [VERSION, number, b"400", b"not admitted", b"", b""]
-    return [VERSION, number, b"200", b"OK", str(id).encode(), b""]
+    return [VERSION, number, b"200", b"OK", str(whose).encode(), b""]

@@ -20,6 +20,7 @@ import zmq
 
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, parse_address
+from edgekd.protocol.holders import holder
 from peer.network.news import News
 from peer.transports.base import Accept, Accepting, start
 from peer.transports.files import most_connections
@@ -186,7 +187,7 @@ class Listener:
         caller.identity = self._names[descriptor] = identity
         caller.stream = self._streams[identity] = ZmqStream(
             caller.remote,
-            int(parts[0].get("User-Id")) if self._keys is not None else None,
+            holder(parts[0].get("User-Id")) if self._keys is not None else None,
             self._max,
             post=lambda message: self._post(identity, message),
             let_go=lambda: self._let_go(identity, descriptor),

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import zmq
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import CLOSE_DEADLINE, StreamClosedError, start
 from peer.wire.messagepack import from_bytes, to_bytes
@@ -30,7 +31,7 @@ class ZmqStream:
 
     Args:
         remote: the address of the other side.
-        peer_id: the id that the other side's key proves; None: there are no keys.
+        holder: whose key the other side has proven to hold; None: there are no keys.
         max_message_bytes: the length of the longest message to send. A longer one that arrives is refused.
         post: passes a message to ZeroMQ without waiting; raises zmq.ZMQError if ZeroMQ does not accept it.
         let_go: ends the connection.
@@ -40,14 +41,14 @@ class ZmqStream:
     def __init__(
         self,
         remote: str,
-        peer_id: int | None,
+        holder: Holder | None,
         max_message_bytes: int,
         *,
         post: Callable[[bytes], None],
         let_go: Callable[[], None],
         open_streams: "set[ZmqStream]",
     ) -> None:
-        self.remote, self.peer_id = remote, peer_id
+        self.remote, self.holder = remote, holder
         self._max, self._post_it, self._let_go, self._open_streams = max_message_bytes, post, let_go, open_streams
         self._arrived: deque[bytes] = deque()
         self._read = 0  # frames since the last grant

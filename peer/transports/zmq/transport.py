@@ -19,8 +19,10 @@ from pathlib import Path
 import zmq
 
 from edgekd.errors import ConfigError
+from edgekd.protocol.holders import Holder
 from peer.transports.base import Accept, Stream
 from peer.transports.binding import check_bindable
+from peer.transports.revoked import RevokedKeys
 from peer.transports.zmq.dialling import dial
 from peer.transports.zmq.keys import CurveKeys
 from peer.transports.zmq.listening import Listener
@@ -38,11 +40,12 @@ class ZmqTransport:
         keys: the folder of keys (see `peer/transports/zmq/keys.py`); None: no encryption and no authentication.
 
     Raises:
-        ConfigError: the folder lacks a file; the message names it.
+        ConfigError: the folder lacks a file, or its list of revoked keys is none; the message names it.
     """
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
         self._max, self._keys = max_message_bytes, None if keys is None else CurveKeys(keys)
+        self._revoked = RevokedKeys(keys)
         self._context = zmq.Context()
         self._context.max_sockets = MAX_SOCKETS
         self._listener: Listener | None = None
@@ -74,6 +77,9 @@ class ZmqTransport:
             keys=self._keys,
             open_streams=self._streams,
         )
+
+    def revoked(self) -> frozenset[Holder]:
+        return self._revoked.current()
 
     async def close(self) -> None:
         if self._listener is not None:
