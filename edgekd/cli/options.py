@@ -329,8 +329,11 @@ def listed(peers: str) -> tuple[str, ...]:
 
 def _file_options(command: Command, *, presets: bool) -> Command:
     if presets:
-        help = "The paper's settings, as its text or its authors' script has them; FILE.toml and flags win over them."
-        command = click.option("--preset", metavar="paper-text|paper-code", help=help)(command)
+        help = (
+            "light: half of the computing, for the smallest boxes; or the paper's settings, as its text or its "
+            "authors' script has them. FILE.toml and flags win over them."
+        )
+        command = click.option("--preset", metavar="light|paper-text|paper-code", help=help)(command)
     return click.option("--config", type=PATH, metavar="FILE.toml", help="Settings; flags win over them.")(command)
 
 

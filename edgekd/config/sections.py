@@ -369,6 +369,11 @@ class Config:
             )
         if self.norm_from == "frozen" and self.weights == "none" and not self.model.all_own:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
+        if self.freeze and self.weights == "none" and not self.model.all_own:
+            raise ConfigError(
+                f"freeze {self.freeze:g} needs pretrained weights, since frozen layers learn nothing: choose --weights "
+                "or --freeze 0"
+            )
         if self.model.head_end == "discriminant" and not self._one_head_learns_from_all:
             raise ConfigError(
                 "head_end discriminant goes with one head, one phase, public images and an end: choose trained"

@@ -1,25 +1,14 @@
 """``docker compose up`` in a fresh project: the data is split once, three peers teach one another, each reports."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from containers import DEADLINE, docker, need_engine
 
-ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "edgekd-test"
-DEADLINE = 1500  # seconds, the build of the image included
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(DEADLINE + 60)]
-
-
-def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
 
 LOCKED = {"user": "edgekd", "read_only": True, "dropped": ["ALL"], "options": ["no-new-privileges:true"]}
 
@@ -38,8 +27,7 @@ def locked(container: str) -> dict[str, object]:
 
 @pytest.fixture
 def compose() -> Iterator[list[str]]:
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
-        pytest.skip("no Docker engine answers")
+    need_engine()
     command = ["compose", "-p", PROJECT]
     docker(*command, "down", "--volumes")
     yield command
@@ -68,3 +56,6 @@ def test_three_containers_teach_one_another_and_see_their_own_shard_alone(compos
     python = ["run", "--rm", "--no-deps", "--entrypoint", "python", "peer-0"]
     safe = docker(*compose, *python, "-c", "import sys; print(sys.flags.safe_path)")
     assert safe.split() == ["True"]  # the working folder may be a mount
+    inside = ["run", "--rm", "--no-deps", "--user", "root", "--entrypoint", "sh", "peer-0", "-c"]
+    left = "ls -d /src /wheels /requirements /mnt/* /root/.cache/pip $(command -v gcc make) 2>/dev/null || true"
+    assert docker(*compose, *inside, left) == ""  # what builds the image stays out of it

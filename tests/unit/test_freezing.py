@@ -6,11 +6,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
-from edgekd.config import Config, from_mapping
+from edgekd.config import Config, from_mapping, overlay, read_run
+from edgekd.config.presets import find_preset
+from edgekd.contract import make_contract
 from edgekd.data.augment import normalise
 from edgekd.data.datasets import PeerData, load_peer_data
+from edgekd.data.public import make_public
 from edgekd.errors import ConfigError
 from edgekd.learning.freezing import freeze
 from edgekd.learning.learner import Learner
@@ -18,6 +22,7 @@ from edgekd.learning.models import make_model
 from edgekd.protocol.messages import Lesson
 
 torch.set_num_threads(1)
+DIGITS = {"data": {"data": "digits", "limit": 300}}
 
 
 def frozen_names(network: nn.Module, fraction: float) -> set[str]:
@@ -59,15 +64,38 @@ def test_misspelt_fraction_is_refused() -> None:
             from_mapping({"train": {"freeze": wrong}})
 
 
+def test_layers_with_random_weights_are_not_frozen() -> None:
+    with pytest.raises(ConfigError, match=r"freeze 0.25 needs pretrained weights.*--weights or --freeze 0"):
+        from_mapping({"data": {"data": "folder:x"}, "model": {"weights": "none"}, "train": {"freeze": 0.25}})
+
+
+def test_light_preset_is_nobody_elses_business_and_needs_pretrained_weights() -> None:
+    plain = {"data": {"data": "folder:x"}}
+    light = overlay(find_preset("light"), plain)
+    assert from_mapping(light).freeze == 0.5
+    public = make_public(torch.zeros(100, 3, 32, 32, dtype=torch.uint8), ("cat", "dog"), "crop+flip-each")
+    contracts = [make_contract(public, from_mapping(tables)) for tables in (light, plain)]
+    assert contracts[0] == contracts[1]
+    with pytest.raises(ConfigError, match="needs pretrained weights"):
+        from_mapping(overlay(light, {"model": {"weights": "none"}}))
+
+
 @pytest.fixture(scope="module")
 def data() -> PeerData:
-    return load_peer_data(config().data, 0, seed=0)
+    return load_peer_data(from_mapping(DIGITS).data, 0, seed=0)
 
 
-def config(**train: object) -> Config:
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(make_model("resnet18", "none", 10, 32).backbone.state_dict(), path)
+    return str(path)
+
+
+def config(weights: str, **train: object) -> Config:
     small = {"steps": 2, "batch": 8, "public_batch": 8, "eval_every": 0, "freeze": 0.25}
-    model = {"head_start": "discriminant", "head_end": "discriminant"}
-    return from_mapping({"data": {"data": "digits", "limit": 300}, "model": model, "train": {**small, **train}})
+    model = {"weights": weights, "head_start": "discriminant", "head_end": "discriminant"}
+    return from_mapping({**DIGITS, "model": model, "train": {**small, **train}})
 
 
 def finished(data: PeerData, settings: Config) -> Learner:
@@ -83,9 +111,9 @@ def finished(data: PeerData, settings: Config) -> Learner:
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("norm_from", ["private", "public", "both"])
 def test_frozen_layers_keep_weights_and_statistics_to_the_end_and_the_others_move(
-    data: PeerData, norm_from: str, optimiser: str
+    data: PeerData, pretrained: str, norm_from: str, optimiser: str
 ) -> None:
-    settings = config(norm_from=norm_from, optimiser=optimiser)
+    settings = config(pretrained, norm_from=norm_from, optimiser=optimiser)
     before, learner = Learner(data, settings, 0).model.state_dict(), finished(data, settings)
     frozen = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
     for name, tensor in learner.model.state_dict().items():
@@ -96,15 +124,15 @@ def test_frozen_layers_keep_weights_and_statistics_to_the_end_and_the_others_mov
     assert not any(name.split(".", 1)[1].startswith(frozen) for name in learner.state() if "moment" in name)
 
 
-def test_what_a_frozen_layer_answers_does_not_depend_on_the_rest_of_the_batch(data: PeerData) -> None:
-    learner = Learner(data, config(), 0)
+def test_what_a_frozen_layer_answers_does_not_depend_on_the_rest_of_the_batch(data: PeerData, pretrained: str) -> None:
+    learner = Learner(data, config(pretrained), 0)
     stem = nn.Sequential(learner.model.backbone.conv1, learner.model.backbone.bn1)
     images = normalise(data.private.images[:8])
     torch.testing.assert_close(stem(images)[:3], stem(images[:3]), rtol=1e-5, atol=1e-5)
 
 
-def test_learner_with_frozen_layers_goes_on_from_its_state(data: PeerData) -> None:
-    whole, first, second = (Learner(data, config(), 0) for _ in range(3))
+def test_learner_with_frozen_layers_goes_on_from_its_state(data: PeerData, pretrained: str) -> None:
+    whole, first, second = (Learner(data, config(pretrained), 0) for _ in range(3))
     probs = torch.full((1, 8, 10), 0.1)
     for learner, rounds in ((whole, (0, 1)), (first, (0,)), (second, (1,))):
         if learner is second:
@@ -116,8 +144,6 @@ def test_learner_with_frozen_layers_goes_on_from_its_state(data: PeerData) -> No
 
 
 def test_files_of_before_froze_nothing(tmp_path: Path) -> None:
-    from edgekd.config import read_run
-
     path = tmp_path / "config.toml"
     path.write_text('[data]\ndata = "folder:x"\n', encoding="utf-8")
     assert from_mapping(read_run(path)).freeze == 0
