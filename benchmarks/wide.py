@@ -127,7 +127,12 @@ def main() -> None:
         sys.exit(why)
     sizes = [int(size) for size in given.peers.split(",")]
     columns = ["graph", "peers", "neighbours each", "memory, MB", "steps/s", "steps with a lesson (a fresh one)"]
-    columns += ["bytes sent a step", "network, ms of a core a second", "and a step", "training, ms of a core a step"]
+    columns += [
+        "bytes sent a step",
+        "network, ms CPU per second",
+        "network, ms CPU per step",
+        "training, ms CPU per step",
+    ]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for size in sizes:
         print(measure(given.topology, size, max(*sizes, 16), given.seconds, given.share), flush=True)

@@ -77,7 +77,7 @@ def _channel(address: str, id: int | None, keys: Path | None) -> Any:
 def main(arguments: Sequence[str]) -> int:
     """The command."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what is wrong is said below
-    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # its own asks DNS, too, for what /etc/hosts knows
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
     parser = argparse.ArgumentParser(prog="python -m peer.health")
     parser.add_argument("address", metavar="[ID@]HOST:PORT")
     parser.add_argument(

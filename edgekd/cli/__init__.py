@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import errno
 import importlib
 import os
 import signal
@@ -12,8 +13,8 @@ import click
 
 from edgekd.cli.lines import prepare_streams
 from edgekd.cli.logs import complain, speak
-from edgekd.cli.signals import end_stopped, on_stop, stop_early
-from edgekd.errors import EdgeKDError
+from edgekd.cli.signals import PAUSE, end_stopped, on_stop, stop_early
+from edgekd.errors import EdgeKDError, LocalProtocolError
 from edgekd.exit_codes import ExitCode
 from edgekd.files.writable import in_words
 from edgekd.names import meant
@@ -37,6 +38,7 @@ COMMANDS = {
 }
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 WRONG_PATH = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 UNCHECKED = ("status", "certs", "doctor")  # the first two need no torch; the last says what is wrong with it
 
@@ -95,10 +97,14 @@ def main(args: list[str] | None = None) -> Any:
     prepare_streams()
     log_plainly()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
-    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # its own asks DNS, too, for what /etc/hosts knows
+    # Threads that wait for one another sleep: threads that spin take, on cores that they share with other programs, the
+    # time of the thread that they wait for, and a step takes minutes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded
+    os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
     if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
         speak(None)
         on_stop(stop_early)
+        PAUSE.listen()
     try:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
         if isinstance(code, int):  # of a click.exceptions.Exit, which click returns
@@ -109,14 +115,41 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(ExitCode.STOPPED)
     except click.ClickException as error:
         _end(error.format_message(), error.exit_code)
+    except LocalProtocolError as error:
+        _end_by_bug(error)
     except EdgeKDError as error:
-        _end(str(error), error.exit_code)
+        _end(str(error), ExitCode.TRANSIENT if _is_disk(error) else error.exit_code)
     except OSError as error:
         _end(in_words(error), ExitCode.FAILED if isinstance(error, WRONG_PATH) else ExitCode.TRANSIENT)
     except Exception as error:
-        _end(f"ended by a bug: {type(error).__name__}: {first_line(error)}", ExitCode.BUG, error)
+        _end_by_bug(error)
+
+
+def _is_disk(error: BaseException) -> bool:
+    """Whether what lies behind an error is a disk that is full or cannot be read."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _end_by_bug(error: Exception) -> NoReturn:
+    _end(f"ended by a bug: {type(error).__name__}: {first_line(error)}", ExitCode.BUG, error)
 
 
 def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
-    complain("ERROR", f"edgekd: {message}", bug)
+    """Say why the command ends, and end it with this code, also where stderr cannot be written."""
+    with contextlib.suppress(OSError):
+        complain("ERROR", f"edgekd: {message}", bug)
+    _drop_stderr_if_broken()
     sys.exit(code)
+
+
+def _drop_stderr_if_broken() -> None:
+    """What is left in the buffer of a stderr that cannot be written would make the interpreter's end another code."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

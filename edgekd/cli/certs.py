@@ -48,16 +48,16 @@ DAYS = 825
 @click.option(
     "--days",
     type=click.IntRange(1, 3650),
-    default=DAYS,
-    show_default=True,
-    help="How long a certificate is valid; 825 is the longest that every TLS library takes.",
+    help=f"How long a certificate is valid; {DAYS}, the default, is the longest that every TLS library takes.",
 )
 @click.option(
     "--renew",
     is_flag=True,
     help="Make new keys for these peers, in place of those that they have; old certificates stay valid to their end.",
 )
-def command(listed: str | None, observer: str | None, revoke: str | None, out: Path, days: int, renew: bool) -> None:
+def command(
+    listed: str | None, observer: str | None, revoke: str | None, out: Path, days: int | None, renew: bool
+) -> None:
     """Make the keys by which peers know one another: an authority, and for each peer a folder that goes to its box.
 
     Nothing that is there is overwritten, unless --renew is given.
@@ -68,11 +68,11 @@ def command(listed: str | None, observer: str | None, revoke: str | None, out: P
     wanted: list[Holder] = [] if listed is None else [*ids(listed)]
     wanted += [] if observer is None else [observer_named(observer)]
     if revoke is not None:
-        if wanted or renew:
-            raise ConfigError("--revoke shuts keys out: it goes with none of --ids, --observer and --renew")
+        if wanted or renew or days:
+            raise ConfigError("--revoke shuts keys out: it goes with none of --ids, --observer, --renew and --days")
         _revoke(out, revoke)
     elif wanted:
-        _make(out, wanted, days, renew)
+        _make(out, wanted, days or DAYS, renew)
     else:
         raise ConfigError(
             "say whose keys: --ids 0,1,2 makes those of peers, --observer one that may ask for the status"

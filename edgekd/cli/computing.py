@@ -15,6 +15,14 @@ def follows_cores(config: Config) -> bool:
     return config.train.threads in (None, AUTO) and config.exchange.sync is None
 
 
+def as_followed(config: Config) -> Config:
+    """The same settings with ``--threads auto``: to be kept by a peer whose threads follow its cores.
+
+    A number in its place would hold for every later start of the peer.
+    """
+    return replace(config, train=replace(config.train, threads=AUTO))
+
+
 def settle(config: Config, *, lockstep: bool, side_by_side: int | None = None) -> Config:
     """The same settings with a number of threads and a precision: see `threads_here` and `precision_here`."""
     threads = threads_here(config, lockstep=lockstep, side_by_side=side_by_side)

@@ -131,8 +131,9 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     yield examine("settings", partial(_settings, peer, wrong))
     yield machine.python()
     yield (torch := examine("torch and numpy", load_all))
-    threads = threads_here(config, lockstep=exchange.sync is not None)
-    yield machine.threads(threads, auto=config.train.threads in (None, AUTO))
+    lockstep = exchange.sync is not None
+    threads = threads_here(config, lockstep=lockstep)
+    yield machine.threads(threads, auto=config.train.threads in (None, AUTO), lockstep=lockstep)
     installed = datetime.fromtimestamp(os.path.getmtime(edgekd.__file__), timezone.utc)
     yield machine.clock(datetime.now(timezone.utc), installed, keys=exchange.certs is not None)
     id = peer.id

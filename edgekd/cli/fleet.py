@@ -121,6 +121,10 @@ class Fleet:
         os.kill(os.getpid(), signal.SIGSTOP)
         self._signal(signal.SIGCONT)
 
+    def tell(self, number: int) -> None:
+        """Send a signal to every child; a signal handler may call it."""
+        self._signal(number)
+
     def _signal(self, number: int) -> None:
         for child in list(self._children.values()):  # a handler may interrupt the start of one more
             if child.poll() is None:

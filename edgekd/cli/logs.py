@@ -75,7 +75,7 @@ class JsonLines(PeerLines):
             "logger": logger,
             "peer": self.id,
             "step": None if self.step is None else self.step(),
-            "message": message,
+            "message": message.encode(errors="backslashreplace").decode(),  # a file name need not be UTF-8
         }
         return json.dumps(event if trace is None else {**event, "traceback": trace})
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import click
 
-from edgekd.cli.computing import follows_cores, go_last, settle
+from edgekd.cli.computing import as_followed, follows_cores, go_last, settle
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
 from edgekd.cli.options import listed, peer_options, refuse, settings
 from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
-from edgekd.cli.signals import Pause, on_stop, stop_early
+from edgekd.cli.signals import PAUSE, on_stop, stop_early
 from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError, TransientError
@@ -119,7 +119,8 @@ def command(
     if id is None:
         id = id_in(out if resume else None)
     lines = log_to_stderr(id)
-    stop, pause = _Stop(lines), Pause()
+    stop = _Stop(lines)
+    PAUSE.listen()
     from peer.node.access import check_access, check_addresses
 
     neighbours = listed(peers)
@@ -166,7 +167,7 @@ def command(
                         stop=stop,
                         watch=watch,
                         how=how,
-                        paused=pause,
+                        paused=PAUSE,
                         follows_cores=follows,
                     )
                 log.info(_computes(node, niceness))
@@ -176,7 +177,7 @@ def command(
                 stop.ready = True
                 _start(node, metrics_at, listen, discover, beside)
                 undo.pop_all()
-            write_settings(config, node.data.held_out, folder, resume)
+            write_settings(as_followed(config) if follows else config, node.data.held_out, folder, resume)
             reached = node.run()
     finally:
         screen.close()

@@ -14,7 +14,7 @@ import click
 from edgekd.cli.computing import settle
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
-from edgekd.cli.signals import Stop, end_stopped, pausable, stoppable
+from edgekd.cli.signals import Stop, end_stopped, passing_on, pausable, stoppable
 from edgekd.config import ACCESS, COLLECTING, LYING, Config
 from edgekd.errors import ConfigError, DivergedError, EdgeKDError, OutOfMemoryError
 
@@ -95,7 +95,7 @@ def _run_in(
     fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
-    with pausable(fleet.events.put), fleet:
+    with pausable(fleet.events.put), passing_on(fleet.tell), fleet:
         dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:

@@ -93,10 +93,16 @@ def pausable(pause: Obey) -> Iterator[None]:
 
 
 class Pause:
-    """Whether this process has been told to pause: from SIGUSR1 to SIGUSR2, on systems that have these signals."""
+    """Whether this process has been told to take no step: from SIGUSR1 to SIGUSR2, where the system has these signals.
+
+    Unlike Ctrl-Z (`pausable`), which stops processes where they are, it leaves a peer its heartbeats and answers.
+    """
 
     def __init__(self) -> None:
         self._asked = False
+
+    def listen(self) -> None:
+        """Handle the two signals, which would else end the process; idempotent."""
         for name, asked in (("SIGUSR1", True), ("SIGUSR2", False)):
             for number in _obeyed(name):
                 signal.signal(number, partial(self._on_signal, asked))
@@ -106,6 +112,21 @@ class Pause:
 
     def _on_signal(self, asked: bool, number: int, frame: FrameType | None) -> None:
         self._asked = asked
+
+
+PAUSE = Pause()  # of this process
+
+
+@contextmanager
+def passing_on(tell: Callable[[int], object]) -> Iterator[None]:
+    """In this block the two signals of a `Pause` are handed to `tell`, in the middle of what the main thread does."""
+    numbers = _obeyed("SIGUSR1", "SIGUSR2")
+    before = {number: signal.signal(number, lambda number, frame: tell(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_stopped(line: str) -> NoReturn:

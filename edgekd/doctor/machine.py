@@ -28,12 +28,13 @@ def python() -> Check:
     return Check("python", True, said)
 
 
-def threads(wanted: int, *, auto: bool) -> Check:
+def threads(wanted: int, *, auto: bool, lockstep: bool) -> Check:
     """``--threads`` against the cores that this process may use: by its affinity, and by its cgroup's quota.
 
     Args:
         wanted: how many the peer would have.
         auto: the number is not the user's.
+        lockstep: the peer waits for its neighbours.
     """
     usable, there = usable_cores(), os.cpu_count() or 1
     cores = f"{usable} core{'s' if usable > 1 else ''}" if usable == there else f"{usable} of {there} cores"
@@ -42,7 +43,7 @@ def threads(wanted: int, *, auto: bool) -> Check:
     said = f"--threads {wanted}, and this process may use {cores}"
     if wanted > usable:
         return Check("threads", None, f"{said}: more threads than cores make it slower, use --threads {usable}")
-    beside = threads_beside(usable)
+    beside = 1 if lockstep else threads_beside(usable)
     return Check("threads", True, said + (f"; --threads auto would take {beside}" if wanted != beside else ""))
 
 

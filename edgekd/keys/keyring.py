@@ -71,16 +71,14 @@ def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
         The copies, each for a box.
 
     Raises:
-        ConfigError: a name has no keys there, or the list is none.
+        ConfigError: no group has its keys there, or the list is none.
         OSError: something cannot be read or written.
     """
-    known = {owner for owner, _ in _secrets(folder)}
-    if unknown := [each for each in whose if each not in known]:
-        listed = ", ".join(map(spoken, unknown))
-        raise ConfigError(
-            f"{folder} holds no keys of {listed}; name with --out the folder that the group's keys are in"
-        )
-    write_atomically(folder / REVOKED, [revoked_text({*revoked(folder), *whose}).encode()], OPEN)
+    if not (folder / "ca" / "cert.pem").exists():
+        raise ConfigError(f"{folder} holds no keys of a group; name with --out the folder that they are in")
+    new = [each for each in whose if each not in revoked(folder)]
+    before = (folder / REVOKED).read_text(encoding="utf-8") if (folder / REVOKED).exists() else ""
+    write_atomically(folder / REVOKED, [revoked_text(before, new).encode()], OPEN)
     return _copy_revoked(folder)
 
 
@@ -109,8 +107,9 @@ def _check_known(folder: Path, whose: Sequence[Holder]) -> None:
     new = [each for each in whose if not any((folder / folder_name(each) / name).exists() for name in _OWN)]
     if new:
         ids = ",".join(str(each) for each in new if isinstance(each, int))
-        flags = [f"--ids {ids}"] if ids else [f"--observer {str(each).partition('-')[2]}" for each in new]
-        listed = f"peer {ids}" if ids else ", ".join(map(spoken, new))
+        flags = [f"--ids {ids}"] if ids else []
+        flags += [f"--observer {each.partition('-')[2]}" for each in new if isinstance(each, str)]
+        listed = ", ".join(map(spoken, new))
         raise ConfigError(
             f"{folder} holds no keys of {listed} to renew: `edgekd certs {' '.join(flags)}`, without --renew, makes "
             "the first ones; or name with --out the folder that the group's keys are in"

@@ -61,7 +61,7 @@ def end_as_discriminant(
     private: Labelled,
     public: Tensor,
     said: Tensor,
-    still: Collection[nn.Module],
+    in_evaluation: Collection[nn.Module],
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -76,7 +76,7 @@ def end_as_discriminant(
         public: uint8 ``[images, 3, size, size]``.
         said: what the neighbours said of each, probabilities ``[images, classes]``; a row of zeros: nothing. At least
             one row has something.
-        still: the modules of the network that training leaves as they are; their statistics stay.
+        in_evaluation: the modules of the network that stay in evaluation mode; their statistics stay.
         seed: decides which images are used, where there are more than `MOST_AT_END` of a class or `MOST_OF_A_KIND`.
         stop: is asked between two batches; once it is true the head stays as it is.
     """
@@ -85,7 +85,7 @@ def end_as_discriminant(
     known = _some(said.sum(dim=1).nonzero().flatten(), MOST_OF_A_KIND, seed)
     if stop():
         return
-    _measure(model, still, [(private.images, chosen), (public, known)], seed, stop)
+    _measure(model, in_evaluation, [(private.images, chosen), (public, known)], seed, stop)
     labels, own = private.labels[chosen], _features(model, private.images, chosen, stop)
     features = torch.cat([own, _features(model, public, known, stop)])
     if len(features) < len(chosen) + len(known):  # stopped
@@ -134,7 +134,7 @@ def discriminant(
 
 def _measure(
     model: Classifier,
-    still: Collection[nn.Module],
+    in_evaluation: Collection[nn.Module],
     kinds: Sequence[tuple[Tensor, Tensor]],
     seed: int,
     stop: Callable[[], bool],
@@ -153,7 +153,7 @@ def _measure(
         if number == 0 or not stop()
     )
     device = next(model.parameters()).device
-    train_mode(model, still)
+    train_mode(model, in_evaluation)
     with seeded(seed, device):  # a network may draw random numbers in training mode
         measure_statistics(model.backbone, (normalise(images.to(device)) for images in mixed))
 

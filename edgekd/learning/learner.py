@@ -86,8 +86,8 @@ class Learner:
         id: of the peer, >= 0; part of every seed.
 
     Raises:
-        ConfigError: the network, its weights or the device are not available; there are too few public images; or the
-            user's measure or combination fails in its trial.
+        ConfigError: the network, its weights or the device are not available; nothing of the network is left to be
+            trained; there are too few public images; or the user's measure or combination fails in its trial.
     """
 
     def __init__(self, data: PeerData, config: Config, id: int) -> None:
@@ -101,9 +101,11 @@ class Learner:
         with seeded(self._seed("init")):
             model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         self.model: Classifier = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
-        self._still = freeze(self.model.backbone, config.freeze)  # in evaluation mode throughout
+        self._in_evaluation = freeze(self.model.backbone, config.freeze)  # modules that are so in training, too
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ConfigError(f"freeze {config.freeze:g} leaves nothing of {config.model.for_client(id)} to be trained")
         if config.norm_from == "frozen":
-            self._still += norm_layers(self.model)
+            self._in_evaluation += norm_layers(self.model)
         settable = self._has_settable_head()
         self._ends_as_discriminant = settable and config.head_end == "discriminant"
         if settable and config.head_start == "discriminant":
@@ -272,7 +274,7 @@ class Learner:
     def _end(self, stop: Callable[[], bool]) -> None:
         """What is left to do after the last step."""
         public, said = self._public.images, self._said.cpu()
-        end_as_discriminant(self.model, self._private, public, said, self._still, self._seed("end"), stop)
+        end_as_discriminant(self.model, self._private, public, said, self._in_evaluation, self._seed("end"), stop)
         self._train_mode()
 
     def abandon(self) -> None:
@@ -398,7 +400,7 @@ class Learner:
         return derive(self.config.train.seed, "peer", self.id, *names)
 
     def _train_mode(self) -> None:
-        train_mode(self.model, self._still)
+        train_mode(self.model, self._in_evaluation)
 
     @property
     def _joint(self) -> bool:

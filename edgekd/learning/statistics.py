@@ -10,13 +10,13 @@ from torch import Tensor, nn
 Statistics = list[tuple[Tensor, Tensor, Tensor]]
 
 
-def train_mode(model: nn.Module, still: Iterable[nn.Module]) -> None:
-    """Put `model` in training mode, but for the modules of it that are `still`.
+def train_mode(model: nn.Module, in_evaluation: Iterable[nn.Module]) -> None:
+    """Put `model` in training mode, but for some of its modules, `in_evaluation`.
 
     Batch norm in evaluation mode uses its running statistics, and nothing moves them.
     """
     model.train()
-    for module in still:
+    for module in in_evaluation:
         module.eval()
 
 

@@ -71,6 +71,7 @@ def parse_revoked(text: str) -> frozenset[Holder]:
     return frozenset(holder(line) for line in lines if line)
 
 
-def revoked_text(revoked: Iterable[Holder]) -> str:
-    """The inverse of `parse_revoked`."""
-    return "".join(f"{line}\n" for line in ["# whose keys are shut out", *sorted(map(folder_name, revoked))])
+def revoked_text(before: str, new: Iterable[Holder]) -> str:
+    """The list `before`, with the comments in it, and a line for each of `new`."""
+    kept = before.splitlines() or ["# whose keys are revoked"]
+    return "".join(f"{line}\n" for line in [*kept, *map(folder_name, new)])

@@ -27,8 +27,8 @@ def key_folder(certs: str | None) -> Path | None:
     if certs is None:
         return None
     folder = expanded(certs)
-    if all_peers := [*sorted(folder.glob("peer-*")), *sorted(folder.glob("observer-*"))]:
-        raise ConfigError(f"{folder} holds the keys of a whole group: take one peer's, such as {all_peers[0]}")
+    if owners := [*sorted(folder.glob("peer-*")), *sorted(folder.glob("observer-*"))]:
+        raise ConfigError(f"{folder} holds the keys of a whole group: take those of one, such as {owners[0]}")
     return folder
 
 

@@ -243,7 +243,7 @@ class Node:
         try:
             while not self._stop() and not self._done:
                 if self._paused():
-                    began += self._pause(State.TRAINING)
+                    began += self._pause()
                     continue
                 self._step()
                 self._training_seconds = time.monotonic() - began
@@ -252,8 +252,8 @@ class Node:
         finally:
             self._recorder.flush()
 
-    def _pause(self, state: State) -> float:
-        """Do nothing until it is told to go on, or to end; the seconds that this took. It is in `state` afterwards."""
+    def _pause(self) -> float:
+        """Take no step until it is told to go on, or to end; the seconds that this took."""
         began = time.monotonic()
         log.info("paused: it takes no step until SIGUSR2; neighbours and `edgekd status` get their answers")
         self._tell(State.PAUSED)
@@ -261,8 +261,8 @@ class Node:
         while self._paused() and not self._stop():
             time.sleep(SLICE)
             self._look()
-        self._tell(state)
-        self._report(state)
+        self._tell(State.TRAINING)
+        self._report(State.TRAINING)
         paused = time.monotonic() - began
         if not self._stop():
             log.info("it goes on, after a pause of %.0f s", paused)
@@ -305,8 +305,6 @@ class Node:
         self._tell(State.LINGERING)
         self._report(State.LINGERING)
         while not self._stop():
-            if self._paused():
-                self._pause(State.LINGERING)
             now = time.monotonic()
             do = self.exchange.linger(now, self._look())
             if do is None:

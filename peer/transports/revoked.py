@@ -15,7 +15,8 @@ log = logging.getLogger("edgekd")
 class RevokedKeys:
     """The list in a folder of keys. Any thread may use it.
 
-    If the file becomes one that cannot be read, there is one warning, and the list from before stays in use.
+    If the file becomes one that cannot be read, there is one warning, and the list from before stays in use. A file
+    that has changed is read once it is the same at two looks: a program that copies it may not have written all of it.
 
     Args:
         folder: a peer's; None: there are no keys, and so none that are shut out.
@@ -27,17 +28,20 @@ class RevokedKeys:
     def __init__(self, folder: Path | None) -> None:
         self._folder, self._lock = folder, threading.Lock()
         self._seen: tuple[int, ...] | None = None  # size and times of the file that was read; None: there was none
+        self._changed: tuple[int, ...] | None = None  # the stamp of the last look
         self._holders: frozenset[Holder] = frozenset()
         if folder is not None:
-            self._seen, self._holders = _stamp(folder), _read(folder)
+            self._changed = self._seen = _stamp(folder)
+            self._holders = _read(folder)
 
     def current(self) -> frozenset[Holder]:
         """Whose keys are shut out now."""
         if self._folder is None:
             return self._holders
         with self._lock:
-            if (seen := _stamp(self._folder)) != self._seen:
-                self._seen = seen
+            before, self._changed = self._changed, _stamp(self._folder)
+            if self._changed != self._seen and self._changed == before:
+                self._seen = before
                 try:
                     self._holders = _read(self._folder)
                 except ConfigError as error:

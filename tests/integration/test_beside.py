@@ -37,6 +37,12 @@ def processor_time(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+def _field(pid: int, name: str) -> str:
+    """A field of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
+
+
 # -- cores that come and go --------------------------------------------------------------------------------------------
 
 
@@ -53,7 +59,7 @@ def test_threads_follow_the_affinity_of_a_running_peer(spawn: Any, tmp_path: Pat
     peer.until_says("cores it may use now: 2; threads: 2, before 1")
     peer.until_step(peer.last["step"] + 2)
     peer.terminate()
-    assert f"\nthreads = {begins}\n" in (tmp_path / "results" / "config.toml").read_text()
+    assert '\nthreads = "auto"\n' in (tmp_path / "results" / "config.toml").read_text(), "a later start follows, too"
 
 
 @pytest.fixture
@@ -141,6 +147,40 @@ def test_paused_peer_that_is_told_to_end_writes_what_it_has_reached(
     (kept,) = (tmp_path / "results").glob("checkpoint-*.safetensors")
     assert int(kept.stem.removeprefix("checkpoint-")) == step
     assert "it goes on" not in peer.said
+
+
+@needs_signals
+def test_peer_that_has_done_its_steps_lingers_on_whatever_it_is_told(
+    spawn: Any, ports: Callable[[int], list[int]]
+) -> None:
+    done, other = pair(ports, *SMALL, "--json", "--eval-every", 0, "--wait-for", 1)
+    first = spawn(*done, "--steps", 2, "--linger", 3)
+    second = spawn(*other, "--steps", 0)
+    first.until(lambda p: p.last.get("state") == "lingering")
+    first.send_signal(signal.SIGUSR1)
+    assert first.wait() == 0, first.said
+    second.terminate()
+
+
+@needs_signals
+def test_pause_that_is_asked_for_before_the_peer_has_begun_is_kept(spawn: Any) -> None:
+    peer = spawn("peer", "--id", 0, *ENDLESS, "--threads", 1)
+    handled = 1 << (signal.SIGUSR1 - 1)
+    peer.until(lambda p: int(_field(p.pid, "SigCgt"), 16) & handled)  # long before torch is loaded
+    peer.send_signal(signal.SIGUSR1)
+    peer.until(lambda p: p.last.get("state") == "paused")
+    assert peer.last["step"] == 0
+    peer.terminate()
+
+
+@needs_signals
+def test_run_hands_a_pause_on_to_its_peers(spawn: Any) -> None:
+    run = spawn("run", *SMALL, "--steps", 40, "--eval-every", 0, "--json", "--out", "run")
+    run.until(lambda p: len({event.get("id") for event in p.events if event.get("step", 0) > 0}) == 3)
+    run.send_signal(signal.SIGUSR1)
+    run.until(lambda p: any(event.get("state") == "paused" for event in p.events))
+    run.send_signal(signal.SIGUSR2)
+    assert run.wait() == 0, run.said
 
 
 @needs_signals

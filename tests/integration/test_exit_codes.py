@@ -3,6 +3,8 @@
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,13 @@ def test_each_end_has_the_code_of_its_row(
     process = end(spawn, tmp_path)
     assert process.wait() == code, process.said
     assert ("Traceback" in process.said) == (code is ExitCode.BUG)
+
+
+@pytest.mark.parametrize(("mistake", "code"), [("--id x", ExitCode.USAGE), ("--alpha 7", ExitCode.FAILED)])
+def test_code_is_the_same_where_stderr_cannot_be_written(mistake: str, code: ExitCode) -> None:
+    command = [sys.executable, "-m", "edgekd", *map(str, ALONE), *mistake.split()]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stderr=full, timeout=240, check=False).returncode == code
 
 
 def test_table_has_a_row_for_each_code_and_says_what_a_service_does() -> None:

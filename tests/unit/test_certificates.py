@@ -196,7 +196,9 @@ def test_renewal_changes_the_keys_of_these_peers_alone(tmp_path: Path) -> None:
 def test_renewal_of_a_peer_without_keys_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     make_keys(tmp_path, [0, 1], NOW, DAYS, renew=False)
     before = contents(tmp_path)
-    with pytest.raises(ConfigError, match="holds no keys of peer 7,8 to renew: `edgekd certs --ids 7,8`, without "):
+    with pytest.raises(
+        ConfigError, match="holds no keys of peer 7, peer 8 to renew: `edgekd certs --ids 7,8`, without "
+    ):
         make_keys(tmp_path, [1, 7, 8], NOW, DAYS, renew=True)
     assert contents(tmp_path) == before
     with pytest.raises(ConfigError, match="holds no keys of peer 0 to renew"):
@@ -282,9 +284,16 @@ def test_who_is_shut_out_is_listed_for_every_peer_that_is_left_and_gets_no_new_k
             ConfigError, match=r"the keys of peer 2, observer pc are shut out, by .*revoked.txt: choose"
         ):
             make_keys(tmp_path, [3, 2, "observer-pc"], NOW, DAYS, renew=renew)
-    with pytest.raises(ConfigError, match="holds no keys of peer 9; name with --out"):
-        revoke(tmp_path, [9])
+    with pytest.raises(ConfigError, match="holds no keys of a group; name with --out"):
+        revoke(tmp_path / "peer-0", [2])
     assert contents(tmp_path) == before
+    shutil.rmtree(tmp_path / "peer-3")  # moved to its box, which is stolen
+    revoke(tmp_path, [3])
+    assert revoked(tmp_path / "peer-0") == {1, 2, 3, "observer-pc"}
+    make_keys(tmp_path, [4], NOW, DAYS, renew=False)
+    (tmp_path / "revoked.txt").write_text("peer-1  # stolen in May\npeer-2")
+    revoke(tmp_path, [0])
+    assert (tmp_path / "peer-4" / "revoked.txt").read_text() == "peer-1  # stolen in May\npeer-2\npeer-0\n"
     (tmp_path / "revoked.txt").write_text("peer-1\nsomebody\n")
     with pytest.raises(
         ConfigError, match=r"revoked.txt: a key is that of a peer, such as 3.*got 'somebody'; one a line"
@@ -303,7 +312,7 @@ def test_who_is_shut_out_is_listed_for_every_peer_that_is_left_and_gets_no_new_k
         (("--observer", "x" * 33), "the name of an observer is 1 to 32"),
         (("--revoke", "2", "--ids", "3"), "--revoke shuts keys out: it goes with none of"),
         (("--revoke", "somebody"), "a key is that of a peer, such as 3, or of an observer"),
-        (("--revoke", "2"), "holds no keys of peer 2"),
+        (("--revoke", "2"), "holds no keys of a group"),
     ],
 )
 def test_command_says_what_is_wrong_with_what_it_was_told(tmp_path: Path, arguments: tuple[str, ...], why: str) -> None:

@@ -27,6 +27,7 @@ from edgekd.doctor.versions import constraints, installed, load_all
 from edgekd.errors import ConfigError
 from edgekd.keys.keyring import make_keys
 from edgekd.numpy_fit import check_built_for, check_numpy
+from edgekd.workers import usable_cores
 from peer.checks.keys import keys
 from peer.checks.network import neighbours, proxies
 from peer.transports.binding import leads_to
@@ -179,10 +180,16 @@ def test_clock_before_the_installation_is_a_fault_with_keys_alone() -> None:
 
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # of what joblib reads, as in a cgroup
-    assert machine.threads(1, auto=False).ok is True
-    assert machine.threads(3, auto=False).ok is None
-    assert machine.threads(3, auto=False).message.endswith("use --threads 1")
-    assert machine.threads(1, auto=True).message.startswith("--threads auto takes 1, and this process may use 1 ")
+    assert machine.threads(1, auto=False, lockstep=False).ok is True
+    assert machine.threads(3, auto=False, lockstep=False).ok is None
+    assert machine.threads(3, auto=False, lockstep=False).message.endswith("use --threads 1")
+    assert machine.threads(1, auto=True, lockstep=False).message.startswith(
+        "--threads auto takes 1, and this process may use 1 "
+    )
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "8")
+    if usable_cores() > 1:
+        assert "would take" in machine.threads(1, auto=False, lockstep=False).message
+    assert "would take" not in machine.threads(1, auto=False, lockstep=True).message
 
 
 STATUS = "Name:\tpython\nVmHWM:\t  800000 kB\nVmRSS:\t  300000 kB\n"

@@ -43,19 +43,31 @@ def test_quarter_of_a_resnet18_is_its_stem_and_its_first_stage(fraction: float, 
 @given(st.integers(1, 12), st.floats(0, 1))
 def test_layers_are_frozen_from_the_first_on_in_whole(count: int, fraction: float) -> None:
     layers = [nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.ReLU()) for _ in range(count)]
-    still = freeze(nn.Sequential(*layers), fraction)
+    network = nn.Sequential(*layers)
+    still = freeze(network, fraction)
     frozen = [{parameter.requires_grad for parameter in layer.parameters()} for layer in layers]
     most = sum(flags == {False} for flags in frozen)
     assert frozen == [{False}] * most + [{True}] * (count - most)
     assert most <= fraction * count + 1e-6 < most + 1 + 1e-5
-    assert still == [module for layer in layers[:most] for module in layer]
+    modules = {module for layer in layers[:most] for module in layer.modules()}
+    assert modules <= set(still) <= modules | ({network} if most == count else set())
 
 
-def test_weights_that_belong_to_a_container_count_as_its_layer() -> None:
+def test_what_lies_before_the_last_frozen_layer_is_frozen_too() -> None:
     network = make_model("vit_b_16", "none", 10, 224).backbone
-    names = frozen_names(network, 0.1)
+    still = freeze(network, 0.5)
+    names = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert {"class_token", "conv_proj.weight", "encoder.pos_embedding"} <= names
     assert not any(name.startswith("encoder.layers.encoder_layer_11") for name in names)
+    first = network.get_submodule("encoder.layers.encoder_layer_0")
+    assert set(first.modules()) <= set(still), "its attention has weights and a layer in it"
+
+
+def test_scales_of_channels_are_no_layers() -> None:
+    network = make_model("convnext_tiny", "none", 10, 32).backbone
+    convolutions = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    frozen = frozen_names(network, 0.5)
+    assert sum(f"{name}.weight" in frozen for name in convolutions) == len(convolutions) // 2
 
 
 def test_misspelt_fraction_is_refused() -> None:
@@ -67,6 +79,23 @@ def test_misspelt_fraction_is_refused() -> None:
 def test_layers_with_random_weights_are_not_frozen() -> None:
     with pytest.raises(ConfigError, match=r"freeze 0.25 needs pretrained weights.*--weights or --freeze 0"):
         from_mapping({"data": {"data": "folder:x"}, "model": {"weights": "none"}, "train": {"freeze": 0.25}})
+
+
+@pytest.mark.parametrize("freeze", [1.0, 0.5])
+def test_network_of_which_nothing_is_left_to_train_is_refused(
+    data: PeerData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: float
+) -> None:
+    (tmp_path / "conv.py").write_text(
+        "from torch import nn\n\ndef make(classes):\n"
+        "    return nn.Sequential(nn.Conv2d(3, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    own = from_mapping({**DIGITS, "model": {"model": "./conv.py:make"}, "train": {"freeze": freeze}})
+    if freeze < 1:
+        Learner(data, own, 0)
+        return
+    with pytest.raises(ConfigError, match=r"freeze 1 leaves nothing of ./conv.py:make to be trained"):
+        Learner(data, own, 0)
 
 
 def test_light_preset_is_nobody_elses_business_and_needs_pretrained_weights() -> None:
