@@ -101,8 +101,9 @@ def main(args: list[str] | None = None) -> Any:
     # time of the thread that they wait for, and a step takes minutes.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
-    if (args or sys.argv[1:])[:1] == ["peer"]:  # told to stop before it has begun: there is nothing to write yet
-        speak(None)
+    of_peer = (args or sys.argv[1:])[:1] == ["peer"]
+    speak(None if of_peer else "text")
+    if of_peer:  # told to stop before it has begun: there is nothing to write yet
         on_stop(stop_early)
         PAUSE.listen()
     try:

@@ -11,6 +11,7 @@ from hellos import hello
 from test_peers import SMALL
 
 from edgekd.errors import RemoteProtocolError
+from edgekd.exit_codes import ExitCode
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Encoding, Frame, Goodbye, Hello, SoftPredictions
 from peer.transports.base import StreamClosedError
@@ -83,7 +84,7 @@ def test_key_of_an_observer_opens_the_status_and_nothing_else(group: Any, spawn:
     fetched = spawn(
         "public", "--from", where[0], "--certs", "certs/observer-office", "--transport", transport, "-o", "copy"
     )
-    assert fetched.wait() == 1
+    assert fetched.wait() == ExitCode.TRANSIENT
     assert "observer office may ask for the status, and not for public" in fetched.said
     assert not (tmp_path / "copy").exists()
 

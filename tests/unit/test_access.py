@@ -112,7 +112,7 @@ def test_keys_of_another_peer_are_refused_over_either_transport_and_of_a_whole_g
         check_access(mine, 0, "0.0.0.0:7000", ["1@box-b:7000"])
         with pytest.raises(ConfigError, match="are those of peer 0, and this is peer 1"):
             check_access(mine, 1, "0.0.0.0:7000", [])
-        with pytest.raises(ConfigError, match=r"keys of a whole group: take one peer's, such as .*peer-0"):
+        with pytest.raises(ConfigError, match=r"keys of a whole group: take those of one, such as .*peer-0"):
             check_access(ExchangeConfig(transport=transport, certs=str(tmp_path / "certs")), 0, "0.0.0.0:7000", [])
 
 
