@@ -8,7 +8,7 @@ from typing import Any
 from processes import addresses, metrics
 
 FIRST = 40  # the step of a newcomer's first evaluation
-TRAINED = 60  # the step at which the group gets company
+TRAINED = 200  # the step at which the group gets company, and knows something
 
 
 def accuracies(out: Path, id: int) -> dict[int, float]:
