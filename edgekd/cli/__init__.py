@@ -97,9 +97,10 @@ def main(args: list[str] | None = None) -> Any:
     prepare_streams()
     log_plainly()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
-    # Threads that wait for one another sleep: threads that spin take, on cores that they share with other programs, the
-    # time of the thread that they wait for, and a step takes minutes.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded
+    # Threads that wait for one another soon sleep. Threads that spin on take, on cores that they share with other
+    # programs, the time of the thread that they wait for, and a step takes minutes.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
     of_peer = (args or sys.argv[1:])[:1] == ["peer"]
     speak(None if of_peer else "text")
