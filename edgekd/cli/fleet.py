@@ -117,23 +117,20 @@ class Fleet:
 
     def pause(self) -> None:
         """Stop this process and the children, where they are, until this process is told to go on."""
-        self._signal(signal.SIGSTOP)
+        self.tell(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
-        self._signal(signal.SIGCONT)
+        self.tell(signal.SIGCONT)
 
     def tell(self, number: int) -> None:
         """Send a signal to every child; a signal handler may call it."""
-        self._signal(number)
-
-    def _signal(self, number: int) -> None:
         for child in list(self._children.values()):  # a handler may interrupt the start of one more
             if child.poll() is None:
                 child.send_signal(number)
 
     def stop(self) -> None:
         """Ask every child to end, and end those that do not; idempotent."""
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # a stopped process handles no SIGTERM
+        self.tell(signal.SIGTERM)
+        self.tell(signal.SIGCONT)  # a stopped process handles no SIGTERM
         deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children.values():
             try:
@@ -144,7 +141,7 @@ class Fleet:
 
     def kill(self) -> None:
         """End every child at once; what they have not written is lost."""
-        self._signal(signal.SIGKILL)
+        self.tell(signal.SIGKILL)
 
     def _read(self, id: int, pipe: str) -> None:
         stream: IO[str] = getattr(self._children[id], pipe)

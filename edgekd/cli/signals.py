@@ -84,12 +84,8 @@ def pausable(pause: Obey) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         pause(signal.Signals(number))
 
-    before = {number: signal.signal(number, on_signal) for number in _obeyed("SIGTSTP")}
-    try:
+    with _handled(_obeyed("SIGTSTP"), on_signal):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Pause:
@@ -120,13 +116,8 @@ PAUSE = Pause()  # of this process
 @contextmanager
 def passing_on(tell: Callable[[int], object]) -> Iterator[None]:
     """In this block the two signals of a `Pause` are handed to `tell`, in the middle of what the main thread does."""
-    numbers = _obeyed("SIGUSR1", "SIGUSR2")
-    before = {number: signal.signal(number, lambda number, frame: tell(number)) for number in numbers}
-    try:
+    with _handled(_obeyed("SIGUSR1", "SIGUSR2"), lambda number, frame: tell(number)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def end_stopped(line: str) -> NoReturn:
@@ -151,6 +142,17 @@ def stop_early(number: int, frame: FrameType | None) -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(2, f"{beside('INFO', 'edgekd: stopped before it began')}\n".encode())
     os._exit(ExitCode.DONE)
+
+
+@contextmanager
+def _handled(numbers: list[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """In this block `handler` takes these signals."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _interrupt(number: signal.Signals) -> None:

@@ -76,7 +76,8 @@ def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
     """
     if not (folder / "ca" / "cert.pem").exists():
         raise ConfigError(f"{folder} holds no keys of a group; name with --out the folder that they are in")
-    new = [each for each in whose if each not in revoked(folder)]
+    listed = revoked(folder)
+    new = [each for each in whose if each not in listed]
     before = (folder / REVOKED).read_text(encoding="utf-8") if (folder / REVOKED).exists() else ""
     write_atomically(folder / REVOKED, [revoked_text(before, new).encode()], OPEN)
     return _copy_revoked(folder)
@@ -84,7 +85,8 @@ def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
 
 def _check_not_revoked(folder: Path, whose: Sequence[Holder]) -> None:
     """See whether none of these is shut out: the list names holders, so their new keys would be refused, too."""
-    if out := [each for each in whose if each in revoked(folder)]:
+    gone = revoked(folder)
+    if out := [each for each in whose if each in gone]:
         listed = ", ".join(map(spoken, out))
         raise ConfigError(f"the keys of {listed} are shut out, by {folder / REVOKED}: choose another id or name")
 
