@@ -123,7 +123,8 @@ def test_group_of_three_different_networks_teach_one_another(spawn: Any, ports: 
     peers = []
     for id, (model, address) in enumerate(zip(models, addresses, strict=True)):
         command = ["peer", "--id", id, *files(box, id), *SMALL, "--steps", 8, "--model", model, "--weights", "none"]
-        command += ["--listen", address, "--peers", ",".join(addresses), "--wait-for", 3, "--heads", 2]
+        # In lockstep, so that the smallest network does not end before it has heard of the others.
+        command += ["--listen", address, "--peers", ",".join(addresses), "--sync", "--heads", 2]
         peers.append(spawn(*command, "--linger", 60, "--out", box / f"peer-{id}"))
     for id, peer in enumerate(peers):
         assert peer.wait() == 0, peer.err

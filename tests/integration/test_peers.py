@@ -251,7 +251,7 @@ def test_box_with_its_own_files_learns_from_another(spawn: Any, ports: Any, tmp_
         files += ["--eval", f"folder:{tmp_path}/shards/eval", "--weights", "none"]
         listen = ["--listen", f"127.0.0.1:{addresses[id]}", "--peers", f"127.0.0.1:{addresses[1 - id]}"]
         small = ["--model", "mobilenet_v3_small", "--batch", 8, "--public-batch", 8, "--steps", 6]
-        small += ["--wait-for", 1, "--json"]
+        small += ["--sync", "--json"]
         processes.append(spawn("peer", "--id", id, *listen, *files, *small, "--out", tmp_path / f"peer-{id}"))
     assert [process.wait() for process in processes] == [0, 0]
     assert all(summary(tmp_path, id)["lessons"] > 0 for id in range(2))
