@@ -30,6 +30,7 @@ COMMANDS = {
     "sweep": "Simulate every combination of settings, resumably.",
     "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
     "status": "Ask peers how they are.",
+    "dashboard": "Show a live group on a web page of this machine.",
     "doctor": "See whether a peer would start on this box, and work with its neighbours.",
     "certs": "Make the keys by which peers know one another.",
     "eval": "Evaluate a checkpoint.",
@@ -40,7 +41,7 @@ COMMANDS = {
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 WRONG_PATH = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
-UNCHECKED = ("status", "certs", "doctor")  # the first two need no torch; the last says what is wrong with it
+UNCHECKED = ("status", "dashboard", "certs", "doctor")  # the first three need no torch; the last says what is wrong with it
 
 
 class _Lazy(click.Group):

@@ -55,8 +55,8 @@ def free_ports(count: int) -> list[int]:
 class Fleet:
     """One ``edgekd peer`` a client, on ports of 127.0.0.1: started as the block begins, gone when it has ended.
 
-    `events` holds what the children say, that they have ended, and the signals that this process is handed: a queue
-    that a signal handler may put into, whatever it has interrupted.
+    `addresses` are the children's, by id. `events` holds what they say, that they have ended, and the signals that this
+    process is handed: a queue that a signal handler may put into, whatever it has interrupted.
 
     Args:
         config: the file with all settings.
@@ -72,6 +72,7 @@ class Fleet:
         self.events: queue.SimpleQueue[Event | signal.Signals] = queue.SimpleQueue()
         self._config, self._folder, self._neighbours, self._wait_for = config, folder, neighbours, wait_for
         self._model = model
+        self.addresses: list[str] = []  # of the peers, by id
         self._children: dict[int, subprocess.Popen[str]] = {}
         # What joblib's `cpu_count` reads: the cores of one peer, for what it starts itself.
         self._environment = {"LOKY_MAX_CPU_COUNT": str(at_once(len(neighbours)))}
@@ -83,9 +84,9 @@ class Fleet:
             ConfigError: not all can be started; none is left behind.
         """
         try:
-            addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._neighbours))]
-            for id in range(len(addresses)):
-                self._begin(id, self._command(id, addresses))
+            self.addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._neighbours))]
+            for id in range(len(self.addresses)):
+                self._begin(id, self._command(id, self.addresses))
         except BaseException as error:
             self.stop()
             if isinstance(error, OSError | RuntimeError):  # no file or no thread is left for one more
@@ -108,7 +109,7 @@ class Fleet:
         return [*command, "--model", self._model, "--out", str(self._folder / f"peer-{id}")]
 
     def _begin(self, id: int, command: list[str]) -> None:
-        self._children[id] = _start(command, self._environment)
+        self._children[id] = start_child(command, self._environment)
         pipes = ("stdout", "stderr")
         readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]
         for reader in readers:
@@ -167,7 +168,8 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "event" in content else None
 
 
-def _start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+def start_child(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+    """Start ``edgekd COMMAND`` in a session of its own, with these variables on top of this process's."""
     # A session of its own: Ctrl-C and Ctrl-Z reach the children through this process alone.
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN.format(root=str(Path(edgekd.__file__).parents[1])), *command],

@@ -1,0 +1,151 @@
+"""``edgekd dashboard``: a live group on a web page."""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+import webbrowser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from edgekd.cli.lines import say
+from edgekd.cli.options import PATH, settings
+from edgekd.cli.signals import Stop, end_stopped, stoppable
+from edgekd.config import Config, ExchangeConfig
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import format_address, is_loopback, parse_address
+
+EXAMPLES = """
+\b
+Examples:
+  edgekd dashboard 127.0.0.1:7000
+  edgekd dashboard 0@box-a:7000 --certs certs/observer-office --port 9000
+  edgekd dashboard box-a:7000 --host 0.0.0.0 --password-file password.txt
+"""
+
+PASSWORD = "EDGEKD_DASHBOARD_PASSWORD"
+NO_EXTRA = "the dashboard needs NiceGUI: pip install 'edgekd[dashboard]'"
+
+
+@click.command(epilog=EXAMPLES)
+@settings("exchange", only=("transport", "certs"))
+@click.argument("addresses", nargs=-1, required=True, metavar="[ID@]HOST:PORT...")
+@click.option("--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="Of the page; 0: any free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the page is served. Others need a password.")
+@click.option("--password-file", type=PATH, metavar="FILE", help=f"Its first line is the password. Else ${PASSWORD}.")
+def command(config: Config, addresses: tuple[str, ...], port: int, host: str, password_file: Path | None) -> None:
+    """Show a live group on a web page: who hears whom, accuracy and losses, events.
+
+    One peer's address is enough: each names its neighbours. It only asks, as `edgekd status` does, once a second.
+    """
+    from peer.node.access import check_addresses
+
+    check_addresses(addresses, config.exchange.certs)
+    host = _checked(host)
+    check_installed()
+    password = _password(host, password_file)
+    with stoppable() as stop:
+        asyncio.run(_serve(addresses, config.exchange, host, port, password, stop))
+    end_stopped("stopped")
+
+
+def check_installed() -> None:
+    """See whether the page can be served.
+
+    Raises:
+        ConfigError: NiceGUI is not installed.
+    """
+    if importlib.util.find_spec("nicegui") is None:
+        raise ConfigError(NO_EXTRA)
+
+
+def _checked(host: str) -> str:
+    host = host.strip("[]")
+    try:
+        parse_address(format_address(host, 0))
+    except ConfigError:
+        raise ConfigError(f"--host takes a name or an address of this box, such as 0.0.0.0, got {host!r}") from None
+    return host
+
+
+def _password(host: str, file: Path | None) -> str | None:
+    """What a browser has to give; None: nothing, the page is for this box alone.
+
+    Raises:
+        ConfigError: the page is for other boxes, and there is no password.
+    """
+    if file is not None:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        password = lines[0] if lines else ""
+    else:
+        password = os.environ.get(PASSWORD, "")
+        if is_loopback(host) and not password:
+            return None
+        if not password and sys.stdin.isatty():
+            password = click.prompt("password for the page", hide_input=True, err=True)
+    if not password:
+        raise ConfigError(
+            f"--host {host} shows the group to other boxes: give a password, --password-file FILE or ${PASSWORD}"
+            if file is None
+            else f"the first line of {file} is the password, and it is empty"
+        )
+    return password
+
+
+async def _serve(
+    addresses: Sequence[str], exchange: ExchangeConfig, host: str, port: int, password: str | None, stop: Stop
+) -> None:
+    from edgekd.protocol.frames import WITHOUT_PREDICTIONS
+    from peer.dashboard.serve import listener, serve
+    from peer.dashboard.watcher import Watcher
+    from peer.node.access import key_folder
+    from peer.transports.by_name import make_transport
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # this is one
+    with listener(host, port) as where:
+        transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
+        try:
+            watcher = Watcher(transport, addresses, with_keys=exchange.certs is not None)
+            stop.hand_to(lambda _: loop.call_soon_threadsafe(task.cancel))
+            say(f"http://{format_address(host, where.getsockname()[1])}/")
+            with contextlib.suppress(asyncio.CancelledError):
+                await serve(watcher, where, password)
+        finally:
+            await transport.close()
+
+
+@contextmanager
+def beside_run(addresses: Sequence[str]) -> Iterator[str]:
+    """In this block a process of its own serves the page of these peers; gives its address, and opens it.
+
+    A browser is opened only where there is a display.
+
+    Raises:
+        ConfigError: the page cannot be served.
+    """
+    from edgekd.cli.fleet import start_child
+
+    child = start_child(["dashboard", *addresses, "--port", "0"], {})
+    try:
+        assert child.stdout is not None
+        url = child.stdout.readline().strip()
+        if not url.startswith("http"):
+            assert child.stderr is not None
+            raise ConfigError(child.stderr.readline().strip().removeprefix("edgekd: ") or "no page can be served")
+        if has_display():
+            webbrowser.open(url)
+        yield url
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.communicate()
+
+
+def has_display() -> bool:
+    """Whether a browser's window could be seen."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))

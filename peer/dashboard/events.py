@@ -1,0 +1,155 @@
+"""What has happened between two looks at a group, in words. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from edgekd.protocol.messages import Status
+from peer.dashboard.group import Condition, Group, Peer
+
+TOGETHER = 10.0  # seconds in which events of one kind about one peer are told as one
+MOST = 300  # events that are remembered
+NAMED = 4  # peers that are named as those who say something; of further ones the number is told
+
+
+class Kind(Enum):
+    """What kind of thing has happened; the value is the word on the page."""
+
+    UP = "up"
+    DOWN = "down"
+    RESUMED = "resumed"
+    STATE = "state"
+    REFUSED = "refused"
+    CUT_OFF = "cut off"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that has happened to a peer, or to several in the same way."""
+
+    at: float  # seconds of the monotonic clock: when it was last seen
+    kind: Kind
+    about: int  # the id of the peer
+    detail: str = ""  # such as why, or which state
+    by: tuple[int, ...] = ()  # the peers that say so; none: the watcher itself
+    count: int = 1
+
+    @property
+    def text(self) -> str:
+        """In a sentence, without the time."""
+        return _SENTENCES[self.kind](self)
+
+
+def changes(before: Group, after: Group, now: float) -> list[Event]:
+    """What has happened between the two."""
+    found: list[Event] = []
+    for id, peer in after.peers.items():
+        earlier = before.peers.get(id)
+        if earlier is not peer:
+            found += _of_peer(earlier, peer, now)
+    return found
+
+
+def noted(log: Sequence[Event], new: Iterable[Event]) -> tuple[Event, ...]:
+    """The log, oldest first, with the new events: those that belong together are one, the oldest are forgotten."""
+    told = list(log)
+    for event in new:
+        for index in range(len(told) - 1, -1, -1):
+            if event.at - told[index].at > TOGETHER:
+                told.append(event)
+                break
+            if _together(told[index], event):
+                told[index] = _merged(told[index], event)
+                break
+        else:
+            told.append(event)
+    return tuple(told[-MOST:])
+
+
+def _together(one: Event, other: Event) -> bool:
+    same = (one.kind, one.about, one.detail) == (other.kind, other.about, other.detail)
+    return same and bool(one.by) == bool(other.by) and one.kind in (Kind.UP, Kind.DOWN, Kind.REFUSED)
+
+
+def _merged(one: Event, other: Event) -> Event:
+    by = tuple(sorted({*one.by, *other.by}))
+    return replace(one, by=by, count=one.count + other.count)
+
+
+def _of_peer(before: Peer | None, after: Peer, now: float) -> Iterator[Event]:
+    id = after.id
+    was = before.condition if before else None
+    if after.condition is Condition.GONE and was is Condition.UP:
+        yield Event(at=now, kind=Kind.DOWN, about=id, detail="it had done its steps" if after.finished else after.why)
+    if after.condition is not Condition.UP or after.status is None:
+        return
+    if before is None or before.status is None or before.hello is None:
+        yield Event(at=now, kind=Kind.UP, about=id, detail=f"at {after.address}, {after.status.state}")
+        yield from _neighbours(None, after.status, now)
+        return
+    assert after.hello is not None  # it has a status
+    if before.hello.instance != after.hello.instance:
+        first = after.status.step if after.status.first_step is None else after.status.first_step
+        yield Event(at=now, kind=Kind.RESUMED, about=id, detail=f"at step {first}" if first else "from the beginning")
+        yield from _neighbours(None, after.status, now)
+        return
+    if was is Condition.GONE:
+        yield Event(at=now, kind=Kind.UP, about=id, detail=f"again, after {now - before.since:.0f} s without an answer")
+    if before.status is not after.status:
+        yield from _of_status(before.status, after.status, now)
+
+
+def _of_status(before: Status, after: Status, now: float) -> Iterator[Event]:
+    id = after.id
+    if before.state != after.state:
+        yield Event(at=now, kind=Kind.STATE, about=id, detail=f"{after.state} at step {after.step}")
+    for reason, count in after.refused.items():
+        if (more := count - before.refused.get(reason, 0)) > 0:
+            kind = Kind.CUT_OFF if reason == "cut-off" else Kind.REFUSED
+            yield Event(at=now, kind=kind, about=id, detail=reason, count=more)
+    for what in after.failing:
+        if what not in before.failing:
+            yield Event(at=now, kind=Kind.TROUBLE, about=id, detail=f"cannot write {what}")
+    for what in before.failing:
+        if what not in after.failing:
+            yield Event(at=now, kind=Kind.TROUBLE, about=id, detail=f"can write {what} again")
+    yield from _neighbours(before, after, now)
+
+
+def _neighbours(before: Status | None, after: Status, now: float) -> Iterator[Event]:
+    """Neighbours that are down, or up again, as the peer says. Of its first status those that are down."""
+    were = {n.id: n.up for n in before.neighbours} if before else {}
+    for each in after.neighbours:
+        was = were.get(each.id, True if before is None else None)
+        if was is not None and was != each.up:
+            yield Event(at=now, kind=Kind.UP if each.up else Kind.DOWN, about=each.id, by=(after.id,))
+
+
+def _said_by(event: Event) -> str:
+    if len(event.by) <= NAMED:
+        return ", ".join(map(str, event.by))
+    return f"{', '.join(map(str, event.by[:NAMED]))} and {len(event.by) - NAMED} more"
+
+
+def _up(event: Event) -> str:
+    if event.by:
+        return f"peer {event.about} is up for {_said_by(event)}"
+    return f"peer {event.about} answers {event.detail}"
+
+
+def _down(event: Event) -> str:
+    if event.by:
+        return f"peer {event.about} is down for {_said_by(event)}"
+    return f"peer {event.about} does not answer{': ' if event.detail else ''}{event.detail}"
+
+
+_SENTENCES = {
+    Kind.UP: _up,
+    Kind.DOWN: _down,
+    Kind.RESUMED: lambda e: f"peer {e.about} was started again, {e.detail}",
+    Kind.STATE: lambda e: f"peer {e.about}: {e.detail}",
+    Kind.REFUSED: lambda e: f"peer {e.about} has refused {e.count} times: {e.detail}",
+    Kind.CUT_OFF: lambda e: f"peer {e.about} has cut a neighbour off, which sent too much that was refused",
+    Kind.TROUBLE: lambda e: f"peer {e.about} {e.detail}",
+}

@@ -1,0 +1,116 @@
+"""Who may see the page: by a password, and only under the names that the page is served at.
+
+A browser sends requests to 127.0.0.1 on behalf of any page that it has open, websockets too. So a request that names
+another host, or comes from a page of another origin, is refused, with or without a password.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import is_loopback, parse_address
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+COOKIE = "edgekd"  # some browsers send no password with a websocket, but cookies
+DELAY = 1.0  # seconds before a wrong password is refused, so that nobody tries many
+MOST_DELAYED = 64  # refusals at once; of more each is refused without an answer in time
+
+
+class Gate:
+    """An ASGI application that lets only those through to `app` who may see the page.
+
+    Args:
+        app: what is behind it.
+        password: that a browser has to give, under any user name; None: none is asked for, and only requests for a
+            loopback host are let through.
+    """
+
+    def __init__(self, app: App, password: str | None) -> None:
+        self._app, self._password = app, None if password is None else password.encode()
+        self._ticket = secrets.token_urlsafe(32)
+        self._delayed = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if not is_from_here(headers.get("host", ""), headers.get("origin"), only_loopback=self._password is None):
+            await _refuse(scope, receive, send, 403, b"another host, or a page of another origin\n")
+        elif self._password is None or self._has_ticket(headers.get("cookie", "")):
+            await self._app(scope, receive, send)
+        elif self._knows(headers.get("authorization", "")):
+            await self._app(scope, receive, self._handing_ticket(send))
+        else:
+            if "authorization" in headers and self._delayed < MOST_DELAYED:
+                self._delayed += 1
+                try:
+                    await asyncio.sleep(DELAY)
+                finally:
+                    self._delayed -= 1
+            await _refuse(scope, receive, send, 401, b"a password is needed\n")
+
+    def _knows(self, authorization: str) -> bool:
+        kind, _, value = authorization.partition(" ")
+        try:
+            given = base64.b64decode(value, validate=True) if kind.lower() == "basic" else b""
+        except binascii.Error:
+            return False
+        assert self._password is not None  # the caller has checked it
+        return hmac.compare_digest(given.partition(b":")[2], self._password)
+
+    def _has_ticket(self, cookie: str) -> bool:
+        try:
+            given = SimpleCookie(cookie).get(COOKIE)
+        except CookieError:
+            return False
+        return given is not None and hmac.compare_digest(given.value.encode(), self._ticket.encode())
+
+    def _handing_ticket(self, send: Send) -> Send:
+        cookie = f"{COOKIE}={self._ticket}; Path=/; HttpOnly; SameSite=Strict".encode()
+
+        async def handing(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"set-cookie", cookie)]
+            await send(message)
+
+        return handing
+
+
+def is_from_here(host: str, origin: str | None, *, only_loopback: bool) -> bool:
+    """Whether a request is for this page, and from it or from no page at all.
+
+    Args:
+        host: the header of this name: "HOST" or "HOST:PORT".
+        origin: the header of this name; None: there is none.
+        only_loopback: the page is served at a loopback address alone.
+    """
+    try:
+        name, _ = parse_address(host if host.rpartition("]")[2].count(":") else f"{host}:80")
+    except ConfigError:
+        return False
+    if only_loopback and not is_loopback(name):
+        return False
+    return origin is None or origin.partition("://")[2] == host
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, code: int, why: bytes) -> None:
+    if scope["type"] == "websocket":
+        await receive()  # its connect
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
+    if code == 401:
+        headers.append((b"www-authenticate", b'Basic realm="edgekd", charset="UTF-8"'))
+    await send({"type": "http.response.start", "status": code, "headers": headers})
+    await send({"type": "http.response.body", "body": why})

@@ -1,0 +1,211 @@
+"""What a watcher knows of a group, and what an answer, or its absence, changes in it.
+
+Pure: `now` is an argument, in seconds of the monotonic clock. A group is found from one address on, since each peer
+answers with the addresses of its neighbours. An address and the peer behind it are two things: a peer may be seen by
+others at an address that this box cannot reach, and it may come back at another one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from edgekd.errors import ConfigError
+from edgekd.protocol.addresses import is_loopback, parse_address, place
+from edgekd.protocol.messages import Hello, Neighbour, Status
+
+DOWN_AFTER = 4.0  # seconds without an answer after which a peer counts as gone
+EVERY = 1.0  # seconds from one question to the next of the same peer
+SELDOM = 30.0  # seconds between questions at an address where nobody has ever answered, at most
+WHILE_GONE = 3.0  # seconds between questions of a peer that has gone: it may come back
+MOST_PEERS = 256
+MOST_PLACES = 512
+FORGOTTEN_AFTER = 5  # failures at an address that only others have named, and name no more
+KEPT = 5  # answers of a peer that rates are made of
+
+
+class Condition(Enum):
+    """Whether a peer answers."""
+
+    UP = "up"
+    GONE = "gone"  # it has answered before
+    HEARSAY = "seen by others only"  # it has never answered here
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One answer of a peer."""
+
+    at: float
+    hello: Hello
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """A peer as the watcher knows it."""
+
+    id: int
+    address: str  # "HOST:PORT" where it has answered last, else where others see it
+    condition: Condition
+    since: float  # that it is in this condition; of one that has gone, its last answer
+    answers: tuple[Answer, ...] = ()  # of one instance, the newest last, at most `KEPT`
+    why: str = ""  # it does not answer
+
+    @property
+    def status(self) -> Status | None:
+        """Of its newest answer."""
+        return self.answers[-1].status if self.answers else None
+
+    @property
+    def hello(self) -> Hello | None:
+        """Of its newest answer."""
+        return self.answers[-1].hello if self.answers else None
+
+    @property
+    def finished(self) -> bool:
+        """It had done its steps when it last answered."""
+        return self.status is not None and 0 < self.status.steps <= self.status.step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """An address that is asked."""
+
+    address: str  # "HOST:PORT"
+    id: int | None  # of the peer that has to be there; None: any
+    given: bool  # by the user, so never forgotten
+    ask_at: float
+    failures: int = 0  # since the last answer
+    answered: bool = False  # ever
+    why: str = ""  # the last question had no answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """All that is known, at one time."""
+
+    peers: Mapping[int, Peer] = field(default_factory=dict)  # by id
+    places: Mapping[str, Place] = field(default_factory=dict)  # by address
+
+
+def begin(addresses: Iterable[str], now: float) -> Group:
+    """A group of which only these addresses are known: "HOST:PORT" or "ID@HOST:PORT"."""
+    split = [place(text) for text in addresses]
+    return Group(places={where: Place(address=where, id=id, given=True, ask_at=now) for id, where in split})
+
+
+def due(group: Group, now: float) -> list[Place]:
+    """The places to ask now."""
+    return [each for each in group.places.values() if each.ask_at <= now]
+
+
+def asked(group: Group, where: Iterable[Place], now: float, *, patience: float) -> Group:
+    """These places are being asked: not again before there is an answer, or `patience` seconds have passed."""
+    return replace(group, places={**group.places, **{w.address: replace(w, ask_at=now + patience) for w in where}})
+
+
+def on_answer(group: Group, address: str, hello: Hello, status: Status, now: float) -> Group:
+    """A peer has answered at `address`."""
+    here = group.places.get(address)
+    if here is None:
+        return group
+    if here.id not in (None, hello.id):
+        return on_failure(group, address, f"peer {hello.id} answers at {address}, and not peer {here.id}", now)
+    before = group.peers.get(hello.id)
+    if before is None and len(group.peers) >= MOST_PEERS:
+        return on_failure(group, address, f"more than {MOST_PEERS} peers are not watched", now)
+    if before is not None and before.condition is Condition.UP and before.address != address:
+        if before.hello is not None and before.hello.instance == hello.instance:  # two addresses of one peer
+            return _put(group, replace(here, failures=0, answered=True, ask_at=now + SELDOM, why=""))
+        return on_failure(group, address, f"another peer {hello.id} answers at {before.address}", now)
+    kept = before.answers if before and before.hello and before.hello.instance == hello.instance else ()
+    peer = Peer(
+        id=hello.id,
+        address=address,
+        condition=Condition.UP,
+        since=before.since if before and before.condition is Condition.UP and kept else now,
+        answers=(*kept, Answer(at=now, hello=hello, status=status))[-KEPT:],
+    )
+    group = _put(group, replace(here, failures=0, answered=True, ask_at=now + EVERY, why=""))
+    group = replace(group, peers={**group.peers, hello.id: peer})
+    return _with_neighbours(group, address, status.neighbours, now)
+
+
+def on_failure(group: Group, address: str, why: str, now: float) -> Group:
+    """Nobody, or somebody else, has answered at `address`."""
+    here = group.places.get(address)
+    if here is None:
+        return group
+    wait = WHILE_GONE if here.answered or here.given else min(EVERY * 2.0**here.failures, SELDOM)
+    if any(p.address == address and p.condition is Condition.UP for p in group.peers.values()):
+        wait = EVERY  # it is not gone yet
+    group = _put(group, replace(here, failures=here.failures + 1, ask_at=now + wait, why=why))
+    peers = {p.id: replace(p, why=why) for p in group.peers.values() if p.address == address}
+    return replace(group, peers={**group.peers, **peers})
+
+
+def on_tick(group: Group, now: float) -> Group:
+    """Time has passed: who has been silent for `DOWN_AFTER` seconds is gone; what nobody names is forgotten."""
+    gone = {
+        p.id: replace(p, condition=Condition.GONE, since=p.answers[-1].at)
+        for p in group.peers.values()
+        if p.condition is Condition.UP and now - p.answers[-1].at >= DOWN_AFTER
+    }
+    peers = {**group.peers, **gone}
+    named = {n.id for p in peers.values() if p.condition is Condition.UP and p.status for n in p.status.neighbours}
+    peers = {id: p for id, p in peers.items() if p.condition is not Condition.HEARSAY or id in named}
+    named_addresses = {n.address for p in peers.values() if p.status for n in p.status.neighbours}
+    places = {
+        where: each
+        for where, each in group.places.items()
+        if each.given or each.answered or each.failures < FORGOTTEN_AFTER or where in named_addresses
+    }
+    return Group(peers=peers, places=places)
+
+
+def _put(group: Group, where: Place) -> Group:
+    return replace(group, places={**group.places, where.address: where})
+
+
+def _with_neighbours(group: Group, address: str, neighbours: Iterable[Neighbour], now: float) -> Group:
+    """With those that the peer at `address` knows, and where they are to be asked."""
+    peers, places = dict(group.peers), dict(group.places)
+    for each in neighbours:
+        known = peers.get(each.id)
+        if known is None and len(peers) < MOST_PEERS:
+            peers[each.id] = Peer(id=each.id, address=each.address, condition=Condition.HEARSAY, since=now)
+        if each.up and each.address not in places and len(places) < MOST_PLACES and reaches(address, each.address):
+            places[each.address] = Place(address=each.address, id=each.id, given=False, ask_at=now)
+    return Group(peers=peers, places=places)
+
+
+def reaches(by: str, address: str) -> bool:
+    """Whether `address`, which the peer at `by` names, may mean the same peer on this box, too.
+
+    Another box's loopback is not this one's.
+    """
+    try:
+        host, port = parse_address(address)
+    except ConfigError:  # a long one is cut in a status
+        return False
+    return port > 0 and (not is_loopback(host) or is_loopback(parse_address(by)[0]))
+
+
+def rates(peer: Peer) -> dict[int, float]:
+    """Bytes a second that each neighbour of a peer and the peer have exchanged of late, by the neighbour's id."""
+    first, last = (peer.answers[0], peer.answers[-1]) if len(peer.answers) > 1 else (None, None)
+    if first is None or last is None or last.at <= first.at or peer.condition is not Condition.UP:
+        return {}
+    before = {n.id: n.bytes_sent + n.bytes_received for n in first.status.neighbours}
+    return {
+        n.id: max(0, n.bytes_sent + n.bytes_received - before.get(n.id, 0)) / (last.at - first.at)
+        for n in last.status.neighbours
+    }
+
+
+def seconds_left(status: Status) -> float | None:
+    """How long the rest of the steps takes at the pace of this process; None: there is no end, or no pace yet."""
+    done = status.step - (status.first_step or 0)
+    if status.steps <= 0 or status.step >= status.steps or done <= 0 or not status.seconds > 0:
+        return None
+    return (status.steps - status.step) * status.seconds / done

@@ -1,0 +1,185 @@
+"""The page's texts: a row a peer, and all that is known of one. Pure."""
+
+from collections.abc import Callable
+from typing import Any
+
+from peer.dashboard.charts import rate_text
+from peer.dashboard.group import Condition, Group, Peer, rates, seconds_left
+
+NONE = "-"
+
+COLUMNS = (
+    ("peer", "peer"),
+    ("state", "state"),
+    ("step", "step"),
+    ("left", "time left"),
+    ("accuracy", "accuracy"),
+    ("up", "neighbours up"),
+    ("age", "age"),
+    ("rate", "bytes a second"),
+    ("refused", "refused"),
+    ("trouble", "trouble"),
+    ("address", "address"),
+)
+"""Name and title of each column of the table of peers."""
+
+NEIGHBOUR_COLUMNS = (
+    ("id", "peer"),
+    ("up", "is"),
+    ("step", "step"),
+    ("age", "age"),
+    ("disagreement", "disagreement"),
+    ("rate", "bytes a second"),
+    ("sent", "sent"),
+    ("received", "received"),
+    ("replaced", "replaced"),
+)
+
+
+def row(peer: Peer, clock: Callable[[float], str], contract: str | None) -> dict[str, Any]:
+    """The cells of one peer, by column; `tone` says whether something is wrong.
+
+    Args:
+        peer: whose row it is.
+        clock: the time of day for seconds of the monotonic clock.
+        contract: the digest of what most of the group have agreed on.
+    """
+    status = peer.status
+    cells: dict[str, Any] = {name: NONE for name, _ in COLUMNS}
+    cells |= {"id": peer.id, "peer": peer.id, "address": peer.address, "state": state(peer, clock), "tone": tone(peer)}
+    if status is None:
+        return cells
+    ages = [n.age for n in status.neighbours if n.up and n.age is not None]
+    here = peer.condition is Condition.UP
+    cells |= {
+        "step": steps_text(status.step, status.steps),
+        "left": duration(seconds_left(status)) if here else NONE,
+        "accuracy": NONE if status.accuracy is None else f"{status.accuracy:.3f}",
+        "up": f"{sum(n.up for n in status.neighbours)}/{len(status.neighbours)}" if here else NONE,
+        "age": (f"{min(ages)}-{max(ages)}" if min(ages) < max(ages) else str(ages[0])) if ages and here else NONE,
+        "rate": rate_text(sum(rates(peer).values())) if here else NONE,
+        "refused": ", ".join(f"{why} {count}" for why, count in sorted(status.refused.items())) or NONE,
+        "trouble": trouble(peer, contract) or NONE,
+    }
+    return cells
+
+
+def state(peer: Peer, clock: Callable[[float], str]) -> str:
+    """What a peer is doing, or since when it has gone."""
+    if peer.condition is Condition.HEARSAY:
+        return peer.condition.value
+    if peer.condition is Condition.GONE:
+        return f"{'ended' if peer.finished else 'gone'} since {clock(peer.since)}"
+    assert peer.status is not None  # it has answered
+    return peer.status.state
+
+
+def tone(peer: Peer) -> str:
+    """Of a row: "good", "bad", or "faint" for what needs no attention."""
+    if peer.condition is Condition.GONE and not peer.finished:
+        return "bad"
+    return "good" if peer.condition is Condition.UP else "faint"
+
+
+def trouble(peer: Peer, contract: str | None) -> str:
+    """What is wrong with a peer that answers; "" if nothing is."""
+    found = [f"cannot write {what}" for what in peer.status.failing] if peer.status else []
+    if contract is not None and peer.hello is not None and peer.hello.contract.digest() != contract:
+        found.append("has agreed on other settings than the group")
+    return "; ".join(found)
+
+
+def usual_contract(group: Group) -> str | None:
+    """The digest of the contract that most peers have, if there are two contracts or more; else None."""
+    digests = [p.hello.contract.digest() for p in group.peers.values() if p.hello and p.condition is Condition.UP]
+    return max(digests, key=digests.count) if len(set(digests)) > 1 else None
+
+
+def details(peer: Peer, clock: Callable[[float], str]) -> list[tuple[str, str]]:
+    """What is known of a peer itself, as names and texts."""
+    facts = [("address", peer.address), ("state", state(peer, clock))]
+    if peer.condition is not Condition.UP and peer.why:
+        facts.append(("asked in vain", peer.why))
+    status = peer.status
+    if status is None:
+        return facts
+    facts += [
+        ("step", steps_text(status.step, status.steps)),
+        ("time left", duration(seconds_left(status))),
+        ("round", str(status.round)),
+        ("accuracy", _accuracy(status.accuracy, status.evaluation_images)),
+        ("best accuracy", _number(status.best, 3)),
+        ("loss on labels", _number(status.loss_labels, 4)),
+        ("distillation loss", _number(status.loss_distil, 4)),
+        ("lessons", f"{status.lessons}, of them {status.fresh_lessons} fresh"),
+        ("age of the lesson", NONE if status.lesson_age is None else f"{status.lesson_age} steps"),
+        ("sent", bytes_text(status.bytes_sent)),
+        ("received", bytes_text(status.bytes_received)),
+        ("refused", ", ".join(f"{why} {count}" for why, count in sorted(status.refused.items())) or "nothing"),
+        ("cannot write", ", ".join(status.failing) or "nothing"),
+    ]
+    return facts
+
+
+def neighbour_rows(peer: Peer) -> list[dict[str, Any]]:
+    """The cells of each neighbour of a peer, by column."""
+    by = rates(peer)
+    return [
+        {
+            "id": each.id,
+            "up": "up" if each.up else "down",
+            "step": each.step,
+            "age": NONE if each.age is None else each.age,
+            "disagreement": _number(each.disagreement, 2),
+            "rate": rate_text(by[each.id]) if each.id in by else NONE,
+            "sent": bytes_text(each.bytes_sent),
+            "received": bytes_text(each.bytes_received),
+            "replaced": each.replaced,
+        }
+        for each in (peer.status.neighbours if peer.status else ())
+    ]
+
+
+def headline(group: Group) -> str:
+    """How many peers there are, and how many of them answer."""
+    count = {condition: 0 for condition in Condition}
+    for peer in group.peers.values():
+        count[peer.condition] += 1
+    ended = sum(p.condition is Condition.GONE and p.finished for p in group.peers.values())
+    parts = [f"{count[Condition.UP]} up"]
+    parts += [f"{gone} gone"] if (gone := count[Condition.GONE] - ended) else []
+    parts += [f"{ended} ended"] if ended else []
+    parts += [f"{count[Condition.HEARSAY]} seen by others only"] if count[Condition.HEARSAY] else []
+    return ", ".join(parts)
+
+
+def unanswered(group: Group) -> list[str]:
+    """Why those of the given addresses do not answer at which nobody ever has."""
+    return [each.why for each in group.places.values() if each.given and not each.answered and each.why]
+
+
+def steps_text(step: int, steps: int) -> str:
+    """``120/500`` of steps that have an end, else ``120``."""
+    return f"{step}/{steps}" if steps else str(step)
+
+
+def duration(seconds: float | None) -> str:
+    """``1:02:03`` or ``2:03``; a dash for what is not known."""
+    if seconds is None:
+        return NONE
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def bytes_text(count: int) -> str:
+    """``1.2 MB`` and the like."""
+    return rate_text(count).removesuffix("/s") if count >= 1000 else f"{count} B"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def _accuracy(accuracy: float | None, images: int | None) -> str:
+    return _number(accuracy, 3) + (f" on {images} images" if accuracy is not None and images else "")

@@ -1,0 +1,78 @@
+"""Serves the page over HTTP, as long as a watcher watches."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from nicegui import ui
+
+from edgekd.protocol.addresses import format_address
+from peer.dashboard.gate import Gate
+from peer.dashboard.page import Page
+from peer.dashboard.watcher import Watcher
+from peer.transports.base import start
+from peer.transports.binding import unbound
+
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><g stroke="#2f7ed8" stroke-width="3">'
+    '<path d="M16 6 6 25h20z" fill="none"/></g><g fill="#2f7ed8"><circle cx="16" cy="6" r="5"/>'
+    '<circle cx="6" cy="25" r="5"/><circle cx="26" cy="25" r="5"/></g></svg>'
+)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but signals are the command's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket that listens at this address; port 0: any free one.
+
+    Raises:
+        ConfigError: the address cannot be bound; as `unbound` has it.
+    """
+    where = format_address(host, port)
+    try:
+        family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(found[:2], family=family)
+    except OSError as error:
+        why = error.strerror or error
+        raise unbound(error, f"cannot serve the page at {where}: {why}; try another --port or --host") from error
+
+
+async def serve(watcher: Watcher, where: socket.socket, password: str | None) -> None:
+    """Watch, and serve the page, until cancelled.
+
+    Args:
+        watcher: of the group; it runs as long as this does.
+        where: listens.
+        password: that a browser has to give; None: none.
+
+    Raises:
+        LocalProtocolError: as `Watcher.run`.
+    """
+
+    @ui.page("/", title="edgekd", dark=None, response_timeout=30.0)
+    async def index() -> None:
+        await Page(watcher).follow_browser()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    ui.run_with(app, title="edgekd", favicon=ICON, dark=None, tailwind=False, show_welcome_message=False)
+    config = uvicorn.Config(Gate(app, password), log_config=None, access_log=False, server_header=False)
+    server = _Server(config)
+    tasks = {start(server.serve(sockets=[where])), start(watcher.run())}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        server.should_exit = server.force_exit = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
