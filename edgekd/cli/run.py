@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import json
 import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,23 @@ class PeerDiedError(EdgeKDError):
 @click.option(
     "--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with."
 )
+@click.option("--dashboard", is_flag=True, help="Show the peers on a web page of this machine while they train.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
-def command(config: Config, out: Path | None, baseline: bool, as_json: bool) -> None:
+def command(config: Config, out: Path | None, baseline: bool, dashboard: bool, as_json: bool) -> None:
     """Start N peers on this machine, each a process of its own, and let them teach one another."""
     if config.data.private is not None:
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
     refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")
     refuse(config.exchange, LYING, "liars are for `edgekd simulate` and `edgekd sweep`")
+    if dashboard:
+        from edgekd.cli.dashboard import check_installed
+
+        check_installed()
     with stoppable() as stop:
-        _run(config, out, baseline, as_json, stop)
+        _run(config, out, baseline, dashboard, as_json, stop)
 
 
-def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: Stop) -> None:
+def _run(config: Config, out: Path | None, baseline: bool, dashboard: bool, as_json: bool, stop: Stop) -> None:
     from edgekd.files.runs import data_name, refuse_folder_of_peer, run_folder
     from edgekd.simulation.topology import neighbours
 
@@ -69,7 +75,7 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: 
         refuse_folder_of_peer(folder)
         if (folder / "summary.json").exists() or any(folder.glob("peer-*")):
             raise ConfigError(f"{folder} holds an earlier run; choose another --out")
-        dead = _run_in(folder, config, graph, baseline, as_json, stop)
+        dead = _run_in(folder, config, graph, baseline, dashboard, as_json, stop)
     if dead:
         which = ", ".join(f"peer {id} ({why})" for id, why in sorted(dead.items()))
         advice = [f"; {do}" for why, do in WHY.values() if why in dead.values()]
@@ -78,7 +84,13 @@ def _run(config: Config, out: Path | None, baseline: bool, as_json: bool, stop: 
 
 
 def _run_in(
-    folder: Path, config: Config, graph: Sequence[Sequence[int]], baseline: bool, as_json: bool, stop: Stop
+    folder: Path,
+    config: Config,
+    graph: Sequence[Sequence[int]],
+    baseline: bool,
+    dashboard: bool,
+    as_json: bool,
+    stop: Stop,
 ) -> dict[int, str]:
     """The run, and what it leaves in its folder; why peers have ended that should not have, by their ids."""
     from edgekd.cli.fleet import Fleet
@@ -95,7 +107,7 @@ def _run_in(
     fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
-    with pausable(fleet.events.put), passing_on(fleet.tell), fleet:
+    with pausable(fleet.events.put), passing_on(fleet.tell), fleet, _shown(fleet.addresses, dashboard, as_json):
         dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
@@ -110,6 +122,23 @@ def _run_in(
     elif stop.asked and not dead:
         end_stopped("stopped before a peer had done anything")
     return dead
+
+
+@contextlib.contextmanager
+def _shown(addresses: Sequence[str], dashboard: bool, as_json: bool) -> Iterator[None]:
+    """In this block the peers are on a web page, if that is wanted; else a terminal is told how to get one."""
+    from edgekd.cli.progress import say_beside
+
+    if dashboard:
+        from edgekd.cli.dashboard import beside_run
+
+        with beside_run(addresses) as url:
+            say_beside(f"the peers are shown at {url}")
+            yield
+        return
+    if sys.stderr.isatty() and not as_json:
+        say_beside(f"to see the peers in a browser: edgekd dashboard {addresses[0]}")
+    yield
 
 
 def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:

@@ -64,15 +64,16 @@ async def serve(watcher: Watcher, where: socket.socket, password: str | None) ->
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.run_with(app, title="edgekd", favicon=ICON, dark=None, tailwind=False, show_welcome_message=False)
-    config = uvicorn.Config(Gate(app, password), log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        Gate(app, password), log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=1
+    )
     server = _Server(config)
-    tasks = {start(server.serve(sockets=[where])), start(watcher.run())}
+    serving, watching = start(server.serve(sockets=[where])), start(watcher.run())
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        server.should_exit = server.force_exit = True
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        server.should_exit = True
+        watching.cancel()
+        await asyncio.gather(serving, watching, return_exceptions=True)
