@@ -41,7 +41,12 @@ COMMANDS = {
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 WRONG_PATH = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
-UNCHECKED = ("status", "dashboard", "certs", "doctor")  # the first three need no torch; the last says what is wrong with it
+UNCHECKED = (
+    "status",
+    "dashboard",
+    "certs",
+    "doctor",
+)  # the first three need no torch; the last says what is wrong with it
 
 
 class _Lazy(click.Group):

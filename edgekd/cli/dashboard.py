@@ -36,8 +36,12 @@ NO_EXTRA = "the dashboard needs NiceGUI: pip install 'edgekd[dashboard]'"
 @click.command(epilog=EXAMPLES)
 @settings("exchange", only=("transport", "certs"))
 @click.argument("addresses", nargs=-1, required=True, metavar="[ID@]HOST:PORT...")
-@click.option("--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="Of the page; 0: any free.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where the page is served. Others need a password.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="Of the page; 0: any free."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where the page is served. Others need a password."
+)
 @click.option("--password-file", type=PATH, metavar="FILE", help=f"Its first line is the password. Else ${PASSWORD}.")
 def command(config: Config, addresses: tuple[str, ...], port: int, host: str, password_file: Path | None) -> None:
     """Show a live group on a web page: who hears whom, accuracy and losses, events.

@@ -13,8 +13,10 @@ Options = dict[str, Any]
 FEW = 12  # peers; so many can be told apart by colour, and named beside their lines
 MOST_DRAWN = 4000  # points of a chart, of all lines together
 
-PALETTE = ("#2f7ed8", "#e8710a", "#12a37f", "#c2378a", "#8a63d2", "#b58900", "#00a3bf", "#d64545")
-PALETTE += ("#5b8c2a", "#7a6652", "#6b7fd7", "#9a9a9a")
+PALETTE = (
+    *("#2f7ed8", "#e8710a", "#12a37f", "#c2378a", "#8a63d2", "#b58900"),
+    *("#00a3bf", "#d64545", "#5b8c2a", "#7a6652", "#6b7fd7", "#9a9a9a"),
+)
 LEVELS = ((0.05, "#2a9d8f"), (0.1, "#8ab17d"), (0.2, "#e9b44c"), (0.4, "#ee8959"), (1.0, "#d1495b"))
 """Colours of disagreement, each up to a limit."""
 UNKNOWN = "#9aa3ad"  # of an edge of which no disagreement is known
@@ -126,7 +128,11 @@ def graph_frame(ink: Ink, peers: int) -> Options:
             "show": True,
             "color": "#ffffff" if few else ink.text,
             "fontSize": 13 if few else 10,
-            **({"position": "inside", "fontWeight": "bold", "textBorderColor": "#00000066", "textBorderWidth": 2} if few else {}),
+            **(
+                {"position": "inside", "fontWeight": "bold", "textBorderColor": "#00000066", "textBorderWidth": 2}
+                if few
+                else {}
+            ),
         },
         "lineStyle": {"opacity": 0.9 if few else 0.4},
         "emphasis": {"focus": "adjacency", "label": {"show": True}},
@@ -200,9 +206,7 @@ def curves_frame(ink: Ink, quantity: Quantity) -> Options:
     }
 
 
-def curves_data(
-    history: History, quantity: Quantity, coloured: Mapping[int, str], picked: int | None
-) -> list[Options]:
+def curves_data(history: History, quantity: Quantity, coloured: Mapping[int, str], picked: int | None) -> list[Options]:
     """The line of each peer of which there is one, in its colour."""
     few, most = len(coloured) <= FEW, max(20, MOST_DRAWN // max(1, len(coloured)))
     lines = []

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from nicegui import events, ui
@@ -21,7 +22,7 @@ from peer.dashboard.charts import (
     graph_data,
     graph_frame,
 )
-from peer.dashboard.events import Kind
+from peer.dashboard.event_log import Kind
 from peer.dashboard.group import Condition
 from peer.dashboard.history import QUANTITIES
 from peer.dashboard.watcher import Watcher
@@ -32,53 +33,7 @@ GRAPH = "graph"
 BAD = (Kind.DOWN, Kind.REFUSED, Kind.CUT_OFF, Kind.TROUBLE)
 ASK_SCHEME = "window.matchMedia('(prefers-color-scheme: dark)').matches"
 
-CSS = """
-:root { --ground: #f4f6f8; --card: #ffffff; --text: #1f2933; --faint: #52606d; --line: #dde2e7;
-        --good: #1a8f6f; --bad: #c8323f; }
-.body--dark { --ground: #12161b; --card: #1b2128; --text: #e4e7eb; --faint: #a3aeb9; --line: #333c46;
-        --good: #3cc39b; --bad: #ff7a85; }
-body { background: var(--ground) !important; color: var(--text); font-variant-numeric: tabular-nums; }
-.nicegui-content { padding: 0; display: block; }
-.page { max-width: 1500px; margin: 0 auto; padding: 12px 16px 32px; display: grid; gap: 12px;
-        grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; min-width: 0; }
-.wide { grid-column: 1 / -1; }
-.top { display: flex; align-items: center; gap: 14px; flex-wrap: wrap; }
-.brand { font-size: 20px; font-weight: 700; }
-.headline { color: var(--faint); flex: 1; }
-.title { font-size: 13px; font-weight: 600; color: var(--faint); margin-bottom: 2px; }
-.warning { color: var(--bad); overflow-wrap: anywhere; white-space: pre-line; }
-.graph { height: 548px; width: 100%; }
-.curves { display: grid; gap: 12px; grid-template-columns: repeat(2, minmax(0, 1fr)); }
-.curve { height: 250px; width: 100%; }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 12px; font-size: 12px; color: var(--faint); }
-.swatch { display: inline-block; width: 16px; height: 4px; border-radius: 2px; margin: 0 5px 3px 0; }
-.peers { max-height: 620px; }
-.log { max-height: 320px; }
-.q-table__card { background: transparent; color: var(--text); box-shadow: none; }
-.q-table th { font-size: 12px; color: var(--faint); font-weight: 600; }
-.q-table thead tr { background: var(--card); }
-.q-table thead th { position: sticky; top: 0; z-index: 2; background: var(--card); }
-.q-table td, .q-table th { padding: 3px 10px; height: 26px; white-space: nowrap; }
-.q-table td.text { white-space: normal; overflow-wrap: anywhere; min-width: 150px; }
-.q-table td:first-child, .q-table th:first-child { padding-left: 4px; }
-.log td:first-child { width: 1%; }
-.peers td:first-child, .peers th:first-child { position: sticky; left: 0; background: var(--card); z-index: 1; }
-.peers thead th:first-child { z-index: 3; }
-.peers tbody tr { cursor: pointer; }
-.q-table tbody td { height: 26px; }
-.dot { display: inline-block; width: 8px; height: 8px; border-radius: 4px; margin-right: 7px; background: var(--faint); }
-.dot.good { background: var(--good); }
-.dot.bad { background: var(--bad); }
-.sheet { background: var(--card); color: var(--text); width: min(680px, 100vw); max-width: 100vw !important;
-        height: 100vh; max-height: 100vh !important; border-radius: 0; padding: 14px 16px; overflow-y: auto; }
-@media (max-width: 900px) {
-  .page { grid-template-columns: minmax(0, 1fr); padding: 8px 8px 24px; gap: 8px; }
-  .graph { height: 380px; }
-  .curve { height: 200px; }
-}
-@media (max-width: 560px) { .curves { grid-template-columns: minmax(0, 1fr); gap: 8px; } }
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 STATE_CELL = """
 <q-td :props="props"><span :class="'dot ' + props.row.tone"></span>{{ props.value }}</q-td>
@@ -106,7 +61,7 @@ class Page:
         self._turn = 0
         self._conditions: dict[int, Condition] = {}  # that the graph was drawn with
         self._few = len(watcher.group.peers) <= FEW
-        ui.add_css(CSS)
+        ui.add_css(STYLE)
         self._mode = ui.dark_mode(None)
         with ui.element("div").classes("page"):
             self._build_top()
@@ -287,7 +242,9 @@ def _table(columns: Any, style: str, text: str = "") -> ui.table:
         for name, title in columns
     ]
     table = ui.table(columns=described, rows=[], row_key="id", pagination=0).classes(f"{style} w-full")
-    return table.props('dense flat virtual-scroll hide-pagination :rows-per-page-options="[0]" no-data-label="nothing yet"')
+    return table.props(
+        'dense flat virtual-scroll hide-pagination :rows-per-page-options="[0]" no-data-label="nothing yet"'
+    )
 
 
 def _legend(colour: str, text: str) -> None:

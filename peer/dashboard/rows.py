@@ -67,11 +67,11 @@ def row(peer: Peer, clock: Callable[[float], str], contract: str | None) -> dict
 def state(peer: Peer, clock: Callable[[float], str]) -> str:
     """What a peer is doing, or since when it has gone."""
     if peer.condition is Condition.HEARSAY:
-        return peer.condition.value
+        return str(peer.condition.value)
     if peer.condition is Condition.GONE:
         return f"{'ended' if peer.finished else 'gone'} since {clock(peer.since)}"
     assert peer.status is not None  # it has answered
-    return peer.status.state
+    return str(peer.status.state)
 
 
 def tone(peer: Peer) -> str:
@@ -142,7 +142,7 @@ def neighbour_rows(peer: Peer) -> list[dict[str, Any]]:
 
 def headline(group: Group) -> str:
     """How many peers there are, and how many of them answer."""
-    count = {condition: 0 for condition in Condition}
+    count = dict.fromkeys(Condition, 0)
     for peer in group.peers.values():
         count[peer.condition] += 1
     ended = sum(p.condition is Condition.GONE and p.finished for p in group.peers.values())

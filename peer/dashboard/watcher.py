@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from edgekd.errors import LocalProtocolError
-from peer.dashboard.events import Event, changes, noted
+from peer.dashboard.event_log import Event, changes, noted
 from peer.dashboard.group import Group, Place, asked, begin, due, on_answer, on_failure, on_tick
 from peer.dashboard.history import History
 from peer.network.asking import ask_who

@@ -51,7 +51,7 @@ def answering(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture
 def dashboard(tmp_path: Path) -> Iterator[Callable[..., tuple[Process, str]]]:
-    """Start a dashboard on any free port, a process without torch as a user's is; gives the address of its page, too."""
+    """Start a dashboard on any free port, a process without torch as a user's is, and the address of its page."""
     pytest.importorskip("nicegui", reason="no NiceGUI: pip install 'edgekd[dashboard]'")
     started: list[Process] = []
 
@@ -163,9 +163,7 @@ def test_sixty_four_peers_fit_one_page(dashboard: Any, ports: Any, answering: An
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
-def test_keys_of_an_observer_are_enough(
-    spawn: Any, dashboard: Any, ports: Any, browser: Any, transport: str
-) -> None:
+def test_keys_of_an_observer_are_enough(spawn: Any, dashboard: Any, ports: Any, browser: Any, transport: str) -> None:
     assert spawn("certs", "--ids", "0,1", "--observer", "office").wait() == 0
     where = [f"{id}@127.0.0.1:{port}" for id, port in enumerate(ports(2))]
     for id in range(2):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekd.protocol.messages import Neighbour, Status
-from peer.dashboard.events import MOST, TOGETHER, Event, Kind, changes, noted
+from peer.dashboard.event_log import MOST, TOGETHER, Event, Kind, changes, noted
 from peer.dashboard.group import (
     DOWN_AFTER,
     EVERY,
@@ -34,9 +34,7 @@ ACCURACY = QUANTITIES[0]
 
 
 def neighbour(id: int, **changes: object) -> Neighbour:
-    base = Neighbour(
-        id=id, address=WHERE[id % 4], up=True, step=5, age=1, replaced=0, bytes_sent=0, bytes_received=0
-    )
+    base = Neighbour(id=id, address=WHERE[id % 4], up=True, step=5, age=1, replaced=0, bytes_sent=0, bytes_received=0)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -169,7 +167,9 @@ def test_loopback_of_another_box_is_not_asked(by: str, address: str, may: bool) 
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["answer", "fail", "tick"]), st.integers(0, 3), st.integers(1, 3)), max_size=40))
+@given(
+    st.lists(st.tuples(st.sampled_from(["answer", "fail", "tick"]), st.integers(0, 3), st.integers(1, 3)), max_size=40)
+)
 def test_whatever_comes_every_peer_has_one_condition_that_fits_what_is_known(
     history: list[tuple[str, int, int]],
 ) -> None:

@@ -38,7 +38,7 @@ class Event:
     @property
     def text(self) -> str:
         """In a sentence, without the time."""
-        return _SENTENCES[self.kind](self)
+        return _sentence(self)
 
 
 def changes(before: Group, after: Group, now: float) -> list[Event]:
@@ -132,24 +132,22 @@ def _said_by(event: Event) -> str:
     return f"{', '.join(map(str, event.by[:NAMED]))} and {len(event.by) - NAMED} more"
 
 
-def _up(event: Event) -> str:
-    if event.by:
-        return f"peer {event.about} is up for {_said_by(event)}"
-    return f"peer {event.about} answers {event.detail}"
-
-
-def _down(event: Event) -> str:
-    if event.by:
-        return f"peer {event.about} is down for {_said_by(event)}"
-    return f"peer {event.about} does not answer{': ' if event.detail else ''}{event.detail}"
-
-
-_SENTENCES = {
-    Kind.UP: _up,
-    Kind.DOWN: _down,
-    Kind.RESUMED: lambda e: f"peer {e.about} was started again, {e.detail}",
-    Kind.STATE: lambda e: f"peer {e.about}: {e.detail}",
-    Kind.REFUSED: lambda e: f"peer {e.about} has refused {e.count} times: {e.detail}",
-    Kind.CUT_OFF: lambda e: f"peer {e.about} has cut a neighbour off, which sent too much that was refused",
-    Kind.TROUBLE: lambda e: f"peer {e.about} {e.detail}",
-}
+def _sentence(event: Event) -> str:
+    who = f"peer {event.about}"
+    if event.by and event.kind in (Kind.UP, Kind.DOWN):
+        return f"{who} is {event.kind.value} for {_said_by(event)}"
+    match event.kind:
+        case Kind.UP:
+            return f"{who} answers {event.detail}"
+        case Kind.DOWN:
+            return f"{who} does not answer{': ' if event.detail else ''}{event.detail}"
+        case Kind.RESUMED:
+            return f"{who} was started again, {event.detail}"
+        case Kind.STATE:
+            return f"{who}: {event.detail}"
+        case Kind.REFUSED:
+            return f"{who} has refused {event.count} times: {event.detail}"
+        case Kind.CUT_OFF:
+            return f"{who} has cut a neighbour off, which sent too much that was refused"
+        case Kind.TROUBLE:
+            return f"{who} {event.detail}"
