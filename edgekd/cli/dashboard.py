@@ -5,18 +5,22 @@ import contextlib
 import gc
 import importlib.util
 import os
-import signal
+import queue
+import socket
 import sys
+import threading
+import warnings
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
 
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.signals import Stop, end_stopped, stoppable
+from edgekd.cli.signals import end_stopped, stoppable
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import format_address, is_loopback, parse_address
@@ -30,6 +34,7 @@ Examples:
 """
 
 PASSWORD = "EDGEKD_DASHBOARD_PASSWORD"
+END_WITHIN = 5.0  # seconds for the page beside a run to end
 NO_EXTRA = "the dashboard needs NiceGUI: pip install 'edgekd[dashboard]'"
 
 
@@ -54,8 +59,15 @@ def command(config: Config, addresses: tuple[str, ...], port: int, host: str, pa
     host = _checked(host)
     check_installed()
     password = _password(host, password_file)
-    with stoppable() as stop:
-        asyncio.run(_serve(addresses, config.exchange, host, port, password, stop))
+    from peer.dashboard.serve import listener
+
+    with stoppable() as stop, listener(host, port) as where:
+        say(_url(host, where))
+
+        def begun(end: Callable[[], object]) -> None:
+            stop.hand_to(lambda _: end())
+
+        asyncio.run(_serve(addresses, config.exchange, where, password, begun))
     gc.freeze()  # else the interpreter's last collection takes seconds over what ends with the process anyway
     end_stopped("stopped")
 
@@ -104,52 +116,65 @@ def _password(host: str, file: Path | None) -> str | None:
 
 
 async def _serve(
-    addresses: Sequence[str], exchange: ExchangeConfig, host: str, port: int, password: str | None, stop: Stop
+    addresses: Sequence[str],
+    exchange: ExchangeConfig,
+    where: socket.socket,
+    password: str | None,
+    begun: Callable[[Callable[[], object]], object],
 ) -> None:
+    """Serve the page of the group at these addresses on the socket `where`.
+
+    Once it has begun, `begun` is called with a function that ends it, which any thread and any signal handler may call.
+    """
     from edgekd.protocol.frames import WITHOUT_PREDICTIONS
-    from peer.dashboard.serve import listener, serve
+    from peer.dashboard.serve import serve
     from peer.dashboard.watcher import Watcher
     from peer.node.access import key_folder
     from peer.transports.by_name import make_transport
 
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # this is one
-    with listener(host, port) as where:
-        transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
-        try:
-            watcher = Watcher(transport, addresses, with_keys=exchange.certs is not None)
-            stop.hand_to(lambda _: loop.call_soon_threadsafe(task.cancel))
-            say(f"http://{format_address(host, where.getsockname()[1])}/")
-            with contextlib.suppress(asyncio.CancelledError):
-                await serve(watcher, where, password)
-        finally:
-            await transport.close()
+    transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
+    try:
+        watcher = Watcher(transport, addresses, with_keys=exchange.certs is not None)
+        begun(lambda: loop.call_soon_threadsafe(task.cancel))
+        with contextlib.suppress(asyncio.CancelledError):
+            await serve(watcher, where, password)
+    finally:
+        await transport.close()
 
 
 @contextmanager
-def beside_run(addresses: Sequence[str]) -> Iterator[str]:
-    """In this block a process of its own serves the page of these peers; gives its address, and opens it.
+def beside_run(addresses: Sequence[str], exchange: ExchangeConfig) -> Iterator[str]:
+    """In this block a thread serves the page of the peers of this machine; gives its address, and opens it.
 
     A browser is opened only where there is a display.
 
     Raises:
         ConfigError: the page cannot be served.
     """
-    from edgekd.cli.fleet import start_child
+    from peer.dashboard.serve import listener
 
-    child = start_child(["dashboard", *addresses, "--port", "0"], {})
-    try:
-        assert child.stdout is not None
-        url = child.stdout.readline().strip()
-        if not url.startswith("http"):
-            assert child.stderr is not None
-            raise ConfigError(child.stderr.readline().strip().removeprefix("edgekd: ") or "no page can be served")
+    # NiceGUI looks at every object of the process, those too that torch warns of.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
+    ends: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+    with listener("127.0.0.1", 0) as where:
+        work = partial(asyncio.run, _serve(addresses, exchange, where, None, ends.put))
+        thread = threading.Thread(target=work, name="dashboard", daemon=True)
+        thread.start()
+        url = _url("127.0.0.1", where)
         if has_display():
             webbrowser.open(url)
-        yield url
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.communicate()
+        try:
+            yield url
+        finally:
+            with contextlib.suppress(queue.Empty, RuntimeError):  # it has ended by a bug, and has said so
+                ends.get(timeout=END_WITHIN)()
+            thread.join(END_WITHIN)
+
+
+def _url(host: str, where: socket.socket) -> str:
+    return f"http://{format_address(host, where.getsockname()[1])}/"
 
 
 def has_display() -> bool:

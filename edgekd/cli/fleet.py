@@ -109,7 +109,7 @@ class Fleet:
         return [*command, "--model", self._model, "--out", str(self._folder / f"peer-{id}")]
 
     def _begin(self, id: int, command: list[str]) -> None:
-        self._children[id] = start_child(command, self._environment)
+        self._children[id] = _start(command, self._environment)
         pipes = ("stdout", "stderr")
         readers = [threading.Thread(target=self._read, args=(id, pipe), daemon=True) for pipe in pipes]
         for reader in readers:
@@ -168,8 +168,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "event" in content else None
 
 
-def start_child(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """Start ``edgekd COMMAND`` in a session of its own, with these variables on top of this process's."""
+def _start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
     # A session of its own: Ctrl-C and Ctrl-Z reach the children through this process alone.
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN.format(root=str(Path(edgekd.__file__).parents[1])), *command],

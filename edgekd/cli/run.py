@@ -107,7 +107,7 @@ def _run_in(
     fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
-    with pausable(fleet.events.put), passing_on(fleet.tell), fleet, _shown(fleet.addresses, dashboard, as_json):
+    with pausable(fleet.events.put), passing_on(fleet.tell), fleet, _shown(fleet, config, dashboard, as_json):
         dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
@@ -125,19 +125,20 @@ def _run_in(
 
 
 @contextlib.contextmanager
-def _shown(addresses: Sequence[str], dashboard: bool, as_json: bool) -> Iterator[None]:
+def _shown(fleet: Any, config: Config, dashboard: bool, as_json: bool) -> Iterator[None]:
     """In this block the peers are on a web page, if that is wanted; else a terminal is told how to get one."""
     from edgekd.cli.progress import say_beside
 
     if dashboard:
         from edgekd.cli.dashboard import beside_run
 
-        with beside_run(addresses) as url:
+        with beside_run(fleet.addresses, config.exchange) as url:
             say_beside(f"the peers are shown at {url}")
             yield
         return
     if sys.stderr.isatty() and not as_json:
-        say_beside(f"to see the peers in a browser: edgekd dashboard {addresses[0]}")
+        over = "" if config.exchange.transport == "grpc" else f" --transport {config.exchange.transport}"
+        say_beside(f"to see the peers in a browser: edgekd dashboard {fleet.addresses[0]}{over}")
     yield
 
 

@@ -86,13 +86,11 @@ def _of_peer(before: Peer | None, after: Peer, now: float) -> Iterator[Event]:
         return
     if before is None or before.status is None or before.hello is None:
         yield Event(at=now, kind=Kind.UP, about=id, detail=f"at {after.address}, {after.status.state}")
-        yield from _neighbours(None, after.status, now)
         return
     assert after.hello is not None  # it has a status
     if before.hello.instance != after.hello.instance:
         first = after.status.step if after.status.first_step is None else after.status.first_step
         yield Event(at=now, kind=Kind.RESUMED, about=id, detail=f"at step {first}" if first else "from the beginning")
-        yield from _neighbours(None, after.status, now)
         return
     if was is Condition.GONE:
         yield Event(at=now, kind=Kind.UP, about=id, detail=f"again, after {now - before.since:.0f} s without an answer")
@@ -117,12 +115,11 @@ def _of_status(before: Status, after: Status, now: float) -> Iterator[Event]:
     yield from _neighbours(before, after, now)
 
 
-def _neighbours(before: Status | None, after: Status, now: float) -> Iterator[Event]:
-    """Neighbours that are down, or up again, as the peer says. Of its first status those that are down."""
-    were = {n.id: n.up for n in before.neighbours} if before else {}
+def _neighbours(before: Status, after: Status, now: float) -> Iterator[Event]:
+    """Neighbours that are down, or up again, as the peer says."""
+    were = {n.id: n.up for n in before.neighbours}
     for each in after.neighbours:
-        was = were.get(each.id, True if before is None else None)
-        if was is not None and was != each.up:
+        if were.get(each.id, each.up) != each.up:
             yield Event(at=now, kind=Kind.UP if each.up else Kind.DOWN, about=each.id, by=(after.id,))
 
 

@@ -55,10 +55,12 @@ class History:
         self._curves: dict[tuple[int, str], tuple[Point, ...]] = {}
 
     def note(self, status: Status) -> None:
-        """Take in what a peer says."""
+        """Take in what a peer says; one that has not begun yet, or is older than protocol 1.5, counts no lessons."""
         for quantity in QUANTITIES:
             value = getattr(status, quantity.name)
             key = (status.id, quantity.name)
+            if quantity.name == "lessons" and status.first_step is None:
+                continue
             if value is not None:
                 self._curves[key] = extended(self._curves.get(key, ()), status.step, float(value))
 

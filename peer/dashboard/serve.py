@@ -42,7 +42,7 @@ def listener(host: str, port: int) -> socket.socket:
         family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(found[:2], family=family)
     except OSError as error:
-        why = error.strerror or error
+        why = (error.strerror or str(error)).partition(" (while")[0]
         raise unbound(error, f"cannot serve the page at {where}: {why}; try another --port or --host") from error
 
 

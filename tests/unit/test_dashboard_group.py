@@ -305,4 +305,12 @@ def test_peer_that_goes_back_to_a_checkpoint_draws_over_what_it_does_again() -> 
 def test_what_a_peer_does_not_say_is_not_drawn() -> None:
     history = History()
     history.note(status(0, accuracy=None))
-    assert [history.curve(0, quantity) for quantity in QUANTITIES[:3]] == [(), (), ()]
+    assert [history.curve(0, quantity) for quantity in QUANTITIES] == [(), (), (), ()]
+
+
+def test_peer_that_is_starting_again_counts_no_lessons_until_it_goes_on() -> None:
+    history, lessons = History(), QUANTITIES[3]
+    history.note(status(0, step=20, lessons=19, first_step=0))
+    history.note(status(0, step=20, state="starting"))
+    history.note(status(0, step=21, lessons=20, first_step=20))
+    assert history.curve(0, lessons) == ((20, 19.0), (21, 20.0))

@@ -86,7 +86,7 @@ def test_charts_are_bounded_and_can_be_sent(peers: int) -> None:
     history, coloured = History(), dict.fromkeys(range(peers), "#000000")
     for id in range(peers):
         for step in range(1000):
-            history.note(status(id, step=step))
+            history.note(status(id, step=step, first_step=0, lessons=step))
     for quantity in QUANTITIES:
         lines = curves_data(history, quantity, coloured, 1)
         assert sum(len(line["data"]) for line in lines) <= MOST_DRAWN
