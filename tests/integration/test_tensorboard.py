@@ -18,7 +18,8 @@ SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 5]
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path) -> None:
     there = [path for path in sys.path if path]
-    absent = f"import sys; sys.path[:] = {there!r}; sys.modules['tensorboard'] = None; from edgekd.cli import main; main()"
+    absent = f"import sys; sys.path[:] = {there!r}; sys.modules['tensorboard'] = None"
+    absent += "; from edgekd.cli import main; main()"
     for command in (["peer", "--id", "0"], ["run"]):
         done = subprocess.run(
             [sys.executable, "-c", absent, *command, "--tensorboard"], capture_output=True, text=True, cwd=tmp_path
