@@ -83,7 +83,8 @@ class Node:
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._scanner, self._cores, self._stop, self._paused, self._watch = scanner, cores, stop, paused, watch
-        self._out, self._recorder, self._news = out, Recorder(out), News()
+        self._out, self._news = out, News()
+        self._recorder = Recorder(out, tensorboard=bool(config.train.tensorboard))
         self._best = BestKeeper(learner, self._recorder, out, config)
         self._made_with = definition(data, config)
         self._held_out = data.held_out  # as the folder has it

@@ -30,12 +30,14 @@ from edgekd.protocol.messages import (
     SoftPredictions,
     Status,
 )
+from peer.node.recorder import FILES
 from peer.wire import messagepack, protobuf
 from peer.wire import peer_pb2 as pb
 from peer.wire.protobuf import (
     MAX_ADDRESS,
     MAX_DETAIL,
     MAX_ENCODINGS,
+    MAX_NAME,
     MAX_STATUS_FAILING,
     MAX_STATUS_NEIGHBOURS,
     MAX_STATUS_REASONS,
@@ -455,6 +457,11 @@ MESSAGEPACK_1_5 = (
 def test_a_status_of_1_4_and_one_of_1_5_are_these_bytes_for_ever(wire: Any, recorded: str, status: Status) -> None:
     assert wire.from_bytes(bytes.fromhex(recorded)) == status
     assert wire.to_bytes(status).hex() == recorded
+
+
+def test_a_status_has_room_for_all_that_may_fail_to_be_written() -> None:
+    assert len(FILES) <= MAX_STATUS_FAILING
+    assert max(map(len, FILES)) <= MAX_NAME
 
 
 def test_an_older_peer_says_nothing_of_its_training() -> None:
