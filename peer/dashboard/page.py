@@ -1,5 +1,7 @@
 """The page in one browser: its layout, and what is sent to it once a second, which is what has changed."""
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,6 +30,7 @@ from peer.dashboard.history import QUANTITIES
 from peer.dashboard.watcher import Watcher
 
 REFRESH_EVERY = 1.0  # seconds
+CONNECTS_WITHIN = 30.0  # seconds
 SHOWN_EVENTS = 100
 GRAPH = "graph"
 BAD = (Kind.DOWN, Kind.REFUSED, Kind.CUT_OFF, Kind.TROUBLE)
@@ -80,8 +83,9 @@ class Page:
 
     async def follow_browser(self) -> None:
         """Be as dark as the browser's other pages, once it has connected."""
-        await ui.context.client.connected()
-        self._set_dark(bool(await ui.run_javascript(ASK_SCHEME, timeout=10.0)))
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # it has gone, or takes long
+            await ui.context.client.connected(timeout=CONNECTS_WITHIN)
+            self._set_dark(bool(await ui.run_javascript(ASK_SCHEME, timeout=CONNECTS_WITHIN)))
 
     # -- layout ------------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,14 @@
 """The page of a live group: real peers, a real dashboard process, and what a real browser shows of them."""
 
 import base64
+import contextlib
 import http.client
 import os
+import pty
+import select
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +18,7 @@ from typing import Any
 import answerers
 import pytest
 from browsers import Tab, chromium, longest_task
-from processes import Process, start
+from processes import DEADLINE, Process, start
 from test_peers import SMALL
 
 from edgekd.exit_codes import ExitCode
@@ -265,3 +269,25 @@ def test_run_shows_its_peers_on_a_page(spawn: Any, tmp_path: Path) -> None:
     assert run.wait() == 0, run.said
     with pytest.raises(OSError):  # noqa: PT011 (refused, or reset)
         get(url)
+
+
+def test_run_on_a_terminal_says_how_to_see_its_peers(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "edgekd", "run", "--clients", "2", *map(str, SMALL), "--steps", "0"]
+    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True)
+    os.close(theirs)
+    said = ""
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while "edgekd dashboard 127.0.0.1:" not in said:
+            left = deadline - time.monotonic()
+            assert select.select([ours], [], [], max(0.0, left))[0], said
+            said += os.read(ours, 4096).decode(errors="replace")
+    finally:
+        os.killpg(child.pid, signal.SIGTERM)
+        with contextlib.suppress(OSError):  # its end
+            while os.read(ours, 4096):
+                pass
+        child.wait(DEADLINE)
+        os.close(ours)
+    assert "to see the peers in a browser: edgekd dashboard 127.0.0.1:" in " ".join(said.split())
