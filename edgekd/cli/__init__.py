@@ -18,8 +18,8 @@ from edgekd.errors import EdgeKDError, LocalProtocolError
 from edgekd.exit_codes import ExitCode
 from edgekd.files.writable import in_words
 from edgekd.names import meant
-from edgekd.numpy_fit import check_numpy
 from edgekd.printable import first_line, log_plainly, printable
+from edgekd.torch_fit import check_torch
 
 COMMANDS = {
     "run": "Start N peers on this machine and let them teach one another.",
@@ -73,10 +73,10 @@ class _Lazy(click.Group):
 
 
 def _checked(command: click.Command) -> click.Command:
-    """The command, which first sees whether torch can use numpy: else each would end in a traceback, late."""
+    """The command, which first sees whether torch fits this box: else each would end in a traceback, late."""
 
     def callback(**given: Any) -> Any:
-        check_numpy()
+        check_torch()
         assert command.callback is not None  # it is no group
         return command.callback(**given)
 

@@ -9,7 +9,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 
 from edgekd.errors import ConfigError
-from edgekd.numpy_fit import check_numpy
+from edgekd.torch_fit import check_torch
 
 KEPT = ("torch", "torchvision", "numpy")  # what a box's vendor may have built itself
 
@@ -34,7 +34,7 @@ def load_all() -> str:
     Raises:
         ConfigError: they do not work together, or one cannot be imported. The message names the versions.
     """
-    check_numpy()
+    check_torch()
     found = installed()
     said = ", ".join(f"{name} {number}" for name, number in found.items())
     for name in KEPT:

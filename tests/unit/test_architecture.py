@@ -11,7 +11,7 @@ import edgekd
 
 ROOT = Path(edgekd.__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-BASE = {"errors", "names", "seeds", "extensions", "workers", "printable", "paths", "numpy_fit", "exit_codes"}
+BASE = {"errors", "names", "seeds", "extensions", "workers", "printable", "paths", "torch_fit", "exit_codes"}
 FILES = {"py", "proto", "toml", "json", "jsonl", "csv", "md", "txt", "svg", "safetensors"}
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -8,7 +8,7 @@ from hellos import hello
 
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.messages import Ack, Encoding, Frame, Goodbye, Heartbeat, Parting, SoftPredictions
-from edgekd.protocol.outbox import Outbox
+from edgekd.protocol.outbox import Outbox, payload
 from edgekd.protocol.timing import LAN
 from peer.network.connection import Connection
 from peer.transports.base import Stream
@@ -34,7 +34,7 @@ def with_connection(scenario: Callable[[Connection, Stream], Awaitable[None]]) -
 
         address = await transport.listen("127.0.0.1:0", accept)
         stream = await transport.dial(address, timeout=1.0)
-        outbox: Outbox[SoftPredictions] = Outbox(lockstep=False)
+        outbox: Outbox[SoftPredictions] = Outbox(lockstep=False, size=payload)
         packing = Packing(Encoding.FLOAT16)
         connection = Connection(stream, hello(1), 0, packing, outbox, timing=LAN, clock=lambda: 0.0)
         await asyncio.wait_for(scenario(connection, await there.get()), DEADLINE)

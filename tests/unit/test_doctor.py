@@ -26,7 +26,7 @@ from edgekd.doctor.files import duplicates, pictures
 from edgekd.doctor.versions import constraints, installed, load_all
 from edgekd.errors import ConfigError
 from edgekd.keys.keyring import make_keys
-from edgekd.numpy_fit import check_built_for, check_numpy
+from edgekd.torch_fit import check_built_for, check_runs_on, check_torch
 from edgekd.workers import usable_cores
 from peer.checks.keys import keys
 from peer.checks.network import neighbours, proxies
@@ -100,7 +100,7 @@ def test_constraints_are_what_is_installed() -> None:
 
 
 def test_installed_torch_and_numpy_work_together() -> None:
-    check_numpy()
+    check_torch()
     assert re.fullmatch(r"torch \S+, torchvision \S+, numpy \S+", load_all())
 
 
@@ -112,6 +112,20 @@ def test_torch_built_for_numpy_1_is_refused_with_numpy_2_alone(tmp_path: Path) -
         check_built_for("2.2.2", "2.0.0", library)
     library.write_bytes(b"\0numpy.core._multiarray_umath\0numpy._core._multiarray_umath\0")
     check_built_for("2.3.1", "2.0.0", library)
+
+
+def test_torch_that_needs_newer_instructions_is_refused_on_an_old_arm_core_alone() -> None:
+    pi4 = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\n"
+    pi5 = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp cpuid asimdrdm\n"
+    for build in ("2.9.1", "2.11.0", "2.1.0"):
+        check_runs_on(build, pi4)
+    for build in ("2.10.0", "2.10.0+cpu"):
+        check_runs_on(build, pi5)
+        check_runs_on(build, "flags\t: fpu vme sse2\n")
+        check_runs_on(build, "")
+        for cores in (pi4, pi5 + pi4):
+            with pytest.raises(ConfigError, match=rf"^torch {re.escape(build)} needs .* pip install 'torch<2\.10'$"):
+                check_runs_on(build, cores)
 
 
 @pytest.mark.parametrize("command", [["simulate", "--steps", "1"], ["predict", "x.png", "--checkpoint", "c"]])
