@@ -41,12 +41,8 @@ COMMANDS = {
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 WRONG_PATH = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
-UNCHECKED = (
-    "status",
-    "dashboard",
-    "certs",
-    "doctor",
-)  # the first three need no torch; the last says what is wrong with it
+UNCHECKED = ("status", "dashboard", "certs", "doctor")
+"""Commands for which torch is not looked at: the first three need none, the last says what is wrong with it."""
 
 
 class _Lazy(click.Group):

@@ -62,9 +62,9 @@ def command(config: Config, addresses: tuple[str, ...], port: int, host: str, pa
     from peer.dashboard.serve import listener
 
     with stoppable() as stop, listener(host, port) as where:
-        say(_url(host, where))
 
         def begun(end: Callable[[], object]) -> None:
+            say(_url(host, where))
             stop.hand_to(lambda _: end())
 
         asyncio.run(_serve(addresses, config.exchange, where, password, begun))
@@ -98,7 +98,10 @@ def _password(host: str, file: Path | None) -> str | None:
         ConfigError: the page is for other boxes, and there is no password.
     """
     if file is not None:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{file} is no text in UTF-8: its first line is to be the password") from error
         password = lines[0] if lines else ""
     else:
         password = os.environ.get(PASSWORD, "")

@@ -231,6 +231,7 @@ def test_browser_that_goes_away_and_ctrl_c_leave_no_traceback(dashboard: Any, po
 def test_mistakes_are_one_line_and_an_exit_code(spawn: Any, ports: Any, tmp_path: Path) -> None:
     pytest.importorskip("nicegui", reason="no NiceGUI: pip install 'edgekd[dashboard]'")
     (tmp_path / "empty").write_text("")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         cases = [
             (["127.0.0.1:7000", "--port", taken.getsockname()[1]], ExitCode.TRANSIENT, "Address already in use"),
@@ -238,6 +239,8 @@ def test_mistakes_are_one_line_and_an_exit_code(spawn: Any, ports: Any, tmp_path
             (["127.0.0.1:7000", "--host", "0.0.0.0"], ExitCode.FAILED, "shows the group to other boxes"),
             (["127.0.0.1:7000", "--host", "a b"], ExitCode.FAILED, "--host takes a name or an address"),
             (["127.0.0.1:7000", "--password-file", "empty"], ExitCode.FAILED, "it is empty"),
+            (["127.0.0.1:7000", "--password-file", "binary"], ExitCode.FAILED, "no text in UTF-8"),
+            (["0@127.0.0.1:7000", "--port", 0, "--certs", "none"], ExitCode.FAILED, "none"),
             (["127.0.0.1:7000", "--password-file", "none"], ExitCode.FAILED, "none"),
             ([], ExitCode.USAGE, "Missing argument"),
         ]
