@@ -15,8 +15,9 @@ import click
 
 import edgekd
 from edgekd.cli.computing import precision_here, settle, threads_here
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import listed, peer_options, refuse, settings
+from edgekd.cli.options import NEEDED, listed, peer_options, refuse, settings
 from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_wait, metrics_address
 from edgekd.cli.progress import decoding
 from edgekd.cli.resuming import with_public_file
@@ -58,7 +59,7 @@ class _Peer:
     timeout: float
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=NEEDED, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
 @peer_options
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")

@@ -16,9 +16,10 @@ from typing import Any
 import click
 
 from edgekd.cli.computing import as_followed, follows_cores, go_last, settle
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import listed, peer_options, refuse, settings
+from edgekd.cli.options import NEEDED, listed, peer_options, refuse, settings
 from edgekd.cli.progress import Screen, decoding, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import PAUSE, on_stop, stop_early
@@ -97,7 +98,7 @@ class _Stop:
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=NEEDED, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @peer_options
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from edgekd.cli.computing import settle
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, passing_on, pausable, stoppable
@@ -28,6 +29,8 @@ Examples:
 """
 
 
+FIRST = ("data", "clients", "gamma", "model", "weights", "steps", "seed", "baseline", "out", "config")  # in --help
+
 FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or below, are normal for some hundred steps"
 
 
@@ -41,7 +44,7 @@ class PeerDiedError(EdgeKDError):
     """A peer of the run ended with an error, or before its first step; the others' results are kept."""
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING, *COLLECTING))
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(

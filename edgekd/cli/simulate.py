@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.computing import settle
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, settings
 from edgekd.cli.progress import decoding, last_words, unheard
@@ -26,11 +27,15 @@ Examples:
   edgekd simulate --async --clients 1000 --topology regular:8 --model none    # the exchange alone, no learning
 """
 
+FIRST = ("data", "clients", "gamma", "measure", "combine", "alpha", "steps", "seed", "asynchronous", "out")  # in --help
 
-@click.command(epilog=EXAMPLES)
+
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
-@click.option("--jobs", type=click.IntRange(1), help="Learners that compute at once.  [default: as cores allow]")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Learners that compute at once.  [default: as cores allow]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
 def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -> None:
     """Run all learners in one process.

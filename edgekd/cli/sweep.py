@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, grid_settings
+from edgekd.cli.options import PATH, OneOf, grid_settings
 from edgekd.config import UNSWEPT
 from edgekd.errors import EdgeKDError
 from edgekd.printable import printable
@@ -23,19 +24,21 @@ Examples:
   edgekd report results --out report
 """
 
+FIRST = ("out", "measure", "alpha", "combine", "split", "seed", "data", "baseline", "jobs", "config")  # in --help
+
 
 class CellsFailedError(EdgeKDError):
     """Some cells of the sweep ended with an error; the others' results are written."""
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=UNSWEPT)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder of results, old and new.")
 @click.option("--baseline", is_flag=True, help="Also each client alone, and one model on all shards, once a seed.")
-@click.option("--jobs", type=click.IntRange(1), help="Cells at once.  [default: as many as the cores have room for]")
 @click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where the cells run."
+    "--jobs", type=click.IntRange(1), metavar="N", help="Cells at once.  [default: as many as the cores have room for]"
 )
+@click.option("--engine", type=OneOf(["local", "ray"]), default="local", show_default=True, help="Where the cells run.")
 def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None, engine: str) -> None:
     """Simulate every combination of settings; each of these takes a list, and a [[grid]] in the file more of them.
 
