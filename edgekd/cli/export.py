@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from edgekd.cli.bars import decoding
 from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, OneOf, checkpoint_option, model_option, peer_option, settings, which_option
-from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file

@@ -76,6 +76,7 @@ Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
 MOST_FOR_ADAMW = 0.005  # a learning rate; 0.002 costs accuracy already (experiments/gap-screening.md)
+FROM_SCRATCH = "with random weights: accuracies near chance, or below, are normal for some hundred steps"
 LETTERS = {  # of flags whose help speaks of their value
     "gamma": "G",
     "dirichlet": "B",

@@ -45,9 +45,13 @@ def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, ou
     Writes index.html (one page that loads nothing), report.md and tables.csv; with --paper also findings.json,
     figure2.png and figure2.svg.
     """
-    from edgekd.lab.report.write import write_report
+    from edgekd.cli.bars import stages
 
-    material = write_report(folders, out, against, paper=paper)
+    with stages() as begin:
+        begin("loading")
+        from edgekd.lab.report.write import write_report
+
+        material = write_report(folders, out, against, paper=paper, begin=begin)
     _print_choices(material.choices)
     if material.paper:
         _print_findings(material.paper)

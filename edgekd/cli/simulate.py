@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.bars import decoding, simulating
 from edgekd.cli.computing import settle
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.progress import decoding, last_words, unheard
+from edgekd.cli.progress import last_words, unheard
 from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
@@ -75,9 +76,11 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
         if report.accuracy is not None and not as_json:
             reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"
             with unheard():
-                say(f"peer {report.id}: step {report.step}/{config.steps}, {reached}")
+                tell(f"peer {report.id}: step {report.step}/{config.steps}, {reached}")
+        advance(1)
 
-    summary = simulate(config, show, jobs=jobs, stop=stop, how=decoding())
+    with simulating(config.steps * config.data.clients) as (advance, tell):
+        summary = simulate(config, show, jobs=jobs, stop=stop, how=decoding())
     write_summary(folder, summary)
     with last_words():
         _print(config, summary, folder, as_json)

@@ -82,19 +82,16 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
 @contextmanager
 def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterator[Callable[[Any], None]]:
     """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-    from edgekd.cli.progress import LeftColumn, duration
+    from edgekd.cli.bars import LeftColumn, bars, duration, stderr_console
     from edgekd.lab.sweep.pace import Pace
     from edgekd.lab.sweep.run import Failure, labels
 
     total, label = len(cells), labels(cells)
     told: set[str] = set()  # reasons
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    pace = Pace(left, at_once)
-    bar = Progress(*columns, LeftColumn(pace.seconds_left), console=console, disable=not console.is_terminal)
+    console, pace = stderr_console(), Pace(left, at_once)
+    bar = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn(pace.seconds_left))
     with bar:
         task = bar.add_task(f"{total} cells", total=total, completed=total - len(left))
         began = time.monotonic()
@@ -106,7 +103,7 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
                 reason = "the same" if result.reason in told else result.reason
                 told.add(result.reason)
                 print_line(f"failed: {label[result.cell]}: {reason}")
-            elif not console.is_terminal:
+            elif bar.disable:
                 rest = duration(pace.seconds_left(time.monotonic() - began))
                 print_line(f"{int(bar.tasks[0].completed)}/{total} cells, about {rest} left: {label[result.cell]}")
 

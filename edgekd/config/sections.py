@@ -386,9 +386,9 @@ class Config:
                 f"there are no ImageNet weights of {self.model.model}: use --weights none, which leaves what the "
                 "function returns as it is, or a file"
             )
-        if self.norm_from == "frozen" and self.weights == "none" and not self.model.all_own:
+        if self.norm_from == "frozen" and self.from_scratch:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
-        if self.freeze and self.weights == "none" and not self.model.all_own:
+        if self.freeze and self.from_scratch:
             raise ConfigError(
                 f"freeze {self.freeze:g} needs pretrained weights, since frozen layers learn nothing: choose --weights "
                 "or --freeze 0"
@@ -411,6 +411,11 @@ class Config:
     def weights(self) -> str:
         """``none``, ``imagenet`` or a file; where nothing was said it follows from the data set and the networks."""
         return self.model.weights or ("none" if self.data.digits or self.model.all_own else "imagenet")
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether networks begin with random weights; what the user's own functions return is not known."""
+        return self.weights == "none" and not self.model.all_own
 
     @property
     def augment(self) -> str:
