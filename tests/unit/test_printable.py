@@ -61,7 +61,6 @@ def test_commands_print_through_say_unless_they_print_no_text_of_others() -> Non
         "simulate.py: '\\n'.join(exchange_lines(summary.peers))",
         "simulate.py: json.dumps(summary.to_mapping(), indent=2)",
         "status.py: json.dumps(found, indent=2)",
-        "tables.py: _caption(summary)",
     }
 
 
