@@ -19,7 +19,7 @@ from edgekd.cli.computing import precision_here, settle, threads_here
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.options import NEEDED, listed, peer_options, refuse, settings
-from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_wait, metrics_address
+from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_tensorboard, check_wait, metrics_address
 from edgekd.cli.resuming import with_public_file
 from edgekd.config import AUTO, LYING, Config
 from edgekd.doctor import machine
@@ -166,6 +166,7 @@ def _settings(peer: _Peer, wrong: list[str]) -> str:
         raise ConfigError("; ".join(wrong))
     refuse(peer.config.exchange, LYING, LIARS)
     check_wait(peer.config, len(peer.peers), open=bool(peer.listen) or peer.discover)
+    check_tensorboard(peer.config)
     return "can be used"
 
 

@@ -29,6 +29,7 @@ from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError, TransientError
 from edgekd.exit_codes import IN_SHORT
+from edgekd.printable import first_line
 from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import Contract, Goodbye, Parting
 
@@ -137,6 +138,7 @@ def command(
     check_wait(config, len(neighbours), open=bool(listen) or discover)
     if discover:
         check_discovery(listen)
+    check_tensorboard(config)
     niceness = go_last(config.train.nice)  # before any thread or worker is started: they inherit it
     from edgekd.files.runs import run_folder
     from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
@@ -317,6 +319,20 @@ def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack
     server = MetricsServer(PeerCollector(lambda: node.progress, node.network), host, port)
     beside.callback(server.stop)
     log.info("serving metrics on http://%s/metrics", server.address)
+
+
+def check_tensorboard(config: Config) -> None:
+    """See whether ``--tensorboard`` can work.
+
+    Raises:
+        ConfigError: TensorBoard is not installed, or is broken.
+    """
+    if config.train.tensorboard:
+        try:
+            import peer.node.event_file  # noqa: F401
+        except Exception as error:  # one that does not go with this protobuf raises its TypeError
+            why = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
+            raise ConfigError(f"--tensorboard needs TensorBoard: pip install 'edgekd[tensorboard]'{why}") from None
 
 
 def check_discovery(listen: str | None) -> None:

@@ -139,12 +139,14 @@ def _check_before(config: Config) -> None:
     """
     import torch
 
+    from edgekd.cli.peer import check_tensorboard
     from edgekd.data.datasets import open_common
     from edgekd.data.public import check_enough
     from edgekd.learning.devices import choose_device
     from edgekd.learning.models import model_from_config
     from edgekd.losses.distillation import check_loss
 
+    check_tensorboard(config)
     choose_device(config.train.device)
     check_loss(config.distill)
     common = open_common(config.data, config.data_seed)

@@ -11,6 +11,7 @@ from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import settings
 from edgekd.config import Config, ExchangeConfig
 from edgekd.exit_codes import ExitCode
+from edgekd.protocol.messages import Training
 
 EXAMPLES = """
 \b
@@ -20,7 +21,8 @@ Examples:
 """
 
 UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "no answer"}
-NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
+COUNTS = {"bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
+NOTHING: dict[str, Any] = {**UNKNOWN, **COUNTS, **dataclasses.asdict(Training())}  # the fields, in this order
 
 
 @click.command(epilog=EXAMPLES)
@@ -29,7 +31,7 @@ NOTHING: dict[str, Any] = {**UNKNOWN, "bytes_sent": 0, "bytes_received": 0, "ref
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    """Ask peers how they are: who is up, step, round, accuracy, what they learn from and have refused.
+    """Ask peers how they are: who is up, step, accuracy, losses, what they learn from, have refused and cannot write.
 
     Exits with 1 if one does not answer.
     """
@@ -64,30 +66,33 @@ async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[s
         return {"address": address, "up": False, **NOTHING, "error": str(error)}
     finally:
         await transport.close()
-    return {"address": address, "up": True, **dataclasses.asdict(status)}
+    return {"address": address, "up": True, **NOTHING, **dataclasses.asdict(status)}
 
 
 def print_table(found: list[dict[str, Any]], console: Any) -> None:
-    """A row a peer, what the columns mean, and why peers did not answer."""
+    """A row a peer, what the columns mean, what peers cannot write, and why others did not answer."""
     from edgekd.cli.columns import Column, fitted
 
     columns = [Column("address", justify="left"), Column("peer", justify="left"), Column("state", justify="left")]
-    columns += [Column("step"), Column("round", 6), Column("accuracy"), Column("neighbours up", 1), Column("age", 3)]
-    columns += [Column("disagreement", 4), Column("sent", 5), Column("received", 8), Column("replaced", 7)]
-    columns += [Column("refused", 2)]
+    columns += [Column("step"), Column("round", 9), Column("loss", 4), Column("distil", 8), Column("accuracy")]
+    columns += [Column("lessons", 5), Column("neighbours up", 1), Column("age", 3), Column("disagreement", 6)]
+    columns += [Column("sent", 7), Column("received", 11), Column("replaced", 10), Column("refused", 2)]
     console.print(fitted(columns, [[_row(each) for each in found]], console))
     say("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
     say("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
+    say("loss, distil: of the last step, on labels and on what the neighbours say. lessons: steps with one.")
     for each in found:
         if not each["up"]:
             say(each["error"])
+        elif each["failing"]:
+            say(f"{each['address']} cannot write to its folder: {', '.join(each['failing'])}")
 
 
 def _row(of: dict[str, Any]) -> list[str]:
-    from edgekd.cli.tables import bytes_text, steps_text
+    from edgekd.cli.tables import accuracy_on, bytes_text, steps_text
 
     if not of["up"]:
-        return [of["address"], "-", of["state"], *["-"] * 10]
+        return [of["address"], "-", of["state"], *["-"] * 13]
     neighbours = of["neighbours"]
     apart = max(((n["disagreement"], n["id"]) for n in neighbours if n["disagreement"] is not None), default=None)
     ages = [n["age"] for n in neighbours if n["up"] and n["age"] is not None]
@@ -97,7 +102,10 @@ def _row(of: dict[str, Any]) -> list[str]:
         of["state"],
         steps_text(of["step"], of["steps"]),
         _text(of["round"]),
-        "-" if of["accuracy"] is None else f"{of['accuracy']:.3f}",
+        "-" if of["loss_labels"] is None else f"{of['loss_labels']:.3f}",
+        "-" if of["loss_distil"] is None else f"{of['loss_distil']:.4f}",
+        accuracy_on(of["accuracy"], of["evaluation_images"]),
+        "-" if of["first_step"] is None else str(of["lessons"]),  # older than protocol 1.5, or not begun
         f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
         f"{min(ages)}-{max(ages)}" if ages else "-",
         f"{apart[0]:.2f} of {apart[1]}" if apart else "-",

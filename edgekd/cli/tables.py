@@ -19,8 +19,10 @@ def accuracy_text(peer: PeerSummary | None) -> str:
 
 
 def accuracy_on(accuracy: float | None, samples: int | None) -> str:
-    """``0.944 on 180``, the number of images that it was measured on; a dash where there is no accuracy."""
-    return "-" if accuracy is None else f"{accuracy:.3f} on {samples}"
+    """``0.944 on 180``, the number of images that it was measured on, if known; a dash where there is no accuracy."""
+    if accuracy is None:
+        return "-"
+    return f"{accuracy:.3f}" if samples is None else f"{accuracy:.3f} on {samples}"
 
 
 def steps_text(step: int, steps: int) -> str:

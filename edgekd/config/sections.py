@@ -19,7 +19,8 @@ AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
 COLLECTING = ("rescan", "keep")  # of [data]: `edgekd peer` alone has a folder whose pictures come and go
-LIVE = (*ACCESS, "timing", "keep_best", "nice", *COLLECTING)  # settings of real peers, which no simulation depends on
+# Settings of real peers, which no simulation depends on.
+LIVE = (*ACCESS, "timing", "keep_best", "tensorboard", "nice", *COLLECTING)
 UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
 MOST_SECONDS = 86_400  # between two scans
 
@@ -332,6 +333,7 @@ class TrainConfig:
     eval_every: int = setting(20, "steps between evaluations; 0: only at the end")
     checkpoint_every: int = setting(200, "steps between checkpoints; 0: only at the end")
     keep_best: bool | None = setting(None, "also keep the checkpoint of the best evaluation, as best.safetensors")
+    tensorboard: bool | None = setting(None, "also write what metrics.jsonl has as curves that TensorBoard shows")
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -44,6 +44,24 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(content, destination)
 
 
+def append_whole(path: Path, data: bytes) -> None:
+    """Append all of `data` to a file, which need not be there, or nothing: what comes later is not glued to half of it.
+
+    After a power cut a part of it may be there.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise
+
+
 def followed(path: Path) -> Path:
     """Where the links at `path` lead to, whether there is a file or not.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAJOR, MINOR = 1, 4  # of the protocol: another major is refused, another minor is not
+MAJOR, MINOR = 1, 5  # of the protocol: another major is refused, another minor is not
 MAX_ROUND = 2**62  # rounds are below this
 PIECE = 32 * 1024  # bytes: with the rest of a frame less than what every transport carries
 
@@ -154,7 +154,23 @@ class Neighbour:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Status:
+class Training:
+    """How a peer's training goes, in its `Status`; the defaults are those of a peer that has not begun, or is older."""
+
+    loss_labels: float | None = None  # of the last reported step; None: it has diverged, or no step was done
+    loss_distil: float | None = None  # None: that step learned from no neighbour
+    lessons: int = 0  # steps that learned from neighbours, those before a restart included
+    fresh_lessons: int = 0  # of these, those with something not learned from before
+    failing: tuple[str, ...] = ()  # what could not be written when last tried, of `peer.node.recorder.FILES`
+    evaluation_images: int | None = None  # that the accuracy was measured on
+    best: float | None = None  # the best accuracy so far, in [0, 1]
+    seconds: float = 0.0  # of training, in this process; with the steps done in it that tells how long the rest takes
+    lesson_age: int | None = None  # steps since the youngest of what it learns from arrived; None: no lesson
+    first_step: int | None = None  # the step at which this process began: 0, or where it resumed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status(Training):
     """A peer as it sees itself; counts are since it was started."""
 
     id: int

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -36,7 +36,18 @@ from edgekd.protocol.members import (
     on_replaced,
     seen_by,
 )
-from edgekd.protocol.messages import Ack, Frame, Goodbye, Heartbeat, Hello, Parting, SoftPredictions, State, Status
+from edgekd.protocol.messages import (
+    Ack,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Parting,
+    SoftPredictions,
+    State,
+    Status,
+    Training,
+)
 from edgekd.protocol.timing import LAN, Timing
 from peer.network.connection import Connection
 from peer.network.dialling import Dialler
@@ -99,7 +110,7 @@ class Hub:
         self._timing, self._clock = timing, clock
         self._outgoing = Outgoing(packing, lockstep=lockstep)
         self._beat = Heartbeat(step=0, steps=0, round=-1, done=False)
-        self._state = State.STARTING
+        self._state, self._training = State.STARTING, Training()
         self._tasks = Tasks(self._on_bug)
         self._stream_tasks = Tasks(self._on_stream_bug)
         self._news, self._guard = News(), Guard()
@@ -201,6 +212,10 @@ class Hub:
                 self.members[id] = on_disagreement(self.members[id], disagreement)
         self._changed()
 
+    def note_training(self, training: Training) -> None:
+        """Set what the status says of the training from now on."""
+        self._training = training
+
     def status(self) -> Status:
         """How this peer is."""
         members = [member for _, member in sorted(self.members.items())]
@@ -216,6 +231,7 @@ class Hub:
             bytes_received=traffic.bytes_received,
             refused=dict(self.refused),
             neighbours=tuple(seen_by(member, self._beat.step) for member in members),
+            **asdict(self._training),
         )
         return fitting(status)
 

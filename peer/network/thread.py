@@ -17,7 +17,7 @@ from edgekd.protocol.board import NEIGHBOURS
 from edgekd.protocol.counts import Traffic
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.members import Member
-from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State
+from edgekd.protocol.messages import Goodbye, Heartbeat, Hello, State, Training
 from edgekd.protocol.timing import LAN, Timing
 from edgekd.protocol.waiting import Waiting
 from peer.network.hub import Arrival, Hub
@@ -119,6 +119,10 @@ class Network:
     def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
         """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
         self._soon(lambda hub: hub.note_disagreements(disagreements))
+
+    def note_training(self, training: Training) -> None:
+        """Set what the status says of the training from now on."""
+        self._soon(lambda hub: hub.note_training(training))
 
     def dial_also(self, address: str, id: int) -> None:
         """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""

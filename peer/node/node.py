@@ -83,7 +83,8 @@ class Node:
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
         self._scanner, self._cores, self._stop, self._paused, self._watch = scanner, cores, stop, paused, watch
-        self._out, self._recorder, self._news = out, Recorder(out), News()
+        self._out, self._news = out, News()
+        self._recorder = Recorder(out, tensorboard=bool(config.train.tensorboard))
         self._best = BestKeeper(learner, self._recorder, out, config)
         self._made_with = definition(data, config)
         self._held_out = data.held_out  # as the folder has it
@@ -94,6 +95,7 @@ class Node:
         self._lesson: Lesson | None = None
         self._reported: tuple[State | None, float] = (None, 0.0)  # state and time of the last report
         self.progress: Progress | None = None  # the last report, for other threads
+        self._began = 0.0  # when the first step did, later by as much as was spent in pauses
         self._training_seconds = 0.0  # of this process
         self._first_step = 0  # of this process
         self._whole = 0  # the last step that was done to its end
@@ -239,14 +241,13 @@ class Node:
             self.network.wait_for_news(patience, lambda: self._stop() or self._has_changed())
 
     def _train(self) -> None:
-        began = time.monotonic()
+        self._began = time.monotonic()
         try:
             while not self._stop() and not self._done:
                 if self._paused():
-                    began += self._pause()
-                    continue
-                self._step()
-                self._training_seconds = time.monotonic() - began
+                    self._began += self._pause()
+                else:
+                    self._step()
             if self._done and (self._accuracy is None or self._accuracy.step != self.learner.step):
                 self._evaluate()  # its last evaluation was cut short, before a restart
         finally:
@@ -296,6 +297,7 @@ class Node:
         every = self.config.train.checkpoint_every
         if every and self.learner.step % every == 0:
             self._save()
+        self._training_seconds = time.monotonic() - self._began
         self._report(State.TRAINING)
 
     def _linger(self) -> None:
@@ -453,8 +455,10 @@ class Node:
             private_samples=len(self.data.private.labels),
             **self._counts(),
             seconds=self._training_seconds,
+            first_step=self._first_step,
             failing=tuple(sorted(self._recorder.failing)),
         )
+        self.network.note_training(self.progress.training())
         self._watch(self.progress)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgekd.learning.evaluation import Accuracy
 from edgekd.protocol.counts import Counts
-from edgekd.protocol.messages import Lesson, State
+from edgekd.protocol.messages import Lesson, State, Training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,23 @@ class Progress(Counts):
     bytes_sent: int
     bytes_received: int
     seconds: float  # of training, in this process
+    first_step: int  # the step at which this process began: 0, or where it resumed
     failing: tuple[str, ...]  # what could not be written when last tried, of `peer.node.recorder.FILES`
+
+    def training(self) -> Training:
+        """What the peer's status says of it."""
+        return Training(
+            loss_labels=self.labels,
+            loss_distil=self.distil,
+            lessons=self.lessons,
+            fresh_lessons=self.fresh_lessons,
+            failing=self.failing,
+            evaluation_images=self.evaluation_samples,
+            best=self.best,
+            seconds=self.seconds,
+            lesson_age=self.age,
+            first_step=self.first_step,
+        )
 
 
 Watch = Callable[[Progress], None]

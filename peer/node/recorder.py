@@ -1,9 +1,8 @@
-"""A peer's folder: metrics, the counts of the last evaluation, checkpoints, what is held out, and a summary.
+"""A peer's folder: metrics and curves, the counts of the last evaluation, checkpoints, what is held out, and a summary.
 
 A full disk ends no training.
 """
 
-import contextlib
 import errno
 import json
 import logging
@@ -11,13 +10,13 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
 from edgekd.data.held_out import HeldOut
 from edgekd.errors import ConfigError
-from edgekd.files.atomic import clear_leftovers, write_atomically
+from edgekd.files.atomic import append_whole, clear_leftovers, write_atomically
 from edgekd.files.checkpoint import CheckpointInfo, link_current, save_best, save_checkpoint, set_aside_unread
 from edgekd.files.evaluation_file import Counted, write_counted
 from edgekd.files.folders import CURRENT, checkpoints
@@ -27,12 +26,16 @@ from edgekd.learning.divergence import check_finite
 from edgekd.learning.learner import Losses
 from peer.network.news import News
 
+if TYPE_CHECKING:
+    from peer.node.event_file import EventFile
+
 log = logging.getLogger("edgekd")
 
 Written = TypeVar("Written")
 
-FILES = ("metrics", "evaluation", "held-out", "checkpoint", "best", "current", "summary")  # that may fail to be written
-FLUSH_EVERY = 10  # records between writes of metrics.jsonl
+# What may fail to be written.
+FILES = ("metrics", "tensorboard", "evaluation", "held-out", "checkpoint", "best", "current", "summary")
+FLUSH_EVERY = 10  # records between writes of metrics.jsonl, and of the event file
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems without symbolic links: FAT
 
 
@@ -47,12 +50,18 @@ def check_unused(folder: Path) -> None:
 
 
 class Recorder:
-    """Writes into `folder`, which exists; nothing before `begin`."""
+    """Writes into `folder`, which exists; nothing before `begin`.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: of the peer.
+        tensorboard: write an event file, too; it needs the package of that name.
+    """
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        self._folder, self._tensorboard = folder, tensorboard
         self._metrics = folder / "metrics.jsonl"
-        self._records: list[tuple[dict[str, Any], Losses]] = []
+        self._events: EventFile | None = None
+        self._records: list[tuple[float, dict[str, Any], Losses]] = []  # with the time of each
         self._saved = -1  # the step of the last checkpoint
         self._resumed = False
         self._news = News()
@@ -85,20 +94,30 @@ class Recorder:
             self._try("checkpoint", lambda: set_aside_unread(self._folder, self._saved))
         if self._resumed and self._metrics.is_file():
             self._try("metrics", lambda: _keep_up_to(max(0, self._saved), self._metrics))
+        if self._tensorboard:
+            from peer.node.event_file import EventFile
+
+            self._events = EventFile(self._folder, max(0, self._saved) + 1, time.time())
+            self._append_events([])  # from now on the steps that come again are no longer shown
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
         """Note one step; written some steps later, since reading a loss waits for the device."""
-        self._records.append((record, losses))
+        self._records.append((time.time(), record, losses))
         if len(self._records) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
         """Write what is noted."""
-        records, self._records = self._records, []
-        numbers = [losses.numbers() for _, losses in records]
-        self.diverged |= any(each["labels"] is None for each in numbers)
-        lines = [json.dumps({**record, **each}) + "\n" for (record, _), each in zip(records, numbers, strict=True)]
-        self._try("metrics", lambda: self._append(lines))
+        records = [(at, {**record, **losses.numbers()}) for at, record, losses in self._records]
+        self._records = []
+        self.diverged |= any(each["labels"] is None for _, each in records)
+        lines = "".join(json.dumps(each) + "\n" for _, each in records)
+        self._try("metrics", lambda: append_whole(self._metrics, lines.encode()))
+        self._append_events(records)
+
+    def _append_events(self, records: list[tuple[float, dict[str, Any]]]) -> None:
+        if (events := self._events) is not None:
+            self._try("tensorboard", lambda: events.append(records))
 
     def count(self, counted: Counted) -> None:
         """Write ``evaluation.json``."""
@@ -149,17 +168,6 @@ class Recorder:
                     "%s gets no link %s to the newest checkpoint: %s; training goes on", self._folder, CURRENT, why
                 )
             self._linkless = True
-
-    def _append(self, lines: list[str]) -> None:
-        """All of the lines, or none: what comes later must not be glued to half a line."""
-        size = self._metrics.stat().st_size if self._metrics.exists() else 0
-        try:
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.writelines(lines)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.truncate(self._metrics, size)
-            raise
 
     def _try(self, what: str, write: Callable[[], Written]) -> Written | None:
         """What `write` returns; None if it could not: then a warning says why, and says it again rarely."""

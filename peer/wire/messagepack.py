@@ -109,7 +109,8 @@ def _fill(message: Any, content: Any) -> None:
             elif not isinstance(default, list):
                 setattr(message, name, _of_type(type(default), name, value))
             elif field.message_type is None:
-                getattr(message, name).extend(_of_type(int, name, each) for each in _of_type(list, name, value))
+                kind = str if field.cpp_type == field.CPPTYPE_STRING else int  # an enum is its number
+                getattr(message, name).extend(_of_type(kind, name, each) for each in _of_type(list, name, value))
             elif field.message_type.GetOptions().map_entry:
                 for key, count in _of_type(dict, name, value).items():
                     getattr(message, name)[_of_type(str, name, key)] = _of_type(int, name, count)

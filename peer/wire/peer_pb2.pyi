@@ -158,7 +158,7 @@ class Ask(_message.Message):
     def __init__(self, what: _Optional[_Union[Asked, str]] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("id", "state", "step", "steps", "round", "accuracy", "bytes_sent", "bytes_received", "refused", "neighbours")
+    __slots__ = ("id", "state", "step", "steps", "round", "accuracy", "bytes_sent", "bytes_received", "refused", "neighbours", "loss_labels", "loss_distil", "lessons", "fresh_lessons", "failing", "evaluation_images", "best", "seconds", "lesson_age", "first_step")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +176,16 @@ class Status(_message.Message):
     BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_LABELS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_DISTIL_FIELD_NUMBER: _ClassVar[int]
+    LESSONS_FIELD_NUMBER: _ClassVar[int]
+    FRESH_LESSONS_FIELD_NUMBER: _ClassVar[int]
+    FAILING_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LESSON_AGE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     id: int
     state: str
     step: int
@@ -186,7 +196,17 @@ class Status(_message.Message):
     bytes_received: int
     refused: _containers.ScalarMap[str, int]
     neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
-    def __init__(self, id: _Optional[int] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., round: _Optional[int] = ..., accuracy: _Optional[float] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., refused: _Optional[_Mapping[str, int]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ...) -> None: ...
+    loss_labels: float
+    loss_distil: float
+    lessons: int
+    fresh_lessons: int
+    failing: _containers.RepeatedScalarFieldContainer[str]
+    evaluation_images: int
+    best: float
+    seconds: float
+    lesson_age: int
+    first_step: int
+    def __init__(self, id: _Optional[int] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., round: _Optional[int] = ..., accuracy: _Optional[float] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., refused: _Optional[_Mapping[str, int]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., loss_labels: _Optional[float] = ..., loss_distil: _Optional[float] = ..., lessons: _Optional[int] = ..., fresh_lessons: _Optional[int] = ..., failing: _Optional[_Iterable[str]] = ..., evaluation_images: _Optional[int] = ..., best: _Optional[float] = ..., seconds: _Optional[float] = ..., lesson_age: _Optional[int] = ..., first_step: _Optional[int] = ...) -> None: ...
 
 class Neighbour(_message.Message):
     __slots__ = ("id", "address", "up", "step", "age", "replaced", "bytes_sent", "bytes_received", "disagreement")

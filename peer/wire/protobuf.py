@@ -16,7 +16,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -43,9 +43,11 @@ from edgekd.protocol.messages import (
 )
 from peer.wire import peer_pb2 as pb
 
+Number = TypeVar("Number", int, float)
+
 MAX_NAME, MAX_ADDRESS, MAX_COMMON_DATA, MAX_DETAIL = 64, 512, 512, 4096  # characters
 MAX_ENCODINGS = 64
-MAX_STATUS_NEIGHBOURS, MAX_STATUS_REASONS = 256, 64  # entries of a Status
+MAX_STATUS_NEIGHBOURS, MAX_STATUS_REASONS, MAX_STATUS_FAILING = 256, 64, 16  # entries of a Status
 HEX = frozenset("0123456789abcdef")
 
 _ENCODINGS = {
@@ -222,19 +224,9 @@ def _heartbeat(message: pb.Heartbeat) -> Heartbeat:
         steps=_number("steps", message.steps, 0),
         round=_round("round", message.round, lowest=-1),
         done=message.done,
-        accuracy=_fraction("accuracy", message),
+        accuracy=_optional(_fraction, "accuracy", message),
         probe=message.probe,
     )
-
-
-def _fraction(name: str, message: Any) -> float | None:
-    """An optional field of `message` in [0, 1]."""
-    if not message.HasField(name):
-        return None
-    value = float(getattr(message, name))
-    if not 0 <= value <= 1:  # written so that NaN fails too
-        raise RemoteProtocolError("range", f"{name} must be in [0, 1], got {value}")
-    return value
 
 
 def _goodbye(message: pb.Goodbye) -> Goodbye:
@@ -254,17 +246,29 @@ def _status(message: pb.Status) -> Status:
         raise RemoteProtocolError(
             "range", f"at most {MAX_STATUS_REASONS} reasons and {MAX_STATUS_NEIGHBOURS} neighbours, got {found}"
         )
+    if len(message.failing) > MAX_STATUS_FAILING:
+        raise RemoteProtocolError("range", f"at most {MAX_STATUS_FAILING} are failing, got {len(message.failing)}")
     return Status(
         id=_number("id", message.id, 0),
         state=_text("state", message.state, MAX_NAME),
         step=_number("step", message.step, 0),
         steps=_number("steps", message.steps, 0),
         round=_round("round", message.round, lowest=-1),
-        accuracy=_fraction("accuracy", message),
+        accuracy=_optional(_fraction, "accuracy", message),
         bytes_sent=_number("bytes_sent", message.bytes_sent, 0),
         bytes_received=_number("bytes_received", message.bytes_received, 0),
         refused={_text("reason", why, MAX_NAME): _number("count", n, 0) for why, n in sorted(message.refused.items())},
         neighbours=tuple(_neighbour(each) for each in message.neighbours),
+        loss_labels=_optional(_finite, "loss_labels", message),
+        loss_distil=_optional(_finite, "loss_distil", message),
+        lessons=_number("lessons", message.lessons, 0),
+        fresh_lessons=_number("fresh_lessons", message.fresh_lessons, 0),
+        failing=tuple(_text("failing", each, MAX_NAME) for each in message.failing),
+        evaluation_images=_optional(_count, "evaluation_images", message),
+        best=_optional(_fraction, "best", message),
+        seconds=_finite("seconds", message.seconds, 0),
+        lesson_age=_optional(_count, "lesson_age", message),
+        first_step=_optional(_count, "first_step", message),
     )
 
 
@@ -274,11 +278,11 @@ def _neighbour(message: pb.Neighbour) -> Neighbour:
         address=_text("address", message.address, MAX_ADDRESS),
         up=message.up,
         step=_number("step", message.step, 0),
-        age=_number("age", message.age, 0) if message.HasField("age") else None,
+        age=_optional(_count, "age", message),
         replaced=_number("replaced", message.replaced, 0),
         bytes_sent=_number("bytes_sent", message.bytes_sent, 0),
         bytes_received=_number("bytes_received", message.bytes_received, 0),
-        disagreement=_fraction("disagreement", message),
+        disagreement=_optional(_fraction, "disagreement", message),
     )
 
 
@@ -300,9 +304,30 @@ _READERS: dict[str, Callable[[Any], Frame]] = {
 }
 
 
+def _optional(check: Callable[[str, Number], Number], name: str, message: Any) -> Number | None:
+    """A field of `message`, once `check` has found it sound; None where it is absent."""
+    return check(name, getattr(message, name)) if message.HasField(name) else None
+
+
 def _number(name: str, value: int, lowest: int) -> int:
     if value < lowest:
         raise RemoteProtocolError("range", f"{name} must be >= {lowest}, got {value}")
+    return value
+
+
+def _count(name: str, value: int) -> int:
+    return _number(name, value, 0)
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value <= 1:  # written so that NaN fails too
+        raise RemoteProtocolError("range", f"{name} must be in [0, 1], got {value}")
+    return value
+
+
+def _finite(name: str, value: float, lowest: float = -math.inf) -> float:
+    if not (math.isfinite(value) and value >= lowest):
+        raise RemoteProtocolError("range", f"{name} must be finite and >= {lowest}, got {value}")
     return value
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -21,6 +22,7 @@ from prometheus_client.registry import Collector
 from edgekd.exit_codes import ExitCode
 from edgekd.protocol.messages import Heartbeat
 from peer.node import metrics_server
+from peer.node.recorder import FILES
 from peer.transports.base import StreamClosedError
 from peer.transports.grpc.transport import GrpcTransport
 
@@ -74,7 +76,19 @@ def as_status_tells(found: dict[str, Any]) -> Metrics:
         ("edgekd_round", ()): found["round"],
         ("edgekd_accuracy_ratio", ()): found["accuracy"],
         ("edgekd_neighbours_up", ()): sum(n["up"] for n in found["neighbours"]),
+        ("edgekd_loss", ("labels",)): found["loss_labels"],
+        ("edgekd_lessons_total", ()): found["lessons"],
+        ("edgekd_fresh_lessons_total", ()): found["fresh_lessons"],
+        ("edgekd_evaluation_images", ()): found["evaluation_images"],
+        ("edgekd_best_accuracy_ratio", ()): found["best"],
+        ("edgekd_training_seconds_total", ()): found["seconds"],
     }
+    if found["loss_distil"] is not None:
+        told["edgekd_loss", ("distil",)] = found["loss_distil"]
+    if found["lesson_age"] is not None:
+        told["edgekd_lesson_age_steps", ()] = found["lesson_age"]
+    for file in FILES:
+        told["edgekd_write_failed", (file,)] = file in found["failing"]
     for reason, count in found["refused"].items():
         told["edgekd_refused_total", (reason,)] = count
     for n in found["neighbours"]:
@@ -96,18 +110,20 @@ def test_metrics_say_what_status_says_and_more(spawn: Any, ports: Any, tmp_path:
     brief.until(lambda p: any(event["state"] == "lingering" for event in p.events))  # from now on nothing moves
     asyncio.run(say_nonsense(first))
 
-    def agree() -> tuple[Metrics, Metrics]:
+    def agree() -> tuple[Metrics, Metrics, dict[str, Any]]:
         asked = spawn("status", first, "--json")
         assert asked.wait() == 0, asked.err
         (found,) = json.loads("\n".join(asked.out))
         told, got = as_status_tells(found), scrape(url(brief))
-        return (told, got) if all(got.get(name) == value for name, value in told.items()) else ({}, {})
+        return (told, got, found) if all(got.get(name) == value for name, value in told.items()) else ({}, {}, {})
 
-    told, got = until(lambda: pair if (pair := agree())[0] else None)
+    told, got, found = until(lambda: pair if (pair := agree())[0] else None)
     assert told["edgekd_refused_total", ("hello",)] == 1
     assert told["edgekd_neighbour_received_bytes_total", ("1",)] == 8 * 10 * 2
     assert (told["edgekd_steps_total", ()], told["edgekd_neighbours_up", ()]) == (6, 1)
     assert 0 < told["edgekd_neighbour_disagreement_ratio", ("1",)] < 1
+    assert told["edgekd_loss", ("labels",)] > 0
+    assert (found["first_step"], found["failing"]) == (0, [])
     lessons = got["edgekd_lessons_total", ()]
     assert 0 < got["edgekd_fresh_lessons_total", ()] <= lessons <= 6
     assert got["edgekd_steps_without_lesson_total", ()] == 6 - lessons
@@ -220,13 +236,22 @@ def test_metrics_are_on_loopback_unless_a_host_is_given(spawn: Any) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/proc/mounts").is_file(), reason="mounts a small disk")
-def test_full_disk_shows_in_the_metrics_for_as_long_as_it_is_full(spawn: Any, tmp_path: Path) -> None:
+def test_full_disk_shows_in_the_metrics_and_the_status_for_as_long_as_it_is_full(
+    spawn: Any, ports: Any, tmp_path: Path
+) -> None:
     with small_disk(tmp_path / "disk", "300k") as disk:
         often = ["--checkpoint-every", 2, "--eval-every", 2, "--keep-best"]
-        peer = spawn("peer", "--id", 0, *SMALL, "--steps", 0, *often, "--out", disk / "p", "--json")
+        (port,) = ports(1)
+        address = f"127.0.0.1:{port}"
+        peer = spawn(
+            "peer", "--id", 0, *SMALL, "--listen", address, "--steps", 0, *often, "--out", disk / "p", "--json"
+        )
         where = url(peer)
         until(lambda: scrape(where).get(("edgekd_write_failed", ("checkpoint",))) == 1)
         until(lambda: scrape(where)["edgekd_write_failed", ("best",)] == 1)
+        asked = spawn("status", address)
+        assert asked.wait() == 0, asked.err
+        assert re.fullmatch(f"{address} cannot write to its folder: .*checkpoint.*", asked.out[-1])
         step = scrape(where)["edgekd_steps_total", ()]
         until(lambda: scrape(where)["edgekd_steps_total", ()] > step + 6)  # several more tries
         assert sum("No space left on device; training goes on" in line for line in peer.err) == 1

@@ -30,7 +30,7 @@ def test_piece_of_the_public_file_fits_into_a_frame_without_predictions(wire) ->
 MOST = 2**63 - 1  # of what the wire carries
 
 
-def status(*neighbours: Neighbour) -> Status:
+def status(*neighbours: Neighbour, letter: str = "x") -> Status:
     return Status(
         id=MOST,
         state="x" * 64,
@@ -42,6 +42,16 @@ def status(*neighbours: Neighbour) -> Status:
         bytes_received=MOST,
         refused={f"{number:064}": MOST for number in range(64)},
         neighbours=neighbours,
+        loss_labels=-1e300,
+        loss_distil=0.1,
+        lessons=MOST,
+        fresh_lessons=MOST,
+        failing=(letter * 64,) * 16,
+        evaluation_images=MOST,
+        best=0.1,
+        seconds=1e300,
+        lesson_age=MOST,
+        first_step=MOST,
     )
 
 
@@ -53,9 +63,10 @@ def neighbour(id: int, address: str, *, up: bool = True) -> Neighbour:
 @pytest.mark.parametrize("wire", [protobuf, messagepack])
 @pytest.mark.parametrize("letter", ["a", "\u00e9", "\U0001d54f"])
 def test_status_fits_its_frame_however_many_neighbours_and_long_addresses_there_are(wire, letter: str) -> None:
-    said = fitting(status(*(neighbour(MOST - id, letter * 505 + ":65535") for id in range(300))))
+    said = fitting(status(*(neighbour(MOST - id, letter * 505 + ":65535") for id in range(300)), letter=letter))
     assert len(wire.to_bytes(said)) <= WITHOUT_PREDICTIONS
     assert wire.from_bytes(wire.to_bytes(said)) == said
+    assert len(said.neighbours) == 128
     assert all(each.address.startswith(letter) for each in said.neighbours)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from edgekd.protocol.messages import (
     Hello,
     Parting,
     State,
+    Training,
 )
 from edgekd.protocol.places import MOST as MAX_STRANGERS
 from edgekd.protocol.rations import STATUS_EVERY, STATUSES
@@ -557,10 +558,13 @@ def test_status_tells_how_a_peer_and_its_neighbours_are(run: Run) -> None:
         b.publish(3, predictions())
         await group.until(lambda: bool(group.arrived[a]))
         a.tell(Heartbeat(step=10, steps=20, round=0, done=False, accuracy=0.5), State.TRAINING)
+        training = Training(loss_labels=0.5, lessons=3, failing=("metrics",), evaluation_images=180, first_step=0)
+        a.note_training(training)
         a.note_disagreements({1: 0.25, 7: 0.5})  # of 7 it has heard before a restart; it is not there now
         status = await ask_status(group.transport(), address, timeout=DEADLINE)
         assert (status.id, status.state, status.step, status.steps, status.round) == (0, "training", 10, 20, 2)
         assert (status.accuracy, status.bytes_received, status.refused) == (0.5, 4 * 3 * 2, {})
+        assert {name: getattr(status, name) for name in asdict(training)} == asdict(training)
         (neighbour,) = status.neighbours
         assert (neighbour.id, neighbour.up, neighbour.age, neighbour.bytes_received) == (1, True, 3, 4 * 3 * 2)
         assert neighbour.disagreement == 0.25

@@ -78,7 +78,8 @@ def test_status_shows_markup_as_text(capsys: pytest.CaptureFixture[str], monkeyp
         "disagreement": None,
     }
     known = {"id": 0, "step": 3, "steps": 9, "round": 2, "accuracy": 0.5, "bytes_sent": 1, "bytes_received": 1}
-    peer = {"up": True, **known, "refused": {"[/nonsense]": 1}, "neighbours": [neighbour]}
+    known |= {"refused": {"[/nonsense]": 1}, "neighbours": [neighbour], "failing": ("[b]this[/b]",)}
+    peer = {**status.NOTHING, "up": True, **known}
     status.print_table(
         [
             {**peer, "address": "[fd00::5]:7000", "state": "[link=evil]on[/link]"},
@@ -87,5 +88,5 @@ def test_status_shows_markup_as_text(capsys: pytest.CaptureFixture[str], monkeyp
         plain_console(),
     )
     out = capsys.readouterr().out
-    for text in ("[fd00::5]:7000", "[link=evil]on[/link]", "[/nonsense] 1", "[::1]:7000:\\n\\x1b[2J"):
+    for text in ("[fd00::5]:7000", "[link=evil]on[/link]", "[/nonsense] 1", "[b]this[/b]", "[::1]:7000:\\n\\x1b[2J"):
         assert text in out, out

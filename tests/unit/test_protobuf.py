@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -30,12 +30,15 @@ from edgekd.protocol.messages import (
     SoftPredictions,
     Status,
 )
-from peer.wire import messagepack
+from peer.node.recorder import FILES
+from peer.wire import messagepack, protobuf
 from peer.wire import peer_pb2 as pb
 from peer.wire.protobuf import (
     MAX_ADDRESS,
     MAX_DETAIL,
     MAX_ENCODINGS,
+    MAX_NAME,
+    MAX_STATUS_FAILING,
     MAX_STATUS_NEIGHBOURS,
     MAX_STATUS_REASONS,
     from_bytes,
@@ -49,6 +52,7 @@ counts = st.integers(0, 2**63 - 1)
 shares = st.integers(1, 2**32 - 1)
 rounds = st.integers(0, 2**62 - 1)
 rounds_or_none = st.integers(-1, 2**62 - 1)
+losses = st.floats(allow_nan=False, allow_infinity=False)
 
 contracts = st.builds(
     Contract,
@@ -121,6 +125,16 @@ frames: st.SearchStrategy[Frame] = st.one_of(
             ),
             max_size=3,
         ).map(tuple),
+        loss_labels=st.none() | losses,
+        loss_distil=st.none() | losses,
+        lessons=counts,
+        fresh_lessons=counts,
+        failing=st.lists(printable, max_size=16).map(tuple),
+        evaluation_images=st.none() | counts,
+        best=st.none() | st.floats(0, 1),
+        seconds=st.floats(0, allow_infinity=False),
+        lesson_age=st.none() | counts,
+        first_step=st.none() | counts,
     ),
     st.builds(Piece, data=st.binary(max_size=100), last=st.booleans()),
 )
@@ -198,7 +212,7 @@ def test_damaged_frames_raise_nothing_but_a_refusal(
 )
 def test_the_proto_mirrors_the_dataclasses_field_for_field(ours: Any, theirs: Any) -> None:
     names = [f.name for f in theirs.DESCRIPTOR.fields if f.name != "contract_sha256"]
-    assert names == [f.name for f in fields(ours)]
+    assert sorted(names) == sorted(f.name for f in fields(ours))
 
 
 def test_bytes_that_are_not_protobuf_are_refused_as_garbled() -> None:
@@ -360,6 +374,100 @@ def test_a_status_is_bounded() -> None:
         assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, disagreement=beyond),)))) == "range"
     assert refusal(to_wire(replace(STATUS, state="x" * 65))) == "text"
     assert refusal(to_wire(replace(STATUS, neighbours=(replace(one, address="\x1b[31m"),)))) == "text"
+
+
+def test_what_a_status_says_of_the_training_is_bounded() -> None:
+    broken: dict[str, list[Any]] = {
+        "loss_labels": [math.nan, math.inf, -math.inf],
+        "loss_distil": [math.nan, math.inf, -math.inf],
+        "lessons": [-1],
+        "fresh_lessons": [-1],
+        "failing": [("metrics",) * (MAX_STATUS_FAILING + 1)],
+        "evaluation_images": [-1],
+        "best": [-0.1, 1.1, math.nan],
+        "seconds": [-0.1, math.nan, math.inf],
+        "lesson_age": [-1],
+        "first_step": [-1],
+    }
+    assert broken.keys() == {f.name for f in fields(messages.Training)}
+    for name, values in broken.items():
+        for value in values:
+            assert refusal(to_wire(replace(STATUS, **{name: value}))) == "range", (name, value)
+    for word in ("x" * 65, "\x1b[31m"):
+        assert refusal(to_wire(replace(STATUS, failing=(word,)))) == "text"
+
+
+OF_A_NEIGHBOUR = Neighbour(
+    id=1,
+    address="box:7000",
+    up=True,
+    step=6,
+    age=2,
+    replaced=3,
+    bytes_sent=10,
+    bytes_received=20,
+    disagreement=0.25,
+)
+SINCE_1_4 = replace(STATUS, step=7, steps=9, round=6, accuracy=0.5, bytes_sent=10, bytes_received=20)
+SINCE_1_4 = replace(SINCE_1_4, refused={"shape": 1}, neighbours=(OF_A_NEIGHBOUR,))
+SINCE_1_5 = replace(
+    SINCE_1_4,
+    loss_labels=0.5,
+    loss_distil=-0.25,
+    lessons=5,
+    fresh_lessons=4,
+    failing=("checkpoint", "metrics"),
+    evaluation_images=180,
+    best=0.75,
+    seconds=1.5,
+    lesson_age=0,
+    first_step=3,
+)
+PROTOBUF_1_4 = (
+    "1208747261696e696e6718072009280631000000000000e03f380a40144a090a0573686170651001522108011208626f783a373030301801"
+    "200628023003380a401449000000000000d03f"
+)
+PROTOBUF_1_5 = (
+    "59000000000000e03f61000000000000d0bf680570047a0a636865636b706f696e747a076d6574726963738001b4018901000000000000e8"
+    "3f9101000000000000f83f980100a00103"
+)
+MESSAGEPACK_1_4 = (
+    "a57374617465a8747261696e696e67a47374657007a5737465707309a5726f756e6406a86163637572616379cb3fe0000000000000aa6279"
+    "7465735f73656e740aae62797465735f726563656976656414a77265667573656481a5736861706501aa6e65696768626f7572739189a269"
+    "6401a761646472657373a8626f783a37303030a27570c3a47374657006a361676502a87265706c6163656403aa62797465735f73656e740a"
+    "ae62797465735f726563656976656414ac64697361677265656d656e74cb3fd0000000000000"
+)
+MESSAGEPACK_1_5 = (
+    "ab6c6f73735f6c6162656c73cb3fe0000000000000ab6c6f73735f64697374696ccbbfd0000000000000a76c6573736f6e7305ad66726573"
+    "685f6c6573736f6e7304a76661696c696e6792aa636865636b706f696e74a76d657472696373b16576616c756174696f6e5f696d61676573"
+    "ccb4a462657374cb3fe8000000000000a77365636f6e6473cb3ff8000000000000aa6c6573736f6e5f61676500aa66697273745f73746570"
+    "03"
+)
+
+
+@pytest.mark.parametrize(
+    ("wire", "recorded", "status"),
+    [
+        (protobuf, f"3a4b{PROTOBUF_1_4}", SINCE_1_4),
+        (protobuf, f"3a9401{PROTOBUF_1_4}{PROTOBUF_1_5}", SINCE_1_5),
+        (messagepack, f"81a673746174757389{MESSAGEPACK_1_4}", SINCE_1_4),
+        (messagepack, f"81a6737461747573de0013{MESSAGEPACK_1_4}{MESSAGEPACK_1_5}", SINCE_1_5),
+    ],
+)
+def test_a_status_of_1_4_and_one_of_1_5_are_these_bytes_for_ever(wire: Any, recorded: str, status: Status) -> None:
+    assert wire.from_bytes(bytes.fromhex(recorded)) == status
+    assert wire.to_bytes(status).hex() == recorded
+
+
+def test_a_status_has_room_for_all_that_may_fail_to_be_written() -> None:
+    assert len(FILES) <= MAX_STATUS_FAILING
+    assert max(map(len, FILES)) <= MAX_NAME
+
+
+def test_an_older_peer_says_nothing_of_its_training() -> None:
+    older = from_bytes(bytes.fromhex(f"3a4b{PROTOBUF_1_4}"))
+    assert isinstance(older, Status)
+    assert {f.name: getattr(older, f.name) for f in fields(messages.Training)} == asdict(messages.Training())
 
 
 def test_a_piece_is_bounded_and_an_unknown_question_refused() -> None:

@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from edgekd.cli.logs import PeerLines
 from edgekd.cli.status import print_table
 from edgekd.cli.tables import results_table
 from edgekd.files.summary import PeerSummary, Summary
+from edgekd.protocol.messages import Training
 
 PROGRESS = SimpleNamespace(
     id=1,
@@ -57,6 +59,12 @@ STATUS = {
     "bytes_received": 987_654_321,
     "refused": {"busy": 12, "oversized": 3},
     "neighbours": [NEIGHBOUR],
+    "loss_labels": 0.1234,
+    "loss_distil": 0.0123,
+    "lessons": 1200,
+    "failing": ("checkpoint", "metrics"),
+    "evaluation_images": 180,
+    "first_step": 0,
 }
 
 
@@ -92,8 +100,9 @@ def shown(show: Any, width: int, *, terminal: bool = True) -> list[str]:
         (results, 120, ["private images", "398", "0.912 ± 0.021", "+0.000", "0 B"], []),
         (results, 80, ["accuracy alone", "balanced", "together", "0.912 ± 0.021", "+0.000"], ["images", "sent"]),
         (results, 60, ["accuracy together", "0.912 ± 0.021", "+0.000"], ["alone"]),
-        (status, 80, ["127.0.0.1:17000", "training", "1234/20000", "0.987", "1/1"], ["received"]),
-        (status, 70, ["127.0.0.1:17000", "training", "1234/20000", "0.987"], ["received"]),
+        (status, 160, ["0.987 on 180", "0.123", "1200", "12-12", "123.5 MB", "busy 12"], ["received", "distil"]),
+        (status, 80, ["127.0.0.1:17000", "training", "1234/20000", "0.987 on 180", "1/1"], ["received", "distil"]),
+        (status, 70, ["127.0.0.1:17000", "training", "1234/20000", "0.987 on 180"], ["received", "loss"]),
     ],
 )
 def test_narrow_terminals_show_fewer_columns_and_every_number_whole(
@@ -114,6 +123,17 @@ def test_what_has_no_room_at_all_goes_on_in_the_next_line(show: Any) -> None:
     assert max(map(len, lines)) <= 30
     assert "…" not in "".join(lines)
     assert sum("wider" in line for line in lines) == 1
+
+
+def test_what_peers_cannot_write_is_said_below_their_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    older = {**STATUS, **asdict(Training()), "address": "127.0.0.1:17001"}  # than protocol 1.5
+    lines = shown(lambda console: print_table([STATUS, older], console), 1000, terminal=False)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "127.0.0.1:17000 cannot write to its folder: checkpoint, metrics"
+    assert not any("17001" in line for line in said)
+    rows = [[cell.strip() for cell in line.split("│")[4:9]] for line in lines if "127.0.0.1" in line]
+    assert rows[0] == ["1234/20000", "1234", "0.123", "0.0123", "0.987 on 180"]
+    assert rows[1] == ["1234/20000", "1234", "-", "-", "0.987"]
 
 
 def test_file_has_room_for_all_columns() -> None:
