@@ -2,12 +2,12 @@
 
 ```
 ca/cert.pem, key.pem       the authority; its key lets anybody in, and leaves this folder for no box
+ca/revoked.txt             whose keys are shut out; each peer that is left has a copy
 peer-I/ca.pem              who is believed
 peer-I/cert.pem, key.pem   who peer I is
 peer-I/curve.key_secret    the same for ZeroMQ, which knows no authority, so each peer holds the others' keys:
 peer-I/curve/J.key
 observer-NAME/             the same for an observer, whose public key is curve/observer-NAME.key
-revoked.txt                whose keys are shut out; each peer that is left has a copy
 ```
 """
 
@@ -76,26 +76,27 @@ def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
     """
     if not (folder / "ca" / "cert.pem").exists():
         raise ConfigError(f"{folder} holds no keys of a group; name with --out the folder that they are in")
-    listed = revoked(folder)
+    path, listed = folder / "ca" / REVOKED, revoked(folder / "ca")
     new = [each for each in whose if each not in listed]
-    before = (folder / REVOKED).read_text(encoding="utf-8") if (folder / REVOKED).exists() else ""
-    write_atomically(folder / REVOKED, [revoked_text(before, new).encode()], OPEN)
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    write_atomically(path, [revoked_text(before, new).encode()], OPEN)
     return _copy_revoked(folder)
 
 
 def _check_not_revoked(folder: Path, whose: Sequence[Holder]) -> None:
     """See whether none of these is shut out: the list names holders, so their new keys would be refused, too."""
-    gone = revoked(folder)
+    gone = revoked(folder / "ca")
     if out := [each for each in whose if each in gone]:
         listed = ", ".join(map(spoken, out))
-        raise ConfigError(f"the keys of {listed} are shut out, by {folder / REVOKED}: choose another id or name")
+        raise ConfigError(f"the keys of {listed} are shut out, by {folder / 'ca' / REVOKED}: choose another id or name")
 
 
 def _copy_revoked(folder: Path) -> list[Path]:
     """Have the list, if there is one, in the folder of every peer that is left; the copies. Observers need none."""
-    if not (folder / REVOKED).exists():
+    path = folder / "ca" / REVOKED
+    if not path.exists():
         return []
-    content, gone = (folder / REVOKED).read_bytes(), revoked(folder)
+    content, gone = path.read_bytes(), revoked(folder / "ca")
     owners = [owner for owner, _ in _secrets(folder) if isinstance(owner, int) and owner not in gone]
     copies = [folder / folder_name(owner) / REVOKED for owner in owners]
     for copy in copies:

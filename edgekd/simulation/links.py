@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from edgekd.protocol.messages import Frame, SoftPredictions
-from edgekd.protocol.outbox import Outbox
+from edgekd.protocol.outbox import Outbox, payload
 from edgekd.seeds import uniform
 from edgekd.simulation.events import TICKS, Kind, Queue
 
@@ -32,6 +32,10 @@ class Sent:
     frame: SoftPredictions
     probs: Tensor  # as the receiver will decode them
     instance: int  # of the sender
+
+
+def _payload(sent: Sent) -> int:
+    return payload(sent.frame)
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ class Links:
     def open(self, sender: int, receiver: int, again: Sent | None) -> None:
         """Begin the stream's direction from `sender`, with the predictions that the last stream may have lost."""
         self._opened += 1
-        outbox: Outbox[Sent] = Outbox(lockstep=False, again=(again,) if again else ())
+        outbox: Outbox[Sent] = Outbox(lockstep=False, size=_payload, again=(again,) if again else ())
         self._streams[sender][receiver] = _Stream(outbox, self._opened)
 
     def start(self, sender: int) -> None:
@@ -118,7 +122,7 @@ class Links:
             streams = self._streams[sender]
             predictions = None
             for receiver in sorted(streams, key=lambda receiver: (receiver <= self._turn[sender], receiver)):
-                if predictions := streams[receiver].outbox.take():
+                if predictions := streams[receiver].outbox.take(queue.now):
                     break
             if predictions is None:
                 return
@@ -147,7 +151,7 @@ class Links:
 
     def _acked(self, sender: int, stream: _Stream) -> None:
         if not stream.broken:
-            stream.outbox.acked()
+            stream.outbox.acked(self._queue.now)
             self._pump(sender)
 
     def _transit(self, *names: int | str) -> int:

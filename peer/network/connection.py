@@ -79,7 +79,7 @@ class Connection:
     def acked(self) -> bool:
         """The neighbour has one more of the predictions in flight; whether there were any."""
         self._wake.set()
-        return self.outbox.acked()
+        return self.outbox.acked(self._clock())
 
     async def write(self, heartbeat: Callable[[], Heartbeat], sent: Callable[[SoftPredictions], None]) -> None:
         """Send what there is to send, and a heartbeat at its interval, until the stream ends or a goodbye is sent.
@@ -118,5 +118,5 @@ class Connection:
         if self._owed:
             self._owed -= 1
             return Ack(round=max(self.newest, 0))
-        predictions = self.outbox.take()
+        predictions = self.outbox.take(self._clock())
         return self._goodbye if predictions is None and self.outbox.empty else predictions

@@ -5,7 +5,7 @@ from torch import Tensor
 from edgekd.protocol.codec import encode
 from edgekd.protocol.encodings import Packing
 from edgekd.protocol.messages import Hello, SoftPredictions
-from edgekd.protocol.outbox import Outbox
+from edgekd.protocol.outbox import Outbox, payload
 
 
 class Outgoing:
@@ -40,4 +40,4 @@ class Outgoing:
     def outbox(self, packing: Packing) -> Outbox[SoftPredictions]:
         """The outbox of a new stream: what the last stream may have lost is sent again."""
         again = tuple(encode(log_probs, round, packing) for round, log_probs in self._recent)
-        return Outbox(lockstep=self._lockstep, again=again)
+        return Outbox(lockstep=self._lockstep, size=payload, again=again)

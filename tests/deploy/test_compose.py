@@ -53,6 +53,8 @@ def test_three_containers_teach_one_another_and_see_their_own_shard_alone(compos
     docker(*compose, "up")  # again: nothing is split or trained anew, and what was reached is said once more
     again = docker(*compose, "logs", "--no-log-prefix")
     assert again.count("resumed at step 120") == 3
+    revoked = docker(*compose, "run", "--rm", "--no-deps", "certs", "certs", "--revoke", "2", "--out", "/keys")
+    assert "shut out: peer 2" in revoked  # by those volumes alone: /keys itself is read-only
     python = ["run", "--rm", "--no-deps", "--entrypoint", "python", "peer-0"]
     safe = docker(*compose, *python, "-c", "import sys; print(sys.flags.safe_path)")
     assert safe.split() == ["True"]  # the working folder may be a mount

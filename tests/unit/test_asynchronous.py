@@ -95,7 +95,8 @@ def test_lessons_are_older_where_messages_take_longer() -> None:
     assert median(0.0) == 0
     late = peers(simulation={"delay": 8.0}, train={"steps": 100})
     assert all(share(peer) < 1.0 for peer in late), "nothing has arrived in the first steps"
-    assert all(peer.replaced > 0 for peer in late), "two frames on their way, and the next ones wait"
+    assert all(peer.replaced == 0 for peer in late), "many frames are on their way at once"
+    assert all(share(peer, fresh=True) >= 0.8 for peer in late), "as many as there are steps, but for the first ones"
 
 
 def test_slow_uplink_carries_the_newest_predictions_and_no_queue_of_old_ones() -> None:

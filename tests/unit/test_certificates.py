@@ -291,14 +291,14 @@ def test_who_is_shut_out_is_listed_for_every_peer_that_is_left_and_gets_no_new_k
     revoke(tmp_path, [3])
     assert revoked(tmp_path / "peer-0") == {1, 2, 3, "observer-pc"}
     make_keys(tmp_path, [4], NOW, DAYS, renew=False)
-    (tmp_path / "revoked.txt").write_text("peer-1  # stolen in May\npeer-2")
+    (tmp_path / "ca" / "revoked.txt").write_text("peer-1  # stolen in May\npeer-2")
     revoke(tmp_path, [0])
     assert (tmp_path / "peer-4" / "revoked.txt").read_text() == "peer-1  # stolen in May\npeer-2\npeer-0\n"
-    (tmp_path / "revoked.txt").write_text("peer-1\nsomebody\n")
+    (tmp_path / "ca" / "revoked.txt").write_text("peer-1\nsomebody\n")
     with pytest.raises(
         ConfigError, match=r"revoked.txt: a key is that of a peer, such as 3.*got 'somebody'; one a line"
     ):
-        revoked(tmp_path)
+        revoked(tmp_path / "ca")
 
 
 @pytest.mark.parametrize(
