@@ -140,9 +140,18 @@ class Screen:
         if not news and now - self._plain_at.get(progress.id, 0.0) < PLAIN_EVERY:
             return
         self._plain_at[progress.id] = now
-        shown = zip(_COLUMNS, _row(peer, ascii_only=True), strict=True)
-        cells = (f"{column.title} {cell}" for column, cell in shown if column not in _TABLE_ONLY and cell != "-")
-        say(f"peer {progress.id}: " + ", ".join(cells))
+        say(self._line(peer))
+
+    def _line(self, peer: _Peer) -> str:
+        """A peer's row as one line; on a terminal as much of it as there is room for."""
+        row = zip(_COLUMNS, _row(peer, ascii_only=True), strict=True)
+        cells = [(column, cell) for column, cell in row if column not in (_ID, _TREND) and cell != "-"]
+        while True:
+            line = f"peer {peer.latest.id}: " + ", ".join(f"{column.title} {cell}" for column, cell in cells)
+            spare = max(column.rank for column, _ in cells)
+            if not self._console.is_terminal or len(line) < self._console.width or spare == 0:
+                return line
+            cells = [(column, cell) for column, cell in cells if column.rank < spare]
 
     def _table(self) -> Table:
         ascii_only = self._console.options.ascii_only
@@ -151,7 +160,6 @@ class Screen:
 
 
 _ID, _TREND = Column("peer", justify="left"), Column("trend", 2, "left")
-_TABLE_ONLY = (_ID, _TREND)
 _COLUMNS = (
     _ID,
     Column("state", justify="left"),

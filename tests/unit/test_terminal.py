@@ -223,6 +223,18 @@ def at(step: int, seconds: float, **changed: Any) -> Any:
     )
 
 
+@pytest.mark.parametrize(("width", "terminal"), [(60, True), (100, True), (60, False)])
+def test_plain_line_says_what_a_terminal_has_room_for(width: int, terminal: bool) -> None:
+    screen = progress.Screen()
+    screen._console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    peer = progress._Peer(at(40, 3.0), (30, 1.0))
+    line = screen._line(peer)
+    assert line.startswith("peer 1: state training, step 40/120, left 00:16, ")
+    assert "accuracy 0.987 on 180" in line
+    assert (len(line) < width) == terminal
+    assert ("received 987.7 MB" in line) == (not terminal)
+
+
 def test_time_left_is_judged_by_the_steps_of_this_process_and_unknown_without_an_end() -> None:
     peer = progress._Peer(at(40, 3.0), (40, 3.0))  # resumed at step 40
     assert peer.seconds_left() is None
