@@ -185,7 +185,7 @@ def stages(tell: Tell = say_beside) -> Iterator[Tell]:
     columns = (SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     told_at = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not animated(console)) as progress:
-        task = progress.add_task("")
+        task = progress.add_task("beginning")
 
         def begin(name: str) -> None:
             nonlocal told_at
