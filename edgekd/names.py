@@ -10,6 +10,7 @@ AGREEMENT = "agreement"  # the combination that weighs each neighbour by how far
 # the keys of `edgekd.losses.combinations.COMBINATIONS`, AGREEMENT and NWAY
 COMBINATION_NAMES = ("sum", "average", "geometric", "confident", "median", "trimmed", AGREEMENT, NWAY)
 TOPOLOGY_NAMES = ("full", "ring", "regular")  # the last takes a number: regular:D
+WEIGHT_NAMES = ("imagenet", "none")  # of weights that are no file
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 LIE_NAMES = ("random", "flip", "constant", "swap")  # the keys of `edgekd.simulation.lies.LIES`
 

@@ -12,7 +12,7 @@ from edgekd.config.recipes import PRETRAINED, SCRATCH, Recipe
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension, is_own_network
-from edgekd.names import COMBINATION_NAMES, DEVICE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES, with_nearest
+from edgekd.names import COMBINATION_NAMES, DEVICE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES, WEIGHT_NAMES, with_nearest
 
 DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
@@ -214,7 +214,7 @@ class ModelConfig:
         None,
         "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits and for a "
         "network of your own",
-        known=("imagenet", "none"),
+        known=WEIGHT_NAMES,
         path=True,
     )
 

@@ -260,6 +260,7 @@ def test_slip_in_the_name_of_a_command_or_a_model_gets_the_nearest_one() -> None
         (["simulate", "--config", "slips.toml"], "temperature"),
         (["run", "--transport", "gprc"], "grpc"),
         (["run", "--device", "cdua"], "cuda"),
+        (["run", "--weights", "imagnet"], "imagenet"),
         (["eval", "--checkpoint", "x", "--which", "bset"], "best"),
         (["sweep", "--out", "x", "--measure", "kl,sde"], "sed"),
         (["peer", "--id", "0", "--log-format", "jsn"], "json"),
