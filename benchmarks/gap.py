@@ -1,0 +1,120 @@
+"""What experiments/gap.md asked: does the new default beat the control, and how much of the gap does it close?
+
+    python benchmarks/gap.py [--results experiments/results]
+
+Prints Markdown, made from the stored cells of gap-report, gap-digits-report and gap-report-baselines: the primary
+comparison with its verdicts, and the gap closed from alone, balanced, and from alone. Differences are paired by seed;
+brackets are 95 % intervals. What is not measured yet is left out.
+"""
+
+import argparse
+from pathlib import Path
+
+from edgekd.lab.findings.cells import data_name, mean_accuracy, seed_of
+from edgekd.lab.findings.stats import ACCURACY, MIN_SEEDS, Comparison, compare, holm, paired, ratio
+from edgekd.lab.sweep.records import ALONE, Outcome, read_outcomes
+
+MARGIN = ACCURACY.margin
+FOLDERS = ("gap-report", "gap-digits-report", "gap-report-baselines")
+NEW, CONTROL, LONE, BALANCED, POOLED, OWN = "new", "control", "alone", "balanced", "pooled", "pooled, own batch"
+DATA = ("cifar10", "sun15", "digits")
+
+
+def arm(outcome: Outcome) -> str:
+    """Which arm of gap.md a cell belongs to."""
+    config = outcome.cell.config
+    if outcome.cell.kind != ALONE:
+        return NEW if config.distill.combine == "agreement" else CONTROL
+    if config.data.clients == 1:
+        return POOLED if config.batch > 64 else OWN
+    return BALANCED if config.distill.balance == "on" else LONE
+
+
+def by_arm(folders: list[Path]) -> dict[str, dict[str, dict[int, float]]]:
+    """Mean accuracies of the cells by data set, arm and seed."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for folder in folders:
+        for outcome in read_outcomes(folder):
+            arms = found.setdefault(data_name(outcome.cell.config), {})
+            arms.setdefault(arm(outcome), {})[seed_of(outcome)] = mean_accuracy(outcome)
+    return found
+
+
+def above(found: Comparison, margin: float) -> float:
+    """p of the one-sided t test that a difference is above the margin: half of the two-sided one of what exceeds it."""
+    shifted = Comparison(found.effect - margin, found.error, found.n)
+    return shifted.p / 2 if shifted.effect > 0 else 1 - shifted.p / 2
+
+
+def primary(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
+    """The new default less the control, with Holm's correction over the data sets."""
+    pairs = {data: paired(found[data].get(NEW, {}), found[data].get(CONTROL, {})) for data in DATA if data in found}
+    corrected = dict(zip(pairs, holm([above(pair, MARGIN) for pair in pairs.values()]), strict=True))
+    rows = [
+        f"| {data} | {pair.n} | {mean(found[data].get(CONTROL, {}))} | {mean(found[data].get(NEW, {}))} | "
+        f"{interval(pair)} | {corrected[data]:.4f} | {'yes' if pair.low > MARGIN else 'no'} |"
+        for data, pair in pairs.items()
+    ]
+    head = "| data | seeds | control | new default | gain | p that it is at most 0.02, by Holm | above 0.02? |"
+    return [head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *rows]
+
+
+def closed(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
+    """What share of the gap from alone to pooled is closed, by the means over the seeds that all arms have."""
+    head = "| data | arm | from alone, balanced | from alone | the first, to pooled at a peer's own batch |"
+    rows = [head, "| --- | --- | ---: | ---: | ---: |"]
+    for data in (data for data in DATA if data in found):
+        arms = found[data]
+        for each in (CONTROL, NEW):
+            cells = [
+                share(arms, each, base, top) for base, top in ((BALANCED, POOLED), (LONE, POOLED), (BALANCED, OWN))
+            ]
+            rows.append(f"| {data} | {each} | {' | '.join(cells)} |")
+    return rows
+
+
+def baselines(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
+    """The means of the baselines."""
+    rows = [f"| data | {' | '.join((LONE, BALANCED, OWN, POOLED))} |", "| --- | ---: | ---: | ---: | ---: |"]
+    for data in (data for data in DATA if data in found):
+        rows.append(
+            f"| {data} | {' | '.join(mean(found[data].get(arm, {})) for arm in (LONE, BALANCED, OWN, POOLED))} |"
+        )
+    return rows
+
+
+def share(arms: dict[str, dict[int, float]], arm: str, base: str, top: str) -> str:
+    """Of the way from `base` to `top`, how much `arm` has gone, with its interval."""
+    wanted = [arms.get(name, {}) for name in (arm, base, top)]
+    seeds = sorted(set.intersection(*(set(values) for values in wanted)))
+    parts = [wanted[0][seed] - wanted[1][seed] for seed in seeds]
+    found = ratio(parts, [wanted[2][seed] - wanted[1][seed] for seed in seeds])
+    return "-" if found is None else interval(found, signed=False)
+
+
+def mean(values: dict[int, float]) -> str:
+    """A mean with its standard error."""
+    if not values:
+        return "-"
+    found = compare(list(values.values()))
+    return f"{found.effect:.3f}" + (f" ± {found.error:.3f}" if found.n > 1 else "")
+
+
+def interval(found: Comparison, *, signed: bool = True) -> str:
+    """A mean with its 95 % interval."""
+    form = "+.3f" if signed else ".2f"
+    if found.n < MIN_SEEDS:
+        return f"{found.effect:{form}}" if found.n else "-"
+    return f"{found.effect:{form}} [{found.low:{form}}, {found.high:{form}}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("experiments/results"))
+    given = parser.parse_args()
+    found = by_arm([given.results / name for name in FOLDERS if (given.results / name).is_dir()])
+    print("\n".join([*primary(found), "", *baselines(found), "", *closed(found)]))
+
+
+if __name__ == "__main__":
+    main()
