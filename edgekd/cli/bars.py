@@ -49,6 +49,11 @@ def say_beside(line: str) -> None:
         say(line, err=True)
 
 
+def _terminal_may_go() -> contextlib.suppress:
+    """In this block a bar is drawn. Where its terminal has gone, that ends no work."""
+    return contextlib.suppress(OSError)
+
+
 def duration(seconds: float | None) -> str:
     """``0:01:30``; None: that is not known yet."""
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
@@ -112,8 +117,9 @@ def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
     task = progress.add_task("simulating", total=steps)
 
     def advance(count: int) -> None:
-        progress.start()  # not before: pictures are read first, with a bar of their own
-        progress.advance(task, count)
+        with _terminal_may_go():
+            progress.start()  # not before: pictures are read first, with a bar of their own
+            progress.advance(task, count)
 
     def tell(line: str) -> None:
         if progress.live.is_started and stdout().isatty():
@@ -124,7 +130,8 @@ def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
     try:
         yield advance, tell
     finally:
-        progress.stop()
+        with _terminal_may_go():
+            progress.stop()
 
 
 def hashing(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
@@ -165,8 +172,9 @@ def _shown(
         nonlocal done, told_at
         done += count
         if drawn:
-            progress.start()
-            progress.advance(task, count)
+            with _terminal_may_go():
+                progress.start()
+                progress.advance(task, count)
         elif time.monotonic() - told_at >= PLAIN_EVERY and done != total:
             told_at = time.monotonic()
             tell(text(done))
@@ -175,7 +183,8 @@ def _shown(
         yield advance
     finally:
         if drawn:
-            progress.stop()
+            with _terminal_may_go():
+                progress.stop()
 
 
 @contextmanager
