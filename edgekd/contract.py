@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgekd.config import Config, from_mapping, read_run
 from edgekd.data.datasets import PeerData
+from edgekd.data.decoding import WatchAmount, amount_unwatched
 from edgekd.data.held_out import set_digest
 from edgekd.data.public import PublicSet, check_enough
 from edgekd.data.splits import skew
@@ -144,13 +145,15 @@ def check_same(before: dict[str, Any], now: dict[str, Any], advice: str = LEAVE_
         )
 
 
-def load_public(path: Path, contract: Contract) -> PublicSet:
+def load_public(path: Path, contract: Contract, watch: WatchAmount = amount_unwatched) -> PublicSet:
     """Read the public file of a group, and see whether it is what the group's contract says.
+
+    `watch` is told of what was read.
 
     Raises:
         ConfigError: it is no public file, has other classes, another augmentation, or too few images for a batch.
     """
-    public = PublicSet.load(path)
+    public = PublicSet.load(path, watch)
     rules = (("classes", len(public.classes), contract.classes), ("augmentation", public.augment, contract.augment))
     for name, found, due in rules:
         if found != due:

@@ -10,14 +10,15 @@ import sys
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from edgekd.cli.lines import prepare_streams
-from edgekd.cli.logs import complain, speak
+from edgekd.cli.logs import format_among, set_format, write_message
 from edgekd.cli.signals import PAUSE, end_stopped, on_stop, stop_early
 from edgekd.errors import EdgeKDError, LocalProtocolError
 from edgekd.exit_codes import ExitCode
 from edgekd.files.writable import in_words
-from edgekd.names import meant
+from edgekd.names import with_nearest
 from edgekd.printable import first_line, log_plainly, printable
 from edgekd.torch_fit import check_torch
 
@@ -51,10 +52,19 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            hint = meant(name, COMMANDS)
-            ctx.fail(f"no such command '{printable(name)}'" + (f"; {hint}" if hint else ""))
+            if ctx.resilient_parsing:  # a shell asks how the line may go on
+                return None
+            ctx.fail(with_nearest(f"no such command '{printable(name)}'", name, COMMANDS))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
         return command if name in UNCHECKED else _checked(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click does it for a group, without importing the commands for what they do."""
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        return [
+            *(CompletionItem(name, help=COMMANDS[name]) for name in names),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -104,8 +114,9 @@ def main(args: list[str] | None = None) -> Any:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
-    of_peer = (args or sys.argv[1:])[:1] == ["peer"]
-    speak(None if of_peer else "text")
+    given = sys.argv[1:] if args is None else args
+    of_peer = given[:1] == ["peer"]
+    set_format(format_among(given) if given[:1] in (["peer"], ["doctor"]) else "text")
     if of_peer:  # told to stop before it has begun: there is nothing to write yet
         on_stop(stop_early)
         PAUSE.listen()
@@ -115,7 +126,7 @@ def main(args: list[str] | None = None) -> Any:
             sys.exit(code)
     except click.exceptions.Abort:  # click's own, for an end of the input, or for Ctrl-C before a command is called
         with contextlib.suppress(OSError):
-            complain("INFO", "edgekd: stopped")
+            write_message("INFO", "edgekd: stopped")
         sys.exit(ExitCode.STOPPED)
     except click.ClickException as error:
         _end(error.format_message(), error.exit_code)
@@ -146,7 +157,7 @@ def _end_by_bug(error: Exception) -> NoReturn:
 def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
     """Say why the command ends, and end it with this code, also where stderr cannot be written."""
     with contextlib.suppress(OSError):
-        complain("ERROR", f"edgekd: {message}", bug)
+        write_message("ERROR", f"edgekd: {message}", bug)
     _drop_stderr_if_broken()
     sys.exit(code)
 

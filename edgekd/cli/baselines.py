@@ -5,11 +5,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
+from edgekd.cli.bars import LeftColumn, bars, duration, stderr_console
 from edgekd.cli.lines import say
-from edgekd.cli.progress import LeftColumn, duration
 from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.lab.report.gains import ALONE, BALANCED
@@ -82,17 +81,16 @@ def _pooled(config: Config) -> PeerSummary:
 
 def _collect(jobs: dict[Future, tuple[str, int]], steps: Any, total: int, quiet: bool) -> dict:  # type: ignore[type-arg]
     """What the jobs give; meanwhile a bar shows how many of the `total` steps are done."""
-    console, done, told = Console(stderr=True), {}, time.monotonic()
+    console, done, told = stderr_console(), {}, time.monotonic()
 
     def left(elapsed: float) -> float | None:
         counted = steps.get_obj().value
         return elapsed * (total - counted) / counted if counted else None
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     if not quiet:
         say("baselines: each peer alone, and one model on all data", err=True)
-    hidden = quiet or not console.is_terminal
-    with Progress(*columns, TimeElapsedColumn(), LeftColumn(left), console=console, disable=hidden) as progress:
+    columns = (MofNCompleteColumn(), "steps", TimeElapsedColumn(), LeftColumn(left))
+    with bars(console, *columns, hidden=quiet) as progress:
         bar = progress.add_task("baselines", total=total)
         began, under_way = time.monotonic(), set(jobs)
         while under_way:
@@ -100,7 +98,7 @@ def _collect(jobs: dict[Future, tuple[str, int]], steps: Any, total: int, quiet:
             done.update({jobs[future]: future.result() for future in ended})
             now, counted = time.monotonic(), steps.get_obj().value
             progress.update(bar, completed=counted)
-            if hidden and not quiet and now - told > PLAIN_EVERY:
+            if progress.disable and not quiet and now - told > PLAIN_EVERY:
                 told = now
                 say(f"baselines: {counted}/{total} steps, about {duration(left(now - began))} left", err=True)
     return done

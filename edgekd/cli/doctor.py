@@ -14,11 +14,12 @@ from typing import Any
 import click
 
 import edgekd
+from edgekd.cli.bars import decoding
 from edgekd.cli.computing import precision_here, settle, threads_here
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import listed, peer_options, refuse, settings
+from edgekd.cli.options import NEEDED, listed, peer_options, refuse, settings
 from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_tensorboard, check_wait, metrics_address
-from edgekd.cli.progress import decoding
 from edgekd.cli.resuming import with_public_file
 from edgekd.config import AUTO, LYING, Config
 from edgekd.doctor import machine
@@ -58,7 +59,7 @@ class _Peer:
     timeout: float
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=NEEDED, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
 @peer_options
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")
@@ -220,9 +221,10 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
     from peer.node.start import hello_of
 
     config, train = peer.config, peer.config.train
-    check, public = public_file(config, joins=bool(peer.peers) or peer.discover)
+    how = decoding()
+    check, public = public_file(config, how, joins=bool(peer.peers) or peer.discover)
     yield check
-    data = yield from pictures(config, public, id, peer.out, decoding())
+    data = yield from pictures(config, public, id, peer.out, how)
     public = data.public if data is not None else public
     yield (device := training.device(train.device))
     if device.ok is False:

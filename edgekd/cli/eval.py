@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from edgekd.cli.bars import classifying, decoding
 from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
-from edgekd.cli.progress import decoding
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file
@@ -104,7 +104,7 @@ def _judge(
             f"no config.toml beside {checkpoint} says what to evaluate on: use --eval folder:PATH or --config"
         )
     evaluation = evaluation_set(trained, config, decoding())
-    judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top)
+    judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top, watch=classifying)
     where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
     return judged, evaluation, where
 

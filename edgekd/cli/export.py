@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from edgekd.cli.bars import decoding
 from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
-from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
-from edgekd.cli.progress import decoding
+from edgekd.cli.options import PATH, OneOf, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.folders import BEST, settings_file
@@ -37,9 +37,9 @@ FORMATS = ("onnx", "safetensors")
 @which_option
 @model_option
 @click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
-@click.option("--format", "kind", type=click.Choice(FORMATS), help="Default: by the suffix of FILE; without one, onnx.")
-@click.option("--quantise", "--quantize", type=click.Choice(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
-@click.option("--precision", type=click.Choice(["float32", "float16"]), help="Of the numbers.  [default: float32]")
+@click.option("--format", "kind", type=OneOf(FORMATS), help="Default: by the suffix of FILE; without one, onnx.")
+@click.option("--quantise", "--quantize", type=OneOf(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
+@click.option("--precision", type=OneOf(["float32", "float16"]), help="Of the numbers.  [default: float32]")
 @click.option(
     "--public",
     type=PATH,

@@ -1,11 +1,14 @@
-"""What a peer says on stderr, one event after the other: as text, for systemd's journal, or as JSON."""
+"""What a command writes to stderr, as text, for systemd's journal, or as JSON: a peer's log, and messages.
+
+A message is what a command says apart from a log: why it ends, or a warning before there is a log.
+"""
 
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -28,8 +31,8 @@ class PeerLines(Lines):
         step = "-" if self.step is None else self.step()
         return f"{level} peer={id} step={step} {printable(message)}"
 
-    def beside(self, level: str, message: str, error: BaseException | None = None) -> str:
-        """What a command says beside its log, such as why it ends; after the line, the traceback of `error`."""
+    def message(self, level: str, message: str, error: BaseException | None = None) -> str:
+        """A message; after its line, the traceback of `error`."""
         return "\n".join([printable(message), *map(printable, self._trace(error))])
 
     def _trace(self, error: BaseException | None) -> list[str]:
@@ -47,9 +50,9 @@ class JournalLines(PeerLines):
         """One line, whatever is in `message`."""
         return _priority(level) + super().line(level, message)
 
-    def beside(self, level: str, message: str, error: BaseException | None = None) -> str:
+    def message(self, level: str, message: str, error: BaseException | None = None) -> str:
         """As for `PeerLines`."""
-        return (_priority(level) + super().beside(level, message, error)).replace("\n", f"\n{_priority(level)}")
+        return (_priority(level) + super().message(level, message, error)).replace("\n", f"\n{_priority(level)}")
 
 
 class JsonLines(PeerLines):
@@ -64,7 +67,7 @@ class JsonLines(PeerLines):
         """One line, whatever is in `message`."""
         return self._object(time.time(), level, "edgekd", message, None)
 
-    def beside(self, level: str, message: str, error: BaseException | None = None) -> str:
+    def message(self, level: str, message: str, error: BaseException | None = None) -> str:
         """One line, whatever is in `message`."""
         return self._object(time.time(), level, "edgekd", message, "\n".join(self._trace(error)) or None)
 
@@ -80,31 +83,42 @@ class JsonLines(PeerLines):
         return json.dumps(event if trace is None else {**event, "traceback": trace})
 
 
+FORMAT_FLAG = "--log-format"
 FORMATS = {"text": PeerLines, "journal": JournalLines, "json": JsonLines}
 
-_lines = PeerLines()  # how this process speaks on stderr
+_lines = PeerLines()  # of this process
 
 
-def speak(form: str | None) -> None:
-    """From now on what `complain`, `beside` and the log say has this form; None: what suits stderr."""
+def set_format(form: str | None) -> None:
+    """Give all further messages and log lines this format, one of `FORMATS`; None: the one that suits stderr."""
     global _lines
     _lines = FORMATS[form or ("journal" if _is_journal(2) else "text")]()
 
 
-def beside(level: str, message: str) -> str:
-    """The line of what is said beside the log; a signal handler may call it."""
-    return _lines.beside(level, message)
+def format_among(arguments: Sequence[str]) -> str | None:
+    """The format that a command's arguments ask for, as yet unparsed: an unknown flag among them is told of in it."""
+    asked = None
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, joined = flag.partition("=")
+        if name == FORMAT_FLAG:
+            asked = joined or value
+    return asked if asked in FORMATS else None
 
 
-def complain(level: str, message: str, error: BaseException | None = None) -> None:
-    """Say something on stderr beside the log, at once: why the command ends, or a warning before there is a log.
+def message_line(level: str, message: str) -> str:
+    """A message as it is written to stderr; a signal handler may call this."""
+    return _lines.message(level, message)
+
+
+def write_message(level: str, message: str, error: BaseException | None = None) -> None:
+    """Write a message to stderr, at once.
 
     Args:
         level: by name.
         message: the line.
         error: a bug, whose traceback is wanted.
     """
-    print(_lines.beside(level, message, error), file=sys.stderr, flush=True)
+    print(_lines.message(level, message, error), file=sys.stderr, flush=True)
 
 
 def _priority(level: str) -> str:

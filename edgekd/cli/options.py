@@ -9,10 +9,13 @@ from typing import Any, TypeAlias
 
 import click
 
+from edgekd.cli.completion import completing
+from edgekd.cli.grouped import GroupedOption
 from edgekd.cli.lines import stdout_for_results
-from edgekd.cli.logs import FORMATS, complain, speak
+from edgekd.cli.logs import FORMAT_FLAG, FORMATS, write_message
 from edgekd.config import (
     SECTIONS,
+    TITLES,
     Config,
     ExchangeConfig,
     from_mapping,
@@ -22,9 +25,11 @@ from edgekd.config import (
     setting_type,
     usable,
 )
+from edgekd.config.presets import PRESETS, find_preset
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
+from edgekd.names import with_nearest
 from edgekd.paths import expanded
 from edgekd.protocol.addresses import MAX_ID
 
@@ -40,6 +45,16 @@ class UserPath(click.Path):
 
 
 PATH = UserPath()
+
+
+class OneOf(click.Choice):  # type: ignore[type-arg] # of click 8.1 there is no Choice[str]
+    """One of some words; a slip in one is told of with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(with_nearest(error.message.rstrip("."), value, self.choices), param, ctx)
 
 
 class _NumberOrWord(click.types.IntParamType):
@@ -61,6 +76,7 @@ Command = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
 MOST_FOR_ADAMW = 0.005  # a learning rate; 0.002 costs accuracy already (experiments/gap-screening.md)
+FROM_SCRATCH = "with random weights: accuracies near chance, or below, are normal for some hundred steps"
 LETTERS = {  # of flags whose help speaks of their value
     "gamma": "G",
     "dirichlet": "B",
@@ -118,8 +134,8 @@ def settings(
                 return command(config=_with_warning(from_mapping(tables)), **given)
 
         wrapped: Command = wrapper
-        for _, f in reversed(fields):
-            wrapped = _option(f)(wrapped)
+        for section, f in reversed(fields):
+            wrapped = _option(section, f)(wrapped)
         return _file_options(wrapped, presets=only is None)
 
     return decorate
@@ -155,11 +171,14 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
                 return command(tables=tables, **given)
 
         wrapped: Command = wrapper
-        for _, f in reversed(fields):
+        for section, f in reversed(fields):
             # --async may stand without its list.
             bare: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if f.name == "asynchronous" else {}
+            bare |= _about(section, f, many=True)
             wrapped = click.option(_flag(f), f.name, metavar="LIST", help=_help(f), **bare)(wrapped)
-        wrapped = click.option("--split", metavar="LIST", help="Of iid, gamma:G and dirichlet:B.")(wrapped)
+        splits = completing(("iid", "gamma:", "dirichlet:"), many=True)
+        about: dict[str, Any] = {"cls": GroupedOption, "group": TITLES["data"], "shell_complete": splits}
+        wrapped = click.option("--split", metavar="LIST", help="Of iid, gamma:G and dirichlet:B.", **about)(wrapped)
         return _file_options(wrapped, presets=True)
 
     return decorate
@@ -212,7 +231,9 @@ def _with_warning(config: Config) -> Config:
     """The same settings, after a line on stderr if the learning rate seems to be meant for another optimiser."""
     if config.train.optimiser is None and config.optimiser == "adamw" and config.peak_lr > MOST_FOR_ADAMW:
         advice = "for SGD, which takes more, add --optimiser sgd"
-        complain("WARNING", f"lr {config.peak_lr:g} is much for AdamW, the default from pretrained weights: {advice}")
+        write_message(
+            "WARNING", f"lr {config.peak_lr:g} is much for AdamW, the default from pretrained weights: {advice}"
+        )
     return config
 
 
@@ -227,8 +248,6 @@ def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str
 
 def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
     """What lies under the flags."""
-    from edgekd.config.presets import find_preset
-
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 
 
@@ -266,21 +285,18 @@ model_option = click.option(  # beside them
 
 which_option = click.option(
     "--which",
-    type=click.Choice(WHICH),
+    type=OneOf(WHICH),
     default="newest",
     show_default=True,
     help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
 )
 
 
-def _speak(context: click.Context, option: click.Parameter, form: str | None) -> None:
-    speak(form)
-
-
 _OF_PEER = (
     click.option(
         "--id",
         type=click.IntRange(0, MAX_ID),
+        metavar="N",
         help="Which peer of the group this is, from 0; required, unless --resume is given: then the checkpoints in "
         "--out say it.",
     ),
@@ -291,7 +307,13 @@ _OF_PEER = (
         metavar="[ID@]HOST:PORT,...",
         help="The neighbours; one's own address may be among them. With ID@ nobody else will do there.",
     ),
-    click.option("--discover", is_flag=True, help="Find peers of the same group on the local network, too (mDNS)."),
+    click.option(
+        "--discover",
+        is_flag=True,
+        help="Find peers of the same group on the local network, too (mDNS).",
+        cls=GroupedOption,
+        group=TITLES["exchange"],
+    ),
     click.option(
         "--metrics-port",
         metavar="[HOST:]PORT",
@@ -304,15 +326,16 @@ _OF_PEER = (
         help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
     ),
     click.option(
-        "--log-format",
-        type=click.Choice(list(FORMATS)),
-        callback=_speak,
-        expose_value=False,
-        is_eager=True,  # what is wrong with the other flags is said in it, too
+        FORMAT_FLAG,
+        type=OneOf(list(FORMATS)),
+        expose_value=False,  # `edgekd.cli.logs.format_among` has read it
         help="How lines on stderr look; journal: with priorities, for systemd's.  "
         "[default: text; journal where stderr is systemd's journal]",
     ),
 )
+
+
+NEEDED = ("id", "listen", "peers", "private", "public", "weights", "certs", "wait_for", "out", "resume")  # by a peer
 
 
 def peer_options(command: Command) -> Command:
@@ -333,7 +356,9 @@ def _file_options(command: Command, *, presets: bool) -> Command:
             "light: half of the computing, for the smallest boxes; or the paper's settings, as its text or its "
             "authors' script has them. FILE.toml and flags win over them."
         )
-        command = click.option("--preset", metavar="light|paper-text|paper-code", help=help)(command)
+        names = tuple(PRESETS)
+        complete = completing(names)
+        command = click.option("--preset", metavar="|".join(names), help=help, shell_complete=complete)(command)
     return click.option("--config", type=PATH, metavar="FILE.toml", help="Settings; flags win over them.")(command)
 
 
@@ -342,19 +367,27 @@ def _flag(f: Field) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _option(f: Field) -> Callable[[Command], Command]:
+def _about(section: str, f: Field, *, many: bool = False) -> dict[str, Any]:
+    """The title that a setting's flag stands under in ``--help``, and what completes its value."""
+    choices, words, known = (f.metadata[name] for name in ("choices", "words", "known"))
+    values = (*(choices or ()), *words, *known)
+    title = f.metadata["group"] or TITLES[section]
+    return {"cls": GroupedOption, "group": title, "shell_complete": completing(values, f.metadata["path"], many=many)}
+
+
+def _option(section: str, f: Field) -> Callable[[Command], Command]:
     kind, choices, words = setting_type(f), f.metadata["choices"], f.metadata["words"]
-    help = f.metadata["help"]
+    help, about = f.metadata["help"], _about(section, f)
     if f.name == "sync":  # a flag that may stand without its number
         return click.option(
-            _flag(f), type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help
+            _flag(f), type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help, **about
         )
     if kind is bool:
-        return click.option(_flag(f), f.name, is_flag=True, default=None, help=help)
+        return click.option(_flag(f), f.name, is_flag=True, default=None, help=help, **about)
     metavar = "|".join(choices) if choices else LETTERS.get(f.name) or {int: "N", float: "X", str: "TEXT"}[kind]
     metavar = "|".join((metavar, *words))
     taken = _NumberOrWord(words) if words else kind
-    return click.option(_flag(f), type=taken, metavar=metavar, default=None, help=_help(f))
+    return click.option(_flag(f), type=taken, metavar=metavar, default=None, help=_help(f), **about)
 
 
 def _help(f: Field) -> str:

@@ -9,17 +9,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from edgekd.cli.bars import decoding, fetching, hashing
 from edgekd.cli.computing import as_followed, follows_cores, go_last, settle
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import listed, peer_options, refuse, settings
-from edgekd.cli.progress import Screen, decoding, last_words
+from edgekd.cli.options import FROM_SCRATCH, NEEDED, listed, peer_options, refuse, settings
+from edgekd.cli.progress import Screen, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import PAUSE, on_stop, stop_early
 from edgekd.cli.tables import peer_line
@@ -98,7 +101,7 @@ class _Stop:
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=NEEDED, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @peer_options
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
@@ -173,6 +176,8 @@ def command(
                         follows_cores=follows,
                     )
                 log.info(_computes(node, niceness))
+                if config.from_scratch and not resume and not as_json:  # `run` says it once for all of its peers
+                    log.info("it begins %s", FROM_SCRATCH)
                 lines.step = lambda: int(node.learner.step)
                 if resume:
                     resume_from(node, folder)
@@ -230,7 +235,7 @@ def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path
     def check(path: Path, contract: Contract) -> Config:
         if newest is not None:  # resumed, in a folder that its public file has gone from
             check_same(newest.info.made_with, {"public": contract.public_sha256})
-        load_public(path, contract)
+        load_public(path, contract, partial(hashing, tell=log.info))
         return adopt(config, contract, file)
 
     log.info("asking the group for its public file and settings")
@@ -238,7 +243,10 @@ def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path
         undo.callback(file.unlink, missing_ok=True)
     undo.callback(discard_unfinished, file)
     with _looking(exchange) if discover else contextlib.nullcontext() as found:
-        contract, adopted = join(peers, file, check, exchange.transport, key_folder(exchange.certs), found)
+        contract, adopted = join(
+            *(peers, file, check, exchange.transport, key_folder(exchange.certs), found),
+            watch=partial(fetching, log.info),
+        )
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
     return adopted

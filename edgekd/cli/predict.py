@@ -99,7 +99,7 @@ def command(
 
 def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table: Path | None) -> None:
     from edgekd.cli.answers import as_csv, print_table
-    from edgekd.cli.progress import reading
+    from edgekd.cli.bars import reading
     from edgekd.cli.tables import plain_console
     from edgekd.files.atomic import write_atomically
 

@@ -1,28 +1,23 @@
 """Live progress: a table on a terminal, plain lines elsewhere."""
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
+from edgekd.cli.bars import animated, duration, say_beside
 from edgekd.cli.columns import Column, fitted
+from edgekd.cli.curve import Curve
 from edgekd.cli.lines import say, stdout
 from edgekd.cli.tables import accuracy_on, bytes_text, plain_console, steps_text
 from edgekd.printable import printable
 
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
-PICTURES_EVERY = 15.0  # seconds between two plain lines of how many pictures were read
-MANY = 20  # pictures; fewer are read before a bar could be seen
 
 
 def mute_stdout() -> None:
@@ -53,77 +48,28 @@ def last_words() -> Iterator[None]:
         mute_stdout()
 
 
-def duration(seconds: float | None) -> str:
-    """``0:01:30``; None: that is not known yet."""
-    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+@dataclass(slots=True)
+class _Peer:
+    """What one peer's row is made of."""
 
+    latest: Any  # its `Progress`
+    first: tuple[int, float]  # the step, and the seconds of training, that were seen first
+    curve: Curve = field(default_factory=Curve)
+    dead: bool = False
 
-class LeftColumn(ProgressColumn):
-    """The time left beside a bar.
+    def take(self, progress: Any) -> None:
+        """Take in the next progress."""
+        if progress.accuracy is not None and progress.accuracy != self.latest.accuracy:
+            self.curve.add(progress.accuracy)
+        self.latest = progress
 
-    Args:
-        seconds_left: after so many seconds; None: that is not known yet.
-    """
-
-    def __init__(self, seconds_left: Callable[[float], float | None]) -> None:
-        super().__init__()
-        self._seconds_left = seconds_left
-
-    def render(self, task: Task) -> Text:
-        """The cell."""
-        return Text("" if task.finished else f"{duration(self._seconds_left(task.elapsed or 0.0))} left")
-
-
-def say_beside(line: str) -> None:
-    """Print one line on stderr; if nobody takes it, it is lost."""
-    with contextlib.suppress(OSError):
-        say(line, err=True)
-
-
-@contextmanager
-def reading(count: int, tell: Callable[[str], None] = say_beside) -> Iterator[Callable[[], None]]:
-    """A bar on stderr while `count` pictures are read. Where stderr is no terminal, a line for `tell` now and then.
-
-    It gives what is called after each picture.
-    """
-    console = Console(stderr=True, markup=False, emoji=False)
-    if count < MANY or not console.is_terminal:
-        yield _plainly(count, tell)
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), "pictures", TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda: bar.advance(task)
-
-
-def _plainly(count: int, tell: Callable[[str], None]) -> Callable[[], None]:
-    done, told_at = 0, time.monotonic()
-
-    def advance() -> None:
-        nonlocal done, told_at
-        done += 1
-        if time.monotonic() - told_at >= PICTURES_EVERY and done < count:
-            told_at = time.monotonic()
-            tell(f"read {done} of {count} pictures")
-
-    return advance
-
-
-def decoding(tell: Callable[[str], None] = say_beside) -> Any:
-    """The `Decoding` of commands: in worker processes where that pays, shown by `reading`."""
-    from edgekd.data.decoding import Decoding
-
-    return Decoding(workers=None, watch=partial(reading, tell=tell))
-
-
-class _Dead:
-    """The last progress of a peer that has died."""
-
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
-
-    def __getattr__(self, name: str) -> Any:
-        return "dead" if name == "state" else getattr(self._progress, name)
+    def seconds_left(self) -> float | None:
+        """Until it has done its steps, at its pace so far; None: that is not known, or there is no end."""
+        step, seconds = self.first
+        done, took = self.latest.step - step, self.latest.seconds - seconds
+        if self.dead or done < 1 or took <= 0 or not self.latest.step < self.latest.steps:
+            return None
+        return float((self.latest.steps - self.latest.step) * took / done)
 
 
 class Screen:
@@ -135,7 +81,7 @@ class Screen:
 
     def __init__(self, title: str = "") -> None:
         self._console, self._title = plain_console(), title
-        self._latest: dict[int, Any] = {}
+        self._peers: dict[int, _Peer] = {}
         self._plain_at: dict[int, float] = {}
         self._live: Live | None = None
 
@@ -146,14 +92,19 @@ class Screen:
 
     def show(self, progress: Any) -> None:
         """Take in one peer's `Progress`."""
-        before = self._latest.get(progress.id)
-        self._latest[progress.id] = progress
+        peer = self._peers.get(progress.id)
+        before = None if peer is None else peer.latest
+        if peer is None:
+            peer = self._peers[progress.id] = _Peer(progress, (progress.step, progress.seconds))
+            if progress.accuracy is not None:
+                peer.curve.add(progress.accuracy)
+        peer.take(progress)
         with unheard():
-            self._show(progress, before)
+            self._show(peer, before)
 
-    def _show(self, progress: Any, before: Any) -> None:
-        if not self._console.is_terminal:
-            self._plain(progress, before)
+    def _show(self, peer: _Peer, before: Any) -> None:
+        if not animated(self._console):
+            self._plain(peer, before)
             return
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False)
@@ -162,8 +113,8 @@ class Screen:
 
     def lost(self, id: int) -> None:
         """A peer has died."""
-        if id in self._latest:
-            self._latest[id] = _Dead(self._latest[id])
+        if id in self._peers:
+            self._peers[id].dead = True
             if self._live is not None:
                 with unheard():
                     self._live.update(self._table(), refresh=True)
@@ -183,46 +134,62 @@ class Screen:
                 self._live.stop()
             self._live = None
 
-    def _plain(self, progress: Any, before: Any) -> None:
-        now = time.monotonic()
+    def _plain(self, peer: _Peer, before: Any) -> None:
+        now, progress = time.monotonic(), peer.latest
         news = before is None or before.state != progress.state or before.accuracy != progress.accuracy
         if not news and now - self._plain_at.get(progress.id, 0.0) < PLAIN_EVERY:
             return
         self._plain_at[progress.id] = now
-        names = [column.title for column in _COLUMNS]
-        cells = (f"{name} {cell}" for name, cell in zip(names[1:], _row(progress)[1:], strict=True) if cell != "-")
-        say(f"peer {progress.id}: " + ", ".join(cells))
+        say(self._line(peer))
+
+    def _line(self, peer: _Peer) -> str:
+        """A peer's row as one line; on a terminal as much of it as there is room for."""
+        row = zip(_COLUMNS, _row(peer, ascii_only=True), strict=True)
+        cells = [(column, cell) for column, cell in row if column not in (_ID, _TREND) and cell != "-"]
+        while True:
+            line = f"peer {peer.latest.id}: " + ", ".join(f"{column.title} {cell}" for column, cell in cells)
+            spare = max(column.rank for column, _ in cells)
+            if not self._console.is_terminal or len(line) < self._console.width or spare == 0:
+                return line
+            cells = [(column, cell) for column, cell in cells if column.rank < spare]
 
     def _table(self) -> Table:
-        rows = [_row(progress) for _, progress in sorted(self._latest.items())]
+        ascii_only = self._console.options.ascii_only
+        rows = [_row(peer, ascii_only) for _, peer in sorted(self._peers.items())]
         return fitted(_COLUMNS, [rows], self._console, self._title or None)
 
 
+_ID, _TREND = Column("peer", justify="left"), Column("trend", 2, "left")
 _COLUMNS = (
-    Column("peer", justify="left"),
+    _ID,
     Column("state", justify="left"),
     Column("step"),
-    Column("loss", 2),
-    Column("distil", 5),
+    Column("left", 1),
+    Column("loss", 4),
+    Column("distil", 7),
     Column("accuracy"),
-    Column("neighbours up", 1),
-    Column("age", 4),
-    Column("sent", 3),
-    Column("received", 6),
+    _TREND,
+    Column("neighbours up", 3),
+    Column("age", 6),
+    Column("sent", 5),
+    Column("received", 8),
 )
 
 
-def _row(progress: Any) -> list[str]:
+def _row(peer: _Peer, ascii_only: bool) -> list[str]:
     def number(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
+    progress, left = peer.latest, peer.seconds_left()
     return [
         str(progress.id),
-        progress.state,
+        "dead" if peer.dead else progress.state,
         steps_text(progress.step, progress.steps),
+        "-" if left is None else duration(left).removeprefix("0:"),
         number(progress.labels, 3),
         number(progress.distil, 4),
         accuracy_on(progress.accuracy, progress.evaluation_samples),
+        peer.curve.text(ascii_only=ascii_only),
         str(progress.up),
         "-" if progress.age is None else str(progress.age),
         bytes_text(progress.bytes_sent),

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
+from edgekd.cli.bars import decoding, fetching
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.progress import decoding
 from edgekd.config import Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
@@ -65,5 +65,5 @@ def _fetched(source: str, exchange: ExchangeConfig, out: Path) -> Any:
     from peer.node.access import check_addresses, key_folder
 
     check_addresses([source], exchange.certs)
-    _, public = fetch(source, out, load_public, exchange.transport, key_folder(exchange.certs))
+    _, public = fetch(source, out, load_public, exchange.transport, key_folder(exchange.certs), watch=fetching)
     return public

@@ -45,9 +45,13 @@ def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, ou
     Writes index.html (one page that loads nothing), report.md and tables.csv; with --paper also findings.json,
     figure2.png and figure2.svg.
     """
-    from edgekd.lab.report.write import write_report
+    from edgekd.cli.bars import stages
 
-    material = write_report(folders, out, against, paper=paper)
+    with stages() as begin:
+        begin("loading")
+        from edgekd.lab.report.write import write_report
+
+        material = write_report(folders, out, against, paper=paper, begin=begin)
     _print_choices(material.choices)
     if material.paper:
         _print_findings(material.paper)
@@ -55,8 +59,7 @@ def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, ou
 
 
 def _print_choices(choices: "Choices") -> None:
-    from rich.table import Table
-
+    from edgekd.cli.columns import Column, fitted
     from edgekd.cli.tables import wide_console
     from edgekd.lab.findings.asked import value_text
     from edgekd.lab.report import prose
@@ -67,34 +70,33 @@ def _print_choices(choices: "Choices") -> None:
     if not choices.questions:
         say(prose.NOTHING_TO_CHOOSE.replace("`", ""))
         return
-    table = Table()
-    for name in ("where", "value", "against", "accuracy", "difference [95 % interval]", "p", "n", "verdict"):
-        table.add_column(name, justify="right" if name in ("accuracy", "p", "n") else "left")
+    columns = [Column("where", 1, "left"), Column("value", 0, "left"), Column("against", 2, "left")]
+    columns += [Column("accuracy", 3), Column("difference [95 % interval]", 0, "left"), Column("p", 4), Column("n", 5)]
+    columns += [Column("verdict", 0, "left")]
+    rows: list[list[str]] = []
     titles = place_titles(choices.questions)
     for question, title in zip(choices.questions, titles, strict=True):
         for answer in question.answers:
             value, reference = f"{question.setting} {value_text(answer.value)}", value_text(question.reference)
             found = (found_text(answer.found), p_text(answer.p), str(answer.found.n), answer.verdict)
             cells = (title, value, reference, number_text(answer.accuracy), *found)
-            table.add_row(*map(printable, cells))
-    wide_console().print(table)
+            rows.append(list(map(printable, cells)))
+    console = wide_console()
+    console.print(fitted(columns, [rows], console))
     for question, title in zip(choices.questions, titles, strict=True):
         say(f"{title}, {question.setting}: {advice(question)}".replace("`", ""))
 
 
 def _print_findings(paper: "Paper") -> None:
-    from rich.table import Table
-
+    from edgekd.cli.columns import Column, fitted
     from edgekd.cli.tables import wide_console
     from edgekd.lab.report.layout import found_text
 
     findings = [*paper.findings, paper.control]
-    table = Table()
-    for name in ("finding", "verdict", "effect [95 % interval]", "n"):
-        table.add_column(name, justify="right" if name == "n" else "left")
-    for finding in findings:
-        found = finding.deciding.found
-        table.add_row(finding.id, finding.verdict, found_text(found), str(found.n))
-    wide_console().print(table)
+    columns = [Column("finding", 0, "left"), Column("verdict", 0, "left"), Column("effect [95 % interval]", 1, "left")]
+    found = [(finding, finding.deciding.found) for finding in findings]
+    rows = [[finding.id, finding.verdict, found_text(each), str(each.n)] for finding, each in found]
+    console = wide_console()
+    console.print(fitted([*columns, Column("n", 2)], [rows], console))
     if any(finding.missing for finding in findings):
         say("undecided for want of cells: the report says which, under each finding")

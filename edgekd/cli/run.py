@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from edgekd.cli.computing import settle
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, refuse, settings
+from edgekd.cli.options import FROM_SCRATCH, PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, passing_on, pausable, stoppable
 from edgekd.config import ACCESS, COLLECTING, LYING, Config
 from edgekd.errors import ConfigError, DivergedError, EdgeKDError, OutOfMemoryError
@@ -29,7 +30,7 @@ Examples:
 """
 
 
-FROM_SCRATCH = "peers begin with random weights: accuracies near chance, or below, are normal for some hundred steps"
+FIRST = ("data", "clients", "gamma", "model", "weights", "steps", "seed", "baseline", "out", "config")  # in --help
 
 
 WHY: dict[int, tuple[str, str]] = {  # by the exit code of a peer, and what to do
@@ -42,7 +43,7 @@ class PeerDiedError(EdgeKDError):
     """A peer of the run ended with an error, or before its first step; the others' results are kept."""
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING, *COLLECTING))
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(
@@ -102,8 +103,8 @@ def _run_in(
         from edgekd.cli.baselines import train_baselines
 
         baselines = train_baselines(config, quiet=as_json)
-    if not as_json and config.weights == "none" and not config.model.all_own:
-        say(FROM_SCRATCH, err=True)
+    if not as_json and config.from_scratch:
+        say(f"peers begin {FROM_SCRATCH}", err=True)
     fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
@@ -111,7 +112,7 @@ def _run_in(
         dead = _Watch(fleet, config.data.clients, as_json=as_json).run()
     summary = _collect(folder, config.data.clients, time.monotonic() - began, baselines)
     if summary.peers:
-        from edgekd.cli.progress import say_beside
+        from edgekd.cli.bars import say_beside
         from edgekd.cli.run_files import write_results
         from edgekd.cli.tables import early_line
 

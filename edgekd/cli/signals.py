@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from edgekd.cli.lines import say
-from edgekd.cli.logs import beside
+from edgekd.cli.logs import message_line
 from edgekd.exit_codes import ExitCode
 
 PATIENCE = 5.0  # seconds after the first request in which no other one ends a process at once
@@ -140,7 +140,7 @@ def stop_early(number: int, frame: FrameType | None) -> NoReturn:
     signal would kill.
     """
     with contextlib.suppress(OSError):
-        os.write(2, f"{beside('INFO', 'edgekd: stopped before it began')}\n".encode())
+        os.write(2, f"{message_line('INFO', 'edgekd: stopped before it began')}\n".encode())
     os._exit(ExitCode.DONE)
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.bars import decoding, simulating
 from edgekd.cli.computing import settle
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.progress import decoding, last_words, unheard
+from edgekd.cli.progress import last_words, unheard
 from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
@@ -26,11 +28,15 @@ Examples:
   edgekd simulate --async --clients 1000 --topology regular:8 --model none    # the exchange alone, no learning
 """
 
+FIRST = ("data", "clients", "gamma", "measure", "combine", "alpha", "steps", "seed", "asynchronous", "out")  # in --help
 
-@click.command(epilog=EXAMPLES)
+
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
-@click.option("--jobs", type=click.IntRange(1), help="Learners that compute at once.  [default: as cores allow]")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Learners that compute at once.  [default: as cores allow]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
 def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -> None:
     """Run all learners in one process.
@@ -70,9 +76,11 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
         if report.accuracy is not None and not as_json:
             reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"
             with unheard():
-                say(f"peer {report.id}: step {report.step}/{config.steps}, {reached}")
+                tell(f"peer {report.id}: step {report.step}/{config.steps}, {reached}")
+        advance(1)
 
-    summary = simulate(config, show, jobs=jobs, stop=stop, how=decoding())
+    with simulating(config.steps * config.data.clients) as (advance, tell):
+        summary = simulate(config, show, jobs=jobs, stop=stop, how=decoding())
     write_summary(folder, summary)
     with last_words():
         _print(config, summary, folder, as_json)

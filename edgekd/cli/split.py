@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.bars import decoding, writing
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.cli.progress import decoding
 from edgekd.config import Config
 
 FLAGS = (
@@ -37,10 +37,14 @@ def command(config: Config, out: Path) -> None:
     from edgekd.data.split_files import write_split
 
     leave_no_empty_folder(out)
-    written = write_split(config.data, config.data_seed, out, decoding())
-    images = len(PublicSet.load(out / "public.safetensors"))
-    say(f"{out / 'public.safetensors'}: the public file, {images} images, for every box")
+    written = write_split(config.data, config.data_seed, out, decoding(), writing)
+    public = PublicSet.load(out / "public.safetensors")
+    say(f"{out / 'public.safetensors'}: the public file, {len(public)} images, for every box")
     for folder, counts in written.items():
         shown = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])[:10])
         more = f" and {len(counts) - 10} more classes" if len(counts) > 10 else ""
         say(f"{folder}: {sum(counts.values())} images ({shown}{more})")
+    if missing := [name for name in public.classes if name not in written[out / "eval"]]:
+        shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more classes" if len(missing) > 10 else "")
+        advice = "use more pictures, a larger --eval-fraction or another --seed"
+        say(f"{out / 'eval'} has no picture of {shown}: no accuracy will tell of them; {advice}", err=True)

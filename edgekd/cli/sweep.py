@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import PATH, grid_settings
+from edgekd.cli.options import PATH, OneOf, grid_settings
 from edgekd.config import UNSWEPT
 from edgekd.errors import EdgeKDError
 from edgekd.printable import printable
@@ -23,19 +24,21 @@ Examples:
   edgekd report results --out report
 """
 
+FIRST = ("out", "measure", "alpha", "combine", "split", "seed", "data", "baseline", "jobs", "config")  # in --help
+
 
 class CellsFailedError(EdgeKDError):
     """Some cells of the sweep ended with an error; the others' results are written."""
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=UNSWEPT)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder of results, old and new.")
 @click.option("--baseline", is_flag=True, help="Also each client alone, and one model on all shards, once a seed.")
-@click.option("--jobs", type=click.IntRange(1), help="Cells at once.  [default: as many as the cores have room for]")
 @click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where the cells run."
+    "--jobs", type=click.IntRange(1), metavar="N", help="Cells at once.  [default: as many as the cores have room for]"
 )
+@click.option("--engine", type=OneOf(["local", "ray"]), default="local", show_default=True, help="Where the cells run.")
 def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None, engine: str) -> None:
     """Simulate every combination of settings; each of these takes a list, and a [[grid]] in the file more of them.
 
@@ -79,19 +82,16 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
 @contextmanager
 def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterator[Callable[[Any], None]]:
     """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-    from edgekd.cli.progress import LeftColumn, duration
+    from edgekd.cli.bars import LeftColumn, bars, duration, stderr_console
     from edgekd.lab.sweep.pace import Pace
     from edgekd.lab.sweep.run import Failure, labels
 
     total, label = len(cells), labels(cells)
     told: set[str] = set()  # reasons
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    pace = Pace(left, at_once)
-    bar = Progress(*columns, LeftColumn(pace.seconds_left), console=console, disable=not console.is_terminal)
+    console, pace = stderr_console(), Pace(left, at_once)
+    bar = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn(pace.seconds_left))
     with bar:
         task = bar.add_task(f"{total} cells", total=total, completed=total - len(left))
         began = time.monotonic()
@@ -103,7 +103,7 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
                 reason = "the same" if result.reason in told else result.reason
                 told.add(result.reason)
                 print_line(f"failed: {label[result.cell]}: {reason}")
-            elif not console.is_terminal:
+            elif bar.disable:
                 rest = duration(pace.seconds_left(time.monotonic() - began))
                 print_line(f"{int(bar.tasks[0].completed)}/{total} cells, about {rest} left: {label[result.cell]}")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgekd.cli.columns import Column, fitted
-from edgekd.cli.lines import say_lines, stdout
+from edgekd.cli.lines import stdout
 from edgekd.files.summary import PeerSummary, Summary, standard_error, with_error
 
 
@@ -71,7 +71,7 @@ def print_results(summary: Summary) -> None:
     """The table on stdout."""
     console = wide_console()
     console.print(results_table(summary, console))
-    say_lines(_caption(summary))
+    console.print(_caption(summary), highlight=False)
 
 
 def wide_console() -> Console:

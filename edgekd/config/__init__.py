@@ -16,7 +16,7 @@ from edgekd.config.sections import (
     ModelConfig,
     TrainConfig,
 )
-from edgekd.config.tables import SECTIONS, from_mapping, overlay, read_toml, to_mapping, usable
+from edgekd.config.tables import SECTIONS, TITLES, from_mapping, overlay, read_toml, to_mapping, usable
 from edgekd.config.virtual import Outage, SimulationConfig
 from edgekd.config.written_out import BEFORE, read_run, written_out
 
@@ -31,6 +31,7 @@ __all__ = [
     "LYING",
     "PUBLIC_AUGMENTATIONS",
     "SECTIONS",
+    "TITLES",
     "UNSWEPT",
     "Config",
     "DataConfig",

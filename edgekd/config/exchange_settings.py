@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.errors import ConfigError
-from edgekd.names import LIE_NAMES
+from edgekd.names import LIE_NAMES, TOPOLOGY_NAMES
 from edgekd.protocol.addresses import ids
 from edgekd.protocol.encodings import Packing
+from edgekd.protocol.messages import Encoding
 from edgekd.protocol.timing import TIMINGS, Timing
 
+SECURITY, LIARS = "Security", "Liars"  # titles in --help
 LYING = ("liars", "lie", "lie_from")  # of [exchange]: only simulated peers lie
 ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
 
@@ -33,32 +35,44 @@ class ExchangeConfig:
     encoding: str = setting(
         "float16",
         "how predictions are packed: float32, float16, uint8, top-k:K (a row's K likeliest classes) or one-bit (one)",
+        known=tuple(each.value for each in Encoding),
     )
     noise_std: float | None = setting(
         None, "standard deviation, in nats, of Gaussian noise on what is sent, log-probabilities; drawn from --seed"
     )
     topology: str = setting(
-        "full", "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line"
+        "full",
+        "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line",
+        known=TOPOLOGY_NAMES,
+        path=True,
     )
     transport: str = setting("grpc", "what carries the frames, the same for all of a group", ("grpc", "zmq"))
     certs: str | None = setting(
-        None, "a peer's own folder of keys, made by `edgekd certs`: encryption, and none but peers with keys get in"
+        None,
+        "a peer's own folder of keys, made by `edgekd certs`: encryption, and none but peers with keys get in",
+        path=True,
+        group=SECURITY,
     )
     insecure: bool | None = setting(
-        None, "listen to other boxes without --certs: no encryption, no proof of who is who"
+        None, "listen to other boxes without --certs: no encryption, no proof of who is who", group=SECURITY
     )
-    allow: str | None = setting(None, "the ids that may be neighbours, such as 0,1,2; default: any")
+    allow: str | None = setting(None, "the ids that may be neighbours, such as 0,1,2; default: any", group=SECURITY)
     timing: str | None = setting(
         None,
         "patience with neighbours: lan, or wan for links of long delay and short outages; default lan",
         tuple(TIMINGS),
     )
     # None keeps the hashes of older results valid:
-    liars: int | None = setting(None, "the last N clients send lies instead of their predictions; simulated only")
-    lie: str | None = setting(
-        None, "what liars send: random or flipped labels, always one, or the likeliest two swapped", LIE_NAMES
+    liars: int | None = setting(
+        None, "the last N clients send lies instead of their predictions; simulated only", group=LIARS
     )
-    lie_from: int | None = setting(None, "steps for which liars are honest [default: 0]")
+    lie: str | None = setting(
+        None,
+        "what liars send: random or flipped labels, always one, or the likeliest two swapped",
+        LIE_NAMES,
+        group=LIARS,
+    )
+    lie_from: int | None = setting(None, "steps for which liars are honest [default: 0]", group=LIARS)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -5,6 +5,7 @@ from dataclasses import Field, field, fields
 from typing import Any
 
 from edgekd.errors import ConfigError
+from edgekd.names import with_nearest
 
 LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
 
@@ -16,6 +17,9 @@ def setting(
     *,
     endless: bool = False,
     words: tuple[str, ...] = (),
+    known: tuple[str, ...] = (),
+    path: bool = False,
+    group: str | None = None,
 ) -> Any:
     """A field with what its flag needs.
 
@@ -25,8 +29,12 @@ def setting(
         choices: all values that there are; None: any of its type.
         endless: a number may be infinite.
         words: what a number may be instead of one.
+        known: values that have a name, where there are others, too.
+        path: the value is, or may be, a file or a folder.
+        group: the title in ``--help`` that the flag stands under; None: the section's.
     """
-    return field(default=default, metadata={"help": help, "choices": choices, "endless": endless, "words": words})
+    metadata = {"help": help, "choices": choices, "endless": endless, "words": words}
+    return field(default=default, metadata={**metadata, "known": known, "path": path, "group": group})
 
 
 def require(holds: bool, rule: str, value: object) -> None:
@@ -62,7 +70,8 @@ def check_fields(section: Any) -> None:
         if value is not None or f.default is not None:
             check_type(f, value)
         if choices and value is not None and value not in choices:
-            raise ConfigError(f"{f.name} must be one of {', '.join(choices)}, got {value}")
+            why = f"{f.name} must be one of {', '.join(choices)}, got {value}"
+            raise ConfigError(with_nearest(why, value, choices))
         if isinstance(value, str) and "\0" in value:
             raise ConfigError(f"{f.name} must not hold the character NUL, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value) and not f.metadata["endless"]:

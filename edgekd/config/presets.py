@@ -9,6 +9,7 @@ on a public batch, where the script predicts on each client's private images wit
 from typing import Any
 
 from edgekd.errors import ConfigError
+from edgekd.names import with_nearest
 
 _PAPER: dict[str, dict[str, Any]] = {
     # gamma: the data set's default is the paper's
@@ -60,5 +61,5 @@ def find_preset(name: str) -> dict[str, dict[str, Any]]:
         ConfigError: there is no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name}")
+        raise ConfigError(with_nearest(f"preset must be one of {', '.join(PRESETS)}, got {name}", name, PRESETS))
     return {section: dict(table) for section, table in PRESETS[name].items()}

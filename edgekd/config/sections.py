@@ -12,7 +12,7 @@ from edgekd.config.recipes import PRETRAINED, SCRATCH, Recipe
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
 from edgekd.extensions import is_extension, is_own_network
-from edgekd.names import COMBINATION_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
+from edgekd.names import COMBINATION_NAMES, DEVICE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES, WEIGHT_NAMES, with_nearest
 
 DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
@@ -25,6 +25,7 @@ UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes not
 MOST_SECONDS = 86_400  # between two scans
 
 AUTO = "auto"  # of threads and precision: as this machine allows
+COMPUTING = "Computing"  # of [train]: what a peer computes with
 STRONGEST_PULL = 0.4  # of the distillation weight times SGD's learning rate
 
 
@@ -32,16 +33,24 @@ STRONGEST_PULL = 0.4  # of the distillation weight times SGD's learning rate
 class DataConfig:
     """What a peer trains on: a common data set that is split by number, or a box's own files."""
 
-    data: str = setting("digits", "common data set: digits, cifar10, sun397, or a folder with one subfolder a class")
+    data: str = setting(
+        "digits",
+        "common data set: digits, cifar10, sun397, or a folder with one subfolder a class",
+        known=DATA_SETS,
+        path=True,
+    )
     limit: int | None = setting(None, "use only N images of the data set, drawn with the data seed")
     size: int | None = setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
     private: str | None = setting(
-        None, "a box's own labelled images, a folder with one subfolder a class, instead of --data; goes with --public"
+        None,
+        "a box's own labelled images, a folder with one subfolder a class, instead of --data; goes with --public",
+        path=True,
     )
-    public: str | None = setting(None, "the group's public file, made by `edgekd public` or `edgekd split`")
+    public: str | None = setting(None, "the group's public file, made by `edgekd public` or `edgekd split`", path=True)
     eval: str | None = setting(
         None,
         "labelled images to evaluate on, a folder with one subfolder a class; default: a tenth of the private ones",
+        path=True,
     )
     clients: int = setting(3, "how many peers share the data set")
     iid: bool = setting(False, "split alike: shuffle and cut evenly")
@@ -64,6 +73,7 @@ class DataConfig:
         None,
         "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
         "pictures lie there, too",
+        path=True,
     )
     rescan: float | None = setting(
         None, "look at the private folder every SECONDS, and take up new, moved and removed pictures between steps"
@@ -77,11 +87,9 @@ class DataConfig:
         for name in ("data", "private", "eval"):
             object.__setattr__(self, name, _with_kind(getattr(self, name), named=name == "data"))
         kind = self.data.partition(":")[0]
-        require(
-            kind in (*DATA_SETS, "folder"),
-            "data must be digits, cifar10, sun397 or a folder that exists",
-            self.data,
-        )
+        if kind not in (known := (*DATA_SETS, "folder")):
+            why = f"data must be digits, cifar10, sun397 or a folder that exists, got {self.data}"
+            raise ConfigError(with_nearest(why, kind, known))
         require(self.limit is None or self.limit >= 1, "limit must be >= 1", self.limit)
         require(self.size is None or self.size >= 8, "size must be >= 8 pixels", self.size)
         require(self.clients >= 1, "clients must be >= 1", self.clients)
@@ -145,11 +153,15 @@ class DistillConfig:
         "kl",
         f"dissimilarity to distil with: {', '.join(MEASURE_NAMES)}, or a function of your own, FILE.py:function or "
         "package.module:function",
+        known=MEASURE_NAMES,
+        path=True,
     )
     combine: str = setting(
         "agreement",
         f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
         "own, FILE.py:function or package.module:function",
+        known=COMBINATION_NAMES,
+        path=True,
     )
     sharpen: float = setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
     temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
@@ -176,7 +188,8 @@ class DistillConfig:
             value = getattr(self, name)
             if value not in known and not is_extension(value):
                 own = "FILE.py:function or package.module:function"
-                raise ConfigError(f"{name} must be one of {', '.join(known)}, {own}, got {value}")
+                why = f"{name} must be one of {', '.join(known)}, {own}, got {value}"
+                raise ConfigError(with_nearest(why, value, known))
         if self.combine == NWAY and (self.measure not in NWAY_MEASURES or self.sharpen != 1):
             raise ConfigError(
                 f"combine nway goes with measure {' or '.join(NWAY_MEASURES)} and no sharpening, "
@@ -201,6 +214,8 @@ class ModelConfig:
         None,
         "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits and for a "
         "network of your own",
+        known=WEIGHT_NAMES,
+        path=True,
     )
 
     heads: int = setting(
@@ -297,17 +312,21 @@ class TrainConfig:
         "numbers of the forward pass; bfloat16 by autocast; auto: bfloat16 where the processor or GPU says that it "
         "computes with it, but float32 in run, in simulate and with --sync",
         ("float32", "bfloat16", AUTO),
+        group=COMPUTING,
     )
     threads: int | str | None = setting(
         None,
         "torch threads a peer, a number or auto: the cores that it may use, of more than two but one; in run and "
         "simulate --async those of all peers shared out; with --sync and in lockstep 1 [default: auto; in a sweep 1]",
         words=(AUTO,),
+        group=COMPUTING,
     )
     nice: int | None = setting(
-        None, "let other programs go first: the niceness that the process has at least, 0: leave it [default: 5]"
+        None,
+        "let other programs go first: the niceness that the process has at least, 0: leave it [default: 5]",
+        group=COMPUTING,
     )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", known=DEVICE_NAMES, group=COMPUTING)
     seed: int = setting(
         0, "seed of what is a peer's own (initial weights, order, augmentation); with one data set also of the split"
     )
@@ -369,9 +388,9 @@ class Config:
                 f"there are no ImageNet weights of {self.model.model}: use --weights none, which leaves what the "
                 "function returns as it is, or a file"
             )
-        if self.norm_from == "frozen" and self.weights == "none" and not self.model.all_own:
+        if self.norm_from == "frozen" and self.from_scratch:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
-        if self.freeze and self.weights == "none" and not self.model.all_own:
+        if self.freeze and self.from_scratch:
             raise ConfigError(
                 f"freeze {self.freeze:g} needs pretrained weights, since frozen layers learn nothing: choose --weights "
                 "or --freeze 0"
@@ -394,6 +413,11 @@ class Config:
     def weights(self) -> str:
         """``none``, ``imagenet`` or a file; where nothing was said it follows from the data set and the networks."""
         return self.model.weights or ("none" if self.data.digits or self.model.all_own else "imagenet")
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether networks begin with random weights; what the user's own functions return is not known."""
+        return self.weights == "none" and not self.model.all_own
 
     @property
     def augment(self) -> str:

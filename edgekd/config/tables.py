@@ -12,6 +12,7 @@ from edgekd.config.fields import check_type, setting_type
 from edgekd.config.sections import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
+from edgekd.names import with_nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +29,14 @@ SECTIONS: dict[str, type] = {
     "exchange": ExchangeConfig,
     "simulation": SimulationConfig,
 }
+TITLES = {  # of the sections, in --help
+    "data": "Data",
+    "distill": "Loss",
+    "model": "Network",
+    "train": "Training",
+    "exchange": "Exchange",
+    "simulation": "Simulation",
+}
 
 
 def from_mapping(tables: Mapping[str, Any]) -> Config:
@@ -38,7 +47,7 @@ def from_mapping(tables: Mapping[str, Any]) -> Config:
     """
     for name in tables:
         if name not in SECTIONS:
-            raise ConfigError(f"unknown section [{name}]; known: {', '.join(SECTIONS)}")
+            raise ConfigError(with_nearest(f"unknown section [{name}]; known: {', '.join(SECTIONS)}", name, SECTIONS))
     return Config(**{name: _section(name, kind, tables.get(name, {})) for name, kind in SECTIONS.items()})
 
 
@@ -98,7 +107,8 @@ def _section(name: str, kind: type, table: Any) -> Any:
     known = {f.name: f for f in fields(kind)}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"unknown setting '{key}' in [{name}]; known: {', '.join(sorted(known))}")
+            why = f"unknown setting '{key}' in [{name}]; known: {', '.join(sorted(known))}"
+            raise ConfigError(with_nearest(why, key, known))
         check_type(known[key], value, section=name)
     return kind(**{key: _widened(known[key], value) for key, value in table.items()})
 

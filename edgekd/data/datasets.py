@@ -167,11 +167,11 @@ def _peers(common: CommonData, shards: Iterable[Indices]) -> list[PeerData]:
 
 
 def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: Decoding) -> PeerData:
-    return own_pictures(config, own_public(config), id, seed, run, how, strict=config.rescan is None)
+    return own_pictures(config, own_public(config, how), id, seed, run, how, strict=config.rescan is None)
 
 
-def own_public(config: DataConfig) -> PublicSet:
-    """The public file of a box that has its own pictures.
+def own_public(config: DataConfig, how: Decoding = IN_PROCESS) -> PublicSet:
+    """The public file of a box that has its own pictures; `how` tells of what was read.
 
     Raises:
         ConfigError: none is named, it is none, or the settings want it to be another.
@@ -180,7 +180,7 @@ def own_public(config: DataConfig) -> PublicSet:
         raise ConfigError(
             "--private goes with --public FILE; `edgekd peer` fetches it where --peers or --discover is given"
         )
-    public = PublicSet.load(expanded(config.public))
+    public = PublicSet.load(expanded(config.public), how.watch_bytes)
     size = public.images.shape[-1]
     for name, asked, has in (("size", config.size, size), ("public-augment", config.public_augment, public.augment)):
         if asked is not None and asked != has:

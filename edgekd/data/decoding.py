@@ -28,11 +28,18 @@ CHUNK = 2**22  # bytes that a worker is given at once
 AHEAD = 4  # chunks for each worker that are under way or wait to be fetched: the rest takes no memory yet
 
 Watch: TypeAlias = Callable[[int], AbstractContextManager[Callable[[], None]]]
+# It is told how much there is, bytes or images; what its context gives is called with how much more is done.
+WatchAmount: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 def unwatched(count: int) -> AbstractContextManager[Callable[[], None]]:
     """A `Watch` that shows nothing."""
     return nullcontext(lambda: None)
+
+
+def amount_unwatched(whole: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A `WatchAmount` that shows nothing."""
+    return nullcontext(lambda count: None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +50,7 @@ class Decoding:
     # main module cannot be imported again, such as a script without `if __name__ == "__main__"`, needs that.
     workers: int | None = 0
     watch: Watch = unwatched  # is told how many pictures there are; what its context gives is called after each
+    watch_bytes: WatchAmount = amount_unwatched  # is told of the bytes of a public file that is read
     cache: Path | None = None  # folder in which fitted pictures are kept
 
 

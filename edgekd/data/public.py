@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from edgekd.config import EACH, PUBLIC_AUGMENTATIONS
 from edgekd.data.augment import check_augmentation, padding
-from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.decoding import IN_PROCESS, Decoding, WatchAmount, amount_unwatched
 from edgekd.data.images import allocate, decode_files, warn_if_alike
 from edgekd.data.pictures import pictures_in
 from edgekd.errors import ConfigError
@@ -92,10 +92,10 @@ class PublicSet:
         return _pieces(self.images, self.classes, self.augment)
 
     @classmethod
-    def load(cls, path: Path) -> "PublicSet":
+    def load(cls, path: Path, watch: WatchAmount = amount_unwatched) -> "PublicSet":
         """Read a file that `save` wrote. The images are a copy, so it does not matter what becomes of the file.
 
-        The copy is in memory, or in a file of its own if it is large: see `allocate`.
+        The copy is in memory, or in a file of its own if it is large: see `allocate`. `watch` is told of what was read.
 
         Raises:
             ConfigError: there is no such file, it is not a public file of this version, or there is no room for a copy.
@@ -104,7 +104,8 @@ class PublicSet:
             with path.open("rb") as file:
                 fields, shape, digest = _read_about(path, file)
                 images = allocate(shape[0], shape[-1])
-                _read_images(path, file, images, digest)
+                with watch(math.prod(shape)) as advance:
+                    _read_images(path, file, images, digest, advance)
             return cls(images=images, sha256=digest.hexdigest(), **fields)
         except OSError as error:
             raise ConfigError(f"cannot read the public file {path}: {error.strerror or error}") from error
@@ -194,7 +195,9 @@ def _read_about(path: Path, file: BufferedReader) -> tuple[dict[str, Any], list[
     return fields, shape, hashlib.sha256(text)
 
 
-def _read_images(path: Path, file: BufferedReader, images: Tensor, digest: "hashlib._Hash") -> None:
+def _read_images(
+    path: Path, file: BufferedReader, images: Tensor, digest: "hashlib._Hash", advance: Callable[[int], None]
+) -> None:
     """Fill `images` from where `file` is. What is hashed is what was read: the file may change meanwhile."""
     left = images.view(-1).numpy().data
     while left:
@@ -203,6 +206,7 @@ def _read_images(path: Path, file: BufferedReader, images: Tensor, digest: "hash
             raise _no_public_file(path, ValueError("it has become shorter while it was read"))
         digest.update(left[:count])
         left = left[count:]
+        advance(count)
 
 
 def _no_public_file(path: Path, error: Exception) -> ConfigError:

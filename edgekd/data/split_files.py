@@ -1,5 +1,6 @@
 """A split written as files, so each box can be given its own shard and nothing else."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -7,14 +8,16 @@ from torchvision.transforms.v2 import functional as F
 
 from edgekd.config import DataConfig
 from edgekd.data.datasets import open_common
-from edgekd.data.decoding import IN_PROCESS, Decoding
+from edgekd.data.decoding import IN_PROCESS, Decoding, WatchAmount, amount_unwatched
 from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
 
 
-def write_split(config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS) -> dict[Path, dict[str, int]]:
+def write_split(
+    config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS, watch: WatchAmount = amount_unwatched
+) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 
     Training on these files is the same as training on the common data set: the pixels and their order are equal.
@@ -25,6 +28,7 @@ def write_split(config: DataConfig, seed: int, out: Path, how: Decoding = IN_PRO
         out: is created if it does not exist. It may contain empty folders, such as mounted volumes, and
             what systems leave in folders, but no other file.
         how: picture files are decoded.
+        watch: is told how many pictures there are, and are written.
 
     Returns:
         The number of pictures of each class, for each folder of pictures.
@@ -39,16 +43,20 @@ def write_split(config: DataConfig, seed: int, out: Path, how: Decoding = IN_PRO
     parts = {out / "eval": common.split.evaluation}
     parts |= {out / f"client-{id}" / "private": shard for id, shard in enumerate(common.split.shards)}
     written = {}
-    for folder, indices in parts.items():
-        written[folder] = _write_pictures(common.labelled(indices), common.source.classes, folder)
+    with watch(sum(map(len, parts.values()))) as advance:
+        for folder, indices in parts.items():
+            written[folder] = _write_pictures(common.labelled(indices), common.source.classes, folder, advance)
     common.public().save(out / "public.safetensors")
     return written
 
 
-def _write_pictures(part: Labelled, classes: tuple[str, ...], folder: Path) -> dict[str, int]:
+def _write_pictures(
+    part: Labelled, classes: tuple[str, ...], folder: Path, advance: Callable[[int], None]
+) -> dict[str, int]:
     for number, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
         (folder / classes[label]).mkdir(parents=True, exist_ok=True)
         # Numbers in the names keep the order if the files are sorted. PNG is lossless, so the fastest level will do.
         F.to_pil_image(image).save(folder / classes[label] / f"{number:07d}.png", compress_level=1)
+        advance(1)
     counts = torch.bincount(part.labels, minlength=len(classes)).tolist()
     return {name: count for name, count in zip(classes, counts, strict=True) if count}

@@ -22,7 +22,7 @@ FEW = 20  # pictures to evaluate on; an accuracy on fewer says little: its stand
 DOWNLOADED = {"cifar10": "cifar-10-batches-py", "sun397": "SUN397"}  # torchvision's folder of each data set
 
 
-def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None]:
+def public_file(config: Config, how: Decoding, *, joins: bool) -> tuple[Check, PublicSet | None]:
     """The group's public file of a box with pictures of its own.
 
     Args:
@@ -36,7 +36,7 @@ def public_file(config: Config, *, joins: bool) -> tuple[Check, PublicSet | None
         return Check(name, None, "none is named: `edgekd peer` fetches it from a neighbour at its start"), None
 
     def look() -> tuple[str, PublicSet]:
-        public = own_public(data)
+        public = own_public(data, how)
         rows = public.rows(config.public_batch)
         count, size = len(public), public.images.shape[-1]
         about = f"{count} images of {size} px, batches of {rows}, {len(public.classes)} classes"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from edgekd.errors import ConfigError
+from edgekd.names import DEVICE_NAMES, with_nearest
 
 CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the names of x86 and, the last, of ARM
@@ -20,12 +21,13 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    unknown = f"device must be auto, cpu, cuda, cuda:N or mps, got {name}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name}") from error
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name}")
+        raise ConfigError(with_nearest(unknown, name, DEVICE_NAMES)) from error
+    if device.type not in DEVICE_NAMES:
+        raise ConfigError(unknown)
     present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
     if (device.index or 0) >= present:
         raise ConfigError(f"device {name} is not there ({present} of its kind); use --device auto or cpu")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
 from edgekd.files.tensors import open_safetensors
+from edgekd.names import WEIGHT_NAMES, with_nearest
 from edgekd.printable import LONGEST_WHY, first_line, printable
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")  # before all names of a file
@@ -59,7 +60,8 @@ def read_weights(path: Path, needed: Collection[str] = ()) -> dict[str, Tensor]:
         ConfigError: there is no such file, it holds no state_dict, or this PyTorch is too old for a ``.pth`` file.
     """
     if not path.is_file():
-        raise ConfigError(f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth")
+        why = f"no weights file {path}; --weights takes imagenet, none, FILE.safetensors or FILE.pth"
+        raise ConfigError(with_nearest(why, path, WEIGHT_NAMES))
     safe = path.suffix == ".safetensors"
     if not safe and torch.__version__ < PTH_SINCE:
         advice = f"install PyTorch {PTH_SINCE} or newer, or give a .safetensors file"

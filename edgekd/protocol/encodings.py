@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import ConfigError, RemoteProtocolError
+from edgekd.names import with_nearest
 from edgekd.protocol.messages import Encoding
 
 Rows: TypeAlias = npt.NDArray[np.float32]  # [rows, classes]
@@ -66,7 +67,8 @@ class Packing:
             return cls(Encoding.TOP_K, int(kept))
         if not colon and name in {each.value for each in Encoding if each is not Encoding.TOP_K}:
             return cls(Encoding(name))
-        raise ConfigError(f"encoding must be float32, float16, uint8, top-k:K (K >= 1) or one-bit, got {text}")
+        why = f"encoding must be float32, float16, uint8, top-k:K (K >= 1) or one-bit, got {text}"
+        raise ConfigError(with_nearest(why, name, [each.value for each in Encoding]))
 
     def row_bytes(self, classes: int) -> int:
         """The number of bytes of a row.

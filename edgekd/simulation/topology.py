@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from edgekd.data.splits import permutation, uniforms
 from edgekd.errors import ConfigError
+from edgekd.names import TOPOLOGY_NAMES, with_nearest
 from edgekd.paths import expanded
 from edgekd.seeds import derive
 
@@ -130,7 +131,8 @@ def _read(name: str, clients: int) -> set[Edge]:
             content = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         allowed = "full, ring, regular:D or a file with an edge, I J, a line"
-        raise ConfigError(f"topology must be {allowed}, got {name!r}: {getattr(error, 'strerror', error)}") from error
+        why = f"topology must be {allowed}, got {name!r}: {getattr(error, 'strerror', error)}"
+        raise ConfigError(with_nearest(why, name.partition(":")[0], TOPOLOGY_NAMES)) from error
     if len(content) > LARGEST_FILE:
         raise ConfigError(f"topology {name!r} has more than {LARGEST_FILE} bytes: that is no list of edges")
     edges = set()

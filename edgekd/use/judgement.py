@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgekd.config import Config
 from edgekd.data.augment import normalise
+from edgekd.data.decoding import WatchAmount, amount_unwatched
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
 from edgekd.files.evaluation_file import load_counted, read_counted
@@ -85,7 +86,15 @@ class Judgement:
         }
 
 
-def judge(trained: Trained, evaluation: Labelled, config: Config, device: torch.device, *, top: int) -> Judgement:
+def judge(
+    trained: Trained,
+    evaluation: Labelled,
+    config: Config,
+    device: torch.device,
+    *,
+    top: int,
+    watch: WatchAmount = amount_unwatched,
+) -> Judgement:
     """Judge the network of a checkpoint.
 
     Args:
@@ -94,12 +103,13 @@ def judge(trained: Trained, evaluation: Labelled, config: Config, device: torch.
         config: the settings of its run.
         device: computes.
         top: up to which k top-k accuracies are counted.
+        watch: is told how many images there are, and are classified.
 
     Raises:
         DivergedError: the network's answers are NaN or infinite.
     """
     info, names = trained.info, trained.classes
-    logits = _logits(trained, evaluation, device)
+    logits = _logits(trained, evaluation, device, watch)
     check_finite([logits], info.id, info.step)
     shard = _shard(trained, config)
     heads = tuple(scores(head, evaluation, names, top=top, shard=shard) for head in logits)
@@ -132,11 +142,16 @@ def judge_counts(file: Path) -> Judgement:
 
 
 @torch.no_grad()
-def _logits(trained: Trained, evaluation: Labelled, device: torch.device) -> Tensor:
+def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch: WatchAmount) -> Tensor:
     """Of all heads, float32 ``[heads, N, classes]`` on the CPU."""
     model = trained.classifier.to(device)
     batches = evaluation.images.split(max(1, PIXELS // trained.size**2))
-    return torch.cat([model(normalise(images.to(device))).float().cpu() for images in batches], dim=1)
+    logits = []
+    with watch(len(evaluation.images)) as advance:
+        for images in batches:
+            logits.append(model(normalise(images.to(device))).float().cpu())
+            advance(len(images))
+    return torch.cat(logits, dim=1)
 
 
 def _shard(trained: Trained, config: Config) -> Shard | None:

@@ -45,7 +45,7 @@ def public_set(trained: Trained, config: Config, file: Path | None = None, how: 
     Raises:
         ConfigError: it is missing, or of another group.
     """
-    public = PublicSet.load(file) if file else _of_run(trained, config, how)
+    public = PublicSet.load(file, how.watch_bytes) if file else _of_run(trained, config, how)
     expected, size = trained.public_sha256, public.images.shape[-1]
     if expected not in (None, public.sha256):
         where = file or "what the run's settings lead to"
@@ -62,4 +62,4 @@ def _of_run(trained: Trained, config: Config, how: Decoding) -> PublicSet:
         return open_common(config.data, config.data_seed, how).public()
     own, given = trained.folder / PUBLIC, config.data.public
     named = expanded(given) if given else own
-    return PublicSet.load(own if own.is_file() and not named.is_file() else named)
+    return PublicSet.load(own if own.is_file() and not named.is_file() else named, how.watch_bytes)

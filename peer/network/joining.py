@@ -5,8 +5,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import atomic_file
@@ -24,6 +25,12 @@ LONGEST_TRY = 3600.0  # seconds for a whole file
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
 Read = TypeVar("Read")  # what was read of a public file
+Watch: TypeAlias = Callable[[], AbstractContextManager[Callable[[int], None]]]  # is told of the bytes that arrive
+
+
+def unwatched() -> AbstractContextManager[Callable[[int], None]]:
+    """A `Watch` that shows nothing."""
+    return nullcontext(lambda count: None)
 
 
 class UnusableError(ConnectionError):
@@ -37,6 +44,7 @@ def join(
     transport: str,
     keys: Path | None = None,
     found: Callable[[], Sequence[str]] | None = None,
+    watch: Watch = unwatched,
 ) -> tuple[Contract, Read]:
     """Fetch the public file from whoever answers first, trying for as long as it takes.
 
@@ -51,6 +59,7 @@ def join(
         transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
         found: the addresses of peers that were found by now, which are asked, too; None: nobody looks for any.
+        watch: what its context gives is called with the number of bytes that have arrived.
 
     Returns:
         The group's contract, and what `check` returned.
@@ -69,7 +78,8 @@ def join(
                 continue
             began = time.monotonic()
             try:
-                fetched = fetch(address, path, check, transport, keys, within=within.setdefault(address, FIRST_TRY))
+                limit = within.setdefault(address, FIRST_TRY)
+                fetched = fetch(address, path, check, transport, keys, within=limit, watch=watch)
                 log.info("fetched the public file from %s", address)
                 return fetched
             except (ConnectionError, TimeoutError) as error:
@@ -92,6 +102,7 @@ def fetch(
     keys: Path | None = None,
     *,
     within: float = LONGEST_TRY,
+    watch: Watch = unwatched,
 ) -> tuple[Contract, Read]:
     """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
 
@@ -104,6 +115,7 @@ def fetch(
         transport: the group's, by name.
         keys: the caller's folder of keys, if the group has any.
         within: seconds for all of it.
+        watch: as for `join`.
 
     Returns:
         The contract of the peer's group, and what `check` returned.
@@ -114,7 +126,7 @@ def fetch(
             group's file.
         OSError: the file cannot be written.
     """
-    return asyncio.run(_fetch(address, path, check, transport, keys, within))
+    return asyncio.run(_fetch(address, path, check, transport, keys, within, watch))
 
 
 async def _fetch(
@@ -124,14 +136,16 @@ async def _fetch(
     name: str,
     keys: Path | None,
     within: float,
+    watch: Watch,
 ) -> tuple[Contract, Read]:
     transport, digest = make_transport(name, WITHOUT_PREDICTIONS, keys), hashlib.sha256()
     try:
-        with atomic_file(path) as file:
+        with atomic_file(path) as file, watch() as advance:
 
             def take(data: bytes) -> None:
                 digest.update(data)
                 file.write(data)
+                advance(len(data))
 
             contract = (await fetch_public(transport, address, take, timeout=TIMEOUT, within=within)).contract
             if digest.hexdigest() != contract.public_sha256:

@@ -61,6 +61,14 @@ def test_stop_is_told_in_the_form(spawn: Any, tmp_path: Path) -> None:
     assert any("stopping: saying goodbye" in json.loads(line)["message"] for line in peer.err)
 
 
+@pytest.mark.parametrize("flags", [["--log-format", "json", "--nope"], ["--nope", "--log-format=json"]])
+def test_unknown_flag_is_told_in_the_form_that_another_flag_asks_for(spawn: Any, flags: list[str]) -> None:
+    peer = spawn("peer", "--id", 0, *flags)
+    assert peer.wait() == 2
+    (line,) = peer.err
+    assert json.loads(line)["message"].startswith("edgekd: No such option")
+
+
 @pytest.mark.parametrize(
     ("leads_there", "flags", "said"),
     [

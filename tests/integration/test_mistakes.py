@@ -284,6 +284,15 @@ def test_peer_that_nobody_taught_says_what_it_would_need(spawn: Any) -> None:
     ):
         assert process.wait() == 0, process.err
         assert process.err[-1].endswith(said)
+        assert "it begins with random weights: accuracies near chance" in process.said
+
+
+def test_classes_that_nobody_is_evaluated_on_are_named(spawn: Any, tmp_path: Path) -> None:
+    split = spawn("split", "--limit", 60, "--out", "s")
+    assert split.wait() == 0, split.err
+    missing = sorted({str(digit) for digit in range(10)} - {folder.name for folder in (tmp_path / "s/eval").iterdir()})
+    assert missing
+    assert f"s/eval has no picture of {', '.join(missing)}: no accuracy will tell of them" in split.err[-1]
 
 
 @pytest.mark.parametrize(

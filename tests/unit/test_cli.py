@@ -1,9 +1,10 @@
 """The command line: flags over files, help at once, names kept honest."""
 
 import os
+import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 import edgekd
-from edgekd.cli import COMMANDS, cli
+from edgekd.cli import COMMANDS, cli, main
+from edgekd.cli.grouped import FIRST, OTHERS, GroupedCommand
 from edgekd.cli.lines import say, say_lines, stdout_for_results
 from edgekd.cli.options import settings
 from edgekd.cli.tables import accuracy_text, bytes_text, peer_line, plain_console, print_results
-from edgekd.config import Config, DataConfig, ExchangeConfig, ModelConfig, from_mapping, read_toml
+from edgekd.config import SECTIONS, TITLES, Config, DataConfig, ExchangeConfig, ModelConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
 from edgekd.files.runs import write_config
 from edgekd.files.summary import PeerSummary, Summary
@@ -240,6 +242,84 @@ def test_slip_in_the_name_of_a_command_or_a_model_gets_the_nearest_one() -> None
     assert "no such command 'simulte'; did you mean simulate?" in result.output
     with pytest.raises(ConfigError, match="unknown model 'resnet81'; did you mean resnet18"):
         make_model("resnet81", "none", 2, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["simulate", "--mesure", "kl"], "--measure"),
+        (["simulate", "--measure", "kll"], "kl"),
+        (["simulate", "--measure", "SDE"], "sed"),
+        (["simulate", "--combine", "agreemnt"], "agreement"),
+        (["simulate", "--data", "cifar"], "cifar10"),
+        (["simulate", "--topology", "rign"], "ring"),
+        (["simulate", "--encoding", "flaot16"], "float16"),
+        (["simulate", "--schedule", "cosin"], "cosine"),
+        (["simulate", "--preset", "ligt"], "light"),
+        (["simulate", "--model", "resnet81"], "resnet18"),
+        (["simulate", "--config", "slips.toml"], "temperature"),
+        (["run", "--transport", "gprc"], "grpc"),
+        (["run", "--device", "cdua"], "cuda"),
+        (["run", "--weights", "imagnet"], "imagenet"),
+        (["eval", "--checkpoint", "x", "--which", "bset"], "best"),
+        (["sweep", "--out", "x", "--measure", "kl,sde"], "sed"),
+        (["peer", "--id", "0", "--log-format", "jsn"], "json"),
+    ],
+)
+def test_slip_gets_the_nearest_name(
+    arguments: list[str],
+    nearest: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slips.toml").write_text("[distill]\ntemprature = 2.0\n")
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code in (1, 2)
+    assert re.search(rf"[Dd]id you mean '?{re.escape(nearest)}'?[?]$", capfd.readouterr().err.rstrip())
+
+
+def test_known_name_that_is_wrong_for_another_reason_gets_no_advice() -> None:
+    with pytest.raises(ConfigError, match=r"got top-k$"):
+        ExchangeConfig(encoding="top-k")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_stands_under_exactly_one_title(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    if not isinstance(command, GroupedCommand):
+        assert len(command.params) < 25, f"{name} has many options: give it titles"
+        return
+    context = click.Context(command, help_option_names=["-h", "--help"])
+    groups = command.groups(context)
+    shown = [option for group in groups.values() for option in group]
+    assert sorted(each.opts for each in shown) == sorted(each.opts for each in command.get_params(context))
+    titles = list(groups)
+    assert (titles[0], titles[-1]) == (FIRST, OTHERS)
+    assert set(titles[1:-1]) <= {*TITLES.values(), "Computing", "Security", "Liars"}
+    for section, kind in SECTIONS.items():  # a new setting lands under its section's title by itself
+        for f in fields(kind):
+            title = f.metadata["group"] or TITLES[section]
+            assert all(f.name != each.name for other in titles if other not in (FIRST, title) for each in groups[other])
+
+
+def test_help_of_a_peer_begins_with_the_ten_flags_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = CliRunner().invoke(cli, ["peer", "--help"]).output.splitlines()
+    flags = [word for line in lines[:45] for word in re.findall(r"^  (--[a-z-]+)", line)]
+    assert flags[:3] == ["--id", "--listen", "--peers"]
+    needed = {"--private", "--public", "--weights", "--certs", "--wait-for", "--out", "--resume"}
+    assert set(flags[3:10]) == needed
+
+
+def test_default_that_a_setting_always_has_is_shown() -> None:
+    for name in ("peer", "run", "sweep"):
+        text = " ".join(CliRunner().invoke(cli, [name, "--help"]).output.split())
+        for shown in ("[default: kl]", "[default: 0.5]", "[default: resnet18]", "[default: grpc]", "[default: 200]"):
+            assert shown in text, (name, shown)
 
 
 @pytest.mark.parametrize(

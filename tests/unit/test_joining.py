@@ -5,7 +5,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,13 +114,21 @@ def test_address_that_closes_after_its_hello_does_not_keep_a_newcomer_from_the_n
             assert joining.join([bad, good], file, sound, transport) == (GROUPS, len(CONTENT))
 
 
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_whoever_watches_a_fetch_is_told_of_every_byte(transport: str, tmp_path: Path) -> None:
+    arrived: list[int] = []
+    with honest(transport) as good:
+        joining.fetch(good, tmp_path / "f", sound, transport, watch=lambda: nullcontext(arrived.append))
+    assert sum(arrived) == len(CONTENT)
+
+
 def test_only_a_try_that_was_too_short_is_followed_by_a_longer_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
     allowed: dict[str, list[float]] = {"slow:1": [], "closed:1": []}
 
-    def fetch(address: str, *arguments: object, within: float) -> object:
+    def fetch(address: str, *arguments: object, within: float, watch: object) -> object:
         nonlocal now
         allowed[address].append(within)
         if address == "closed:1":
@@ -198,7 +206,7 @@ def test_address_that_does_not_answer_may_still_have_what_the_other_lacks(
     monkeypatch.setattr(joining, "PAUSE", 0.0)
     tries = {"unusable:1": 0, "closed:1": 0}
 
-    def fetch(address: str, *arguments: object, within: float) -> object:
+    def fetch(address: str, *arguments: object, within: float, watch: object) -> object:
         tries[address] += 1
         if address == "unusable:1":
             raise joining.UnusableError("of no use")
@@ -218,7 +226,7 @@ def test_peer_that_was_found_and_is_of_no_use_is_asked_again_only_when_it_is_fou
     rounds = [(), ("unusable:1",), ("unusable:1",), (), ("unusable:1",), ("unusable:1", "good:1")]
     looked, asked = iter(rounds), []
 
-    def fetch(address: str, *arguments: object, within: float) -> object:
+    def fetch(address: str, *arguments: object, within: float, watch: object) -> object:
         asked.append(address)
         if address == "unusable:1":
             raise joining.UnusableError("unusable:1 sent no usable public file: it has no images")

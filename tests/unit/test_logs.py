@@ -49,7 +49,7 @@ def test_journal_gets_the_priority_of_each_line_and_no_other_change() -> None:
     assert len(lines) > 3
     assert {line[:3] for line in lines} == {"<3>"}
     assert "\n".join(line[3:] for line in lines) == text.format(bug())
-    assert journal.beside("ERROR", "edgekd: no", KeyError("gone")).splitlines() == [
+    assert journal.message("ERROR", "edgekd: no", KeyError("gone")).splitlines() == [
         "<3>edgekd: no",
         "<3>KeyError: 'gone'",
     ]
@@ -59,7 +59,7 @@ def test_journal_gets_the_priority_of_each_line_and_no_other_change() -> None:
 def test_json_is_one_object_a_line_with_the_message_as_it_was(text: str, id: int | None, step: int | None) -> None:
     lines = JsonLines(id)
     lines.step = None if step is None else lambda: step
-    for said in (lines.line("INFO", text), lines.beside("INFO", text)):
+    for said in (lines.line("INFO", text), lines.message("INFO", text)):
         assert len(said.splitlines()) == 1
         assert said.isascii()
         event = json.loads(said)
@@ -75,4 +75,4 @@ def test_json_has_the_traceback_of_a_bug_in_its_line() -> None:
     assert (event["message"], event["logger"], event["level"]) == ("a bug\nin x", "edgekd.x", "ERROR")
     assert datetime.fromisoformat(event["time"]).timestamp() == pytest.approx(record.created, abs=0.001)
     assert event["traceback"].startswith("Traceback (most recent call last):\n")
-    assert json.loads(lines.beside("ERROR", "edgekd: no", KeyError("gone")))["traceback"] == "KeyError: 'gone'"
+    assert json.loads(lines.message("ERROR", "edgekd: no", KeyError("gone")))["traceback"] == "KeyError: 'gone'"

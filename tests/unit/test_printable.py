@@ -56,12 +56,11 @@ def test_commands_print_through_say_unless_they_print_no_text_of_others() -> Non
         "export.py: json.dumps(content, indent=2)",
         "lines.py: printable(text)",
         "lines.py: text",
-        "logs.py: _lines.beside(level, message, error)",  # as text it is printable, and JSON escapes the rest
+        "logs.py: _lines.message(level, message, error)",  # as text it is printable, and JSON escapes the rest
         "predict.py: json.dumps(content, indent=2)",
         "simulate.py: '\\n'.join(exchange_lines(summary.peers))",
         "simulate.py: json.dumps(summary.to_mapping(), indent=2)",
         "status.py: json.dumps(found, indent=2)",
-        "tables.py: _caption(summary)",
     }
 
 

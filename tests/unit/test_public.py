@@ -7,6 +7,8 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,19 @@ def test_augmenting_never_touches_the_images_themselves(augment: str) -> None:
     for round in range(20):
         public.batch(round, 8).zero_()
     assert torch.equal(public.images, before)
+
+
+def test_whoever_watches_a_load_is_told_of_every_byte(tmp_path: Path) -> None:
+    told: list[int] = []
+    noise(10, "crop").save(tmp_path / "public.safetensors")
+
+    def watch(whole: int) -> AbstractContextManager[Callable[[int], None]]:
+        told.append(-whole)
+        return nullcontext(told.append)
+
+    PublicSet.load(tmp_path / "public.safetensors", watch)
+    assert told[0] == -10 * 3 * 16 * 16
+    assert sum(told) == 0
 
 
 def test_file_and_memory_have_the_same_hash_and_images(tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from edgekd.cli import peer, progress
+from edgekd.cli import bars, peer, progress
+from edgekd.cli.curve import MOST, WIDTH, Curve
 from edgekd.cli.logs import PeerLines
 from edgekd.cli.status import print_table
 from edgekd.cli.tables import results_table
@@ -35,6 +38,7 @@ PROGRESS = SimpleNamespace(
     age=3,
     bytes_sent=123_456_789,
     bytes_received=987_654_321,
+    seconds=60.0,
 )
 PEERS = tuple(
     PeerSummary(id=id, accuracy=0.912, own_accuracy=0.9, steps=5, private_samples=398, evaluation_samples=180)
@@ -66,7 +70,9 @@ STATUS = {
 
 def live(console: Console) -> None:
     screen = progress.Screen("2 peers teach one another")
-    screen._console, screen._latest = console, {1: PROGRESS}
+    screen._console = console
+    screen._peers = {1: progress._Peer(PROGRESS, (0, 0.0))}
+    screen._peers[1].curve.add(PROGRESS.accuracy)
     console.print(screen._table())
 
 
@@ -87,9 +93,10 @@ def shown(show: Any, width: int, *, terminal: bool = True) -> list[str]:
 @pytest.mark.parametrize(
     ("show", "width", "there", "gone"),
     [
-        (live, 120, ["lingering", "1234/20000", "0.987 on 180", "0.0123", "123.5 MB", "987.7 MB"], []),
-        (live, 80, ["lingering", "1234/20000", "0.987 on 180", "123.5 MB"], ["received", "distil"]),
-        (live, 60, ["lingering", "1234/20000", "0.987 on 180"], ["sent", "loss"]),
+        (live, 130, ["lingering", "1234/20000", "0.987 on 180", "█", "0.0123", "123.5 MB", "987.7 MB"], []),
+        (live, 120, ["lingering", "1234/20000", "15:12", "0.987 on 180", "█", "0.0123", "123.5 MB"], ["received"]),
+        (live, 80, ["lingering", "1234/20000", "15:12", "0.987 on 180", "█"], ["received", "distil", "sent"]),
+        (live, 60, ["lingering", "1234/20000", "15:12", "0.987 on 180"], ["sent", "loss", "trend"]),
         (results, 120, ["private images", "398", "0.912 ± 0.021", "+0.000", "0 B"], []),
         (results, 80, ["accuracy alone", "balanced", "together", "0.912 ± 0.021", "+0.000"], ["images", "sent"]),
         (results, 60, ["accuracy together", "0.912 ± 0.021", "+0.000"], ["alone"]),
@@ -151,11 +158,13 @@ def test_stopping_is_said_above_the_table_not_through_it(
 
 
 def test_pictures_that_are_read_are_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     terminal, its_end = pty.openpty()
     try:
         with open(its_end, "w", encoding="utf-8") as stderr:
             monkeypatch.setattr(sys, "stderr", stderr)
-            with progress.reading(50) as advance:
+            with bars.reading(50) as advance:
                 for _ in range(50):
                     advance()
         said = b""
@@ -172,13 +181,111 @@ def test_pictures_that_are_read_are_a_line_now_and_then_elsewhere(
 ) -> None:
     said: list[str] = []
     for every, lines in ((0.0, ["read 1 of 3 pictures", "read 2 of 3 pictures"]), (1000.0, [])):
-        monkeypatch.setattr(progress, "PICTURES_EVERY", every)
+        monkeypatch.setattr(bars, "PLAIN_EVERY", every)
         said.clear()
-        with progress.reading(3, said.append) as advance:
+        with bars.reading(3, said.append) as advance:
             for _ in range(3):
                 advance()
         assert said == lines
-        with progress.reading(3) as advance:
+        with bars.reading(3) as advance:
             for _ in range(3):
                 advance()
         assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (
+            lambda: bars.hashing(10**9),
+            ["hashed 1 B of 1.0 GB of the public file", "hashed 2 B of 1.0 GB of the public file"],
+        ),
+        (bars.fetching, ["fetched 1 B of the public file", "fetched 2 B of the public file"]),
+        (lambda: bars.classifying(10), ["classified 1 of 10 images", "classified 2 of 10 images"]),
+        (lambda: bars.writing(10), ["wrote 1 of 10 pictures", "wrote 2 of 10 pictures"]),
+    ],
+)
+def test_long_work_is_a_line_now_and_then_where_there_is_no_terminal(
+    shown: Any, said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for every, lines in ((0.0, said), (1000.0, [])):
+        monkeypatch.setattr(bars, "PLAIN_EVERY", every)
+        with shown() as advance:
+            advance(1)
+            advance(1)
+        told = capsys.readouterr()
+        assert (told.out, told.err.splitlines()) == ("", lines)
+
+
+def at(step: int, seconds: float, **changed: Any) -> Any:
+    return SimpleNamespace(
+        **{**vars(PROGRESS), "state": "training", "step": step, "steps": 120, "seconds": seconds, **changed}
+    )
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(60, True), (100, True), (60, False)])
+def test_plain_line_says_what_a_terminal_has_room_for(width: int, terminal: bool) -> None:
+    screen = progress.Screen()
+    screen._console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    peer = progress._Peer(at(40, 3.0), (30, 1.0))
+    line = screen._line(peer)
+    assert line.startswith("peer 1: state training, step 40/120, ")
+    assert "accuracy 0.987 on 180" in line
+    assert ("left 00:16" in line) == (width > 60 or not terminal)
+    assert (len(line) < width) == terminal
+    assert ("received 987.7 MB" in line) == (not terminal)
+
+
+def test_time_left_is_judged_by_the_steps_of_this_process_and_unknown_without_an_end() -> None:
+    peer = progress._Peer(at(40, 3.0), (40, 3.0))  # resumed at step 40
+    assert peer.seconds_left() is None
+    peer.take(at(60, 13.0))
+    assert peer.seconds_left() == pytest.approx(30.0)
+    peer.take(at(120, 43.0))
+    assert peer.seconds_left() is None
+    peer.take(at(70, 50.0, steps=0))
+    assert peer.seconds_left() is None
+    peer.take(at(80, 60.0))
+    peer.dead = True
+    assert peer.seconds_left() is None
+
+
+def test_curve_of_an_accuracy_goes_from_its_first_value_to_its_last() -> None:
+    curve = Curve()
+    assert curve.text() == "-"
+    for value in (0.0, 0.3, 0.5, 0.8, 1.0):
+        curve.add(value)
+    assert curve.text() == "▁▃▅▇█"
+    assert curve.text(ascii_only=True) == "03589"
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=1000))
+def test_curve_of_many_values_is_short_and_holds_the_first_and_the_last(values: list[float]) -> None:
+    curve = Curve()
+    for value in values:
+        curve.add(value)
+    ends = Curve(), Curve()
+    ends[0].add(values[0])
+    ends[1].add(values[-1])
+    shown = curve.text()
+    assert len(shown) == min(len(values), WIDTH)
+    assert (shown[-1], len(values) == 1 or shown[0]) == (ends[1].text(), len(values) == 1 or ends[0].text())
+    assert len(curve._values) <= MOST
+
+
+def test_blocks_are_digits_where_the_encoding_has_none() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    live(Console(file=file, width=120, force_terminal=True, color_system=None))
+    file.flush()
+    text = file.buffer.getvalue().decode("latin-1")  # type: ignore[attr-defined]
+    assert re.search(r"0.987 on 180 \| 9 ", text)
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb"), ("", "")])
+def test_only_a_terminal_that_takes_it_is_drawn_over(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if name:
+        monkeypatch.setenv(name, value)
+    assert bars.animated(Console(file=io.StringIO(), force_terminal=True)) == (not name)
+    assert not bars.animated(Console(file=io.StringIO()))

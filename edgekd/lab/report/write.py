@@ -6,7 +6,7 @@ import io
 import json
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,17 @@ from edgekd.lab.report.tables import (
 )
 from edgekd.lab.sweep.records import Outcome
 
+Begin = Callable[[str], object]  # is told what is done next
 
-def write_report(folders: Sequence[Path], out: Path, against: Sequence[str] = (), *, paper: bool = False) -> Material:
+
+def write_report(
+    folders: Sequence[Path],
+    out: Path,
+    against: Sequence[str] = (),
+    *,
+    paper: bool = False,
+    begin: Begin = lambda stage: None,
+) -> Material:
     """Write the report of the sweeps in `folders` into `out`, and say what is in it.
 
     Args:
@@ -49,13 +58,15 @@ def write_report(folders: Sequence[Path], out: Path, against: Sequence[str] = ()
         out: the report's folder.
         against: the settings to compare, and with which value; see `edgekd.lab.findings.asked.choices`.
         paper: also the paper's findings, its figure and its tables.
+        begin: called as each stage begins.
 
     Raises:
         ConfigError: a folder is not there or holds no results, `out` cannot be made, or `against` cannot be compared.
         OSError: `out` cannot be written.
     """
-    material = gather(folders, against, paper=paper)
+    material = gather(folders, against, paper=paper, begin=begin)
     make_folder(out)
+    begin("writing the report")
     blocks = report_blocks(material)
     files = {
         "report.md": _bytes(to_markdown(blocks)),
@@ -78,18 +89,24 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def gather(folders: Sequence[Path], against: Sequence[str] = (), *, paper: bool = False) -> Material:
-    """All that the report tells.
+def gather(
+    folders: Sequence[Path], against: Sequence[str] = (), *, paper: bool = False, begin: Begin = lambda stage: None
+) -> Material:
+    """All that the report tells; `begin` is called as each stage begins.
 
     Raises:
         ConfigError: a folder is not there, or holds no results, or `against` cannot be compared.
     """
+    begin("reading the cells")
     results = read_results(folders)
     baselines = Baselines(results)
     ratios = read_ratios(folders)
+    begin(f"comparing {len(results.together) + len(results.poisoned)} cells")
+    found = choices((*results.together, *results.poisoned), against)
+    begin("making the tables" + (", and the paper's findings and figures" if paper else ""))
     return Material(
         results=results,
-        choices=choices((*results.together, *results.poisoned), against),
+        choices=found,
         gap=tuple(gap_tables(results, paper=paper)),
         poison=tuple(poison_tables(results, baselines)),
         ratios=ratios,

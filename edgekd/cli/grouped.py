@@ -1,0 +1,43 @@
+"""A command whose ``--help`` shows its options under titles: the most used first, then section by section."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+FIRST, OTHERS = "Most used", "Files and output"
+
+
+class GroupedOption(click.Option):
+    """An option that says which title it stands under."""
+
+    def __init__(self, *args: Any, group: str = OTHERS, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose options stand under titles.
+
+    Args:
+        first: names of the parameters that are most used, in the order in which they are shown.
+    """
+
+    def __init__(self, *args: Any, first: Sequence[str] = (), **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.first = tuple(first)
+
+    def groups(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+        """The options under each title, each option once; the last title is `OTHERS`."""
+        options = {str(each.name): each for each in self.get_params(ctx) if isinstance(each, click.Option)}
+        groups = {FIRST: [options.pop(name) for name in self.first]}
+        for option in options.values():
+            groups.setdefault(option.group if isinstance(option, GroupedOption) else OTHERS, []).append(option)
+        groups[OTHERS] = groups.pop(OTHERS)  # --help is always there
+        return {title: group for title, group in groups.items() if group}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options; click calls this."""
+        for title, options in self.groups(ctx).items():
+            with formatter.section(title):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
