@@ -128,7 +128,7 @@ def _run_in(
 @contextlib.contextmanager
 def _shown(fleet: Any, config: Config, dashboard: bool, as_json: bool) -> Iterator[None]:
     """In this block the peers are on a web page, if that is wanted; else a terminal is told how to get one."""
-    from edgekd.cli.progress import say_beside
+    from edgekd.cli.bars import say_beside
 
     if dashboard:
         from edgekd.cli.dashboard import beside_run
