@@ -24,7 +24,7 @@ from peer.dashboard.charts import (
     level,
     rate_text,
 )
-from peer.dashboard.gate import DELAY, Gate, is_from_here
+from peer.dashboard.gate import WRONG_AT_ONCE, WRONG_EVERY, Gate, is_from_here
 from peer.dashboard.group import Group, begin, on_answer, on_tick
 from peer.dashboard.history import QUANTITIES, History
 from peer.dashboard.rows import COLUMNS, details, duration, headline, neighbour_rows, row, unanswered, usual_contract
@@ -201,15 +201,17 @@ def test_cookie_of_a_known_browser_is_as_good_as_the_password_and_no_other_is() 
     assert through(Gate(inside, "secret"), cookie=cookie.partition(";")[0])[0]["status"] == 401
 
 
-def test_wrong_password_is_refused_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    monkeypatch.setattr("peer.dashboard.gate.asyncio.sleep", sleep)
-    gate = Gate(inside, "pässword")
-    assert through(gate, authorization="Basic bWU6d3Jvbmc=")[0]["status"] == 401
-    assert slept == [DELAY]
-    assert through(gate)[0]["status"] == 401
-    assert slept == [DELAY]
+def test_wrong_passwords_are_bounded_as_a_whole_and_hold_up_no_known_browser() -> None:
+    wrong, right, now = "Basic bWU6d3Jvbmc=", "Basic bWU6c2VjcmV0", 0.0
+    gate = Gate(inside, "secret", clock=lambda: now)
+    cookie = dict(through(gate, authorization=right)[0]["headers"])[b"set-cookie"].decode().partition(";")[0]
+    codes = [through(gate, authorization=wrong)[0]["status"] for _ in range(5000)]
+    assert codes == [401] * WRONG_AT_ONCE + [429] * (5000 - WRONG_AT_ONCE)
+    assert through(gate, authorization=right)[0]["status"] == 429  # else a guess would find it
+    assert through(gate, "websocket", authorization=right)[0]["code"] == 1008
+    assert through(gate, authorization=wrong, cookie=cookie)[0]["status"] == 200
+    assert through(gate)[0]["status"] == 401  # a browser has to hear that a password is wanted
+    now = WRONG_EVERY
+    assert through(gate, authorization=right)[0]["status"] == 200
+    assert through(gate, authorization=right)[0]["status"] == 200  # right ones are not counted
+    assert [through(gate, authorization=wrong)[0]["status"] for _ in range(2)] == [401, 429]
