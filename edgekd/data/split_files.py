@@ -28,7 +28,7 @@ def write_split(
         out: is created if it does not exist. It may contain empty folders, such as mounted volumes, and
             what systems leave in folders, but no other file.
         how: picture files are decoded.
-        watch: is told how many pictures there are, and are written.
+        watch: called with the total; its context is called with each number written.
 
     Returns:
         The number of pictures of each class, for each folder of pictures.

@@ -103,7 +103,7 @@ def judge(
         config: the settings of its run.
         device: computes.
         top: up to which k top-k accuracies are counted.
-        watch: is told how many images there are, and are classified.
+        watch: called with the total; its context is called with each number classified.
 
     Raises:
         DivergedError: the network's answers are NaN or infinite.

@@ -36,17 +36,18 @@ NEIGHBOUR_COLUMNS = (
 )
 
 
-def row(peer: Peer, clock: Callable[[float], str], contract: str | None) -> dict[str, Any]:
-    """The cells of one peer, by column; `tone` says whether something is wrong.
+def row(peer: Peer, time_of_day: Callable[[float], str], contract: str | None) -> dict[str, Any]:
+    """The cells of one peer, by column, and its `tone`.
 
     Args:
         peer: whose row it is.
-        clock: the time of day for seconds of the monotonic clock.
+        time_of_day: for seconds of the monotonic clock.
         contract: the digest of what most of the group have agreed on.
     """
     status = peer.status
     cells: dict[str, Any] = {name: NONE for name, _ in COLUMNS}
-    cells |= {"id": peer.id, "peer": peer.id, "address": peer.address, "state": state(peer, clock), "tone": tone(peer)}
+    cells |= {"id": peer.id, "peer": peer.id, "address": peer.address}
+    cells |= {"state": state(peer, time_of_day), "tone": tone(peer, contract)}
     if status is None:
         return cells
     ages = [n.age for n in status.neighbours if n.up and n.age is not None]
@@ -64,25 +65,25 @@ def row(peer: Peer, clock: Callable[[float], str], contract: str | None) -> dict
     return cells
 
 
-def state(peer: Peer, clock: Callable[[float], str]) -> str:
+def state(peer: Peer, time_of_day: Callable[[float], str]) -> str:
     """What a peer is doing, or since when it has gone."""
     if peer.condition is Condition.HEARSAY:
         return str(peer.condition.value)
     if peer.condition is Condition.GONE:
-        return f"{'ended' if peer.finished else 'gone'} since {clock(peer.since)}"
+        return f"{'ended' if peer.finished else 'gone'} since {time_of_day(peer.since)}"
     assert peer.status is not None  # it has answered
     return str(peer.status.state)
 
 
-def tone(peer: Peer) -> str:
-    """Of a row: "good", "bad", or "faint" for what needs no attention."""
-    if peer.condition is Condition.GONE and not peer.finished:
+def tone(peer: Peer, contract: str | None) -> str:
+    """Of a row: "bad" for what needs attention, such as `trouble`, "good" for a peer that answers, else "faint"."""
+    if trouble(peer, contract) or (peer.condition is Condition.GONE and not peer.finished):
         return "bad"
     return "good" if peer.condition is Condition.UP else "faint"
 
 
 def trouble(peer: Peer, contract: str | None) -> str:
-    """What is wrong with a peer that answers; "" if nothing is."""
+    """What was wrong with a peer when it last answered; "" if nothing was."""
     found = [f"cannot write {what}" for what in peer.status.failing] if peer.status else []
     if contract is not None and peer.hello is not None and peer.hello.contract.digest() != contract:
         found.append("has agreed on other settings than the group")
@@ -95,9 +96,9 @@ def usual_contract(group: Group) -> str | None:
     return max(digests, key=digests.count) if len(set(digests)) > 1 else None
 
 
-def details(peer: Peer, clock: Callable[[float], str]) -> list[tuple[str, str]]:
+def details(peer: Peer, time_of_day: Callable[[float], str]) -> list[tuple[str, str]]:
     """What is known of a peer itself, as names and texts."""
-    facts = [("address", peer.address), ("state", state(peer, clock))]
+    facts = [("address", peer.address), ("state", state(peer, time_of_day))]
     if peer.condition is not Condition.UP and peer.why:
         facts.append(("asked in vain", peer.why))
     status = peer.status
@@ -154,7 +155,7 @@ def headline(group: Group) -> str:
 
 
 def unanswered(group: Group) -> list[str]:
-    """Why those of the given addresses do not answer at which nobody ever has."""
+    """The reasons for the user's addresses that have never answered."""
     return [each.why for each in group.places.values() if each.given and not each.answered and each.why]
 
 
