@@ -8,15 +8,16 @@ from torchvision.transforms.v2 import functional as F
 
 from edgekd.config import DataConfig
 from edgekd.data.datasets import open_common
-from edgekd.data.decoding import IN_PROCESS, Decoding, WatchAmount, amount_unwatched
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
+from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
 
 
 def write_split(
-    config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS, watch: WatchAmount = amount_unwatched
+    config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS, watch: Watch = unwatched
 ) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from edgekd.config import Config
 from edgekd.data.augment import normalise
-from edgekd.data.decoding import WatchAmount, amount_unwatched
 from edgekd.data.sources import Labelled
+from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
 from edgekd.files.evaluation_file import load_counted, read_counted
 from edgekd.learning.divergence import check_finite
@@ -93,7 +93,7 @@ def judge(
     device: torch.device,
     *,
     top: int,
-    watch: WatchAmount = amount_unwatched,
+    watch: Watch = unwatched,
 ) -> Judgement:
     """Judge the network of a checkpoint.
 
@@ -142,7 +142,7 @@ def judge_counts(file: Path) -> Judgement:
 
 
 @torch.no_grad()
-def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch: WatchAmount) -> Tensor:
+def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch: Watch) -> Tensor:
     """Of all heads, float32 ``[heads, N, classes]`` on the CPU."""
     model = trained.classifier.to(device)
     batches = evaluation.images.split(max(1, PIXELS // trained.size**2))

@@ -202,11 +202,3 @@ def rates(peer: Peer) -> dict[int, float]:
         n.id: max(0, n.bytes_sent + n.bytes_received - before.get(n.id, 0)) / (last.at - first.at)
         for n in last.status.neighbours
     }
-
-
-def seconds_left(status: Status) -> float | None:
-    """How long the rest of the steps takes at the pace of this process; None: there is no end, or no pace yet."""
-    done = status.step - (status.first_step or 0)
-    if status.steps <= 0 or status.step >= status.steps or done <= 0 or not status.seconds > 0:
-        return None
-    return (status.steps - status.step) * status.seconds / done

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from edgekd.protocol.amounts import bytes_text, duration, seconds_left, steps_text
+from edgekd.protocol.messages import Status
 from peer.dashboard.charts import rate_text
-from peer.dashboard.group import Condition, Group, Peer, rates, seconds_left
+from peer.dashboard.group import Condition, Group, Peer, rates
 
 NONE = "-"
 
@@ -54,7 +56,7 @@ def row(peer: Peer, time_of_day: Callable[[float], str], contract: str | None) -
     here = peer.condition is Condition.UP
     cells |= {
         "step": steps_text(status.step, status.steps),
-        "left": duration(seconds_left(status)) if here else NONE,
+        "left": _left(status) if here else NONE,
         "accuracy": NONE if status.accuracy is None else f"{status.accuracy:.3f}",
         "up": f"{sum(n.up for n in status.neighbours)}/{len(status.neighbours)}" if here else NONE,
         "age": (f"{min(ages)}-{max(ages)}" if min(ages) < max(ages) else str(ages[0])) if ages and here else NONE,
@@ -106,7 +108,7 @@ def details(peer: Peer, time_of_day: Callable[[float], str]) -> list[tuple[str, 
         return facts
     facts += [
         ("step", steps_text(status.step, status.steps)),
-        ("time left", duration(seconds_left(status))),
+        ("time left", _left(status)),
         ("round", str(status.round)),
         ("accuracy", _accuracy(status.accuracy, status.evaluation_images)),
         ("best accuracy", _number(status.best, 3)),
@@ -159,23 +161,9 @@ def unanswered(group: Group) -> list[str]:
     return [each.why for each in group.places.values() if each.given and not each.answered and each.why]
 
 
-def steps_text(step: int, steps: int) -> str:
-    """``120/500`` of steps that have an end, else ``120``."""
-    return f"{step}/{steps}" if steps else str(step)
-
-
-def duration(seconds: float | None) -> str:
-    """``1:02:03`` or ``2:03``; a dash for what is not known."""
-    if seconds is None:
-        return NONE
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def bytes_text(count: int) -> str:
-    """``1.2 MB`` and the like."""
-    return rate_text(count).removesuffix("/s") if count >= 1000 else f"{count} B"
+def _left(status: Status) -> str:
+    left = seconds_left(step=status.step, steps=status.steps, first_step=status.first_step, seconds=status.seconds)
+    return duration(left)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -27,7 +27,7 @@ from peer.dashboard.charts import (
 from peer.dashboard.gate import WRONG_AT_ONCE, WRONG_EVERY, Gate, is_from_here
 from peer.dashboard.group import Group, begin, on_answer, on_tick
 from peer.dashboard.history import QUANTITIES, History
-from peer.dashboard.rows import COLUMNS, details, duration, headline, neighbour_rows, row, unanswered, usual_contract
+from peer.dashboard.rows import COLUMNS, details, headline, neighbour_rows, row, unanswered, usual_contract
 
 
 def time_of_day(at: float) -> str:
@@ -142,7 +142,7 @@ def test_peer_of_another_contract_is_told_from_its_group() -> None:
     assert row(group.peers[0], time_of_day, contract)["trouble"] == "-"
 
 
-def test_amounts_are_short() -> None:
+def test_rates_are_short() -> None:
     assert [rate_text(rate) for rate in (0, 123, 1234, 45_678, 3.21e6)] == [
         "0 B/s",
         "120 B/s",
@@ -150,7 +150,6 @@ def test_amounts_are_short() -> None:
         "46 kB/s",
         "3.2 MB/s",
     ]
-    assert [duration(seconds) for seconds in (None, 5, 65, 3723)] == ["-", "0:05", "1:05", "1:02:03"]
 
 
 @pytest.mark.parametrize(
