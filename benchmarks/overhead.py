@@ -109,6 +109,7 @@ def watch(address: str, pipe: Connection) -> None:
     async def ask() -> None:
         loop = asyncio.get_running_loop()
         transport = GrpcTransport(WITHOUT_PREDICTIONS)
+        pipe.send("ready")
         while await loop.run_in_executor(None, pipe.recv):
             watcher = Watcher(transport, [address], with_keys=False)
             watching = loop.create_task(watcher.run())
@@ -160,6 +161,7 @@ def dashboard(node: Node, address: str, pairs: int, seconds: float) -> None:
     process = spawn.Process(target=watch, args=(address, theirs), daemon=True)
     process.start()
     theirs.close()  # so that the end of that process is seen here
+    ours.recv()  # it takes seconds to begin
     with_dashboard(node, ours, 2.0)
     ratios, costs = [], []
     for _ in range(pairs):

@@ -13,8 +13,8 @@ from edgekd.data.datasets import PeerData
 from edgekd.data.held_out import set_digest
 from edgekd.data.public import PublicSet, check_enough
 from edgekd.data.splits import skew
-from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
+from edgekd.files.watching import Watch, unwatched
 from edgekd.protocol.common_data import as_text
 from edgekd.protocol.messages import Contract
 

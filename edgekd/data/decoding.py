@@ -14,8 +14,8 @@ from pathlib import Path
 
 from edgekd.data.fitted_cache import FittedCache
 from edgekd.data.fitting import Fitted, fit_file, fit_files
-from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
+from edgekd.files.watching import Watch, unwatched
 from edgekd.workers import at_once, workers
 
 log = logging.getLogger("edgekd")

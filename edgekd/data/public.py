@@ -24,10 +24,10 @@ from edgekd.data.augment import check_augmentation, padding
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.images import allocate, decode_files, warn_if_alike
 from edgekd.data.pictures import pictures_in
-from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK, read_header, safetensors_pieces
+from edgekd.files.watching import Watch, unwatched
 from edgekd.printable import LONGEST_WHY, printable
 
 # Of the file, not of the package, so that peers of two versions of the package agree.

@@ -11,8 +11,8 @@ from edgekd.data.datasets import open_common
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
-from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
+from edgekd.files.watching import Watch, unwatched
 from edgekd.files.writable import make_folder
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from edgekd.config import Config
 from edgekd.data.augment import normalise
 from edgekd.data.sources import Labelled
-from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
 from edgekd.files.evaluation_file import load_counted, read_counted
+from edgekd.files.watching import Watch, unwatched
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import PIXELS
 from edgekd.use.scores import ClassScore, Scores, Shard, counted_scores, scores

@@ -32,6 +32,20 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def run_on(self, listening: socket.socket) -> None:
+        """Serve on this socket until `should_exit`.
+
+        Raises:
+            LocalProtocolError: it has ended without being told to, by a bug.
+        """
+        ended = "the server of the page has ended by itself"
+        try:
+            await self.serve(sockets=[listening])
+        except SystemExit as error:  # of newer versions, where the page cannot start; older ones return
+            raise LocalProtocolError(ended) from error
+        if not self.should_exit or not self.started:
+            raise LocalProtocolError(ended)
+
 
 def listener(host: str, port: int) -> socket.socket:
     """A socket that listens at this address; port 0: any free one.
@@ -70,12 +84,11 @@ async def serve(watcher: Watcher, listening: socket.socket, password: str | None
         Gate(app, password), log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )
     server = _Server(config)
-    serving, watching = start(server.serve(sockets=[listening])), start(watcher.run())
+    serving, watching = start(server.run_on(listening)), start(watcher.run())
     try:
         done, _ = await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-        raise LocalProtocolError("the server of the page has ended by itself")
     finally:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that it cuts connections off is no error now
         server.should_exit = True

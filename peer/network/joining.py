@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from edgekd.data.watching import Watch, unwatched
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import atomic_file
+from edgekd.files.watching import Watch, unwatched
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Contract
 from peer.network.asking import fetch_public
