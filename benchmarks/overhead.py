@@ -11,6 +11,7 @@ Targets: both ratios >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x cl
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
 import statistics
 import tempfile
@@ -103,26 +104,39 @@ def without_network(learner: Learner, lesson: Lesson, steps: int) -> float:
 
 
 def watch(address: str, pipe: Connection) -> None:
-    """What `edgekd dashboard` asks of a peer, as long as the other end of the pipe has said so."""
+    """What `edgekd dashboard` asks of a peer, as long as the other end of the pipe says so; that gets their number."""
 
     async def ask() -> None:
         loop = asyncio.get_running_loop()
         transport = GrpcTransport(WITHOUT_PREDICTIONS)
+        pipe.send("ready")
         while await loop.run_in_executor(None, pipe.recv):
-            watching = loop.create_task(Watcher(transport, [address], with_keys=False).run())
+            watcher = Watcher(transport, [address], with_keys=False)
+            watching = loop.create_task(watcher.run())
             await loop.run_in_executor(None, pipe.recv)
             watching.cancel()
-            pipe.send("rests")
+            with contextlib.suppress(asyncio.CancelledError):  # but an error of its own ends this process
+                await watching
+            pipe.send(sum(len(peer.answers) for peer in watcher.group.peers.values()))
 
     asyncio.run(ask())
 
 
 def with_dashboard(node: Node, pipe: Connection, seconds: float) -> tuple[float, float]:
-    """Steps a second, and seconds of processor time a second of a resting peer, while the dashboard asks."""
+    """Steps a second, and seconds of processor time a second of a resting peer, while the dashboard asks.
+
+    Raises:
+        RuntimeError: the peer has not answered it.
+    """
     pipe.send(True)
     result = steps_a_second(node, seconds), resting(seconds)
     pipe.send(True)
-    pipe.recv()
+    try:
+        answers = pipe.recv()
+    except EOFError:
+        raise RuntimeError("the dashboard has ended by an error, see above") from None
+    if not answers:
+        raise RuntimeError("the dashboard has had no answer: nothing was measured")
     return result
 
 
@@ -146,6 +160,8 @@ def dashboard(node: Node, address: str, pairs: int, seconds: float) -> None:
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=watch, args=(address, theirs), daemon=True)
     process.start()
+    theirs.close()  # so that the end of that process is seen here
+    ours.recv()  # it takes seconds to begin
     with_dashboard(node, ours, 2.0)
     ratios, costs = [], []
     for _ in range(pairs):
@@ -162,10 +178,12 @@ def dashboard(node: Node, address: str, pairs: int, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=40, help="at least 1")
     parser.add_argument("--steps", type=int, default=4, help="in a block")
     parser.add_argument("--seconds", type=float, default=5.0, help="of a block with or without a dashboard")
     arguments = parser.parse_args()
+    if arguments.blocks < 1:
+        parser.error("--blocks has to be 1 or more")
     torch.set_num_threads(1)
     config: Config = from_mapping({"train": {"steps": 0, "eval_every": 0, "checkpoint_every": 0}})
     data = load_peer_data(config.data, 0, seed=0)
@@ -198,7 +216,7 @@ def main() -> None:
             else:
                 fast, slow = without_network(bare, lesson, arguments.steps), with_network(node, arguments.steps)
             ratios.append(fast / slow)
-        dashboard(node, network.address, arguments.blocks // 4, arguments.seconds)
+        dashboard(node, network.address, max(1, arguments.blocks // 4), arguments.seconds)
         reached = node.summary()
     network.stop(Goodbye(parting=Parting.LEAVING))
     ours.send("end")

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from edgekd.config import Config, from_mapping, read_run
 from edgekd.data.datasets import PeerData
-from edgekd.data.decoding import WatchAmount, amount_unwatched
 from edgekd.data.held_out import set_digest
 from edgekd.data.public import PublicSet, check_enough
 from edgekd.data.splits import skew
 from edgekd.errors import ConfigError
+from edgekd.files.watching import Watch, unwatched
 from edgekd.protocol.common_data import as_text
 from edgekd.protocol.messages import Contract
 
@@ -145,7 +145,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any], advice: str = LEAVE_
         )
 
 
-def load_public(path: Path, contract: Contract, watch: WatchAmount = amount_unwatched) -> PublicSet:
+def load_public(path: Path, contract: Contract, watch: Watch = unwatched) -> PublicSet:
     """Read the public file of a group, and see whether it is what the group's contract says.
 
     `watch` is told of what was read.

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,8 +25,8 @@ from rich.progress import (
 from rich.text import Text
 
 from edgekd.cli.lines import say, stdout
-from edgekd.cli.tables import bytes_text
 from edgekd.printable import printable
+from edgekd.protocol.amounts import bytes_text, duration
 
 PLAIN_EVERY = 15.0  # seconds between two lines where nothing is drawn
 MANY = 20  # pictures; fewer are read before a bar could be seen
@@ -66,11 +65,6 @@ def drawn(progress: Progress) -> Iterator[Progress]:
             progress.stop()
 
 
-def duration(seconds: float | None) -> str:
-    """``0:01:30``; None: that is not known yet."""
-    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
 class LeftColumn(ProgressColumn):
     """The time left beside a bar.
 
@@ -99,12 +93,10 @@ def stderr_console() -> Console:
     return Console(stderr=True, markup=False, emoji=False)
 
 
-@contextmanager
-def reading(count: int, tell: Tell = say_beside) -> Iterator[Callable[[], None]]:
-    """Shown while `count` pictures are read; gives what is called after each. `tell` takes the plain lines."""
+def reading(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
+    """Shown while `count` pictures are read; gives what is called with how many more are. `tell` takes plain lines."""
     columns = (MofNCompleteColumn(), "pictures", TimeRemainingColumn())
-    with _shown("reading", count, MANY, columns, lambda done: f"read {done} of {count} pictures", tell) as advance:
-        yield lambda: advance(1)
+    return _shown("reading", count, MANY, columns, lambda done: f"read {done} of {count} pictures", tell)
 
 
 def classifying(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
@@ -155,13 +147,13 @@ def hashing(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advanc
     return _shown("hashing the public file", size, MANY_BYTES, (DownloadColumn(), TimeRemainingColumn()), text, tell)
 
 
-def fetching(tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Shown while a public file of unknown size is fetched; gives what is called with the number of bytes."""
+def fetching(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
+    """Shown while a public file is fetched, of `size` bytes, 0: not known; gives what is called with their number."""
 
     def text(done: int) -> str:
         return f"fetched {bytes_text(done)} of the public file"
 
-    return _shown("fetching the public file", None, 0, (DownloadColumn(), TransferSpeedColumn()), text, tell)
+    return _shown("fetching the public file", size or None, 0, (DownloadColumn(), TransferSpeedColumn()), text, tell)
 
 
 @contextmanager

@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-from edgekd.cli.bars import LeftColumn, bars, drawn, duration, stderr_console
+from edgekd.cli.bars import LeftColumn, bars, drawn, stderr_console
 from edgekd.cli.lines import say
 from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
 from edgekd.lab.report.gains import ALONE, BALANCED
 from edgekd.learning.evaluation import Confusion
+from edgekd.protocol.amounts import duration
 from edgekd.simulation.box import StepReport
 from edgekd.simulation.groups import simulate_lone, simulate_pooled
 from edgekd.workers import at_once, count, make_tally, workers

@@ -61,13 +61,13 @@ def command(config: Config, addresses: tuple[str, ...], port: int, host: str, pa
     password = _password(host, password_file)
     from peer.dashboard.serve import listener
 
-    with stoppable() as stop, listener(host, port) as where:
+    with stoppable() as stop, listener(host, port) as listening:
 
         def begun(end: Callable[[], object]) -> None:
-            say(_url(host, where))
+            say(_url(host, listening))
             stop.hand_to(lambda _: end())
 
-        asyncio.run(_serve(addresses, config.exchange, where, password, begun))
+        asyncio.run(_serve(addresses, config.exchange, listening, password, begun))
     gc.freeze()  # else the interpreter's last collection takes seconds over what ends with the process anyway
     end_stopped("stopped")
 
@@ -121,11 +121,11 @@ def _password(host: str, file: Path | None) -> str | None:
 async def _serve(
     addresses: Sequence[str],
     exchange: ExchangeConfig,
-    where: socket.socket,
+    listening: socket.socket,
     password: str | None,
     begun: Callable[[Callable[[], object]], object],
 ) -> None:
-    """Serve the page of the group at these addresses on the socket `where`.
+    """Serve the page of the group at these addresses on the socket `listening`.
 
     Once it has begun, `begun` is called with a function that ends it, which any thread and any signal handler may call.
     """
@@ -142,7 +142,7 @@ async def _serve(
         watcher = Watcher(transport, addresses, with_keys=exchange.certs is not None)
         begun(lambda: loop.call_soon_threadsafe(task.cancel))
         with contextlib.suppress(asyncio.CancelledError):
-            await serve(watcher, where, password)
+            await serve(watcher, listening, password)
     finally:
         await transport.close()
 
@@ -161,11 +161,11 @@ def beside_run(addresses: Sequence[str], exchange: ExchangeConfig) -> Iterator[s
     # NiceGUI looks at every object of the process, those too that torch warns of.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     ends: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-    with listener("127.0.0.1", 0) as where:
-        work = partial(asyncio.run, _serve(addresses, exchange, where, None, ends.put))
+    with listener("127.0.0.1", 0) as listening:
+        work = partial(asyncio.run, _serve(addresses, exchange, listening, None, ends.put))
         thread = threading.Thread(target=work, name="dashboard", daemon=True)
         thread.start()
-        url = _url("127.0.0.1", where)
+        url = _url("127.0.0.1", listening)
         if has_display():
             webbrowser.open(url)
         try:
@@ -176,8 +176,8 @@ def beside_run(addresses: Sequence[str], exchange: ExchangeConfig) -> Iterator[s
             thread.join(END_WITHIN)
 
 
-def _url(host: str, where: socket.socket) -> str:
-    return f"http://{format_address(host, where.getsockname()[1])}/"
+def _url(host: str, listening: socket.socket) -> str:
+    return f"http://{format_address(host, listening.getsockname()[1])}/"
 
 
 def has_display() -> bool:

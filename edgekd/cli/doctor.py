@@ -18,7 +18,7 @@ from edgekd.cli.bars import decoding
 from edgekd.cli.computing import precision_here, settle, threads_here
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import NEEDED, listed, peer_options, refuse, settings
+from edgekd.cli.options import FIRST, listed, peer_options, refuse, settings
 from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_tensorboard, check_wait, metrics_address
 from edgekd.cli.resuming import with_public_file
 from edgekd.config import AUTO, LYING, Config
@@ -59,7 +59,7 @@ class _Peer:
     timeout: float
 
 
-@click.command(cls=GroupedCommand, first=NEEDED, epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
 @peer_options
 @click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")

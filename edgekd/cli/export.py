@@ -143,7 +143,7 @@ def _evaluation(predictor: Any, config: Config, known: bool) -> Any:
 
 
 def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: Any) -> None:
-    from edgekd.cli.tables import bytes_text
+    from edgekd.protocol.amounts import bytes_text
 
     if as_json:
         content = {"file": str(out), "bytes": size, **more}
@@ -157,7 +157,8 @@ def _say_written(predictor: Any, out: Path, size: int, as_json: bool, **more: An
 
 
 def _say_exported(predictor: Any, out: Path, exported: Any, as_json: bool) -> None:
-    from edgekd.cli.tables import bytes_text, wide_console
+    from edgekd.cli.tables import wide_console
+    from edgekd.protocol.amounts import bytes_text
 
     reduced, found = exported.reduced, exported.difference
     more = {name: value for name, value in dataclasses.asdict(exported).items() if name != "bytes"}

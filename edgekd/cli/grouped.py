@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-FIRST, OTHERS = "Most used", "Files and output"
+MOST_USED, OTHER = "Most used", "Other"
 
 
 class GroupedOption(click.Option):
     """An option that says which title it stands under."""
 
-    def __init__(self, *args: Any, group: str = OTHERS, **given: Any) -> None:
+    def __init__(self, *args: Any, group: str = OTHER, **given: Any) -> None:
         super().__init__(*args, **given)
         self.group = group
 
@@ -28,12 +28,12 @@ class GroupedCommand(click.Command):
         self.first = tuple(first)
 
     def groups(self, ctx: click.Context) -> dict[str, list[click.Option]]:
-        """The options under each title, each option once; the last title is `OTHERS`."""
+        """The options under each title, each option once; the last title is `OTHER`."""
         options = {str(each.name): each for each in self.get_params(ctx) if isinstance(each, click.Option)}
-        groups = {FIRST: [options.pop(name) for name in self.first]}
+        groups = {MOST_USED: [options.pop(name) for name in self.first]}
         for option in options.values():
-            groups.setdefault(option.group if isinstance(option, GroupedOption) else OTHERS, []).append(option)
-        groups[OTHERS] = groups.pop(OTHERS)  # --help is always there
+            groups.setdefault(option.group if isinstance(option, GroupedOption) else OTHER, []).append(option)
+        groups[OTHER] = groups.pop(OTHER)  # --help is always there
         return {title: group for title, group in groups.items() if group}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -96,7 +96,7 @@ def set_format(form: str | None) -> None:
 
 
 def format_among(arguments: Sequence[str]) -> str | None:
-    """The format that a command's arguments ask for, as yet unparsed: an unknown flag among them is told of in it."""
+    """The format that unparsed arguments ask for, so that an error about an unknown flag has this format, too."""
     asked = None
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, _, joined = flag.partition("=")

@@ -335,7 +335,7 @@ _OF_PEER = (
 )
 
 
-NEEDED = ("id", "listen", "peers", "private", "public", "weights", "certs", "wait_for", "out", "resume")  # by a peer
+FIRST = ("id", "listen", "peers", "private", "public", "weights", "certs", "wait_for", "out", "resume")  # in --help
 
 
 def peer_options(command: Command) -> Command:

@@ -21,7 +21,7 @@ from edgekd.cli.computing import as_followed, follows_cores, go_last, settle
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import FROM_SCRATCH, NEEDED, listed, peer_options, refuse, settings
+from edgekd.cli.options import FIRST, FROM_SCRATCH, listed, peer_options, refuse, settings
 from edgekd.cli.progress import Screen, last_words
 from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import PAUSE, on_stop, stop_early
@@ -101,7 +101,7 @@ class _Stop:
         gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
 
 
-@click.command(cls=GroupedCommand, first=NEEDED, epilog=EXAMPLES)
+@click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @peer_options
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
@@ -145,7 +145,7 @@ def command(
     from peer.node.start import make_node
 
     screen = stop.screen = Screen()
-    watch = _print_progress(stop) if as_json else screen.show
+    on_progress = _print_progress(stop) if as_json else screen.show
     try:
         with contextlib.ExitStack() as beside:
             stop.undo = beside.close
@@ -170,7 +170,7 @@ def command(
                         neighbours,
                         folder,
                         stop=stop,
-                        watch=watch,
+                        on_progress=on_progress,
                         how=how,
                         paused=PAUSE,
                         follows_cores=follows,
@@ -245,7 +245,7 @@ def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path
     with _looking(exchange) if discover else contextlib.nullcontext() as found:
         contract, adopted = join(
             *(peers, file, check, exchange.transport, key_folder(exchange.certs), found),
-            watch=partial(fetching, log.info),
+            watch=partial(fetching, tell=log.info),
         )
     about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
     log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
@@ -359,7 +359,7 @@ def _discover(node: Any, beside: contextlib.ExitStack, *, by_id: bool) -> None:
 
 
 def _print_progress(stop: _Stop) -> Callable[[Any], None]:
-    def watch(progress: Any) -> None:
+    def show(progress: Any) -> None:
         try:
             _print_json({"event": "progress", **dataclasses.asdict(progress)})
         except BrokenPipeError:  # whoever started this peer has gone: so does the peer
@@ -367,7 +367,7 @@ def _print_progress(stop: _Stop) -> Callable[[Any], None]:
         except OSError:  # a full disk ends no training
             pass
 
-    return watch
+    return show
 
 
 def _print_json(content: dict[str, Any]) -> None:

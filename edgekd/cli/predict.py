@@ -109,7 +109,7 @@ def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table:
     with reading(len(files)) as advance:
         for answer in found:
             answered.append(answer)
-            advance()
+            advance(1)
             if answer.error is not None or not at_end:
                 _show(answer, as_json=False)
     if as_json:

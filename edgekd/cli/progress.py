@@ -10,12 +10,13 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
-from edgekd.cli.bars import animated, duration, say_beside
+from edgekd.cli.bars import animated, say_beside
 from edgekd.cli.columns import Column, fitted
 from edgekd.cli.curve import Curve
 from edgekd.cli.lines import say, stdout
-from edgekd.cli.tables import accuracy_on, bytes_text, plain_console, steps_text
+from edgekd.cli.tables import accuracy_on, plain_console
 from edgekd.printable import printable
+from edgekd.protocol.amounts import bytes_text, duration, seconds_left, steps_text
 
 PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
 
@@ -53,23 +54,23 @@ class _Peer:
     """What one peer's row is made of."""
 
     latest: Any  # its `Progress`
-    first: tuple[int, float]  # the step, and the seconds of training, that were seen first
     curve: Curve = field(default_factory=Curve)
+    evaluated: int | None = None  # the step of the newest accuracy on the curve
     dead: bool = False
 
     def take(self, progress: Any) -> None:
         """Take in the next progress."""
-        if progress.accuracy is not None and progress.accuracy != self.latest.accuracy:
+        if progress.accuracy is not None and progress.accuracy_step != self.evaluated:
             self.curve.add(progress.accuracy)
+            self.evaluated = progress.accuracy_step
         self.latest = progress
 
     def seconds_left(self) -> float | None:
-        """Until it has done its steps, at its pace so far; None: that is not known, or there is no end."""
-        step, seconds = self.first
-        done, took = self.latest.step - step, self.latest.seconds - seconds
-        if self.dead or done < 1 or took <= 0 or not self.latest.step < self.latest.steps:
+        """Until it has done its steps; None: that is not known, or there is no end."""
+        now = self.latest
+        if self.dead:
             return None
-        return float((self.latest.steps - self.latest.step) * took / done)
+        return seconds_left(step=now.step, steps=now.steps, first_step=now.first_step, seconds=now.seconds)
 
 
 class Screen:
@@ -95,9 +96,7 @@ class Screen:
         peer = self._peers.get(progress.id)
         before = None if peer is None else peer.latest
         if peer is None:
-            peer = self._peers[progress.id] = _Peer(progress, (progress.step, progress.seconds))
-            if progress.accuracy is not None:
-                peer.curve.add(progress.accuracy)
+            peer = self._peers[progress.id] = _Peer(progress)
         peer.take(progress)
         with unheard():
             self._show(peer, before)
@@ -136,7 +135,7 @@ class Screen:
 
     def _plain(self, peer: _Peer, before: Any) -> None:
         now, progress = time.monotonic(), peer.latest
-        news = before is None or before.state != progress.state or before.accuracy != progress.accuracy
+        news = before is None or before.state != progress.state or before.accuracy_step != progress.accuracy_step
         if not news and now - self._plain_at.get(progress.id, 0.0) < PLAIN_EVERY:
             return
         self._plain_at[progress.id] = now
@@ -185,7 +184,7 @@ def _row(peer: _Peer, ascii_only: bool) -> list[str]:
         str(progress.id),
         "dead" if peer.dead else progress.state,
         steps_text(progress.step, progress.steps),
-        "-" if left is None else duration(left).removeprefix("0:"),
+        duration(left),
         number(progress.labels, 3),
         number(progress.distil, 4),
         accuracy_on(progress.accuracy, progress.evaluation_samples),

@@ -80,7 +80,8 @@ def print_table(found: list[dict[str, Any]], console: Any) -> None:
     console.print(fitted(columns, [[_row(each) for each in found]], console))
     say("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
     say("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
-    say("loss, distil: of the last step, on labels and on what the neighbours say. lessons: steps with one.")
+    say("loss, distil: of the last step, on labels and on what the neighbours say.")
+    say("lessons: steps that learned from neighbours.")
     for each in found:
         if not each["up"]:
             say(each["error"])
@@ -89,7 +90,8 @@ def print_table(found: list[dict[str, Any]], console: Any) -> None:
 
 
 def _row(of: dict[str, Any]) -> list[str]:
-    from edgekd.cli.tables import accuracy_on, bytes_text, steps_text
+    from edgekd.cli.tables import accuracy_on
+    from edgekd.protocol.amounts import bytes_text, steps_text
 
     if not of["up"]:
         return [of["address"], "-", of["state"], *["-"] * 13]

@@ -84,9 +84,10 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
     """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-    from edgekd.cli.bars import LeftColumn, bars, drawn, duration, stderr_console, terminal_may_go
+    from edgekd.cli.bars import LeftColumn, bars, drawn, stderr_console, terminal_may_go
     from edgekd.lab.sweep.pace import Pace
     from edgekd.lab.sweep.run import Failure, labels
+    from edgekd.protocol.amounts import duration
 
     total, label = len(cells), labels(cells)
     told: set[str] = set()  # reasons

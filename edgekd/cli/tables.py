@@ -11,6 +11,7 @@ from rich.table import Table
 from edgekd.cli.columns import Column, fitted
 from edgekd.cli.lines import stdout
 from edgekd.files.summary import PeerSummary, Summary, standard_error, with_error
+from edgekd.protocol.amounts import bytes_text
 
 
 def accuracy_text(peer: PeerSummary | None) -> str:
@@ -23,21 +24,6 @@ def accuracy_on(accuracy: float | None, samples: int | None) -> str:
     if accuracy is None:
         return "-"
     return f"{accuracy:.3f}" if samples is None else f"{accuracy:.3f} on {samples}"
-
-
-def steps_text(step: int, steps: int) -> str:
-    """``120/500`` of steps that have an end; where it lies behind or there is none (0), the steps that are done."""
-    return f"{step}/{steps}" if 0 < steps >= step else str(step)
-
-
-def bytes_text(count: int) -> str:
-    """``1.2 MB`` and the like."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,17 @@ How changes nothing but the time: the pixels, their order and what is said of a 
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from edgekd.data.fitted_cache import FittedCache
 from edgekd.data.fitting import Fitted, fit_file, fit_files
 from edgekd.errors import ConfigError
+from edgekd.files.watching import Watch, unwatched
 from edgekd.workers import at_once, workers
 
 log = logging.getLogger("edgekd")
@@ -27,20 +27,6 @@ OVERHEAD = 30_000  # bytes
 CHUNK = 2**22  # bytes that a worker is given at once
 AHEAD = 4  # chunks for each worker that are under way or wait to be fetched: the rest takes no memory yet
 
-Watch: TypeAlias = Callable[[int], AbstractContextManager[Callable[[], None]]]
-# It is told how much there is, bytes or images; what its context gives is called with how much more is done.
-WatchAmount: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int], None]]]
-
-
-def unwatched(count: int) -> AbstractContextManager[Callable[[], None]]:
-    """A `Watch` that shows nothing."""
-    return nullcontext(lambda: None)
-
-
-def amount_unwatched(whole: int) -> AbstractContextManager[Callable[[int], None]]:
-    """A `WatchAmount` that shows nothing."""
-    return nullcontext(lambda count: None)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
@@ -49,8 +35,8 @@ class Decoding:
     # Processes that decode. None: one a core, if the pictures are worth it. 0: this process decodes; a program whose
     # main module cannot be imported again, such as a script without `if __name__ == "__main__"`, needs that.
     workers: int | None = 0
-    watch: Watch = unwatched  # is told how many pictures there are; what its context gives is called after each
-    watch_bytes: WatchAmount = amount_unwatched  # is told of the bytes of a public file that is read
+    watch: Watch = unwatched  # of the pictures
+    watch_bytes: Watch = unwatched  # of the bytes of a public file that is read
     cache: Path | None = None  # folder in which fitted pictures are kept
 
 
@@ -72,14 +58,14 @@ def fitted(files: Sequence[Path], size: int, how: Decoding) -> Generator[tuple[i
                 missing.append(place)
             else:
                 yield place, found
-                advance()
+                advance(1)
         if how.cache is not None:
             log.info("%d of %d pictures were in the cache %s", len(files) - len(missing), len(files), how.cache)
         with closing(_decoded([files[place] for place in missing], size, how.workers)) as decoded:
             for place, found in zip(missing, decoded, strict=True):
                 cache.put(files[place], found)
                 yield place, found
-                advance()
+                advance(1)
 
 
 def _decoded(files: Sequence[Path], size: int, number: int | None) -> Generator[Fitted, None, None]:

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from edgekd.config import EACH, PUBLIC_AUGMENTATIONS
 from edgekd.data.augment import check_augmentation, padding
-from edgekd.data.decoding import IN_PROCESS, Decoding, WatchAmount, amount_unwatched
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.images import allocate, decode_files, warn_if_alike
 from edgekd.data.pictures import pictures_in
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK, read_header, safetensors_pieces
+from edgekd.files.watching import Watch, unwatched
 from edgekd.printable import LONGEST_WHY, printable
 
 # Of the file, not of the package, so that peers of two versions of the package agree.
@@ -92,7 +93,7 @@ class PublicSet:
         return _pieces(self.images, self.classes, self.augment)
 
     @classmethod
-    def load(cls, path: Path, watch: WatchAmount = amount_unwatched) -> "PublicSet":
+    def load(cls, path: Path, watch: Watch = unwatched) -> "PublicSet":
         """Read a file that `save` wrote. The images are a copy, so it does not matter what becomes of the file.
 
         The copy is in memory, or in a file of its own if it is large: see `allocate`. `watch` is told of what was read.

@@ -8,15 +8,16 @@ from torchvision.transforms.v2 import functional as F
 
 from edgekd.config import DataConfig
 from edgekd.data.datasets import open_common
-from edgekd.data.decoding import IN_PROCESS, Decoding, WatchAmount, amount_unwatched
+from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.pictures import is_of_system
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
+from edgekd.files.watching import Watch, unwatched
 from edgekd.files.writable import make_folder
 
 
 def write_split(
-    config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS, watch: WatchAmount = amount_unwatched
+    config: DataConfig, seed: int, out: Path, how: Decoding = IN_PROCESS, watch: Watch = unwatched
 ) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 
@@ -28,7 +29,7 @@ def write_split(
         out: is created if it does not exist. It may contain empty folders, such as mounted volumes, and
             what systems leave in folders, but no other file.
         how: picture files are decoded.
-        watch: is told how many pictures there are, and are written.
+        watch: called with the total; its context is called with each number written.
 
     Returns:
         The number of pictures of each class, for each folder of pictures.

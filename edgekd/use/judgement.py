@@ -9,10 +9,10 @@ from torch import Tensor
 
 from edgekd.config import Config
 from edgekd.data.augment import normalise
-from edgekd.data.decoding import WatchAmount, amount_unwatched
 from edgekd.data.sources import Labelled
 from edgekd.errors import ConfigError
 from edgekd.files.evaluation_file import load_counted, read_counted
+from edgekd.files.watching import Watch, unwatched
 from edgekd.learning.divergence import check_finite
 from edgekd.learning.evaluation import PIXELS
 from edgekd.use.scores import ClassScore, Scores, Shard, counted_scores, scores
@@ -93,7 +93,7 @@ def judge(
     device: torch.device,
     *,
     top: int,
-    watch: WatchAmount = amount_unwatched,
+    watch: Watch = unwatched,
 ) -> Judgement:
     """Judge the network of a checkpoint.
 
@@ -103,7 +103,7 @@ def judge(
         config: the settings of its run.
         device: computes.
         top: up to which k top-k accuracies are counted.
-        watch: is told how many images there are, and are classified.
+        watch: called with the total; its context is called with each number classified.
 
     Raises:
         DivergedError: the network's answers are NaN or infinite.
@@ -142,7 +142,7 @@ def judge_counts(file: Path) -> Judgement:
 
 
 @torch.no_grad()
-def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch: WatchAmount) -> Tensor:
+def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch: Watch) -> Tensor:
     """Of all heads, float32 ``[heads, N, classes]`` on the CPU."""
     model = trained.classifier.to(device)
     batches = evaluation.images.split(max(1, PIXELS // trained.size**2))

@@ -45,7 +45,7 @@ class Edge:
     other: int
     up: bool  # whoever answers says so
     disagreement: float | None  # the larger of the two, in [0, 1]
-    age: int | None  # steps, the larger of the two
+    age: int | None  # steps since what it learns from arrived, the larger of the two
     rate: float  # bytes a second, both ways
 
 
@@ -177,7 +177,8 @@ def _edge_text(edge: Edge) -> str:
     if not edge.up:
         return "down"
     apart = "" if edge.disagreement is None else f", disagreement {edge.disagreement:.2f}"
-    return f"{rate_text(edge.rate)}{apart}"
+    age = "" if edge.age is None else f", age {edge.age} steps"
+    return f"{rate_text(edge.rate)}{apart}{age}"
 
 
 def rate_text(rate: float) -> str:

@@ -1,5 +1,6 @@
 """What has happened between two looks at a group, in words. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -7,9 +8,10 @@ from enum import Enum
 from edgekd.protocol.messages import Status
 from peer.dashboard.group import Condition, Group, Peer
 
-TOGETHER = 10.0  # seconds in which events of one kind about one peer are told as one
+TOGETHER = 10.0  # seconds from an event to the next of its kind about the same peer that is told as one with it
 MOST = 300  # events that are remembered
-NAMED = 4  # peers that are named as those who say something; of further ones the number is told
+OF_ONE = 20  # of these, events of one kind about one peer, so that it does not push out all others
+NAMED = 4  # reporters named in a sentence; the rest are counted
 
 
 class Kind(Enum):
@@ -17,23 +19,30 @@ class Kind(Enum):
 
     UP = "up"
     DOWN = "down"
+    ENDED = "ended"
     RESUMED = "resumed"
     STATE = "state"
     REFUSED = "refused"
     CUT_OFF = "cut off"
     TROUBLE = "trouble"
+    MENDED = "mended"
+
+
+MERGED = (Kind.UP, Kind.DOWN, Kind.REFUSED, Kind.CUT_OFF)
+"""Kinds that come again and again, or from many reporters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """Something that has happened to a peer, or to several in the same way."""
 
-    at: float  # seconds of the monotonic clock: when it was last seen
+    at: float  # when it was last seen, in seconds of the monotonic clock
     kind: Kind
     about: int  # the id of the peer
     detail: str = ""  # such as why, or which state
     by: tuple[int, ...] = ()  # the peers that say so; none: the watcher itself
     count: int = 1
+    since: float | None = None  # when the first of several was seen; None: there was one
 
     @property
     def text(self) -> str:
@@ -52,36 +61,43 @@ def changes(before: Group, after: Group, now: float) -> list[Event]:
 
 
 def noted(log: Sequence[Event], new: Iterable[Event]) -> tuple[Event, ...]:
-    """The log, oldest first, with the new events: those that belong together are one, the oldest are forgotten."""
+    """The log with the new events, ordered by when each was last seen, the newest last.
+
+    Events that belong together are one. The oldest are forgotten, and so are the oldest of more than `OF_ONE` of one
+    kind about one peer.
+    """
     told = list(log)
     for event in new:
-        for index in range(len(told) - 1, -1, -1):
-            if event.at - told[index].at > TOGETHER:
-                told.append(event)
-                break
-            if _together(told[index], event):
-                told[index] = _merged(told[index], event)
-                break
-        else:
-            told.append(event)
-    return tuple(told[-MOST:])
+        index = next((index for index in reversed(range(len(told))) if _together(told[index], event)), None)
+        told.append(event if index is None else _merged(told.pop(index), event))
+    kept: list[Event] = []
+    counts: Counter[tuple[Kind, int]] = Counter()
+    for event in reversed(told):
+        counts[event.kind, event.about] += 1
+        if counts[event.kind, event.about] <= OF_ONE:
+            kept.append(event)
+    return tuple(reversed(kept[:MOST]))
 
 
 def _together(one: Event, other: Event) -> bool:
     same = (one.kind, one.about, one.detail) == (other.kind, other.about, other.detail)
-    return same and bool(one.by) == bool(other.by) and one.kind in (Kind.UP, Kind.DOWN, Kind.REFUSED)
+    return same and one.kind in MERGED and bool(one.by) == bool(other.by) and other.at - one.at <= TOGETHER
 
 
 def _merged(one: Event, other: Event) -> Event:
     by = tuple(sorted({*one.by, *other.by}))
-    return replace(one, by=by, count=one.count + other.count)
+    since = one.at if one.since is None else one.since
+    return replace(other, by=by, count=one.count + other.count, since=since)
 
 
 def _of_peer(before: Peer | None, after: Peer, now: float) -> Iterator[Event]:
     id = after.id
     was = before.condition if before else None
     if after.condition is Condition.GONE and was is Condition.UP:
-        yield Event(at=now, kind=Kind.DOWN, about=id, detail="it had done its steps" if after.finished else after.why)
+        if after.finished:
+            yield Event(at=now, kind=Kind.ENDED, about=id)
+        else:
+            yield Event(at=now, kind=Kind.DOWN, about=id, detail=after.why)
     if after.condition is not Condition.UP or after.status is None:
         return
     if before is None or before.status is None or before.hello is None:
@@ -111,7 +127,7 @@ def _of_status(before: Status, after: Status, now: float) -> Iterator[Event]:
             yield Event(at=now, kind=Kind.TROUBLE, about=id, detail=f"cannot write {what}")
     for what in before.failing:
         if what not in after.failing:
-            yield Event(at=now, kind=Kind.TROUBLE, about=id, detail=f"can write {what} again")
+            yield Event(at=now, kind=Kind.MENDED, about=id, detail=f"can write {what} again")
     yield from _neighbours(before, after, now)
 
 
@@ -129,6 +145,10 @@ def _said_by(event: Event) -> str:
     return f"{', '.join(map(str, event.by[:NAMED]))} and {len(event.by) - NAMED} more"
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def _sentence(event: Event) -> str:
     who = f"peer {event.about}"
     if event.by and event.kind in (Kind.UP, Kind.DOWN):
@@ -138,13 +158,15 @@ def _sentence(event: Event) -> str:
             return f"{who} answers {event.detail}"
         case Kind.DOWN:
             return f"{who} does not answer{': ' if event.detail else ''}{event.detail}"
+        case Kind.ENDED:
+            return f"{who} has ended: it had done its steps"
         case Kind.RESUMED:
             return f"{who} was started again, {event.detail}"
         case Kind.STATE:
             return f"{who}: {event.detail}"
         case Kind.REFUSED:
-            return f"{who} has refused {event.count} times: {event.detail}"
+            return f"{who} has refused {_times(event.count)}: {event.detail}"
         case Kind.CUT_OFF:
-            return f"{who} has cut a neighbour off, which sent too much that was refused"
-        case Kind.TROUBLE:
+            return f"{who} has cut off a neighbour {_times(event.count)}: it sent too much that was refused"
+        case Kind.TROUBLE | Kind.MENDED:
             return f"{who} {event.detail}"

@@ -4,17 +4,18 @@ A browser sends requests to 127.0.0.1 on behalf of any page that it has open, we
 another host, or comes from a page of another origin, is refused, with or without a password.
 """
 
-import asyncio
 import base64
 import binascii
 import hmac
 import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from edgekd.errors import ConfigError
 from edgekd.protocol.addresses import is_loopback, parse_address
+from edgekd.protocol.allowance import Allowance
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,8 +23,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "edgekd"  # some browsers send no password with a websocket, but cookies
-DELAY = 1.0  # seconds before a wrong password is refused, so that nobody tries many
-MOST_DELAYED = 64  # refusals at once; of more each is refused without an answer in time
+WRONG_AT_ONCE = 10  # wrong passwords from all callers together, before no password is looked at for a while
+WRONG_EVERY = 1.0  # seconds after which one more is looked at
 
 
 class Gate:
@@ -33,12 +34,13 @@ class Gate:
         app: what is behind it.
         password: that a browser has to give, under any user name; None: none is asked for, and only requests for a
             loopback host are let through.
+        clock: monotonic, in seconds.
     """
 
-    def __init__(self, app: App, password: str | None) -> None:
+    def __init__(self, app: App, password: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._password = app, None if password is None else password.encode()
         self._ticket = secrets.token_urlsafe(32)
-        self._delayed = 0
+        self._clock, self._wrong = clock, Allowance(WRONG_AT_ONCE, WRONG_EVERY)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -49,15 +51,14 @@ class Gate:
             await _refuse(scope, receive, send, 403, b"another host, or a page of another origin\n")
         elif self._password is None or self._has_ticket(headers.get("cookie", "")):
             await self._app(scope, receive, send)
-        elif self._knows(headers.get("authorization", "")):
+        elif "authorization" not in headers:
+            await _refuse(scope, receive, send, 401, b"a password is needed\n")
+        elif not self._wrong.has(self._clock()):  # not a right password either: an answer would tell that it is right
+            await _refuse(scope, receive, send, 429, b"too many wrong passwords: try again in a second\n")
+        elif self._knows(headers["authorization"]):
             await self._app(scope, receive, self._handing_ticket(send))
         else:
-            if "authorization" in headers and self._delayed < MOST_DELAYED:
-                self._delayed += 1
-                try:
-                    await asyncio.sleep(DELAY)
-                finally:
-                    self._delayed -= 1
+            self._wrong.use()
             await _refuse(scope, receive, send, 401, b"a password is needed\n")
 
     def _knows(self, authorization: str) -> bool:
@@ -112,5 +113,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, code: int, why: by
     headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
     if code == 401:
         headers.append((b"www-authenticate", b'Basic realm="edgekd", charset="UTF-8"'))
+    if code == 429:
+        headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": code, "headers": headers})
     await send({"type": "http.response.body", "body": why})

@@ -47,9 +47,9 @@ class Peer:
     id: int
     address: str  # "HOST:PORT" where it has answered last, else where others see it
     condition: Condition
-    since: float  # that it is in this condition; of one that has gone, its last answer
+    since: float  # start of this condition; for a gone peer, the time of its last answer
     answers: tuple[Answer, ...] = ()  # of one instance, the newest last, at most `KEPT`
-    why: str = ""  # it does not answer
+    why: str = ""  # reason for the last failure
 
     @property
     def status(self) -> Status | None:
@@ -77,7 +77,7 @@ class Place:
     ask_at: float
     failures: int = 0  # since the last answer
     answered: bool = False  # ever
-    why: str = ""  # the last question had no answer
+    why: str = ""  # reason for the last failure; "" after an answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ class Group:
 def begin(addresses: Iterable[str], now: float) -> Group:
     """A group of which only these addresses are known: "HOST:PORT" or "ID@HOST:PORT"."""
     split = [place(text) for text in addresses]
-    return Group(places={where: Place(address=where, id=id, given=True, ask_at=now) for id, where in split})
+    return Group(places={address: Place(address=address, id=id, given=True, ask_at=now) for id, address in split})
 
 
 def due(group: Group, now: float) -> list[Place]:
@@ -99,9 +99,10 @@ def due(group: Group, now: float) -> list[Place]:
     return [each for each in group.places.values() if each.ask_at <= now]
 
 
-def asked(group: Group, where: Iterable[Place], now: float, *, patience: float) -> Group:
+def asked(group: Group, places: Iterable[Place], now: float, *, patience: float) -> Group:
     """These places are being asked: not again before there is an answer, or `patience` seconds have passed."""
-    return replace(group, places={**group.places, **{w.address: replace(w, ask_at=now + patience) for w in where}})
+    waiting = {each.address: replace(each, ask_at=now + patience) for each in places}
+    return replace(group, places={**group.places, **waiting})
 
 
 def on_answer(group: Group, address: str, hello: Hello, status: Status, now: float) -> Group:
@@ -156,15 +157,15 @@ def on_tick(group: Group, now: float) -> Group:
     peers = {id: p for id, p in peers.items() if p.condition is not Condition.HEARSAY or id in named}
     named_addresses = {n.address for p in peers.values() if p.status for n in p.status.neighbours}
     places = {
-        where: each
-        for where, each in group.places.items()
-        if each.given or each.answered or each.failures < FORGOTTEN_AFTER or where in named_addresses
+        address: each
+        for address, each in group.places.items()
+        if each.given or each.answered or each.failures < FORGOTTEN_AFTER or address in named_addresses
     }
     return Group(peers=peers, places=places)
 
 
-def _put(group: Group, where: Place) -> Group:
-    return replace(group, places={**group.places, where.address: where})
+def _put(group: Group, changed: Place) -> Group:
+    return replace(group, places={**group.places, changed.address: changed})
 
 
 def _with_neighbours(group: Group, address: str, neighbours: Iterable[Neighbour], now: float) -> Group:
@@ -201,11 +202,3 @@ def rates(peer: Peer) -> dict[int, float]:
         n.id: max(0, n.bytes_sent + n.bytes_received - before.get(n.id, 0)) / (last.at - first.at)
         for n in last.status.neighbours
     }
-
-
-def seconds_left(status: Status) -> float | None:
-    """How long the rest of the steps takes at the pace of this process; None: there is no end, or no pace yet."""
-    done = status.step - (status.first_step or 0)
-    if status.steps <= 0 or status.step >= status.steps or done <= 0 or not status.seconds > 0:
-        return None
-    return (status.steps - status.step) * status.seconds / done

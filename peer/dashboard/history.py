@@ -16,14 +16,13 @@ class Quantity:
 
     name: str  # of the field of a `Status`
     title: str
-    digits: int  # shown
 
 
 QUANTITIES = (
-    Quantity("accuracy", "Accuracy", 3),
-    Quantity("loss_labels", "Loss on labels", 3),
-    Quantity("loss_distil", "Distillation loss", 4),
-    Quantity("lessons", "Lessons", 0),
+    Quantity("accuracy", "Accuracy"),
+    Quantity("loss_labels", "Loss on labels"),
+    Quantity("loss_distil", "Distillation loss"),
+    Quantity("lessons", "Lessons"),
 )
 
 

@@ -24,7 +24,7 @@ from peer.dashboard.charts import (
     graph_data,
     graph_frame,
 )
-from peer.dashboard.event_log import Kind
+from peer.dashboard.event_log import TOGETHER, Event, Kind
 from peer.dashboard.group import Condition
 from peer.dashboard.history import QUANTITIES
 from peer.dashboard.watcher import Watcher
@@ -43,7 +43,7 @@ STATE_CELL = """
 """
 
 
-def clock(at: float) -> str:
+def time_of_day(at: float) -> str:
     """The time of day for seconds of the monotonic clock."""
     return datetime.fromtimestamp(time.time() - time.monotonic() + at).strftime("%H:%M:%S")
 
@@ -171,10 +171,10 @@ class Page:
         contract = rows.usual_contract(group)
         self._say(self._headline, rows.headline(group))
         self._say(self._warning, "\n".join(rows.unanswered(group)))
-        cells = [rows.row(peer, clock, contract) for _, peer in sorted(group.peers.items())]
+        cells = [rows.row(peer, time_of_day, contract) for _, peer in sorted(group.peers.items())]
         self._fill(self._peers, cells)
         happened = [
-            {"id": f"{e.at} {e.text}", "at": clock(e.at), "text": e.text, "tone": "bad" if e.kind in BAD else "good"}
+            {"id": f"{e.at} {e.text}", "at": time_of_day(e.at), "text": e.text + _since(e), "tone": tone(e)}
             for e in reversed(self._watcher.events[-SHOWN_EVENTS:])
         ]
         self._fill(self._log, happened)
@@ -185,12 +185,12 @@ class Page:
         peer = self._watcher.group.peers.get(-1 if self._picked is None else self._picked)
         if peer is not None:
             self._say(self._sheet_title, f"Peer {peer.id}")
-            facts = [{"id": name, "name": name, "value": value} for name, value in rows.details(peer, clock)]
+            facts = [{"id": name, "name": name, "value": value} for name, value in rows.details(peer, time_of_day)]
             self._fill(self._facts, facts)
             self._fill(self._neighbours, rows.neighbour_rows(peer))
 
     def _refresh_charts(self, states: Mapping[int, str]) -> None:
-        """Of many peers one chart a second is drawn, but the graph whenever somebody comes or goes."""
+        """Draw all charts of few peers; of many, one chart, and the graph also when a peer comes or goes."""
         names = [GRAPH, *(quantity.name for quantity in QUANTITIES)]
         turn = names if self._few or self._turn == 1 else [names[self._turn % len(names)]]
         group = self._watcher.group
@@ -238,6 +238,18 @@ class Page:
         if self._filled.get(table.id) != cells:
             self._filled[table.id] = cells
             table.update_rows(cells, clear_selection=False)
+
+
+def tone(event: Event) -> str:
+    """Of an event: "bad" for what needs attention, else "good"."""
+    return "bad" if event.kind in BAD else "good"
+
+
+def _since(event: Event) -> str:
+    """When what has gone on for long began; "" for all else."""
+    if event.since is None or event.at - event.since <= TOGETHER:
+        return ""
+    return f" (since {time_of_day(event.since)})"
 
 
 def _table(columns: Any, style: str, text: str = "") -> ui.table:

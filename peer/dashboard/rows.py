@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from edgekd.protocol.amounts import bytes_text, duration, seconds_left, steps_text
+from edgekd.protocol.messages import Status
 from peer.dashboard.charts import rate_text
-from peer.dashboard.group import Condition, Group, Peer, rates, seconds_left
+from peer.dashboard.group import Condition, Group, Peer, rates
 
 NONE = "-"
 
@@ -36,24 +38,25 @@ NEIGHBOUR_COLUMNS = (
 )
 
 
-def row(peer: Peer, clock: Callable[[float], str], contract: str | None) -> dict[str, Any]:
-    """The cells of one peer, by column; `tone` says whether something is wrong.
+def row(peer: Peer, time_of_day: Callable[[float], str], contract: str | None) -> dict[str, Any]:
+    """The cells of one peer, by column, and its `tone`.
 
     Args:
         peer: whose row it is.
-        clock: the time of day for seconds of the monotonic clock.
+        time_of_day: for seconds of the monotonic clock.
         contract: the digest of what most of the group have agreed on.
     """
     status = peer.status
     cells: dict[str, Any] = {name: NONE for name, _ in COLUMNS}
-    cells |= {"id": peer.id, "peer": peer.id, "address": peer.address, "state": state(peer, clock), "tone": tone(peer)}
+    cells |= {"id": peer.id, "peer": peer.id, "address": peer.address}
+    cells |= {"state": state(peer, time_of_day), "tone": tone(peer, contract)}
     if status is None:
         return cells
     ages = [n.age for n in status.neighbours if n.up and n.age is not None]
     here = peer.condition is Condition.UP
     cells |= {
         "step": steps_text(status.step, status.steps),
-        "left": duration(seconds_left(status)) if here else NONE,
+        "left": _left(status) if here else NONE,
         "accuracy": NONE if status.accuracy is None else f"{status.accuracy:.3f}",
         "up": f"{sum(n.up for n in status.neighbours)}/{len(status.neighbours)}" if here else NONE,
         "age": (f"{min(ages)}-{max(ages)}" if min(ages) < max(ages) else str(ages[0])) if ages and here else NONE,
@@ -64,25 +67,25 @@ def row(peer: Peer, clock: Callable[[float], str], contract: str | None) -> dict
     return cells
 
 
-def state(peer: Peer, clock: Callable[[float], str]) -> str:
+def state(peer: Peer, time_of_day: Callable[[float], str]) -> str:
     """What a peer is doing, or since when it has gone."""
     if peer.condition is Condition.HEARSAY:
         return str(peer.condition.value)
     if peer.condition is Condition.GONE:
-        return f"{'ended' if peer.finished else 'gone'} since {clock(peer.since)}"
+        return f"{'ended' if peer.finished else 'gone'} since {time_of_day(peer.since)}"
     assert peer.status is not None  # it has answered
     return str(peer.status.state)
 
 
-def tone(peer: Peer) -> str:
-    """Of a row: "good", "bad", or "faint" for what needs no attention."""
-    if peer.condition is Condition.GONE and not peer.finished:
+def tone(peer: Peer, contract: str | None) -> str:
+    """Of a row: "bad" for what needs attention, such as `trouble`, "good" for a peer that answers, else "faint"."""
+    if trouble(peer, contract) or (peer.condition is Condition.GONE and not peer.finished):
         return "bad"
     return "good" if peer.condition is Condition.UP else "faint"
 
 
 def trouble(peer: Peer, contract: str | None) -> str:
-    """What is wrong with a peer that answers; "" if nothing is."""
+    """What was wrong with a peer when it last answered; "" if nothing was."""
     found = [f"cannot write {what}" for what in peer.status.failing] if peer.status else []
     if contract is not None and peer.hello is not None and peer.hello.contract.digest() != contract:
         found.append("has agreed on other settings than the group")
@@ -95,9 +98,9 @@ def usual_contract(group: Group) -> str | None:
     return max(digests, key=digests.count) if len(set(digests)) > 1 else None
 
 
-def details(peer: Peer, clock: Callable[[float], str]) -> list[tuple[str, str]]:
+def details(peer: Peer, time_of_day: Callable[[float], str]) -> list[tuple[str, str]]:
     """What is known of a peer itself, as names and texts."""
-    facts = [("address", peer.address), ("state", state(peer, clock))]
+    facts = [("address", peer.address), ("state", state(peer, time_of_day))]
     if peer.condition is not Condition.UP and peer.why:
         facts.append(("asked in vain", peer.why))
     status = peer.status
@@ -105,7 +108,7 @@ def details(peer: Peer, clock: Callable[[float], str]) -> list[tuple[str, str]]:
         return facts
     facts += [
         ("step", steps_text(status.step, status.steps)),
-        ("time left", duration(seconds_left(status))),
+        ("time left", _left(status)),
         ("round", str(status.round)),
         ("accuracy", _accuracy(status.accuracy, status.evaluation_images)),
         ("best accuracy", _number(status.best, 3)),
@@ -154,27 +157,13 @@ def headline(group: Group) -> str:
 
 
 def unanswered(group: Group) -> list[str]:
-    """Why those of the given addresses do not answer at which nobody ever has."""
+    """The reasons for the user's addresses that have never answered."""
     return [each.why for each in group.places.values() if each.given and not each.answered and each.why]
 
 
-def steps_text(step: int, steps: int) -> str:
-    """``120/500`` of steps that have an end, else ``120``."""
-    return f"{step}/{steps}" if steps else str(step)
-
-
-def duration(seconds: float | None) -> str:
-    """``1:02:03`` or ``2:03``; a dash for what is not known."""
-    if seconds is None:
-        return NONE
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def bytes_text(count: int) -> str:
-    """``1.2 MB`` and the like."""
-    return rate_text(count).removesuffix("/s") if count >= 1000 else f"{count} B"
+def _left(status: Status) -> str:
+    left = seconds_left(step=status.step, steps=status.steps, first_step=status.first_step, seconds=status.seconds)
+    return duration(left)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
+from edgekd.errors import LocalProtocolError
 from edgekd.protocol.addresses import format_address
 from peer.dashboard.gate import Gate
 from peer.dashboard.page import Page
@@ -30,6 +32,20 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def run_on(self, listening: socket.socket) -> None:
+        """Serve on this socket until `should_exit`.
+
+        Raises:
+            LocalProtocolError: it has ended without being told to, by a bug.
+        """
+        ended = "the server of the page has ended by itself"
+        try:
+            await self.serve(sockets=[listening])
+        except SystemExit as error:  # of newer versions, where the page cannot start; older ones return
+            raise LocalProtocolError(ended) from error
+        if not self.should_exit or not self.started:
+            raise LocalProtocolError(ended)
+
 
 def listener(host: str, port: int) -> socket.socket:
     """A socket that listens at this address; port 0: any free one.
@@ -37,25 +53,25 @@ def listener(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: the address cannot be bound; as `unbound` has it.
     """
-    where = format_address(host, port)
+    address = format_address(host, port)
     try:
         family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(found[:2], family=family)
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (while")[0]
-        raise unbound(error, f"cannot serve the page at {where}: {why}; try another --port or --host") from error
+        raise unbound(error, f"cannot serve the page at {address}: {why}; try another --port or --host") from error
 
 
-async def serve(watcher: Watcher, where: socket.socket, password: str | None) -> None:
+async def serve(watcher: Watcher, listening: socket.socket, password: str | None) -> None:
     """Watch, and serve the page, until cancelled.
 
     Args:
         watcher: of the group; it runs as long as this does.
-        where: listens.
+        listening: a socket that listens, as of `listener`.
         password: that a browser has to give; None: none.
 
     Raises:
-        LocalProtocolError: as `Watcher.run`.
+        LocalProtocolError: as `Watcher.run`, or the server has ended by itself, by a bug.
     """
 
     @ui.page("/", title="edgekd", dark=None, response_timeout=30.0)
@@ -65,15 +81,16 @@ async def serve(watcher: Watcher, where: socket.socket, password: str | None) ->
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     ui.run_with(app, title="edgekd", favicon=ICON, dark=None, tailwind=False, show_welcome_message=False)
     config = uvicorn.Config(
-        Gate(app, password), log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=1
+        Gate(app, password), log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )
     server = _Server(config)
-    serving, watching = start(server.serve(sockets=[where])), start(watcher.run())
+    serving, watching = start(server.run_on(listening)), start(watcher.run())
     try:
         done, _ = await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that it cuts connections off is no error now
         server.should_exit = True
         watching.cancel()
         await asyncio.gather(serving, watching, return_exceptions=True)

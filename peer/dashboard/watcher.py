@@ -38,7 +38,7 @@ class Watcher:
         self._questions: set[asyncio.Task[None]] = set()
         self.group: Group = begin(addresses, clock())
         self.history = History()
-        self.events: tuple[Event, ...] = ()  # the oldest first
+        self.events: tuple[Event, ...] = ()  # as `noted` orders them
 
     async def run(self) -> None:
         """Ask until cancelled.
@@ -65,20 +65,20 @@ class Watcher:
         now = self._clock()
         chosen = due(self.group, now)[: max(0, AT_ONCE - len(self._questions))]
         self.group = asked(self.group, chosen, now, patience=3 * ANSWER_WITHIN)
-        for where in chosen:
-            self._questions.add(start(self._ask(where)))
+        for place in chosen:
+            self._questions.add(start(self._ask(place)))
 
-    async def _ask(self, where: Place) -> None:
-        address = f"{where.id}@{where.address}" if self._with_keys else where.address
+    async def _ask(self, place: Place) -> None:
+        address = f"{place.id}@{place.address}" if self._with_keys else place.address
         try:
             hello, status = await asyncio.wait_for(
                 ask_who(self._transport, address, timeout=ANSWER_WITHIN), 2 * ANSWER_WITHIN
             )
         except (OSError, asyncio.TimeoutError) as error:
-            self._become(on_failure(self.group, where.address, str(error) or "no answer in time", self._clock()))
+            self._become(on_failure(self.group, place.address, str(error) or "no answer in time", self._clock()))
             return
         before = self.group.peers.get(hello.id)
-        self._become(on_answer(self.group, where.address, hello, status, self._clock()))
+        self._become(on_answer(self.group, place.address, hello, status, self._clock()))
         if self.group.peers.get(hello.id) is not before:
             self.history.note(status)
 

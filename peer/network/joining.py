@@ -5,12 +5,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import atomic_file
+from edgekd.files.watching import Watch, unwatched
 from edgekd.protocol.frames import WITHOUT_PREDICTIONS
 from edgekd.protocol.messages import Contract
 from peer.network.asking import fetch_public
@@ -25,12 +25,6 @@ LONGEST_TRY = 3600.0  # seconds for a whole file
 PAUSE = 1.0  # seconds between two rounds through the addresses
 
 Read = TypeVar("Read")  # what was read of a public file
-Watch: TypeAlias = Callable[[], AbstractContextManager[Callable[[int], None]]]  # is told of the bytes that arrive
-
-
-def unwatched() -> AbstractContextManager[Callable[[int], None]]:
-    """A `Watch` that shows nothing."""
-    return nullcontext(lambda count: None)
 
 
 class UnusableError(ConnectionError):
@@ -59,7 +53,7 @@ def join(
         transport: the group's, by name.
         keys: the newcomer's folder of keys, if the group has any.
         found: the addresses of peers that were found by now, which are asked, too; None: nobody looks for any.
-        watch: what its context gives is called with the number of bytes that have arrived.
+        watch: of the bytes that arrive; their total is not known.
 
     Returns:
         The group's contract, and what `check` returned.
@@ -140,7 +134,7 @@ async def _fetch(
 ) -> tuple[Contract, Read]:
     transport, digest = make_transport(name, WITHOUT_PREDICTIONS, keys), hashlib.sha256()
     try:
-        with atomic_file(path) as file, watch() as advance:
+        with atomic_file(path) as file, watch(0) as advance:
 
             def take(data: bytes) -> None:
                 digest.update(data)

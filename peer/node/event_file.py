@@ -26,18 +26,18 @@ class EventFile:
 
     Args:
         folder: where the file will lie; it exists.
-        first_step: the first step that this process does. What earlier files say of it and of later steps is void.
+        next_step: the first that this process does. What earlier files say of it and of later steps is void.
         began: when the process began, in seconds since 1970.
     """
 
-    def __init__(self, folder: Path, first_step: int, began: float) -> None:
+    def __init__(self, folder: Path, next_step: int, began: float) -> None:
         numbers = [each.name.removeprefix(PREFIX) for each in folder.glob(f"{PREFIX}*")]
         number = max((int(each) for each in numbers if each.isdecimal()), default=0) + 1
         self._path = folder / f"{PREFIX}{number:010}"  # a number and not the time, which some boxes do not know
         start = SessionLog(status=SessionLog.START)
         self._head = [
             Event(wall_time=began, file_version=VERSION),
-            Event(wall_time=began, step=first_step, session_log=start),
+            Event(wall_time=began, step=next_step, session_log=start),
         ]  # what is to be written before the first step
 
     def append(self, records: Iterable[tuple[float, Mapping[str, Any]]]) -> None:

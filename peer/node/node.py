@@ -35,7 +35,7 @@ from peer.network.news import News
 from peer.network.thread import SLICE, Network
 from peer.node.best import BestKeeper
 from peer.node.out_of_memory import is_out_of_memory
-from peer.node.progress import Progress, Watch, step_record
+from peer.node.progress import OnProgress, Progress, step_record
 from peer.node.recorder import Recorder
 from peer.node.resumable import check_resumable
 from peer.node.scanner import Scanner
@@ -64,7 +64,7 @@ class Node:
         cores: has torch's threads follow the cores that this process may use; None: their number stays.
         stop: becomes true when the peer is to end early.
         paused: true as long as the peer is to take no step; it is a member all the same.
-        watch: called after every evaluation, whenever the state changes, and some times a second.
+        on_progress: called after every evaluation, whenever the state changes, and some times a second.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Node:
         cores: CoreFollower | None = None,
         stop: Callable[[], bool] = lambda: False,
         paused: Callable[[], bool] = lambda: False,
-        watch: Watch = lambda progress: None,
+        on_progress: OnProgress = lambda progress: None,
     ) -> None:
         self.learner, self.data, self.network, self.config = learner, data, network, config
-        self._scanner, self._cores, self._stop, self._paused, self._watch = scanner, cores, stop, paused, watch
-        self._out, self._news = out, News()
+        self._scanner, self._cores, self._stop, self._paused = scanner, cores, stop, paused
+        self._out, self._news, self._on_progress = out, News(), on_progress
         self._recorder = Recorder(out, tensorboard=bool(config.train.tensorboard))
         self._best = BestKeeper(learner, self._recorder, out, config)
         self._made_with = definition(data, config)
@@ -449,6 +449,7 @@ class Node:
             age=self._lesson.age if self._lesson else None,
             **({"labels": None, "distil": None} if losses is None else losses.numbers()),
             accuracy=self._accuracy.overall if self._accuracy else None,
+            accuracy_step=self._accuracy.step if self._accuracy else None,
             evaluation_samples=self._accuracy.samples if self._accuracy else None,
             best=self._best.best.accuracy.overall if self._best.best.accuracy else None,
             falls=self._best.falls,
@@ -459,7 +460,7 @@ class Node:
             failing=tuple(sorted(self._recorder.failing)),
         )
         self.network.note_training(self.progress.training())
-        self._watch(self.progress)
+        self._on_progress(self.progress)
 
 
 def _named(ids: Iterable[int]) -> str:

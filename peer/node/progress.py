@@ -23,6 +23,7 @@ class Progress(Counts):
     labels: float | None  # losses of the last step
     distil: float | None
     accuracy: float | None  # of the last evaluation
+    accuracy_step: int | None  # the step of that evaluation
     evaluation_samples: int | None  # images that it was measured on
     best: float | None  # the best accuracy so far
     falls: int  # of the accuracy clearly below the best; only without end
@@ -49,7 +50,7 @@ class Progress(Counts):
         )
 
 
-Watch = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 def step_record(

@@ -20,7 +20,7 @@ from edgekd.protocol.messages import MAJOR, MINOR, Encoding, Hello
 from peer.network.thread import Network
 from peer.node.access import key_folder
 from peer.node.node import Node
-from peer.node.progress import Watch
+from peer.node.progress import OnProgress
 from peer.node.scanner import Scanner, first_look
 from peer.node.threads import CoreFollower
 from peer.transports.by_name import make_transport
@@ -34,7 +34,7 @@ def make_node(
     out: Path,
     *,
     stop: Callable[[], bool],
-    watch: Watch,
+    on_progress: OnProgress,
     how: Decoding = IN_PROCESS,
     paused: Callable[[], bool] = lambda: False,
     follows_cores: bool = False,
@@ -48,7 +48,7 @@ def make_node(
         peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
         out: the folder of results; it exists.
         stop: becomes true when the peer is to end early.
-        watch: called with the peer's progress.
+        on_progress: called with the peer's progress.
         how: picture files are decoded.
         paused: true as long as the peer is to take no step.
         follows_cores: torch's threads follow the cores that the process may use.
@@ -78,7 +78,16 @@ def make_node(
     scanner = Scanner(data, config.data, there, own_seed(config.data_seed, id)) if config.data.rescan else None
     learner, cores = Learner(data, config, id), CoreFollower() if follows_cores else None
     return Node(
-        learner, data, network, config, out, scanner=scanner, cores=cores, stop=stop, paused=paused, watch=watch
+        learner,
+        data,
+        network,
+        config,
+        out,
+        scanner=scanner,
+        cores=cores,
+        stop=stop,
+        paused=paused,
+        on_progress=on_progress,
     )
 
 

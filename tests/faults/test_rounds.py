@@ -55,7 +55,13 @@ class Group:
         folder = self._out / "liar"
         folder.mkdir()
         made = make_node(
-            from_mapping(tables), LIAR, None, tuple(self.peers()), folder, stop=lambda: False, watch=lambda _: None
+            from_mapping(tables),
+            LIAR,
+            None,
+            tuple(self.peers()),
+            folder,
+            stop=lambda: False,
+            on_progress=lambda _: None,
         )
         made.network.start()
         try:

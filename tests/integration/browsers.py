@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from processes import DEADLINE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"]
@@ -64,6 +65,7 @@ class Tab:
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self._context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self._context.set_default_timeout(1000 * DEADLINE)
         self.page = self._context.new_page()
         self.errors: list[str] = []
         self.requests: list[str] = []
@@ -73,9 +75,9 @@ class Tab:
         self.page.on("websocket", lambda socket: self.requests.append(socket.url))
         self.page.goto(url)
 
-    def until(self, text: str, seconds: float = 60.0) -> None:
+    def until(self, text: str) -> None:
         """Wait until the page shows this text."""
-        self.page.get_by_text(text).first.wait_for(state="visible", timeout=1000 * seconds)
+        self.page.get_by_text(text).first.wait_for(state="visible")
 
     def row(self, id: int) -> Any:
         """The row of a peer."""

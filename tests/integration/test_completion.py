@@ -69,7 +69,7 @@ def test_fish_offers_what_the_line_may_go_on_with(line: str, offered: list[str],
     assert sorted(each.split("\t")[0] for each in found.stdout.splitlines()) == sorted(offered)
 
 
-def test_zsh_completes_at_the_tabulator(shell: Callable[..., object], tmp_path: Path) -> None:
+def test_zsh_completes_at_the_tab_key(shell: Callable[..., object], tmp_path: Path) -> None:
     if shutil.which("zsh") is None:
         pytest.skip("zsh is not installed")
     pid, terminal = pty.fork()

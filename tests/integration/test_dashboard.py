@@ -23,11 +23,25 @@ from test_peers import SMALL
 
 from edgekd.exit_codes import ExitCode
 
-SHOWN_WITHIN = 6.0  # seconds from a kill to the page's word
-SLACK = 6.0  # seconds on top of it: other work may hold the cores
-SLOW_PAGE = {"timeout": 60_000}
-LONGEST_TASK = 0.2  # seconds
+LONGEST_TASK = 1.0  # seconds of processor time: five times what a PC takes, so that a slow machine is no failure
 PHONE = {"width": 390, "height": 844}
+BROKEN = """
+from peer.dashboard import serve
+from edgekd.cli import main
+
+class Broken(serve.Gate):
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "{kind}":
+            if scope["type"] == "lifespan":
+                await receive()
+                await send({{"type": "lifespan.startup.failed", "message": "the page has a bug"}})
+                return
+            raise RuntimeError("the page has a bug")
+        await super().__call__(scope, receive, send)
+
+serve.Gate = Broken
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +84,7 @@ def dashboard(tmp_path: Path) -> Iterator[Callable[..., tuple[Process, str]]]:
 
 def get(url: str, path: str = "/", **headers: str) -> tuple[int, str]:
     """The code and the content of an answer."""
-    connection = http.client.HTTPConnection(url.partition("://")[2].rstrip("/"), timeout=30)
+    connection = http.client.HTTPConnection(url.partition("://")[2].rstrip("/"), timeout=DEADLINE)
     try:
         connection.request("GET", path, headers={name.capitalize(): text for name, text in headers.items()})
         answer = connection.getresponse()
@@ -114,7 +128,7 @@ def test_three_real_peers_one_killed_and_restarted_one_refused(
 
     peers[2].until_step(6)
     killed = peers[2].kill9()
-    tab.until("1 gone", SHOWN_WITHIN + SLACK)
+    tab.until("1 gone")
     print(f"a kill was shown after {time.monotonic() - killed:.1f} s")
     assert "gone since" in tab.row(2).inner_text()
     tab.until("peer 2 is down for")
@@ -127,13 +141,13 @@ def test_three_real_peers_one_killed_and_restarted_one_refused(
     before = tab.page.evaluate(points)
     tab.page.reload()
     tab.until("peer 2 was started again")
-    tab.page.wait_for_function(f"() => ({points})() >= {before}", **SLOW_PAGE)
+    tab.page.wait_for_function(f"() => ({points})() >= {before}")
     assert before > 3
     assert (tab.errors, tab.outside(url), tab.sideways(), tab.overlapping()) == ([], [], 0, [])
     tab.close()
 
     phone = Tab(browser, url, viewport=PHONE, color_scheme="dark")
-    phone.page.wait_for_function("() => document.body.classList.contains('body--dark')", **SLOW_PAGE)
+    phone.page.wait_for_function("() => document.body.classList.contains('body--dark')")
     phone.until("3 up")
     assert (phone.errors, phone.outside(url), phone.sideways(), phone.overlapping()) == ([], [], 0, [])
     phone.close()
@@ -145,7 +159,7 @@ def test_sixty_four_peers_fit_one_page(dashboard: Any, ports: Any, answering: An
     last = answering("grpc", where, 63)
     _, url = dashboard(where.partition(",")[0])
     tab = Tab(browser, url)
-    tab.until("64 up", 120)
+    tab.until("64 up")
     tab.close()
 
     page = Tab(browser, "about:blank")
@@ -162,7 +176,7 @@ def test_sixty_four_peers_fit_one_page(dashboard: Any, ports: Any, answering: An
     assert page.page.locator("img").count() == 0
 
     killed = last.kill9()
-    page.until("63 up, 1 gone", SHOWN_WITHIN + SLACK)
+    page.until("63 up, 1 gone")
     print(f"a kill was shown after {time.monotonic() - killed:.1f} s")
 
 
@@ -251,13 +265,35 @@ def test_mistakes_are_one_line_and_an_exit_code(spawn: Any, ports: Any, tmp_path
             assert (process.out, len(process.err)) == ([], 1)
 
 
-def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from edgekd.cli import main
 
     monkeypatch.setitem(sys.modules, "nicegui", None)
     with pytest.raises(SystemExit) as ended:
         main(["dashboard", "127.0.0.1:7000"])
     assert ended.value.code == ExitCode.FAILED
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "edgekd: the dashboard needs NiceGUI: pip install 'edgekd[dashboard]'\n")
+
+
+@pytest.mark.parametrize("kind", ["http", "lifespan"])
+def test_bug_of_the_page_is_seen(kind: str, ports: Any, tmp_path: Path) -> None:
+    pytest.importorskip("nicegui", reason="no NiceGUI: pip install 'edgekd[dashboard]'")
+    program = (sys.executable, "-c", BROKEN.format(kind=kind))
+    process = start(["dashboard", f"127.0.0.1:{ports(1)[0]}", "--port", 0], tmp_path, program=program)
+    try:
+        if kind == "http":
+            url = str(process.until(lambda process: process.out and process.out[0]))
+            assert get(url)[0] == 500
+            process.until_says("the page has a bug")
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == ExitCode.STOPPED
+        else:
+            assert process.wait() == ExitCode.BUG
+            assert "Application startup failed" in process.said
+            assert "the server of the page has ended by itself" in process.said
+    finally:
+        process.close()
 
 
 def test_run_shows_its_peers_on_a_page(spawn: Any, tmp_path: Path) -> None:

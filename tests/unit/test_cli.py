@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 import edgekd
 from edgekd.cli import COMMANDS, cli, main
-from edgekd.cli.grouped import FIRST, OTHERS, GroupedCommand
+from edgekd.cli.grouped import MOST_USED, OTHER, GroupedCommand
 from edgekd.cli.lines import say, say_lines, stdout_for_results
 from edgekd.cli.options import settings
-from edgekd.cli.tables import accuracy_text, bytes_text, peer_line, plain_console, print_results
+from edgekd.cli.tables import accuracy_text, peer_line, plain_console, print_results
 from edgekd.config import SECTIONS, TITLES, Config, DataConfig, ExchangeConfig, ModelConfig, from_mapping, read_toml
 from edgekd.errors import ConfigError
 from edgekd.files.runs import write_config
@@ -123,10 +123,6 @@ def test_accuracy_is_shown_with_its_standard_error() -> None:
     peer = PeerSummary(id=0, accuracy=0.9, own_accuracy=0.9, steps=1, evaluation_samples=180)
     assert accuracy_text(peer) == "0.900 ± 0.022"
     assert accuracy_text(None) == "-"
-
-
-def test_bytes_are_shown_in_units_of_a_thousand() -> None:
-    assert [bytes_text(n) for n in (0, 999, 1500, 2_000_000)] == ["0 B", "999 B", "1.5 kB", "2.0 MB"]
 
 
 @pytest.mark.parametrize("name", ["run", "peer"])
@@ -298,12 +294,14 @@ def test_every_option_stands_under_exactly_one_title(name: str) -> None:
     shown = [option for group in groups.values() for option in group]
     assert sorted(each.opts for each in shown) == sorted(each.opts for each in command.get_params(context))
     titles = list(groups)
-    assert (titles[0], titles[-1]) == (FIRST, OTHERS)
+    assert (titles[0], titles[-1]) == (MOST_USED, OTHER)
     assert set(titles[1:-1]) <= {*TITLES.values(), "Computing", "Security", "Liars"}
     for section, kind in SECTIONS.items():  # a new setting lands under its section's title by itself
         for f in fields(kind):
             title = f.metadata["group"] or TITLES[section]
-            assert all(f.name != each.name for other in titles if other not in (FIRST, title) for each in groups[other])
+            assert all(
+                f.name != each.name for other in titles if other not in (MOST_USED, title) for each in groups[other]
+            )
 
 
 def test_help_of_a_peer_begins_with_the_ten_flags_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,16 @@
 """What a watcher knows of a group after answers and silences, the events that follow, and the curves that it keeps."""
 
+import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hellos import hello
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgekd.protocol.messages import Neighbour, Status
-from peer.dashboard.event_log import MOST, TOGETHER, Event, Kind, changes, noted
+from peer.dashboard.event_log import MOST, OF_ONE, TOGETHER, Event, Kind, changes, noted
 from peer.dashboard.group import (
     DOWN_AFTER,
     EVERY,
@@ -25,7 +27,6 @@ from peer.dashboard.group import (
     on_tick,
     rates,
     reaches,
-    seconds_left,
 )
 from peer.dashboard.history import MOST_POINTS, QUANTITIES, History, extended, sampled
 
@@ -211,20 +212,6 @@ def test_rate_is_over_the_kept_answers_and_per_neighbour() -> None:
     assert rates(on_tick(group, 60.0).peers[0]) == {}
 
 
-@pytest.mark.parametrize(
-    ("changes", "left"),
-    [
-        ({"step": 60, "steps": 100, "first_step": 20, "seconds": 20.0}, 20.0),
-        ({"step": 60, "steps": 0, "first_step": 20, "seconds": 20.0}, None),
-        ({"step": 20, "steps": 100, "first_step": 20, "seconds": 0.0}, None),
-        ({"step": 100, "steps": 100, "first_step": 20, "seconds": 20.0}, None),
-        ({"step": 60, "steps": 100}, None),  # of a peer before protocol 1.5
-    ],
-)
-def test_time_left_is_at_the_pace_of_this_process(changes: dict[str, object], left: float | None) -> None:
-    assert seconds_left(status(0, **changes)) == left
-
-
 # -- what has happened -------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +230,7 @@ def test_events_of_a_status() -> None:
     assert texts(before, after, 2.0) == [
         "peer 0: lingering at step 10",
         "peer 0 has refused 3 times: contract",
-        "peer 0 has cut a neighbour off, which sent too much that was refused",
+        "peer 0 has cut off a neighbour once: it sent too much that was refused",
         "peer 0 cannot write checkpoint",
         "peer 1 is down for 0",
         "peer 2 is up for 0",
@@ -260,25 +247,63 @@ def test_what_many_peers_say_of_one_is_told_once() -> None:
     assert len(noted((event,), [late])) == 2
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(list(Kind)), st.integers(0, 3), st.floats(0, 5)), max_size=700))
-def test_log_is_bounded_and_loses_no_count(what: list[tuple[Kind, int, float]]) -> None:
-    now, log, count = 0.0, (), 0
-    for kind, about, later in what:
-        now += later
-        log = noted(log, [Event(at=now, kind=kind, about=about)])
-        count += 1
+def test_peer_that_ends_after_its_steps_is_no_peer_that_does_not_answer() -> None:
+    group = answered(begin([WHERE[0]], 0.0), 0, 10.0, step=100)
+    (event,) = changes(group, on_tick(group, 20.0), 20.0)
+    assert (event.kind, event.text) == (Kind.ENDED, "peer 0 has ended: it had done its steps")
+
+
+@pytest.mark.parametrize("every", [TOGETHER / 2, 3 * TOGETHER])
+def test_peer_that_refuses_steadily_pushes_out_nothing_else(every: float) -> None:
+    log = noted((), [Event(at=0.0, kind=Kind.RESUMED, about=1, detail="at step 5")])
+    for number in range(2 * MOST):
+        log = noted(log, [Event(at=every * number, kind=Kind.REFUSED, about=2, detail="old", count=3)])
+    assert [event.text for event in log[:1]] == ["peer 1 was started again, at step 5"]
+    assert len(log) == 1 + (1 if every <= TOGETHER else OF_ONE)
+    assert log[-1].at == every * (2 * MOST - 1)
+    if every <= TOGETHER:
+        assert (log[-1].text, log[-1].since) == (f"peer 2 has refused {6 * MOST} times: old", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "text"),
+    [
+        (Kind.REFUSED, 1, "peer 0 has refused once: old"),
+        (Kind.REFUSED, 2, "peer 0 has refused 2 times: old"),
+        (Kind.CUT_OFF, 2, "peer 0 has cut off a neighbour 2 times: it sent too much that was refused"),
+    ],
+)
+def test_event_says_how_often(kind: Kind, count: int, text: str) -> None:
+    assert Event(at=0.0, kind=kind, about=0, detail="old", count=count).text == text
+
+
+@settings(deadline=None, max_examples=30)
+@given(number=st.integers(0, 900), seed=st.integers(0))
+@example(number=900, seed=0)
+def test_log_is_bounded_ordered_and_loses_nothing_before(number: int, seed: int) -> None:
+    draw, now, log = random.Random(seed), 0.0, ()
+    for count in range(1, number + 1):
+        now += draw.uniform(0, 5)
+        before = log
+        log = noted(log, [Event(at=now, kind=draw.choice(list(Kind)), about=draw.randrange(8))])
+        of_one = Counter((event.kind, event.about) for event in log)
         assert len(log) <= MOST
-    if len(log) < MOST:
-        assert sum(event.count for event in log) == count
+        assert max(of_one.values()) <= OF_ONE
+        assert [event.at for event in log] == sorted(event.at for event in log)
+        if len(before) < MOST and OF_ONE not in of_one.values():
+            assert sum(event.count for event in log) == count
+    assert number < 900 or len(log) == MOST
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=1500))
-def test_curve_is_bounded_ascends_and_keeps_both_ends(gaps: list[int]) -> None:
+@settings(deadline=None, max_examples=30)
+@given(number=st.integers(1, 4 * MOST_POINTS), seed=st.integers(0))
+@example(number=4 * MOST_POINTS, seed=0)
+def test_curve_is_bounded_ascends_and_keeps_both_ends(number: int, seed: int) -> None:
+    draw = random.Random(seed)
+    gaps = [draw.randint(1, 40) for _ in range(number)]
     curve: tuple[tuple[int, float], ...] = ()
     step = 0
     for gap in gaps:

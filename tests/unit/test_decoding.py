@@ -116,8 +116,8 @@ def test_many_pictures_are_decoded_by_processes_and_few_are_not(tmp_path: Path, 
     seen: list[int] = []
 
     @contextmanager
-    def watch(count: int) -> Iterator[Callable[[], None]]:
-        yield lambda: seen.append(len(multiprocessing.active_children()))
+    def watch(count: int) -> Iterator[Callable[[int], None]]:
+        yield lambda number: seen.append(len(multiprocessing.active_children()))
 
     how = Decoding(workers=None, watch=watch)
     decode_files(files_in(folder), SIZE, "here", how)
@@ -132,10 +132,10 @@ def test_many_pictures_are_decoded_by_processes_and_few_are_not(tmp_path: Path, 
 
 
 @contextmanager
-def _killing(count: int, times: list[int]) -> Iterator[Callable[[], None]]:
+def _killing(count: int, times: list[int]) -> Iterator[Callable[[int], None]]:
     """A `Watch` that kills a worker, as a kernel without memory does, after the first pictures."""
 
-    def advance() -> None:
+    def advance(number: int) -> None:
         victims = multiprocessing.active_children()  # none while the next is being started
         if victims and times and times.pop():
             victims[0].kill()
@@ -187,8 +187,8 @@ def test_interrupt_leaves_no_process(folder: Path) -> None:
 
 
 @contextmanager
-def _interrupting(count: int) -> Iterator[Callable[[], None]]:
-    def advance() -> None:
+def _interrupting(count: int) -> Iterator[Callable[[int], None]]:
+    def advance(number: int) -> None:
         raise KeyboardInterrupt
 
     yield advance

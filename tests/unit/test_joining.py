@@ -118,7 +118,7 @@ def test_address_that_closes_after_its_hello_does_not_keep_a_newcomer_from_the_n
 def test_whoever_watches_a_fetch_is_told_of_every_byte(transport: str, tmp_path: Path) -> None:
     arrived: list[int] = []
     with honest(transport) as good:
-        joining.fetch(good, tmp_path / "f", sound, transport, watch=lambda: nullcontext(arrived.append))
+        joining.fetch(good, tmp_path / "f", sound, transport, watch=lambda total: nullcontext(arrived.append))
     assert sum(arrived) == len(CONTENT)
 
 
