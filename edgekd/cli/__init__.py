@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import difflib
 import errno
 import importlib
 import os
@@ -21,6 +22,8 @@ from edgekd.files.writable import in_words
 from edgekd.names import with_nearest
 from edgekd.printable import first_line, log_plainly, printable
 from edgekd.torch_fit import check_torch
+
+NEAR = 0.75  # how alike a flag has to be to the one that was meant, from 0 to 1
 
 COMMANDS = {
     "run": "Start N peers on this machine and let them teach one another.",
@@ -129,6 +132,9 @@ def main(args: list[str] | None = None) -> Any:
             write_message("INFO", "edgekd: stopped")
         sys.exit(ExitCode.STOPPED)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):  # click offers far ones, too, and not the nearest first
+            near = difflib.get_close_matches(error.option_name, error.possibilities or (), 1, NEAR)
+            error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
         _end(error.format_message(), error.exit_code)
     except LocalProtocolError as error:
         _end_by_bug(error)

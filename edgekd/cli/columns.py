@@ -21,6 +21,11 @@ class Column:
     justify: Literal["left", "right"] = "right"
 
 
+def shown_titles(table: Table) -> set[str]:
+    """The titles of the columns that a `fitted` table has room for."""
+    return {str(column.header) for column in table.columns}
+
+
 def fitted(
     columns: Sequence[Column], parts: Sequence[Sequence[Sequence[str]]], console: Console, title: str | None = None
 ) -> Table:

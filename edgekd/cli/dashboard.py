@@ -105,6 +105,10 @@ def _password(host: str, file: Path | None) -> str | None:
         password = lines[0] if lines else ""
     else:
         password = os.environ.get(PASSWORD, "")
+        try:
+            password.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"${PASSWORD} is no text in UTF-8") from error
         if is_loopback(host) and not password:
             return None
         if not password and sys.stdin.isatty():

@@ -20,6 +20,15 @@ Examples:
   edgekd status 0@box-a:7000 1@box-b:7000 --certs certs/peer-0 --json
 """
 
+MEANINGS = {
+    "loss": "of the last step, on labels",
+    "distil": "the loss of the last step on what the neighbours say",
+    "lessons": "steps that learned from neighbours",
+    "age": "steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest",
+    "disagreement": "of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's",
+}
+"""Of columns of the table, by their titles."""
+
 UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "no answer"}
 COUNTS = {"bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
 NOTHING: dict[str, Any] = {**UNKNOWN, **COUNTS, **dataclasses.asdict(Training())}  # the fields, in this order
@@ -71,17 +80,18 @@ async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[s
 
 def print_table(found: list[dict[str, Any]], console: Any) -> None:
     """A row a peer, what the columns mean, what peers cannot write, and why others did not answer."""
-    from edgekd.cli.columns import Column, fitted
+    from edgekd.cli.columns import Column, fitted, shown_titles
 
     columns = [Column("address", justify="left"), Column("peer", justify="left"), Column("state", justify="left")]
     columns += [Column("step"), Column("round", 9), Column("loss", 4), Column("distil", 8), Column("accuracy")]
     columns += [Column("lessons", 5), Column("neighbours up", 1), Column("age", 3), Column("disagreement", 6)]
     columns += [Column("sent", 7), Column("received", 11), Column("replaced", 10), Column("refused", 2)]
-    console.print(fitted(columns, [[_row(each) for each in found]], console))
-    say("age: steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest.")
-    say("disagreement: of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's.")
-    say("loss, distil: of the last step, on labels and on what the neighbours say.")
-    say("lessons: steps that learned from neighbours.")
+    table = fitted(columns, [[_row(each) for each in found]], console)
+    console.print(table)
+    shown = shown_titles(table)
+    for title, meaning in MEANINGS.items():
+        if title in shown:
+            say(f"{title}: {meaning}.")
     for each in found:
         if not each["up"]:
             say(each["error"])
@@ -104,8 +114,8 @@ def _row(of: dict[str, Any]) -> list[str]:
         of["state"],
         steps_text(of["step"], of["steps"]),
         _text(of["round"]),
-        "-" if of["loss_labels"] is None else f"{of['loss_labels']:.3f}",
-        "-" if of["loss_distil"] is None else f"{of['loss_distil']:.4f}",
+        _loss(of["loss_labels"], 3),
+        _loss(of["loss_distil"], 4),
         accuracy_on(of["accuracy"], of["evaluation_images"]),
         "-" if of["first_step"] is None else str(of["lessons"]),  # older than protocol 1.5, or not begun
         f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
@@ -116,6 +126,10 @@ def _row(of: dict[str, Any]) -> list[str]:
         str(sum(n["replaced"] for n in neighbours)),
         ", ".join(f"{why} {count}" for why, count in of["refused"].items()) or "-",
     ]
+
+
+def _loss(loss: float | None, digits: int) -> str:
+    return "-" if loss is None else f"{loss:.{digits}f}" if abs(loss) < 1e4 else f"{loss:.1e}"
 
 
 def _text(value: int | None) -> str:

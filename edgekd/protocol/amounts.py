@@ -1,5 +1,7 @@
 """How steps, bytes and times are written, in terminals and on pages, and how long the rest of a peer's steps takes."""
 
+LONGEST = 1e9  # seconds, some thirty years: a pace that gives more is none
+
 
 def steps_text(step: int, steps: int) -> str:
     """``120/500`` of steps that have an end; where it lies behind or there is none (0), the steps that are done."""
@@ -26,7 +28,9 @@ def duration(seconds: float | None) -> str:
 
 
 def seconds_left(*, step: int, steps: int, first_step: int | None, seconds: float) -> float | None:
-    """How long the rest of the steps takes at the pace of this process; None: there is no end, or no pace yet.
+    """How long the rest of the steps takes at the pace of this process.
+
+    None: there is no end, there is no pace yet, or it would be longer than `LONGEST`.
 
     Args:
         step: steps done.
@@ -37,4 +41,5 @@ def seconds_left(*, step: int, steps: int, first_step: int | None, seconds: floa
     done = step - (first_step or 0)
     if not step < steps or done <= 0 or not seconds > 0:
         return None
-    return (steps - step) * seconds / done
+    left = (steps - step) * (seconds / done)
+    return left if left <= LONGEST else None

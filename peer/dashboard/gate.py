@@ -5,7 +5,6 @@ another host, or comes from a page of another origin, is refused, with or withou
 """
 
 import base64
-import binascii
 import hmac
 import secrets
 import time
@@ -65,7 +64,7 @@ class Gate:
         kind, _, value = authorization.partition(" ")
         try:
             given = base64.b64decode(value, validate=True) if kind.lower() == "basic" else b""
-        except binascii.Error:
+        except ValueError:  # no Base64, or no ASCII at all
             return False
         assert self._password is not None  # the caller has checked it
         return hmac.compare_digest(given.partition(b":")[2], self._password)

@@ -110,11 +110,16 @@ def on_answer(group: Group, address: str, hello: Hello, status: Status, now: flo
     here = group.places.get(address)
     if here is None:
         return group
-    if here.id not in (None, hello.id):
+    if here.id not in (None, hello.id) and (here.given or hello.id not in group.peers):
         return on_failure(group, address, f"peer {hello.id} answers at {address}, and not peer {here.id}", now)
     before = group.peers.get(hello.id)
     if before is None and len(group.peers) >= MOST_PEERS:
-        return on_failure(group, address, f"more than {MOST_PEERS} peers are not watched", now)
+        unseen = next((p.id for p in group.peers.values() if p.condition is Condition.HEARSAY), None)
+        if unseen is None:
+            return on_failure(group, address, f"more than {MOST_PEERS} peers are not watched", now)
+        group = replace(group, peers={id: p for id, p in group.peers.items() if id != unseen})
+    if not here.given:
+        here = replace(here, id=hello.id)  # another peer has been started where one was
     if before is not None and before.condition is Condition.UP and before.address != address:
         if before.hello is not None and before.hello.instance == hello.instance:  # two addresses of one peer
             return _put(group, replace(here, failures=0, answered=True, ask_at=now + SELDOM, why=""))
@@ -175,8 +180,11 @@ def _with_neighbours(group: Group, address: str, neighbours: Iterable[Neighbour]
         known = peers.get(each.id)
         if known is None and len(peers) < MOST_PEERS:
             peers[each.id] = Peer(id=each.id, address=each.address, condition=Condition.HEARSAY, since=now)
-        if each.up and each.address not in places and len(places) < MOST_PLACES and reaches(address, each.address):
+        there = places.get(each.address)
+        if each.up and there is None and len(places) < MOST_PLACES and reaches(address, each.address):
             places[each.address] = Place(address=each.address, id=each.id, given=False, ask_at=now)
+        elif each.up and there is not None and not there.given and there.failures and there.id != each.id:
+            places[each.address] = replace(there, id=each.id)  # with keys it is asked by the id that it has to prove
     return Group(peers=peers, places=places)
 
 

@@ -21,6 +21,8 @@ def test_amounts_are_short() -> None:
         (60, 100, None, 0.0, None),  # of a peer before protocol 1.5
         (10, 100, 20, 5.0, None),
         (60, 100, 20, float("nan"), None),
+        (1, 2**62, 0, 1e308, None),
+        (1, 2**62, 0, 1.0, None),
     ],
 )
 def test_time_left_is_at_the_pace_of_this_process(

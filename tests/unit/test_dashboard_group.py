@@ -116,6 +116,26 @@ def test_other_instance_of_a_peer_was_started_again(first: int, words: str) -> N
     assert len(after.peers[0].answers) == 1  # no rate is made of counts of two processes
 
 
+def test_another_peer_at_an_address_that_others_have_named_is_watched() -> None:
+    group = answered(begin([WHERE[0]], 0.0), 0, 0.0, neighbour(1))
+    group = answered(group, 1, 1.0, neighbour(0))
+    group = on_tick(on_failure(group, WHERE[1], "connection refused", 9.0), 9.0)
+    group = answered(group, 0, 9.0, neighbour(1, up=False), replace(neighbour(3), address=WHERE[1]))
+    assert group.places[WHERE[1]].id == 3, "with keys it has to prove that id"
+    group = on_answer(group, WHERE[1], hello(3, 1), status(3, neighbour(0)), 10.0)
+    assert group.peers[3].condition is Condition.UP
+    assert group.peers[1].condition is Condition.GONE
+
+
+def test_peer_that_answers_takes_the_place_of_one_that_others_have_only_named() -> None:
+    named = [replace(neighbour(100 + i), address=f"127.0.0.1:{10_000 + i}") for i in range(MOST_PEERS)]
+    group = answered(begin([WHERE[0], WHERE[1]], 0.0), 0, 0.0, *named)
+    assert len(group.peers) == MOST_PEERS
+    group = answered(group, 1, 1.0)
+    assert group.peers[1].condition is Condition.UP
+    assert len(group.peers) == MOST_PEERS
+
+
 def test_peer_that_comes_back_at_another_address_is_the_same_one() -> None:
     group = on_tick(answered(begin([WHERE[0], WHERE[3]], 0.0), 0, 10.0), 20.0)
     group = on_answer(group, WHERE[3], hello(0, 2), status(0), 21.0)

@@ -203,6 +203,22 @@ def test_cookie_of_a_known_browser_is_as_good_as_the_password_and_no_other_is() 
     assert through(Gate(inside, "secret"), cookie=cookie.partition(";")[0])[0]["status"] == 401
 
 
+@pytest.mark.parametrize("header", ["Basic \xe9", "Basic !!!", "Basic", "Bearer bWU6c2VjcmV0"])
+def test_header_that_holds_no_password_is_a_wrong_one(header: str) -> None:
+    raw = [(b"host", b"127.0.0.1:80"), (b"authorization", header.encode("latin-1"))]
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Gate(inside, "secret")({"type": "http", "headers": raw}, receive_nothing, send))
+    assert sent[0]["status"] == 401
+
+
+async def receive_nothing() -> Any:
+    return {"type": "http.request"}
+
+
 def test_wrong_passwords_are_bounded_as_a_whole_and_hold_up_no_known_browser() -> None:
     wrong, right, now = "Basic bWU6d3Jvbmc=", "Basic bWU6c2VjcmV0", 0.0
     gate = Gate(inside, "secret", clock=lambda: now)
