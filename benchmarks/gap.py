@@ -49,6 +49,7 @@ def above(found: Comparison, margin: float) -> float:
 def primary(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
     """The new default less the control, with Holm's correction over the data sets."""
     pairs = {data: paired(found[data].get(NEW, {}), found[data].get(CONTROL, {})) for data in DATA if data in found}
+    pairs = {data: pair for data, pair in pairs.items() if pair.n >= MIN_SEEDS}
     corrected = dict(zip(pairs, holm([above(pair, MARGIN) for pair in pairs.values()]), strict=True))
     rows = [
         f"| {data} | {pair.n} | {mean(found[data].get(CONTROL, {}))} | {mean(found[data].get(NEW, {}))} | "

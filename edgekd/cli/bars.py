@@ -48,9 +48,21 @@ def say_beside(line: str) -> None:
         say(line, err=True)
 
 
-def _terminal_may_go() -> contextlib.suppress:
+def terminal_may_go() -> contextlib.suppress:
     """In this block a bar is drawn. Where its terminal has gone, that ends no work."""
     return contextlib.suppress(OSError)
+
+
+@contextmanager
+def drawn(progress: Progress) -> Iterator[Progress]:
+    """Draw `progress` in this block. Where its terminal goes meanwhile, the work goes on."""
+    with terminal_may_go():
+        progress.start()
+    try:
+        yield progress
+    finally:
+        with terminal_may_go():
+            progress.stop()
 
 
 class LeftColumn(ProgressColumn):
@@ -109,7 +121,7 @@ def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
     task = progress.add_task("simulating", total=steps)
 
     def advance(count: int) -> None:
-        with _terminal_may_go():
+        with terminal_may_go():
             progress.start()  # not before: pictures are read first, with a bar of their own
             progress.advance(task, count)
 
@@ -122,7 +134,7 @@ def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
     try:
         yield advance, tell
     finally:
-        with _terminal_may_go():
+        with terminal_may_go():
             progress.stop()
 
 
@@ -155,7 +167,7 @@ def _shown(
 ) -> Iterator[Advance]:
     """A bar from the first advance on, if `total` is at least `least`; without a bar the lines of `text`."""
     console = stderr_console()
-    drawn = animated(console) and (total is None or total >= least)
+    is_drawn = animated(console) and (total is None or total >= least)
     progress = bars(console, *columns, transient=True)
     task = progress.add_task(doing, total=total)
     done, told_at = 0, time.monotonic()
@@ -163,8 +175,8 @@ def _shown(
     def advance(count: int) -> None:
         nonlocal done, told_at
         done += count
-        if drawn:
-            with _terminal_may_go():
+        if is_drawn:
+            with terminal_may_go():
                 progress.start()
                 progress.advance(task, count)
         elif time.monotonic() - told_at >= PLAIN_EVERY and done != total:
@@ -174,8 +186,8 @@ def _shown(
     try:
         yield advance
     finally:
-        if drawn:
-            with _terminal_may_go():
+        if is_drawn:
+            with terminal_may_go():
                 progress.stop()
 
 
@@ -185,12 +197,13 @@ def stages(tell: Tell = say_beside) -> Iterator[Tell]:
     console = stderr_console()
     columns = (SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     told_at = time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not animated(console)) as progress:
+    with drawn(Progress(*columns, console=console, transient=True, disable=not animated(console))) as progress:
         task = progress.add_task("beginning")
 
         def begin(name: str) -> None:
             nonlocal told_at
-            progress.update(task, description=printable(name), refresh=True)
+            with terminal_may_go():
+                progress.update(task, description=printable(name), refresh=True)
             if progress.disable and time.monotonic() - told_at >= PLAIN_EVERY:
                 told_at = time.monotonic()
                 tell(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-from edgekd.cli.bars import LeftColumn, bars, stderr_console
+from edgekd.cli.bars import LeftColumn, bars, drawn, stderr_console
 from edgekd.cli.lines import say
 from edgekd.config import Config
 from edgekd.files.summary import PeerSummary, Summary
@@ -91,7 +91,7 @@ def _collect(jobs: dict[Future, tuple[str, int]], steps: Any, total: int, quiet:
     if not quiet:
         say("baselines: each peer alone, and one model on all data", err=True)
     columns = (MofNCompleteColumn(), "steps", TimeElapsedColumn(), LeftColumn(left))
-    with bars(console, *columns, hidden=quiet) as progress:
+    with drawn(bars(console, *columns, hidden=quiet)) as progress:
         bar = progress.add_task("baselines", total=total)
         began, under_way = time.monotonic(), set(jobs)
         while under_way:

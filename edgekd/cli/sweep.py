@@ -84,7 +84,7 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
     """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-    from edgekd.cli.bars import LeftColumn, bars, stderr_console
+    from edgekd.cli.bars import LeftColumn, bars, drawn, stderr_console, terminal_may_go
     from edgekd.lab.sweep.pace import Pace
     from edgekd.lab.sweep.run import Failure, labels
     from edgekd.protocol.amounts import duration
@@ -93,7 +93,7 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
     told: set[str] = set()  # reasons
     console, pace = stderr_console(), Pace(left, at_once)
     bar = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn(pace.seconds_left))
-    with bar:
+    with drawn(bar):
         task = bar.add_task(f"{total} cells", total=total, completed=total - len(left))
         began = time.monotonic()
 
@@ -109,7 +109,8 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
                 print_line(f"{int(bar.tasks[0].completed)}/{total} cells, about {rest} left: {label[result.cell]}")
 
         def print_line(text: str) -> None:
-            console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
+            with terminal_may_go():
+                console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
 
         yield show
 

@@ -13,9 +13,12 @@ from edgekd.protocol.messages import SoftPredictions
 
 Predictions = TypeVar("Predictions")  # a frame; a simulation has more to say of it
 
-WINDOW = 2  # frames in flight, unacknowledged, at most; but on a quick or long link
-MOST = 32768  # bytes in flight there, of payload: 100 kbit/s carry them in 2.6 s, so no heartbeat is late behind them
+WINDOW = 2  # frames that may always be in flight, unacknowledged
+MOST = (
+    32768  # bytes of payload that may be at best: 100 kbit/s carry them in 2.6 s, so no heartbeat is late behind them
+)
 SLOW = 1.5  # an acknowledgement that takes so many times as long as the quickest one has waited behind other frames
+MEASURE_EVERY = 100  # acknowledgements after which a slow link is let run empty, to see what it takes by itself
 
 
 def payload(frame: SoftPredictions) -> int:
@@ -26,9 +29,10 @@ def payload(frame: SoftPredictions) -> int:
 class Outbox(Generic[Predictions]):
     """Latest wins; in lockstep a queue, which lockstep itself bounds to two but for a neighbour that is not waited for.
 
-    Two frames may be in flight. More, up to `MOST` bytes, fill a link over which a frame is long under way: else there
-    would be one a round trip, however many steps that is. They are sent as long as acknowledgements come about as soon
-    as ever. Where they come later, frames queue up somewhere, and more of them would only be older when they arrive.
+    `WINDOW` frames may always be in flight. More, up to `MOST` bytes, fill a link over which a frame is long under way:
+    else two would arrive in each round trip, however many steps that is. An acknowledgement that takes more than `SLOW`
+    times as long as that of a frame sent alone tells that frames queue up somewhere, where more of them would only grow
+    old: then it is `WINDOW` again, and one more with each acknowledgement that is quick.
 
     Args:
         lockstep: nothing is replaced, as long as no more wait than the receiver keeps.
@@ -41,8 +45,10 @@ class Outbox(Generic[Predictions]):
     ) -> None:
         self._waiting: deque[Predictions] = deque(again, maxlen=ROUNDS if lockstep else 1)
         self._size = size
-        self._in_flight: deque[tuple[float, int]] = deque()  # when it was sent, and its size; oldest first
-        self._quickest, self._last = math.inf, 0.0  # acknowledgements: how long they took
+        self._in_flight: deque[tuple[float, int, bool]] = deque()  # sent when, size, sent alone; oldest first
+        self._window = MOST  # frames; no bound until the first slow acknowledgement
+        self._quickest = math.inf  # how long an acknowledgement took that did not have to wait
+        self._measured = 0  # acknowledgements since that of a frame sent alone
 
     def put(self, frame: Predictions) -> int:
         """Have `frame` sent when its turn comes; how many that still waited it takes the place of."""
@@ -59,14 +65,16 @@ class Outbox(Generic[Predictions]):
         if not self._waiting or not self._may_send(self._size(self._waiting[0])):
             return None
         frame = self._waiting.popleft()
-        self._in_flight.append((now, self._size(frame)))
+        self._in_flight.append((now, self._size(frame), not self._in_flight))
         return frame
 
     def _may_send(self, size: int) -> bool:
-        if len(self._in_flight) < WINDOW:
+        if not self._in_flight:
             return True
-        queues_up = self._last > SLOW * self._quickest
-        return not queues_up and sum(each for _, each in self._in_flight) + size <= MOST
+        if self._window == WINDOW and self._measured >= MEASURE_EVERY:
+            return False
+        bytes_in_flight = sum(each for _, each, _ in self._in_flight)
+        return len(self._in_flight) < (self._window if bytes_in_flight + size <= MOST else WINDOW)
 
     def acked(self, now: float) -> bool:
         """The neighbour has one more of the frames in flight: it acknowledges each; whether there were any.
@@ -76,9 +84,11 @@ class Outbox(Generic[Predictions]):
         """
         if not self._in_flight:
             return False
-        sent, _ = self._in_flight.popleft()
-        self._last = now - sent
-        self._quickest = min(self._quickest, self._last)
+        sent, _, alone = self._in_flight.popleft()
+        took = now - sent
+        self._quickest = took if alone else min(self._quickest, took)
+        self._window = self._window + 1 if took <= SLOW * self._quickest else WINDOW
+        self._measured = 0 if alone else self._measured + 1
         return True
 
     @property

@@ -95,7 +95,7 @@ class Node:
         self._lesson: Lesson | None = None
         self._reported: tuple[State | None, float] = (None, 0.0)  # state and time of the last report
         self.progress: Progress | None = None  # the last report, for other threads
-        self._began = 0.0  # when the first step did, later by as much as was spent in pauses
+        self._began = time.monotonic()  # when training did, moved on by the length of each pause
         self._training_seconds = 0.0  # of this process
         self._first_step = 0  # of this process
         self._whole = 0  # the last step that was done to its end

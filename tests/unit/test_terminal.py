@@ -179,6 +179,25 @@ def test_pictures_that_are_read_are_a_bar_on_a_terminal(monkeypatch: pytest.Monk
     assert b"50/50" in said
 
 
+def test_terminal_that_goes_while_a_bar_is_drawn_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for shown in (lambda: bars.drawn(bars.bars(bars.stderr_console())), bars.stages):
+        terminal, its_end = pty.openpty()
+        with contextlib.suppress(OSError), open(its_end, "w", encoding="utf-8") as stderr:  # as it is closed
+            monkeypatch.setattr(sys, "stderr", stderr)
+            done = False
+            with shown() as given:
+                os.close(terminal)
+                if callable(given):
+                    given("more work")
+                done = True
+            assert done
+            monkeypatch.undo()
+            monkeypatch.setenv("TERM", "xterm")
+            monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 def test_pictures_that_are_read_are_a_line_now_and_then_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
