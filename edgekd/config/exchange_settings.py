@@ -25,7 +25,9 @@ class ExchangeConfig:
         endless=True,
     )
     wait_for: int | None = setting(
-        None, "neighbours that are up before the first step; default: all in run and with --sync, 0 in peer"
+        None,
+        "neighbours that are up before the first step; asynchronous peers begin without them after 120 s; default: all "
+        "in run and with --sync, 0 in peer",
     )
     broadcast_every: int = setting(1, "steps between broadcasts")
     max_age: int = setting(64, "steps for which a neighbour's predictions serve")

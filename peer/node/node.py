@@ -236,7 +236,9 @@ class Node:
                 self._say_stuck("start", f"{self._awaited(there)}; {GO_ON_ALONE}")
             elif time.monotonic() - said >= SAY_EVERY:
                 said = time.monotonic()
-                log.info("waiting: %d of %d neighbours are there", there, wanted)
+                left = self.exchange.start_timeout - waited
+                most = "" if math.isinf(left) else f"; it begins without them in {left:.0f} s"
+                log.info("waiting: %d of %d neighbours (--wait-for) are there%s", there, wanted, most)
             patience = min(self.exchange.start_timeout - waited, SAY_EVERY)
             self.network.wait_for_news(patience, lambda: self._stop() or self._has_changed())
 
