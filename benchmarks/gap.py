@@ -17,6 +17,7 @@ from edgekd.lab.sweep.records import ALONE, Outcome, read_outcomes
 MARGIN = ACCURACY.margin
 FOLDERS = ("gap-report", "gap-digits-report", "gap-report-baselines")
 NEW, CONTROL, LONE, BALANCED, POOLED, OWN = "new", "control", "alone", "balanced", "pooled", "pooled, own batch"
+HEAD_ROWS = 2  # of a table in Markdown
 DATA = ("cifar10", "sun15", "digits")
 
 
@@ -64,7 +65,7 @@ def closed(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
     """What share of the gap from alone to pooled is closed, by the means over the seeds that all arms have."""
     head = "| data | arm | from alone, balanced | from alone | the first, to pooled at a peer's own batch |"
     rows = [head, "| --- | --- | ---: | ---: | ---: |"]
-    for data in (data for data in DATA if data in found):
+    for data in (data for data in DATA if BALANCED in found.get(data, {})):
         arms = found[data]
         for each in (CONTROL, NEW):
             cells = [
@@ -77,7 +78,7 @@ def closed(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
 def baselines(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
     """The means of the baselines."""
     rows = [f"| data | {' | '.join((LONE, BALANCED, OWN, POOLED))} |", "| --- | ---: | ---: | ---: | ---: |"]
-    for data in (data for data in DATA if data in found):
+    for data in (data for data in DATA if not found.get(data, {}).keys().isdisjoint((LONE, BALANCED, OWN, POOLED))):
         rows.append(
             f"| {data} | {' | '.join(mean(found[data].get(arm, {})) for arm in (LONE, BALANCED, OWN, POOLED))} |"
         )
@@ -114,7 +115,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("experiments/results"))
     given = parser.parse_args()
     found = by_arm([given.results / name for name in FOLDERS if (given.results / name).is_dir()])
-    print("\n".join([*primary(found), "", *baselines(found), "", *closed(found)]))
+    tables = (primary(found), baselines(found), closed(found))
+    print("\n\n".join("\n".join(rows) for rows in tables if len(rows) > HEAD_ROWS))
 
 
 if __name__ == "__main__":
