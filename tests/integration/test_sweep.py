@@ -101,7 +101,7 @@ def test_flags_win_over_each_grid_of_the_file(spawn: Any, tmp_path: Path) -> Non
     assert sweep.wait() == 0, sweep.err
     got = rows(tmp_path / "results" / "results.csv")
     assert {(row["seed"], row["split"], row["gamma"]) for row in got} == {("5", "gamma", "3.0")}
-    assert sweep.err == [f"1/1 cells, about 0:00:00 left: together {got[0]['cell']}"]
+    assert sweep.err == [f"1/1 cells, about 0:00 left: together {got[0]['cell']}"]
     assert (tmp_path / "results" / "sweep.toml").is_file()
 
 
