@@ -14,9 +14,7 @@ from edgekd.protocol.messages import SoftPredictions
 Predictions = TypeVar("Predictions")  # a frame; a simulation has more to say of it
 
 WINDOW = 2  # frames that may always be in flight, unacknowledged
-MOST = (
-    32768  # bytes of payload that may be at best: 100 kbit/s carry them in 2.6 s, so no heartbeat is late behind them
-)
+MOST = 32768  # bytes of payload that may be at best: 100 kbit/s carry them in 2.6 s, so heartbeats come in time
 SLOW = 1.5  # an acknowledgement that takes so many times as long as the quickest one has waited behind other frames
 MEASURE_EVERY = 100  # acknowledgements after which a slow link is let run empty, to see what it takes by itself
 
