@@ -27,7 +27,7 @@ class Forked:
     """``edgekd ARGUMENTS...`` with its two streams; as much of ``subprocess.Popen`` as the tests need.
 
     Args:
-        arguments: of the command.
+        arguments: of the command. Its environment is this process's.
         folder: its working folder.
         ignored: signals that it ignores from its start.
     """
@@ -35,7 +35,9 @@ class Forked:
     def __init__(self, arguments: Sequence[str], folder: Path, ignored: Sequence[signal.Signals] = ()) -> None:
         out, its_out = _context.Pipe(duplex=False)
         err, its_err = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_run, args=(list(arguments), folder, ignored, its_out, its_err))
+        self._process = _context.Process(
+            target=_run, args=(list(arguments), folder, dict(os.environ), ignored, its_out, its_err)
+        )
         self._process.start()
         its_out.close()
         its_err.close()
@@ -69,11 +71,14 @@ def _text(connection: multiprocessing.connection.Connection) -> TextIO:
 def _run(
     arguments: list[str],
     folder: Path,
+    environment: dict[str, str],
     ignored: Sequence[signal.Signals],
     out: multiprocessing.connection.Connection,
     err: multiprocessing.connection.Connection,
 ) -> None:
     os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
     for each in (signal.SIGHUP, signal.SIGTSTP):  # and one under nohup that this is
         signal.signal(each, signal.SIG_DFL)
