@@ -31,7 +31,7 @@ class GrpcStream:
 
     Args:
         remote: the address of the other side.
-        holder: whose key the other side has proven to hold; None: there are no keys.
+        holder: the peer or observer whose key the other side has proven to hold; None: there are no keys.
         call: gRPC's call or servicer context.
         longest: the largest number of bytes of a message. Longer ones are refused.
         open_streams: the set that contains the stream until it is closed.
