@@ -192,14 +192,10 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
 
 
 def check_own_word(tables: Any, flags: dict[str, Any]) -> None:
-    """Check that a settings file alone does not name a user's own network: only a flag may make edgekd run code.
-
-    Args:
-        tables: all settings, by section.
-        flags: those that were given as flags, by section.
+    """See to it that no file alone names a network of the user's own: its code is run on the command's word only.
 
     Raises:
-        ConfigError: the tables name such a network, and ``--model`` is not among the flags.
+        ConfigError: the tables name one, and the flags do not say ``--model``.
     """
     section = tables.get("model") if isinstance(tables, dict) else None
     value = section.get("model") if isinstance(section, dict) else None

@@ -1,4 +1,4 @@
-"""The steps of ``edgekd peer --resume`` that concern the folder in which it continues."""
+"""What ``edgekd peer`` does with the folder that it goes on in."""
 
 import dataclasses
 import logging
@@ -16,12 +16,7 @@ log = logging.getLogger("edgekd")
 
 
 def id_in(folder: Path | None) -> int:
-    """The id of the peer whose checkpoints lie in `folder`.
-
-    Raises:
-        click.UsageError: `folder` is None.
-        ConfigError: no valid checkpoint in the folder tells the id.
-    """
+    """The id of the peer that goes on in `folder`."""
     if folder is None:
         raise click.UsageError("Missing option '--id'.")
     from edgekd.files.checkpoint import peer_in
@@ -33,7 +28,7 @@ def id_in(folder: Path | None) -> int:
 
 
 def with_public_file(config: Config, folder: Path) -> Config:
-    """The settings with the public file in `folder`, if the one that they name is gone, as after moving the folder."""
+    """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
     given, own = config.data.public, folder / PUBLIC
     if config.data.private is None or (given and (expanded(given).is_file() or Path(given).name != PUBLIC)):
         return config
@@ -42,17 +37,7 @@ def with_public_file(config: Config, folder: Path) -> Config:
 
 
 def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) -> None:
-    """Write the settings and the list of held-out pictures into the folder; log what has changed since the last start.
-
-    Args:
-        config: the settings.
-        held_out: the held-out pictures; None: the peer has no pictures of its own.
-        folder: of the peer.
-        resume: whether the peer continues. Then a folder that cannot be written only causes a warning.
-
-    Raises:
-        OSError: the folder cannot be written, and `resume` is false.
-    """
+    """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
     from edgekd.files.runs import changed_settings, write_config
 
     if resume and (changes := changed_settings(folder, config)):
@@ -68,7 +53,7 @@ def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) ->
 
 
 def resume_from(node: Any, folder: Path) -> None:
-    """Restore the node from the newest valid checkpoint, if there is one, and log its step."""
+    """Restore the node from the newest sound checkpoint, if there is one."""
     if node.resume():
         step, steps = node.learner.step, node.config.steps
         log.info("resumed at step %d", step)

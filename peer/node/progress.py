@@ -11,7 +11,7 @@ from edgekd.protocol.messages import Lesson, State, Training
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress(Counts):
-    """The progress of a peer at one time, as reported to the caller."""
+    """A peer's state for whoever watches it."""
 
     id: int
     state: State
