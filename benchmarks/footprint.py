@@ -235,7 +235,7 @@ def stages(settings: Path) -> None:
 
 
 def network_of(config: Any, public: Any) -> Any:
-    """Make the network of a peer that listens and dials no neighbours."""
+    """Make the connections (a `Network`) of a peer that listens and dials no neighbours."""
     from edgekd.protocol.encodings import Packing
     from edgekd.protocol.frames import longest_frame
     from peer.network.thread import Network

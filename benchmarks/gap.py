@@ -23,7 +23,7 @@ DATA = ("cifar10", "sun15", "digits")
 
 
 def arm(outcome: Outcome) -> str:
-    """The arm of gap.md to which a cell (the result of one simulation) belongs."""
+    """The arm of experiments/gap.md (new default, control or a baseline) to which a cell (one simulation) belongs."""
     config = outcome.cell.config
     if outcome.cell.kind != ALONE:
         return NEW if config.distill.combine == "agreement" else CONTROL

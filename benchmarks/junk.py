@@ -122,7 +122,7 @@ def rate(process: Process, during: Callable[[], object]) -> float:
 
 
 def highest_memory(process: Process, over: threading.Event) -> list[int]:
-    """Watch a process's memory in a thread until `over` is set; the last element of the list is the most so far."""
+    """Watch a process's memory in a thread until `over` is set; return a list that ends with the most bytes so far."""
     found = [process.memory()]
 
     def watch() -> None:

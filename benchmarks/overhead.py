@@ -73,7 +73,10 @@ def neighbour(id: int, contract: Contract, ready: torch.Tensor) -> Hub:
 
 
 def replay(contract: Contract, pipe: Connection) -> None:
-    """In a child process: run two neighbours that answer every round. Sends their addresses, and ends at a message."""
+    """In a child process: run two neighbours that answer every round.
+
+    Their addresses are sent into `pipe`. The next message from it ends them.
+    """
 
     async def main() -> None:
         ready = predictions(contract)
@@ -104,9 +107,9 @@ def without_network(learner: Learner, lesson: Lesson, steps: int) -> float:
 
 
 def watch(address: str, pipe: Connection) -> None:
-    """In a child process: ask a peer as `edgekd dashboard` does, between two messages from the pipe; send the answers.
+    """In a child process: ask a peer for its status as `edgekd dashboard` does, between two messages from `pipe`.
 
-    What is sent is the number of answers that were kept. A false message ends the process.
+    Then the number of answers that were kept is sent into `pipe`. A false message ends the process.
     """
 
     async def ask() -> None:

@@ -1,7 +1,6 @@
 """Progress bars of long work on stderr; if stderr is no terminal, a plain line now and then.
 
-The functions `reading`, `classifying`, `writing`, `hashing` and `fetching` are context managers. Each yields a function
-to call with the number of further pictures, images or bytes that are done, and passes its plain lines to `tell`.
+An argument `tell` is the function that prints the plain lines.
 """
 
 import contextlib
@@ -101,19 +100,19 @@ def stderr_console() -> Console:
 
 
 def reading(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Show a bar while `count` pictures are read."""
+    """Show a bar while `count` pictures are read; yields a function to call with the number of further ones."""
     columns = (MofNCompleteColumn(), "pictures", TimeRemainingColumn())
     return _shown("reading", count, MANY, columns, lambda done: f"read {done} of {count} pictures", tell)
 
 
 def classifying(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Show a bar while `count` images are classified."""
+    """Show a bar while `count` images are classified; yields a function to call with the number of further ones."""
     columns = (MofNCompleteColumn(), "images", TimeRemainingColumn())
     return _shown("classifying", count, MANY, columns, lambda done: f"classified {done} of {count} images", tell)
 
 
 def writing(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Show a bar while `count` pictures are written."""
+    """Show a bar while `count` pictures are written; yields a function to call with the number of further ones."""
     columns = (MofNCompleteColumn(), "pictures", TimeRemainingColumn())
     return _shown("writing", count, MANY, columns, lambda done: f"wrote {done} of {count} pictures", tell)
 
@@ -147,7 +146,7 @@ def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
 
 
 def hashing(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Show a bar while a public file of `size` bytes is read and hashed."""
+    """Show a bar while a public file of `size` bytes is hashed; yields a function to call with further bytes."""
 
     def text(done: int) -> str:
         return f"hashed {bytes_text(done)} of {bytes_text(size)} of the public file"
@@ -156,7 +155,7 @@ def hashing(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advanc
 
 
 def fetching(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Show a bar while a public file of `size` bytes (0: unknown) is fetched."""
+    """Show a bar while a public file of `size` bytes (0: unknown) is fetched; yields a function to call with more."""
 
     def text(done: int) -> str:
         return f"fetched {bytes_text(done)} of the public file"

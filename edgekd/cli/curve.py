@@ -11,7 +11,7 @@ class Curve:
 
     def __init__(self) -> None:
         self._values: list[float] = []
-        self._every = 1  # one of so many values is kept
+        self._every = 1  # one in this many values is kept
         self._count = 0
         self._last = 0.0
 

@@ -94,7 +94,7 @@ def command(
             for answer in itertools.chain(found, _arriving(predictor, watch, arrivals, top, every)):
                 _show(answer, as_json)
     except KeyboardInterrupt:
-        pass  # there is no other end
+        pass  # the only way to end it
 
 
 def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table: Path | None) -> None:

@@ -26,7 +26,7 @@ Obey = Callable[[signal.Signals], object]
 
 
 class Stop:
-    """Whether this process was told to end, by SIGINT, SIGTERM or SIGHUP: true when called, after a request.
+    """The requests to end this process, by SIGINT, SIGTERM or SIGHUP; calling it returns whether there was one.
 
     The first request makes the command end in order. A second one changes nothing, since the results are being written.
     A third or later one ends the process at once, unless it comes within `PATIENCE` seconds of the first.
@@ -90,7 +90,7 @@ def pausable(pause: Obey) -> Iterator[None]:
 
 
 class Pause:
-    """Whether the training is paused: true when called, after SIGUSR1 until SIGUSR2, if the system has these signals.
+    """The state of a pause, from SIGUSR1 until SIGUSR2 (if the system has them); calling it returns whether it lasts.
 
     Ctrl-Z (`pausable`) stops whole processes. A paused peer takes no steps, but still sends heartbeats and answers.
     """
@@ -122,7 +122,7 @@ def passing_on(tell: Callable[[int], object]) -> Iterator[None]:
 
 
 def end_stopped(line: str) -> NoReturn:
-    """End a command that was told to stop: print `line`, if the terminal is there, and exit as after Ctrl-C."""
+    """End a command that was told to stop: print `line`, unless the terminal was closed, and exit as after Ctrl-C."""
     with contextlib.suppress(OSError):
         say(f"edgekd: {line}", err=True)
     raise click.exceptions.Exit(ExitCode.STOPPED)

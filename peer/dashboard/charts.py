@@ -110,7 +110,7 @@ def node_style(peer: Peer, colour: str) -> Options:
 
 
 def graph_frame(ink: Ink, peers: int) -> Options:
-    """The options of the graph without its data, for this number of peers; `graph_data` makes the data."""
+    """The ECharts options of the graph of peers without its data, for this number of peers; see `graph_data`."""
     few = peers <= FEW
     series = {
         "id": "graph",
@@ -191,7 +191,7 @@ def rate_text(rate: float) -> str:
 
 
 def curves_frame(ink: Ink, quantity: Quantity) -> Options:
-    """The options of the chart of a quantity without its data; `curves_data` makes the data."""
+    """The ECharts options of the chart of a quantity without its data; see `curves_data`."""
     axis = {
         "axisLabel": {"color": ink.faint, "fontSize": 11, "hideOverlap": True},
         "axisLine": {"lineStyle": {"color": ink.line}},

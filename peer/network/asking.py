@@ -50,7 +50,7 @@ def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:
 
 
 async def ask_status(transport: Transport, address: str, *, timeout: float) -> Status:
-    """Ask the peer at "HOST:PORT" for its status, within `timeout` seconds.
+    """Ask the peer at "HOST:PORT" for its status; `timeout` is as for `ask_who`.
 
     Raises:
         OSError: there is no answer in time, or what answers is not a peer that knows the question.

@@ -168,7 +168,7 @@ class Network:
         if self._hub is None or not self._thread.is_alive():
             return
         stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
-        with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
+        with contextlib.suppress(concurrent.futures.TimeoutError):  # another class than TimeoutError before Python 3.11
             stopping.result(self._timing.stop_timeout)
         self._copies.shutdown(wait=False)
         self._end_loop()

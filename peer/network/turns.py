@@ -20,7 +20,7 @@ class Turns:
         return self._callers[id] >= MOST
 
     def taken(self, id: int) -> bool:
-        """Whether a caller with this id is being decided on now."""
+        """Whether the admission of a caller with this id is being decided on now."""
         return id in self._locks
 
     @asynccontextmanager

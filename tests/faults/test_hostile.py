@@ -93,7 +93,7 @@ BAD: dict[str, tuple[Bad, str]] = {
 
 @pytest.fixture(params=["grpc", "zmq"])
 def group(request: pytest.FixtureRequest, spawn: Any, tmp_path: Path) -> Iterator[Any]:
-    """The address and transport of a real peer 0, its process, a well-behaved stranger 6, and a stranger 5 that is not."""
+    """The address and transport of a real peer 0, its process, a well-behaved stranger 6, and a bad stranger 5."""
     (where,) = addresses(1)
     process = spawn(peer(0, tmp_path, *ENDLESS, "--transport", request.param, listen=where))
     process.until_step(1)

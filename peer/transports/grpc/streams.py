@@ -25,9 +25,9 @@ _BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio
 
 
 class GrpcStream:
-    """The common part of both ends.
+    """The common part of the dialled and the accepted end of a gRPC stream.
 
-    gRPC cancels a call if its reader or writer is cancelled. So reading and writing have tasks of their own.
+    gRPC cancels a call if its reader or writer is cancelled. So reading and writing run in their own tasks.
 
     Args:
         remote: the address of the other side.
