@@ -1,6 +1,6 @@
 """Extensions: functions of the user, named ``package.module:function`` or ``FILE.py:function``.
 
-The working folder is searched for modules, too.
+Modules are also looked for in the working folder.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 
-TIMM = "timm:"  # before the name of one of timm's networks: no extension, though it looks like one
+TIMM = "timm:"  # prefix for the name of a timm network; it is not an extension, though it looks like one
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
 
@@ -33,19 +33,19 @@ def is_own_network(name: str) -> bool:
 
 
 def with_absolute_file(name: str) -> str:
-    """``FILE.py:function`` with an absolute path, valid in any working folder; other names as they are."""
+    """Make the path in ``FILE.py:function`` absolute, so that any working folder will do; other names are unchanged."""
     file, _, function = name.rpartition(":")
     return f"{_absolute(file)}:{function}" if file.endswith(".py") and is_extension(name) else name
 
 
 @contextlib.contextmanager
 def without_exit() -> Iterator[None]:
-    """In this block the user's code runs. If it calls ``sys.exit``, that is an error like all others.
+    """A block for running the user's code, in which ``sys.exit`` becomes an ordinary error.
 
-    Else it would end a command at once and without a word, often with exit code 0.
+    Otherwise ``sys.exit`` would end the command at once and without a message, often with exit code 0.
 
     Raises:
-        RuntimeError: it calls ``sys.exit``.
+        RuntimeError: the user's code calls ``sys.exit``.
     """
     try:
         yield
@@ -55,7 +55,10 @@ def without_exit() -> Iterator[None]:
 
 @functools.cache
 def load_function(name: str) -> Callable[..., Any]:
-    """Import the module or the file that `name` begins with, and return the function, which runs `without_exit`.
+    """Import the user's function with this name; it is returned wrapped in `without_exit`.
+
+    Args:
+        name: ``package.module:function`` or ``FILE.py:function``.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.
@@ -79,17 +82,17 @@ def load_function(name: str) -> Callable[..., Any]:
 
 def _of_name(module: str) -> ModuleType:
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: a random.py there must not take the place of Python's own
+        sys.path.append(os.getcwd())  # at the end: a random.py in the folder must not replace Python's own module
     return importlib.import_module(module)
 
 
 def _of_file(file: str) -> ModuleType:
     path = _absolute(file)
-    name = path.removesuffix(".py").replace(".", "_")  # of no other module: a random.py must not replace Python's own
+    name = path.removesuffix(".py").replace(".", "_")  # a new name: a random.py must not replace Python's own
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix is .py
     assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses look for what they name
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except BaseException:
