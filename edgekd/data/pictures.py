@@ -150,7 +150,7 @@ def _decode(file: Path | io.BytesIO, size: int) -> Image.Image:
         image.load()
         upright = _UPRIGHT.get(_orientation(image))
         picture = _rgb(image)
-    if wide and max(high for _, high in picture.getextrema()) < _DARK:  # three bands, so pairs
+    if wide and max(high for _, high in picture.getextrema()) < _DARK:  # type: ignore[misc]  # three bands, so pairs
         picture = _brightened(file, picture)
     return picture if upright is None else picture.transpose(upright)
 
