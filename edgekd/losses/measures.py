@@ -34,7 +34,7 @@ Formula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _ClosedForm(torch.autograd.Function):
-    """The value of a formula; the backward pass uses the gradient that the formula has computed with it."""
+    """Autograd for a formula that computes a value and its gradient together; the backward pass uses this gradient."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, q: Tensor, z: Tensor, formula: Formula) -> Tensor:
@@ -57,8 +57,7 @@ def _closed_form(formula: Formula) -> Measure:
     return measure
 
 
-# The formulas work in place wherever a tensor is not needed again: at [256, 397], allocation costs as much as the
-# arithmetic.
+# The formulas work in place if a tensor is not needed again: at [256, 397], allocation takes as long as the arithmetic.
 
 
 def _floor(t: Tensor) -> float:
@@ -207,13 +206,15 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
 
 
 def unchecked_dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
-    """`dissimilarity` of tensors that are known to be sound: looking at their values would wait for the device."""
+    """`dissimilarity` without checks, for valid tensors: looking at their values would wait for the device."""
     z = _scaled(student_logits, temperature)
     return _find(measure)(teacher_probs.detach().to(z.dtype), z)
 
 
 def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """The dissimilarity of n predictions, the student's among them: JS = H(mean) - mean(H), or expm1(JS) / (n - 1).
+    """The dissimilarity of n predictions, the student's and n - 1 teachers'.
+
+    "js" is the generalised Jensen-Shannon divergence, H(mean) - mean(H). "sed" is expm1 of it, divided by n - 1.
 
     Args:
         measure: "js" or "sed".
@@ -225,7 +226,7 @@ def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, t
         ``[batch]``: "js" in [0, ln n], "sed" in [0, 1]. With one teacher they equal JS and SED of two predictions.
 
     Raises:
-        ValueError: the shapes do not match, another measure was asked for, or the temperature is not > 0.
+        ValueError: the shapes do not match, `measure` is another one, or the temperature is not > 0.
     """
     if measure not in NWAY_MEASURES:
         raise ValueError(f"measure must be one of {', '.join(NWAY_MEASURES)}, got {measure}")
@@ -240,9 +241,9 @@ def second_order(measure: str, nway: int | None = None) -> float:
     """The factor that makes a measure agree with KL to second order near p = q.
 
     Args:
-        measure: any; the factor of a measure that is not in `SECOND_ORDER` is 1.
-        nway: the number of predictions in the n-way form; all but the student's are taken as equal. None: the form of
-            two predictions.
+        measure: any measure; the factor of one that is not in `SECOND_ORDER` is 1.
+        nway: for the n-way form, the number of predictions; all except the student's are assumed to be equal. None: the
+            form of two predictions.
     """
     if nway is None:
         return SECOND_ORDER.get(measure, 1.0)
@@ -250,7 +251,7 @@ def second_order(measure: str, nway: int | None = None) -> float:
 
 
 def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over n predictions of sum p ln(p / m), m their mean; and its gradient.
+    """The mean of sum p ln(p / m) over n predictions p with mean m; and its gradient.
 
     Args:
         q: the teachers' probabilities, ``[n - 1, batch, classes]``.
@@ -265,7 +266,7 @@ def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:
-    """z / T in float32 or float64."""
+    """The logits divided by the temperature, z / T, in float32 or float64."""
     if not temperature > 0:  # written so that NaN fails too
         raise ValueError(f"temperature must be > 0, got {temperature}")
     z = logits if logits.dtype == torch.float64 else logits.float()
@@ -287,7 +288,7 @@ def _find(name: str) -> Measure:
 
 @functools.cache
 def _own(name: str) -> Measure:
-    """The user's function, after a trial: each sample must have one finite value and a finite gradient."""
+    """Load the user's function, after a trial: it must give one finite value and a finite gradient for each sample."""
     function: Measure = load_function(name)
     q = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]])
     z = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -3.0], [120.0, 0.0, -120.0], [0.0, 0.0, 0.0]], requires_grad=True)
@@ -296,7 +297,7 @@ def _own(name: str) -> Measure:
         _require(isinstance(value, Tensor), f"it returns {type(value).__name__}, not a tensor")
         _require(value.shape == q.shape[:1], f"it makes {list(value.shape)} of [batch, classes] = {list(q.shape)}")
         (gradient,) = torch.autograd.grad(value.sum(), z)
-    except Exception as error:  # whatever the user's function raises
+    except Exception as error:  # the user's function may raise any error
         raise ConfigError(f"measure {name} must give one value a sample: {error}") from error
     for what, got in (("value", value), ("gradient", gradient)):
         if not got.isfinite().all():
