@@ -114,7 +114,7 @@ def set_aside_unread(folder: Path, step: int) -> None:
     """Rename the checkpoints that are newer than `step`, so that they do not count among the `KEEP` newest.
 
     `step` is that of the newest valid checkpoint. The newer ones are damaged, or were written by another version. If no
-    numbered checkpoint has this step, all of them are renamed: the valid one is the best one.
+    numbered checkpoint has this step, all of them are renamed: then only the best one can be valid.
 
     Raises:
         OSError: the folder cannot be written.

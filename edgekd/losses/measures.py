@@ -167,9 +167,9 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+SUM_TOLERANCE = 0.01  # how far the sum of a row of probabilities may be from 1: float16 and bfloat16 round
 # Multiplied by this factor, a measure agrees with KL to second order near p = q (``--kd-scale matched``). The factor of
 # the measures that are not listed is 1.
-SUM_TOLERANCE = 0.01  # by which a row of probabilities may miss 1: float16 and bfloat16 round
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
 

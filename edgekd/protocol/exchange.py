@@ -203,7 +203,7 @@ class Exchange:
         return self._config.sync or 0.0
 
     def lesson(self, step: int, group: Sequence[Member]) -> Lesson | None:
-        """The lesson that `step` learns from, with its counts updated; None: the step learns from labels alone."""
+        """Choose the lesson that `step` learns from, and count it; None: the step learns from labels alone."""
         if step < self._alone_until:
             return None
         if self.lockstep:
@@ -256,7 +256,8 @@ class Exchange:
         It teaches whenever it hears of a newer round, and never opens a new round itself. It leaves when no neighbour
         is unfinished (`Member.unfinished`), or after ``--linger`` seconds. A neighbour that says it is unfinished, but
         has stopped teaching, counts only for a limited time. Even if a neighbour goes on teaching, ``--linger inf``
-        ends after `LINGER_AT_MOST` times the duration of the training, or a little later (`LINGER_AT_LEAST`).
+        ends after `LINGER_AT_MOST` times the duration of the training or, if that is longer, after `LINGER_AT_LEAST`
+        times the time for which a silent neighbour counts.
         """
         self._note_taught(now, group)
         unfinished = [self._counts_until(member) for member in group if member.unfinished]

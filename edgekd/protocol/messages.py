@@ -36,7 +36,7 @@ class Contract:
     classes: int  # >= 2
     heads: int  # number of output heads, >= 1; the predictions of all heads are sent
     temperature: float  # > 0; the predictions are softmax(logits / temperature)
-    augment: str  # augmentation of the public batch: "none", "crop" or "crop+flip"
+    augment: str  # augmentation of the public batch, one of `edgekd.config.PUBLIC_AUGMENTATIONS`
     mode: str  # "async", "sync/N" with N = broadcast_every, or "sync/N/STEPS" with the steps of a first phase
 
     def digest(self) -> str:
@@ -191,7 +191,7 @@ class Status(Training):
     steps: int  # number of steps that it will do; 0: training has no end
     round: int  # the newest round that it has published; -1: none
     accuracy: float | None  # at its last evaluation, in [0, 1]
-    bytes_sent: int  # payload of predictions
+    bytes_sent: int  # of predictions, without the frames around them
     bytes_received: int
     refused: dict[str, int]  # reason -> number of refused frames and neighbours
     neighbours: tuple[Neighbour, ...]  # sorted by id

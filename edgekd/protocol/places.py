@@ -17,9 +17,10 @@ MOST_OF_ONE = 4  # strangers at once with one proven id: a peer has one stream, 
 class Places(Generic[Guest]):
     """The strangers at the door, by the id or the address that each belongs to, oldest first.
 
-    A new stranger is never turned away. If the door is full, the one that holds the most places loses its oldest one. A
-    stranger with a key is known by its proven id. Without keys only its host is known, which many strangers may share,
-    so a host may hold many places.
+    A new stranger is never turned away; another one leaves for it if necessary. A stranger with a key is known by its
+    proven id, and an id may hold `MOST_OF_ONE` places. Without keys only the stranger's host is known, which many
+    strangers may share, so a host may hold many places. If all places are taken, the id or host that holds the most
+    loses its oldest one.
     """
 
     def __init__(self) -> None:

@@ -70,7 +70,7 @@ class Box:
         self.bytes_sent = self.bytes_received = 0  # of predictions, without framing
 
     def broadcast(self, teach: Teach) -> SoftPredictions:
-        """The predictions that it sends about a round; for a liar the false ones, once it has begun to lie.
+        """Compute and encode the predictions that this peer sends about a round; a liar's are false once it lies.
 
         Raises:
             DivergedError: the predictions are NaN or infinite.

@@ -27,7 +27,7 @@ class StandIn:
 
     @property
     def disagreements(self) -> dict[int, float]:
-        """Always empty: nothing is compared."""
+        """The disagreement of each neighbour, by its id: always empty, since a stand-in compares nothing."""
         return {}
 
     def teach(self, round: int, *, keep: bool = False) -> Tensor:

@@ -75,7 +75,14 @@ def places(cells: Iterable[Outcome], setting: str) -> list[list[Outcome]]:
 
 
 def question(cells: Sequence[Outcome], setting: str, values: Sequence[Any], reference: Any) -> Question:
-    """Compare the other `values` with the reference, in the cells of one place."""
+    """Compare the values of a setting with a reference value, in the cells of one place.
+
+    Args:
+        cells: finished cells with the same data, split, neighbours and clock.
+        setting: the compared setting.
+        values: its values, perhaps with the reference among them.
+        reference: the value with which the others are compared.
+    """
     answers = [_answer(cells, setting, value, reference) for value in values if value != reference]
     corrected = holm([answer.found.p for answer in answers])
     judged = [

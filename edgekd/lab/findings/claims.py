@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the cells say about one claim."""
+    """The result for one claim of the paper: its comparisons (parts), the verdict that follows, and the noise."""
 
     id: str
     claim: str
@@ -132,7 +132,15 @@ def select(
 
 
 def part(name: str, hypothesis: Hypothesis, pairs: Pairs, missing: str = "", decides: bool = True) -> Part:
-    """Make a part from the means by seed; `missing` names the cells that it needs, all with the same seeds."""
+    """Make a part: one comparison, of the means over all kinds of pairs for each seed.
+
+    Args:
+        name: what is subtracted from what.
+        hypothesis: the claim about the difference.
+        pairs: the differences.
+        missing: the cells that are needed, as text; it is kept if there are too few seeds.
+        decides: whether the part takes part in the verdict of its finding.
+    """
     by_seed, kinds = seed_means(pairs), len(pairs)
     found = compare([by_seed[seed] for seed in sorted(by_seed)])
     lacking = f"{missing}, of the same three seeds at least" if missing and found.n < MIN_SEEDS else ""

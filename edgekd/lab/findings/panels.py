@@ -97,7 +97,7 @@ def point(outcomes: Sequence[Outcome]) -> Point:
 
 
 def families(together: Iterable[Outcome]) -> list[Family]:
-    """Group the cells into families: those of SUN scenes last, the others with most cells first."""
+    """Group the cells into families: whole ones first, then those with most cells; those of SUN scenes come last."""
     apart = _grouped(together, lambda o: (_alpha(o) == 0, key(o.cell.config, *AXES)))
     zeros = {k: group for (zero, k), group in apart.items() if zero}
     others = {k: group for (zero, k), group in apart.items() if not zero}

@@ -175,7 +175,7 @@ SWEPT: tuple[Callable[[Study], Finding], ...] = (  # the findings that need the 
 
 
 def all_findings(study: Study, ratios: Ratios) -> list[Finding]:
-    """All findings, in the paper's order."""
+    """The findings about all claims, in the paper's order."""
     return sorted([*(make(study) for make in SWEPT), td_cheapest(ratios)], key=lambda finding: finding.id)
 
 
