@@ -51,7 +51,7 @@ def fitted(files: Sequence[Path], size: int, how: Decoding) -> Generator[tuple[i
     processes behind.
 
     Raises:
-        ConfigError: decoding one picture has killed the process, although it decoded nothing else.
+        ConfigError: a process that decoded only one picture was killed, perhaps because it took too much memory.
     """
     with FittedCache(how.cache, size, files) as cache, how.watch(len(files)) as advance:
         missing = []

@@ -79,7 +79,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
-    """p (g - sum p g): the gradient with respect to z / T, from the slope g = dD/dp. Overwrites both arguments.
+    """The gradient with respect to z / T, p (g - sum p g), from the slope g = dD/dp. Overwrites both arguments.
 
     Adding a constant to g does not change the result. So g is first shifted to be 0 at the class with p > 1/2, if there
     is one. Without this shift, g - sum p g would cancel there, and the gradient of a very confident student (p rounds
@@ -92,7 +92,7 @@ def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
 
 @_closed_form
 def cross_entropy(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """- sum q ln p, in [H(q), inf)."""
+    """Cross-entropy of each sample, - sum q ln p, in [H(q), inf)."""
     return -_dot(q, _log_softmax(z)), _softmax(z).sub_(q)
 
 
@@ -108,14 +108,14 @@ def _below_floor(z: Tensor) -> Tensor:
 
 @_closed_form
 def kullback_leibler(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(q || p) = sum q ln(q / p), in [0, inf). Its gradient is the same as that of the cross-entropy."""
+    """Kullback-Leibler divergence of each sample, sum q ln(q / p), in [0, inf); its gradient is that of CE."""
     p = _softmax(z)
     value = _floored_kl(p, q.clamp_min(_floor(q))) - _below_floor(z).mul_(q).sum(dim=-1)
     return value.clamp_(min=0), p.sub_(q)
 
 
 def _twice_js(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and the slope ln(p / m)."""
+    """Twice the JS divergence, sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and its slope ln(p / m)."""
     m = torch.lerp(p, q, 0.5)
     w = p / m
     v = (2 - w).clamp_(min=_floor(p))  # q / m
@@ -127,20 +127,29 @@ def _twice_js(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
 
 @_closed_form
 def jensen_shannon(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """H((p + q) / 2) - (H(p) + H(q)) / 2, in [0, ln 2]; its square root is a metric."""
+    """Jensen-Shannon divergence of each sample, H((p + q) / 2) - (H(p) + H(q)) / 2, in [0, ln 2].
+
+    Its square root is a metric.
+    """
     p = _softmax(z)
     twice, slope = _twice_js(p, q)
     return twice.mul_(0.5), _through_softmax(p, slope.mul_(0.5))
 
 
 def structural_entropic(q: Tensor, z: Tensor) -> Tensor:
-    """C((p + q) / 2) / sqrt(C(p) C(q)) - 1 with C = exp H, in [0, 1]; equals expm1 of the Jensen-Shannon divergence."""
+    """Structural entropic distance of each sample, C((p + q) / 2) / sqrt(C(p) C(q)) - 1 with C = exp H, in [0, 1].
+
+    It equals expm1 of the Jensen-Shannon divergence.
+    """
     return torch.expm1(jensen_shannon(q, z))
 
 
 @_closed_form
 def triangular(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """1 - sum 2pq / (p + q) = 1/2 sum (p - q)^2 / (p + q), in [0, 1]. Source: Connor et al. 2024, Entropy 26(6):491."""
+    """Triangular divergence of each sample, 1 - sum 2pq / (p + q) = 1/2 sum (p - q)^2 / (p + q), in [0, 1].
+
+    Source: Connor et al. 2024, Entropy 26(6):491.
+    """
     p = _softmax(z)
     difference, ratio = p - q, p + q
     torch.div(difference, ratio, out=ratio)
@@ -151,7 +160,7 @@ def triangular(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 @_closed_form
 def squared_error(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """sum (p - q)^2, in [0, 2]."""
+    """Squared error of each sample, sum (p - q)^2, in [0, 2]."""
     p = _softmax(z)
     difference = p - q
     return _dot(difference, difference), _through_softmax(p, difference.mul_(2))

@@ -35,7 +35,10 @@ Report = Callable[[StepReport], None]
 
 
 class Learning(Protocol):
-    """The interface that a simulation needs of a learner: a real `Learner`, or a stand-in for it."""
+    """The part of a learner that a simulation uses: a `Learner` has it, and a stand-in for one.
+
+    `edgekd.learning.learner.Learner` explains what its attributes and methods mean.
+    """
 
     step: int
     alone_until: int

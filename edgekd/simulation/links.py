@@ -101,12 +101,12 @@ class Links:
             streams.pop(peer, None)
 
     def say(self, sender: int, frame: Frame) -> None:
-        """Send a frame without predictions to every neighbour."""
+        """Send a frame that carries no predictions, such as a heartbeat, to every neighbour."""
         for receiver in sorted(self._streams[sender]):
             self.say_to(sender, receiver, frame)
 
     def say_to(self, sender: int, receiver: int, frame: Frame) -> None:
-        """Send a frame without predictions to one neighbour; it takes no bandwidth."""
+        """Send a frame that carries no predictions to one neighbour; it takes no bandwidth."""
         self._send(sender, receiver, self._streams[sender][receiver], frame, 0)
 
     def publish(self, sender: int, predictions: Sent) -> int:

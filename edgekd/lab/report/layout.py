@@ -54,7 +54,7 @@ def findings_grid(findings: Iterable[Finding]) -> Grid:
 
 
 def finding_blocks(finding: Finding) -> list[Block]:
-    """The comparisons behind a finding."""
+    """The verdict of a finding in a sentence, and tables of the comparisons behind it."""
     decided = [p for p in finding.parts if p.decides]
     lines = [
         f"Verdict: **{finding.verdict}**. Unit: {finding.unit.name}, of which {finding.unit.margin:g} counts.",
@@ -98,7 +98,7 @@ def _best(rows: Iterable[Row]) -> tuple[int, float | None]:
 
 
 def panel_grid(table: Table) -> Grid:
-    """A table of measures by alpha, from the rows of figure 2."""
+    """A table with a row for each measure and a column for each alpha, for one panel of figure 2."""
     rows = [row for row in table.rows if row.measure != "alone"]
     alone = next((row for row in table.rows if row.measure == "alone"), None)
     alphas = sorted({row.alpha for row in rows if row.alpha is not None})
@@ -127,7 +127,7 @@ def panel_grid(table: Table) -> Grid:
 
 
 def scale_grid(table: Table) -> Grid:
-    """A table of alpha, measure and scale by weight."""
+    """A table with a row for each measure, scale and alpha, and a column for each weight of the distillation loss."""
     alphas = {row.alpha for row in table.rows}
     weights = sorted({row.kd_weight for row in table.rows if row.kd_weight is not None})
     best = _best(table.rows)
@@ -183,7 +183,7 @@ def gap_grid(table: Table) -> Grid:
 
 
 def poison_grid(table: Table) -> Grid:
-    """A table of measure and combination by lie."""
+    """A table with a row for each measure and combination, and a column for each lie."""
     labels = sorted({row.label for row in table.rows}, key=lambda label: (label in LIE_NAMES, label))
     groups: dict[tuple[str, str], dict[str, Row]] = {}
     for row in table.rows:
