@@ -56,7 +56,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which value of a setting to choose in one place (data, split, neighbours and clock): the question and its answers."""
+    """Which value of a setting to choose in one place (data, split, neighbours, clock): question and answers."""
 
     setting: str
     config: Config  # of one of the cells, to describe the place
