@@ -57,7 +57,7 @@ def data_definition(config: Config) -> dict[str, Any]:
     data, seeds = config.data, {"seed": config.train.seed, "data_seed": config.data_seed}
     if data.private is not None:
         return {"private": True, **seeds}
-    kind = data.data.partition(":")[0]  # only the kind, since a folder may have moved
+    kind = data.data.partition(":")[0]  # a folder may have moved
     names = ("limit", "clients", "iid", "dirichlet", "primary", "eval_fraction", "public_fraction")
     return {"private": False, "data": kind, "gamma": skew(data), **{n: getattr(data, n) for n in names}, **seeds}
 

@@ -1,6 +1,6 @@
 """Extensions: functions of the user, named ``package.module:function`` or ``FILE.py:function``.
 
-Modules are also looked for in the working folder.
+The working folder is searched for modules, too.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 
-TIMM = "timm:"  # prefix for the name of a timm network; it is not an extension, though it looks like one
+TIMM = "timm:"  # before the name of one of timm's networks: no extension, though it looks like one
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
 
@@ -33,7 +33,7 @@ def is_own_network(name: str) -> bool:
 
 
 def with_absolute_file(name: str) -> str:
-    """Make the path in ``FILE.py:function`` absolute, so that any working folder will do; other names are unchanged."""
+    """``FILE.py:function`` with an absolute path, valid in any working folder; other names as they are."""
     file, _, function = name.rpartition(":")
     return f"{_absolute(file)}:{function}" if file.endswith(".py") and is_extension(name) else name
 
@@ -55,10 +55,7 @@ def without_exit() -> Iterator[None]:
 
 @functools.cache
 def load_function(name: str) -> Callable[..., Any]:
-    """Import the user's function with this name; it is returned wrapped in `without_exit`.
-
-    Args:
-        name: ``package.module:function`` or ``FILE.py:function``.
+    """Import the module or the file that `name` begins with, and return the function, which runs `without_exit`.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.

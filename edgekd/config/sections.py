@@ -119,7 +119,7 @@ class DataConfig:
 
     @property
     def digits(self) -> bool:
-        """Whether the images are the digits: these are trained from random weights, and must not be mirrored."""
+        """Whether the images are the digits, which are trained from scratch and of which a mirrored one is none."""
         return self.private is None and self.data == "digits"
 
     @property

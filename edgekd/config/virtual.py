@@ -56,8 +56,8 @@ class Outage:
 class SimulationConfig:
     """The virtual clock of an asynchronous simulation, its boxes and its links; and `on_private`, as in the paper.
 
-    Times are in units of one step of the first client. All defaults are None, so that cells of older sweeps, from
-    before there was a virtual clock, keep their names.
+    Times are in units of the first client's step. Everything defaults to None, so that the cells of sweeps from before
+    there was such a clock keep their names.
     """
 
     asynchronous: bool | None = setting(None, "simulate asynchronous peers under a virtual clock, not lockstep")

@@ -233,10 +233,7 @@ def own_pictures(
 
 
 def _newest(source: Source, root: Path, keep: int | None) -> tuple[Labelled, frozenset[Path]]:
-    """Read the newest `keep` pictures; returns them, and the files that cannot be read.
-
-    For each unreadable file an older one is read in its place.
-    """
+    """The pictures to keep in memory; and those that cannot be read, instead of which older ones are."""
     if keep is None:
         whole = source.load(np.arange(len(source.files)))
         return whole, frozenset(source.files) - {*whole.files}
@@ -272,7 +269,7 @@ def _hold_out(
 def _all_of(
     setting: str, size: int, classes: tuple[str, ...], how: Decoding, known_to: str = "the public file"
 ) -> Labelled:
-    """Decode all pictures of "folder:PATH"."""
+    """All pictures of "folder:PATH"."""
     pictures = dataclasses.replace(folder(folder_of(setting), size, classes, known_to), decoding=how)
     return pictures.load(np.arange(len(pictures.labels)))
 
@@ -282,5 +279,5 @@ def _with_cache(how: Decoding, config: DataConfig) -> Decoding:
 
 
 def folder_of(setting: str) -> Path:
-    """The path in "folder:PATH", with ``~`` expanded."""
+    """The PATH of "folder:PATH"."""
     return expanded(setting.partition(":")[2])

@@ -97,7 +97,7 @@ def without_weights(config: Config) -> Config:
 
 
 def made_up(config: Config, public: PublicSet | None) -> PeerData:
-    """Make data of the right form with random pixels; the time of a step does not depend on the real images."""
+    """Data of the right form, of random pixels: the images of a box are not needed to time a step."""
     kind = "folder" if config.data.private is not None else config.data.data.partition(":")[0]
     size = public.images.shape[-1] if public is not None else config.data.size or SIZES[kind]
     classes = public.classes if public is not None else tuple(f"class {number}" for number in range(CLASSES))

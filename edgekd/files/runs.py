@@ -141,7 +141,7 @@ def changed_settings(folder: Path, config: Config) -> list[str]:
 
 
 def _absolute(config: Config) -> Config:
-    """The same settings with absolute paths, which are valid in any working folder."""
+    """The same settings with absolute paths, so they are valid in any working folder."""
 
     def folder(setting: str | None) -> str | None:
         kind, _, path = (setting or "").partition(":")
@@ -185,6 +185,6 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 
 def data_name(config: Config) -> str:
-    """A short name of the training data, for folder names and titles."""
+    """A short name of the training data, for folders and titles."""
     kind, _, path = (config.data.private or config.data.data).partition(":")
     return Path(path).name if path else kind

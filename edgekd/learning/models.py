@@ -95,8 +95,8 @@ def make_model(
     first head.
 
     Args:
-        name: a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; or a function of the user, whose code is run.
-            So the name must come from the user, not from a file or a neighbour.
+        name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; or a function of the user, whose code is
+            run. So the name must be the user's own word, not that of a file or of a neighbour.
         weights: ``none``; ``imagenet``: torchvision's or timm's weights, downloaded; or a ``.safetensors`` or ``.pth``
             file with the network's state_dict, whose last layer is not used. With ``none`` and ``imagenet``, a function
             of the user decides itself.
@@ -123,7 +123,7 @@ def _is_other(name: str) -> bool:
 
 
 def _other(name: str, weights: str, classes: int, size: int, heads: int, hidden: tuple[int, ...]) -> Classifier:
-    """Make a network of timm or of the user. If its last layer is linear, that layer becomes the first head."""
+    """A network of timm or of the user. Its linear last layer, where it has one, is the first head."""
     own = is_own_network(name)
     network = own_network(name, classes) if own else timm_network(name, classes, pretrained=weights == "imagenet")
     last = check_answer(network, name, classes, size)

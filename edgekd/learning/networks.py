@@ -25,7 +25,7 @@ Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # one call of a layer: the lay
 
 
 def own_network(name: str, classes: int) -> nn.Module:
-    """Call the user's function with the number of classes, and return a copy of its network, on the CPU.
+    """What the user's function returns for this number of classes, on the CPU.
 
     It is a copy because a function may always return the same network, which several learners of a process would share.
 

@@ -96,7 +96,7 @@ COMBINATIONS: dict[str, Combination] = {
 
 
 def combine(name: str, teachers: Tensor, sharpen: float = 1.0, weights: Tensor | None = None) -> Tensor:
-    """Combine the predictions of several teachers into targets for the student.
+    """The targets of several teachers.
 
     Args:
         name: one of `COMBINATIONS`, "agreement", ``FILE.py:function`` or ``package.module:function``.
@@ -140,7 +140,7 @@ def _find(name: str) -> Combination:
 
 @functools.cache
 def _own(name: str) -> Combination:
-    """Load the user's function, after a trial with disjoint, equal and ordinary predictions."""
+    """The user's function, after a trial on disjoint, equal and ordinary predictions."""
     function = load_function(name)
     trial = torch.tensor(
         [[[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5]], [[0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]]
@@ -148,7 +148,7 @@ def _own(name: str) -> Combination:
     for teachers in (trial, trial[:1]):
         try:
             targets = function(teachers.clone())
-        except Exception as error:  # the user's function may raise any error
+        except Exception as error:  # whatever the user's function raises
             raise ConfigError(f"combine {name} failed on a trial: {type(error).__name__}: {error}") from error
         if not isinstance(targets, Tensor) or targets.ndim != 3 or targets.shape[1:] != teachers.shape[1:]:
             got = list(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__

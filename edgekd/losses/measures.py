@@ -215,15 +215,13 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
 
 
 def unchecked_dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
-    """`dissimilarity` without checks, for valid tensors: looking at their values would wait for the device."""
+    """`dissimilarity` of tensors that are known to be sound: looking at their values would wait for the device."""
     z = _scaled(student_logits, temperature)
     return _find(measure)(teacher_probs.detach().to(z.dtype), z)
 
 
 def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """The dissimilarity of n predictions, the student's and n - 1 teachers'.
-
-    "js" is the generalised Jensen-Shannon divergence, H(mean) - mean(H). "sed" is expm1 of it, divided by n - 1.
+    """The dissimilarity of n predictions, the student's among them: JS = H(mean) - mean(H), or expm1(JS) / (n - 1).
 
     Args:
         measure: "js" or "sed".
@@ -297,7 +295,7 @@ def _find(name: str) -> Measure:
 
 @functools.cache
 def _own(name: str) -> Measure:
-    """Load the user's function, after a trial: it must give one finite value and a finite gradient for each sample."""
+    """The user's function, after a trial: each sample must have one finite value and a finite gradient."""
     function: Measure = load_function(name)
     q = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]])
     z = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -3.0], [120.0, 0.0, -120.0], [0.0, 0.0, 0.0]], requires_grad=True)
@@ -306,7 +304,7 @@ def _own(name: str) -> Measure:
         _require(isinstance(value, Tensor), f"it returns {type(value).__name__}, not a tensor")
         _require(value.shape == q.shape[:1], f"it makes {list(value.shape)} of [batch, classes] = {list(q.shape)}")
         (gradient,) = torch.autograd.grad(value.sum(), z)
-    except Exception as error:  # the user's function may raise any error
+    except Exception as error:  # whatever the user's function raises
         raise ConfigError(f"measure {name} must give one value a sample: {error}") from error
     for what, got in (("value", value), ("gradient", gradient)):
         if not got.isfinite().all():

@@ -75,7 +75,7 @@ def accuracy_metadata(accuracy: float, samples: int, step: int) -> dict[str, str
 
 
 def load_trained(where: Path, peer: int | None = None, which: str = "newest", model: str | None = None) -> Trained:
-    """Load the trained network of a checkpoint, from a file, or from the folder of a peer or of a run.
+    """The trained network of a checkpoint: of a file, or of the folder of a peer or of a run.
 
     Args:
         where: the folder or file.
@@ -129,7 +129,7 @@ def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], gi
         )
     name = info.model if given is None else ModelConfig(model=given).for_client(info.id)
     hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()
-    with torch.random.fork_rng(devices=[]):  # initial weights are random, and replaced at once
+    with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced at once
         model = make_model(name, "none", len(info.classes), info.size, heads=info.heads, hidden=hidden)
     try:
         model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})

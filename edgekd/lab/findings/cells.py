@@ -65,7 +65,7 @@ def honest_twin(cell: Cell) -> Cell:
 
 
 def data_name(config: Config) -> str:
-    """The name of the data set; of a folder the last part of its path, without ``train``."""
+    """What the data set is called: of a folder its last part, without ``train``."""
     kind, _, path = config.data.data.partition(":")
     parts = [part for part in Path(path).parts if part not in ("train", "/")]
     return parts[-1] if parts else kind
