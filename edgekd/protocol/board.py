@@ -17,7 +17,7 @@ NEIGHBOURS = 128  # default for how many neighbours are kept
 # Predictions count as new only if their neighbour's trust is at least this. In simulations, honest neighbours had 0.4
 # and more. A liar without other neighbours is compared with this peer's own predictions only, and keeps 0.1 to 0.2.
 TRUSTED = 0.25
-NEVER = -1  # the value of "last learned from in step" for a neighbour that was never learned from
+NEVER = -1  # in place of a step: no step has learned from this neighbour yet
 
 Trust = Mapping[int, float]  # neighbour's id -> trust in [0, 1]; a neighbour that is missing has full trust, 1
 
