@@ -18,13 +18,14 @@ settings.register_profile("long", max_examples=20_000, deadline=None)
 TESTS = Path(__file__).parent
 LEVELS = ("pure", "wire", "integration", "faults", "deploy")
 # The modules of tests/unit that open sockets or start processes: the level "wire". All others there are pure.
-WIRE = set(
-    """
-    atomic cli computing connection decoding dialling discovery doctor door fitted_cache greeting health hub joining
-    judgement kubernetes kubernetes_endless levels locks network public reference scanner stop sweep tensors tls
-    transports wire_generated workers writable zmq
-    """.split()
-)
+# fmt: off
+WIRE = {
+    "atomic", "cli", "computing", "connection", "decoding", "dialling", "discovery", "doctor", "door",
+    "fitted_cache", "greeting", "health", "hub", "joining", "judgement", "kubernetes", "kubernetes_endless",
+    "levels", "locks", "network", "public", "reference", "scanner", "stop", "sweep", "tensors", "tls", "transports",
+    "wire_generated", "workers", "writable", "zmq",
+}
+# fmt: on
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
