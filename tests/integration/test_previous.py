@@ -128,9 +128,7 @@ def mixed(spawn: Any, spawn_release: Spawn, ports: Any, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_of_the_release_are_read_as_it_reads_them_itself(
-    spawn: Any, spawn_release: Spawn, mixed: Path
-) -> None:
+def test_files_of_the_release_are_read_as_it_reads_them_itself(spawn: Any, spawn_release: Spawn, mixed: Path) -> None:
     for id in range(2):
         assert summary(mixed / f"peer-{id}")["lessons"] > 0
         assert summary(mixed / f"peer-{id}")["refused"] == {}
