@@ -22,21 +22,26 @@ RELEASE, COMMIT = "0.1.0", "cc414e8"  # of the newest release; the commit is for
 
 Spawn = Callable[..., Process]
 
+pytestmark = pytest.mark.timeout(600)  # pip builds a wheel, too
+
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the code of the release."""
+    """A folder with the release as pip installs it: a wheel of its code. The dependencies are those of this version."""
     folder = tmp_path_factory.mktemp("release")
-    code = folder / "code.tar"
+    archive, code, installed = folder / "code.tar", folder / "code", folder / "installed"
     for revision in (f"refs/tags/{RELEASE}", COMMIT):
-        command = ["git", "archive", "--output", code, revision, "edgekd", "peer"]
+        command = ["git", "archive", "--output", archive, revision]
         if subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60).returncode == 0:
             break
     else:
         pytest.skip(f"the history of this checkout has neither the tag {RELEASE} nor the commit {COMMIT}")
-    with tarfile.open(code) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    with tarfile.open(archive) as opened:
+        opened.extractall(code, filter="data")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", installed, code]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return installed
 
 
 @pytest.fixture
@@ -44,9 +49,10 @@ def spawn_release(release: Path, tmp_path: Path) -> Iterator[Spawn]:
     """Start ``edgekd ARGUMENTS...`` of the release, in a fresh interpreter, in the test's own folder."""
     started: list[Process] = []
     start_it = (
-        "import edgekd, peer, sys\n"
+        "import edgekd, importlib.metadata, peer\n"
         "from edgekd.cli import main\n"
         f"assert edgekd.__file__.startswith({str(release)!r}) and peer.__file__.startswith({str(release)!r})\n"
+        f"assert importlib.metadata.version('edgekd') == {RELEASE!r}\n"
         "main()"
     )
 
