@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from waiting import wait_for_commands
+from waiting import check_all_taken, wait_for_commands
 
 PRELOADED = ["peer.node.node", "edgekd.simulation.groups", "edgekd.cli.run", "torch._dynamo"]
 
@@ -96,7 +96,10 @@ def _run(
     warnings.simplefilter("default")
     if forked_peers:
         wait_for_commands(forked_peers, _main)
-    _main(arguments)
+    try:
+        _main(arguments)
+    finally:
+        check_all_taken()
 
 
 def _main(arguments: Sequence[str]) -> None:

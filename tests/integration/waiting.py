@@ -34,6 +34,11 @@ def wait_for_commands(number: int, become: Callable[[Sequence[str]], None]) -> N
     subprocess.Popen = _Popen  # type: ignore[misc]
 
 
+def check_all_taken() -> None:
+    """Fail if a waiting process has got no command: then a peer was started as a new interpreter."""
+    assert not _waiting, f"{len(_waiting)} of the forked peers were not needed, or not recognised"
+
+
 def _wait(commands: socket.socket, become: Callable[[Sequence[str]], None]) -> None:
     """Wait for a command, and end with its exit code."""
     code = 1
