@@ -17,15 +17,13 @@ from edgekd.files.writable import make_folder
 @click.command()
 @click.argument("images", nargs=-1, type=PATH)
 @settings("data", "exchange", only=("size", "public_augment", "transport", "certs"))
-@click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
-@click.option(
-    "--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the file of the group that this peer belongs to."
-)
-@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
+@click.option("--classes", metavar="NAME,...", help="Names of all classes of the group, in order.")
+@click.option("--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the public file from the peer at this address.")
+@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="File to write.")
 def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
-    """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
+    """Make the public file from unlabelled pictures. IMAGES are files, or folders without subfolders.
 
-    Make it once and copy it to each box, or fetch it from a peer that has it. Default size 64 pixels.
+    Make the file once and copy it to each box, or fetch it from a peer that has it. The default size is 64 pixels.
 
     \b
     Examples:
