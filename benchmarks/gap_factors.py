@@ -1,10 +1,10 @@
-"""What one factor at a time does to the new default of experiments/gap.md, and to the control.
+"""Shows how single factors change the accuracy of the new default of experiments/gap.md, and of the control.
 
     python benchmarks/gap_factors.py [--results experiments/results]
 
-Prints Markdown, made from the stored cells: ingredients added one at a time to the control and removed one at a time
-from the new default; liars, speeds, horizons, the number of peers, other shards. A difference is that of a cell and its
-reference, paired by seed; brackets are 95 % intervals. What is not measured yet is left out.
+Prints Markdown from the stored cells: ingredients added one at a time to the control and removed one at a time from the
+new default; liars, speeds, horizons, the number of peers, other shards. A difference is that between a cell and its
+reference, paired by seed; brackets are 95 % intervals. Cells that are not measured yet are left out.
 """
 
 import argparse
@@ -20,20 +20,20 @@ from edgekd.lab.findings.cells import data_name, mean_accuracy, seed_of, setting
 from edgekd.lab.findings.stats import paired
 from edgekd.lab.sweep.records import ALONE, Outcome, read_outcomes
 
-IGNORED = ("seed", "head_layers")  # settings that tell no two rows of a table apart
+IGNORED = ("seed", "head_layers")  # settings that do not make another row of a table
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of one setting, over its seeds."""
+    """The cells with the same settings and different seeds."""
 
-    config: Config  # of one of them
+    config: Config  # of one of the cells
     accuracy: dict[int, float]  # mean over the peers, by seed
-    bytes_sent: float  # by a peer, mean
+    bytes_sent: float  # by one peer, the mean
 
 
 def rows(outcomes: Iterable[Outcome], worth: Callable[[Outcome], float] = mean_accuracy) -> list[Row]:
-    """One row a setting, in the order of the file."""
+    """Make one row for each combination of settings, in the order of the file; `worth` gives the accuracy of a cell."""
     kinds: dict[object, list[Outcome]] = {}
     for outcome in outcomes:
         config = outcome.cell.config
@@ -49,7 +49,7 @@ def rows(outcomes: Iterable[Outcome], worth: Callable[[Outcome], float] = mean_a
 
 
 def label(config: Config, base: Config) -> str:
-    """The settings in which a cell differs from its reference."""
+    """The settings in which a cell differs from its reference, as text."""
     own, other = settings(config), settings(base)
     names = [name for name in own if own[name] != other[name] and name not in IGNORED]
     changed = [f"no {name}" if own[name] is None else f"{name} {own[name]}" for name in names]
@@ -57,7 +57,7 @@ def label(config: Config, base: Config) -> str:
 
 
 def against(base: Row, others: Iterable[Row]) -> list[str]:
-    """A table of rows against their reference."""
+    """A table of rows and their differences from the reference `base`."""
     lines = [
         "| what differs | seeds | accuracy | difference | sent by a peer |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -73,14 +73,14 @@ def against(base: Row, others: Iterable[Row]) -> list[str]:
 
 
 def primary_row(results: Path, data: str, wanted: str) -> Row | None:
-    """The new default's or the control's cells in the primary comparison, of one data set."""
+    """The row of the new default or of the control in the primary comparison, for one data set; None: no cells."""
     cells = [each for each in read_outcomes(results / "gap-report") if data_name(each.cell.config) == data]
     found = rows(each for each in cells if arm(each) == wanted)
     return found[0] if found else None
 
 
 def factor(results: Path, folder: str, wanted: str) -> list[str]:
-    """The cells of a folder against the primary comparison's, a table a data set."""
+    """Compare the cells of a folder with those of the primary comparison: one table for each data set."""
     lines: list[str] = []
     for data in DATA:
         base = primary_row(results, data, wanted) if (results / "gap-report").is_dir() else None
@@ -95,12 +95,12 @@ def factor(results: Path, folder: str, wanted: str) -> list[str]:
 
 
 def last_off(outcome: Outcome) -> float:
-    """Mean accuracy of all peers but the last, which lies or is switched off in one cell of each group."""
+    """The mean accuracy of all peers but the last, which is the liar, or is switched off in the reference."""
     return statistics.fmean(peer.accuracy for peer in outcome.peers[:-1] if peer.accuracy is not None)
 
 
 def liars(results: Path) -> list[str]:
-    """Each group's honest peers against the same peers with the last one's box switched off."""
+    """Compare the honest peers of each group with the same peers when the last box is switched off."""
     lines: list[str] = []
     outcomes = read_outcomes(results / "gap-liars")
     for clients in sorted({each.cell.config.data.clients for each in outcomes}):
@@ -113,12 +113,12 @@ def liars(results: Path) -> list[str]:
 
 
 def gaps(results: Path, folder: str) -> list[str]:
-    """Alone, balanced, together and pooled of each setting of a folder, and the gap closed; three peers first."""
+    """A table of the baselines, the accuracy together and the gap closed, for each setting of a folder."""
     lines = ["| setting | alone | alone, balanced | together | pooled | gap closed from balanced |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
     places: dict[tuple[object, ...], dict[str, dict[int, float]]] = {}
     for kind, row in _arms([results / name for name in ("gap-report", "gap-report-baselines", folder)]):
-        # Pooled is one client: it belongs to every group of its horizon.
+        # Pooled is one model on all shards, so it belongs to every group with the same number of steps.
         shards = () if kind == POOLED else _shards(row.config)
         places.setdefault((f"{row.config.steps} steps", *shards), {})[kind] = row.accuracy
     for place, found in places.items():
