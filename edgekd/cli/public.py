@@ -9,7 +9,7 @@ from edgekd.cli.bars import decoding, fetching
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.config import Config, ExchangeConfig
+from edgekd.config import PUBLIC_AUGMENTATION_OF_PICTURES, Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
 
@@ -52,7 +52,8 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
         raise ConfigError("name what the group tells apart, in order: --classes cat,dog,person")
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
-    public = public_from_pictures(images, names, size, config.data.public_augmentation, decoding())
+    augment = config.data.public_augment or PUBLIC_AUGMENTATION_OF_PICTURES  # whatever --data is: its default is digits
+    public = public_from_pictures(images, names, size, augment, decoding())
     public.save(out)
     return public
 

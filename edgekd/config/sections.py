@@ -18,6 +18,7 @@ DATA_SETS = ("digits", "cifar10", "sun397")  # data sets that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # ending of public augmentations in which each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
+PUBLIC_AUGMENTATION_OF_PICTURES = f"crop+flip{EACH}"  # the default of every public set but that of digits
 COLLECTING = ("rescan", "keep")  # only for `edgekd peer`, whose folder of pictures may change
 # Settings of real peers, on which no simulation depends.
 LIVE = (*ACCESS, "timing", "keep_best", "tensorboard", "nice", *COLLECTING)
@@ -137,7 +138,7 @@ class DataConfig:
     @property
     def public_augmentation(self) -> str:
         """The augmentation of the public set: the setting, or its default for this data set."""
-        return self.public_augment or ("none" if self.digits else f"crop+flip{EACH}")
+        return self.public_augment or ("none" if self.digits else PUBLIC_AUGMENTATION_OF_PICTURES)
 
 
 def _with_kind(setting: str | None, *, named: bool) -> str | None:
