@@ -31,30 +31,35 @@ def lay_out(folder: Path) -> None:
         drawing.picture(folder / "new" / f"{name}.png", 3000 + number, tone)
 
 
+def ended(process: Any) -> None:
+    assert process.wait() == 0, (process.out, process.err)
+
+
 def test_tutorial_leads_from_folders_of_pictures_to_predictions(spawn: Any, ports: Any, tmp_path: Path) -> None:
     lay_out(tmp_path)
     replaced = {f":{old}": f":{new}" for old, new in zip((7000, 7001, 7002), ports(3), strict=True)}
-    running, done = [], set()
+    alone, group, done = [], [], set()
     for verb, *arguments in commands(PAGE.read_text(encoding="utf-8")):
         for old, new in replaced.items():
             arguments = [argument.replace(old, new) for argument in arguments]
-        together = verb == "peer" and "--peers" in arguments
+        together = "--peers" in arguments
         if verb in ("peer", "doctor"):
-            steps = arguments.index("--steps") + 1
-            arguments[steps] = "0" if together else "2"  # those that status is to see must not end before
+            arguments[arguments.index("--steps") + 1] = "0" if together else "2"  # status must find the group in training
             arguments += SMALL
-        if together:
-            running.append(spawn(verb, *arguments))
-            continue
         if verb == "status":
-            for peer in running:
+            for peer in group:
                 peer.until(lambda p: any("state training" in line for line in p.out))
         process = spawn(verb, *arguments)
-        assert process.wait() == 0, (verb, arguments, process.out, process.err)
         done.add(verb)
+        if verb == "peer":
+            (group if together else alone).append(process)
+            continue
+        while alone:
+            ended(alone.pop())
+        ended(process)
         if verb == "status":
             assert sum("training" in line for line in process.out) == 3, process.out
-            for peer in running:
+            for peer in group:
                 peer.terminate()
         if verb == "predict":
             assert len(process.out) == len(CLASSES), process.out
