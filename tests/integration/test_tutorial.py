@@ -44,7 +44,8 @@ def test_tutorial_leads_from_folders_of_pictures_to_predictions(spawn: Any, port
             arguments = [argument.replace(old, new) for argument in arguments]
         together = "--peers" in arguments
         if verb in ("peer", "doctor"):
-            arguments[arguments.index("--steps") + 1] = "0" if together else "2"  # status must find the group in training
+            steps = "0" if together else "2"  # without end, since status must find the group in training
+            arguments[arguments.index("--steps") + 1] = steps
             arguments += SMALL
         if verb == "status":
             for peer in group:
