@@ -15,7 +15,6 @@ import click
 
 import edgekd
 from edgekd.cli.bars import decoding
-from edgekd.cli.computing import precision_here, settle, threads_here
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.options import FIRST, listed, peer_options, refuse, settings
@@ -27,6 +26,7 @@ from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
 from edgekd.errors import ConfigError
 from edgekd.exit_codes import ExitCode
+from edgekd.learning.computing import precision_here, settle, threads_here
 from edgekd.protocol.addresses import format_address
 
 EXAMPLES = """

@@ -17,7 +17,6 @@ from typing import Any
 import click
 
 from edgekd.cli.bars import decoding, fetching, hashing
-from edgekd.cli.computing import as_followed, follows_cores, go_last, settle
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
@@ -29,6 +28,7 @@ from edgekd.cli.tables import peer_line
 from edgekd.config import LYING, Config, ExchangeConfig
 from edgekd.errors import ConfigError, TransientError
 from edgekd.exit_codes import IN_SHORT
+from edgekd.learning.computing import as_followed, follows_cores, go_last, settle
 from edgekd.printable import first_line
 from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import Contract, Goodbye, Parting

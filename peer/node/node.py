@@ -21,6 +21,7 @@ from edgekd.config import Config
 from edgekd.contract import definition
 from edgekd.data.datasets import PeerData
 from edgekd.errors import DivergedError, OutOfMemoryError
+from edgekd.extensions import spelt
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
 from edgekd.files.evaluation_file import Counted
 from edgekd.files.summary import PeerSummary
@@ -409,7 +410,7 @@ class Node:
             id=self.learner.id,
             step=self.learner.step,
             round=self.exchange.published,
-            model=self.config.model.for_client(self.learner.id),
+            model=spelt(self.config.model.for_client(self.learner.id)),
             classes=self.data.classes,
             size=self.data.evaluation.images.shape[-1],
             heads=self.config.model.heads,
