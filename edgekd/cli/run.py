@@ -170,12 +170,12 @@ def _check_before(config: Config) -> None:
     """
     import torch
 
-    from edgekd.cli.peer import check_tensorboard
     from edgekd.data.datasets import open_common
     from edgekd.data.public import check_enough
     from edgekd.learning.devices import choose_device
     from edgekd.learning.models import model_from_config
     from edgekd.losses.distillation import check_loss
+    from peer.node.before import check_tensorboard
 
     check_tensorboard(config)
     choose_device(config.train.device)

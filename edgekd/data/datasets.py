@@ -232,7 +232,7 @@ def own_pictures(
 def _newest(source: Source, private: Images, keep: int | None) -> tuple[Labelled, frozenset[Path]]:
     """The pictures to keep in memory; and those that cannot be read, instead of which older ones are."""
     if keep is None:
-        whole = source.load(np.arange(len(source.files)))
+        whole = source.load(np.arange(len(source.labels)))
         return whole, frozenset(source.files) - {*whole.files}
     root = folder_of(private)
     places = {file: place for place, file in enumerate(source.files)}

@@ -81,6 +81,14 @@ def _finite(loss: Tensor) -> float | None:
 class Learner:
     """The learning of one peer.
 
+    >>> config = Config.of(limit=100, clients=2, steps=1, batch=8, public_batch=8)
+    >>> first, second = (Learner(data, config, id) for id, data in enumerate(load_group(config.data, seed=0)))
+    >>> said = second.teach(0)  # log-probabilities about the public batch of round 0
+    >>> first.study()
+    >>> losses = first.learn(Lesson(0, {1: said.exp()}))
+    >>> first.step, losses.distil >= 0
+    (1, tensor(True))
+
     Args:
         data: the images for training and for evaluation.
         config: all settings.

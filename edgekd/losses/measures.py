@@ -177,6 +177,9 @@ SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 def dissimilarity(measure: Function, teacher_probs: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """The dissimilarity of the teacher's and the student's predictions.
 
+    >>> dissimilarity("td", torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 0.0]]))
+    tensor([0.])
+
     Args:
         measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user,
             itself or as "FILE.py:function" or "package.module:function".

@@ -26,6 +26,12 @@ Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any]
 class Predictor:
     """A trained network that classifies pictures; `load` makes one.
 
+    >>> network = edgekd.load("box")
+    >>> network.classes[:3], network.size
+    (('0', '1', '2'), 32)
+    >>> network.model(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 10])
+
     Args:
         trained: of a checkpoint.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -109,6 +115,9 @@ def load(
     device: str = "auto",
 ) -> Predictor:
     """The trained network of a checkpoint, ready to classify pictures.
+
+    >>> edgekd.load("box").predict(["photo.png"]).shape  # probabilities, a row a picture
+    torch.Size([1, 10])
 
     Args:
         checkpoint: the folder of a run or of a peer, or a checkpoint file.

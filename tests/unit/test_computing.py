@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekd.learning.computing import follows_cores, settle
 from edgekd.config import AUTO, Config, from_mapping
+from edgekd.learning.computing import follows_cores, settle
 from edgekd.learning.devices import computes_bfloat16
 from edgekd.workers import _quotas, threads_beside, usable_cores
 
