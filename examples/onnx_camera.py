@@ -3,6 +3,7 @@
     pip install onnxruntime numpy pillow
     python onnx_camera.py model.onnx pictures/            # a line for each picture
     python onnx_camera.py model.onnx pictures/ --watch    # and go on with those that appear
+    python onnx_camera.py                                 # makes both first, which takes `edgekd[export]`
 
 The pictures are fitted as edgekd fits them in training; the file itself normalises them.
 """
@@ -11,7 +12,9 @@ import argparse
 import contextlib
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -52,14 +55,31 @@ def pictures(folder: Path) -> dict[Path, tuple[int, int]]:
     return found
 
 
+def made() -> tuple[str, Path]:
+    """A file and a folder of pictures to try this with: a network that has seen digits for ten steps, and digits."""
+    folder = Path(tempfile.mkdtemp(prefix="edgekd-onnx-camera-"))
+    peer = ["peer", "--id", "0", "--clients", "1", "--model", "mobilenet_v3_small", "--steps", "10", "--threads", "1"]
+    for command in (
+        ["split", "--limit", "300", "--clients", "1", "--iid", "--out", "shards"],
+        [*peer, "--limit", "300", "--out", "box"],
+        ["export", "--checkpoint", "box", "-o", "model.onnx"],
+    ):
+        subprocess.run([sys.executable, "-m", "edgekd", *command], cwd=folder, check=True)
+    return str(folder / "model.onnx"), next((folder / "shards" / "eval").iterdir())
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", help="a file that `edgekd export` wrote")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("model", nargs="?", help="a file that `edgekd export` wrote")
+    parser.add_argument("folder", nargs="?", type=Path, help="of pictures")
     parser.add_argument("--top", type=int, default=3, help="how many classes, likeliest first")
     parser.add_argument("--watch", action="store_true", help="go on with the pictures that appear")
     options = parser.parse_args()
+    if options.model is None:
+        options.model, options.folder = made()
+    elif options.folder is None:
+        parser.error("the folder of pictures is missing")
     try:
         session, classes, size = load(options.model)
     except KeyError:

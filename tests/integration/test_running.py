@@ -64,7 +64,7 @@ def test_peer_that_waits_for_neighbours_answers_and_stops(tmp_path: Path) -> Non
         assert next(iter(waiting)).state == "waiting"
         assert waiting.accuracy is None
         assert waiting.model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-        with pytest.raises(TimeoutError, match="peer 0 has not ended within 0.1 seconds"):
+        with pytest.raises(TimeoutError, match=r"peer 0 has not ended within 0\.1 seconds"):
             waiting.wait(0.1)
         waiting.stop()
         assert waiting.wait(DEADLINE).steps == 0
@@ -74,13 +74,15 @@ def test_peer_that_waits_for_neighbours_answers_and_stops(tmp_path: Path) -> Non
 
 def test_peer_without_end_is_stopped_at_the_end_of_the_block_and_goes_on_from_its_folder(tmp_path: Path) -> None:
     box = tmp_path / "box"
-    with (
-        pytest.raises(KeyError, match="of the block"),
-        peer.start(Config.of(**SMALL, clients=1, steps=0, measure=squared), id=0, out=box) as endless,
-    ):
-        for progress in endless:
-            if progress.step >= 2:
-                raise KeyError("of the block")
+    config = Config.of(**SMALL, clients=1, steps=0, measure=squared)
+
+    def fails_after_two_steps() -> None:
+        with peer.start(config, id=0, out=box) as endless:
+            next(progress for progress in endless if progress.step >= 2)
+            raise KeyError("of the block")
+
+    with pytest.raises(KeyError, match="of the block"):
+        fails_after_two_steps()
     done = json.loads((box / "summary.json").read_text())["peers"][0]["steps"]
     assert done >= 2
     with pytest.raises(ConfigError, match="holds an earlier run: go on from it with --resume"):

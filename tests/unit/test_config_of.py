@@ -1,4 +1,4 @@
-"""`edgekd.Config.of` and `Config.load`: settings by their names alone, and from a file; objects in the place of names."""
+"""`Config.of` and `Config.load`: settings by their names alone, and from a file; objects in the place of names."""
 
 from pathlib import Path
 
@@ -31,7 +31,9 @@ def test_flat_names_find_their_sections() -> None:
 
 
 def test_misspelt_setting_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(ConfigError, match=r"unknown setting 'mesure'; known: allow, alpha, .*measure.*; did you mean measure\?"):
+    with pytest.raises(
+        ConfigError, match=r"unknown setting 'mesure'; known: allow, alpha, .*measure.*; did you mean measure\?"
+    ):
         Config.of(mesure="sed")
 
 

@@ -51,7 +51,10 @@ def test_every_form_gives_the_pixels_of_the_same_data_set_by_name(form: str) -> 
 
 
 def test_peers_share_it_out_as_the_same_data_set_by_name() -> None:
-    by_name, own = Config.of(data="digits", limit=200), Config.of(data=Digits(), limit=200, size=32, public_augment="none")
+    by_name, own = (
+        Config.of(data="digits", limit=200),
+        Config.of(data=Digits(), limit=200, size=32, public_augment="none"),
+    )
     for named, handed in zip(load_group(by_name.data, 0), load_group(own.data, 0), strict=True):
         assert torch.equal(named.private.images, handed.private.images)
         assert torch.equal(named.evaluation.labels, handed.evaluation.labels)
@@ -78,7 +81,9 @@ def test_private_one_is_mapped_to_the_classes_of_the_public_file(tmp_path: Path)
     assert sorted({*numbered.private.labels.tolist()}) == [0, 1]
     assert numbered.evaluation.labels.tolist() == [2, 0]
     Own.classes = ("ship", "fish")  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match="Own has the class fish, which the public file does not know; known: cat, dog"):
+    with pytest.raises(
+        ConfigError, match="Own has the class fish, which the public file does not know; known: cat, dog"
+    ):
         load_peer_data(Config.of(private=Own(shades), **settings).data, 0, 0)
 
 
