@@ -1,6 +1,7 @@
 """Extensions: functions of the user, named ``package.module:function`` or ``FILE.py:function``.
 
-The working folder is searched for modules, too.
+The working folder is searched for modules, too. A Python program may set a function itself where a name stands
+otherwise. In a file such a setting is ``object:NAME``, from which the object cannot be had again.
 """
 
 import contextlib
@@ -12,28 +13,56 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 
+Function: TypeAlias = str | Callable[..., Any]  # a function's name, or the function itself
+
+OBJECT = "object:"  # before the name of an object that a program has handed in, where a file or a message speaks of it
 TIMM = "timm:"  # before the name of one of timm's networks: no extension, though it looks like one
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
-def is_extension(name: str) -> bool:
-    """Whether `name` has the form ``package.module:function`` or ``FILE.py:function``."""
-    return _NAME.fullmatch(name) is not None
+def is_extension(name: object) -> bool:
+    """Whether `name` is a function, or has the form ``package.module:function`` or ``FILE.py:function``."""
+    return _NAME.fullmatch(name) is not None if isinstance(name, str) else callable(name)
 
 
-def is_own_network(name: str) -> bool:
-    """Whether the network `name` is a function of the user, so that making the network runs the user's code."""
-    return is_extension(name) and not name.startswith(TIMM)
+def is_own_network(name: Function) -> bool:
+    """Whether the network `name` is the user's own, so that making the network runs the user's code."""
+    return is_extension(name) and not (isinstance(name, str) and name.startswith(TIMM))
 
 
-def with_absolute_file(name: str) -> str:
-    """``FILE.py:function`` with an absolute path, valid in any working folder; other names as they are."""
+def spelt(value: object) -> str:
+    """A setting's value as text: a name as it is, an object as ``object:NAME``.
+
+    NAME is the object's own, else that of its class.
+    """
+    if isinstance(value, str):
+        return value
+    name = str(getattr(value, "__name__", type(value).__name__))
+    return OBJECT + re.sub(r"\W", "", name)
+
+
+def refuse_object(name: object, setting: str) -> None:
+    """See whether a file's word for a setting stands for an object that only the program had which wrote the file.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if isinstance(name, str) and name.startswith(OBJECT):
+        raise ConfigError(
+            f"{setting} was {name}, an object that a Python program had handed in, and no file can hold it: hand it in "
+            f"again (in Python: {setting}=), or choose another {setting}"
+        )
+
+
+def with_absolute_file(value: Function) -> str:
+    """``FILE.py:function`` with an absolute path, valid in any working folder; others as `spelt`."""
+    name = spelt(value)
     file, _, function = name.rpartition(":")
     return f"{_absolute(file)}:{function}" if file.endswith(".py") and is_extension(name) else name
 
@@ -53,19 +82,14 @@ def without_exit() -> Iterator[None]:
         raise RuntimeError(f"it calls sys.exit({'' if error.code is None else repr(error.code)})") from error
 
 
-@functools.cache
-def load_function(name: str) -> Callable[..., Any]:
-    """Import the module or the file that `name` begins with, and return the function, which runs `without_exit`.
+@functools.lru_cache(maxsize=64)
+def load_function(name: Function) -> Callable[..., Any]:
+    """The function of this name, which runs `without_exit`; its module or file is imported. A function is itself.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.
     """
-    module, _, function = name.rpartition(":")
-    try:
-        with without_exit():
-            found = getattr(_of_file(module) if module.endswith(".py") else _of_name(module), function)
-    except Exception as error:  # the user's module may raise any error
-        raise ConfigError(f"cannot load {name}: {type(error).__name__}: {error}") from error
+    found = _named(name) if isinstance(name, str) else name
     if not callable(found):
         raise ConfigError(f"{name} must be a function, got {found!r}")
 
@@ -75,6 +99,15 @@ def load_function(name: str) -> Callable[..., Any]:
             return found(*args, **options)
 
     return called
+
+
+def _named(name: str) -> Any:
+    module, _, function = name.rpartition(":")
+    try:
+        with without_exit():
+            return getattr(_of_file(module) if module.endswith(".py") else _of_name(module), function)
+    except Exception as error:  # the user's module may raise any error
+        raise ConfigError(f"cannot load {name}: {type(error).__name__}: {error}") from error
 
 
 def _of_name(module: str) -> ModuleType:

@@ -1,13 +1,45 @@
 """A setting as a field of a dataclass: its default, help and choices; and the checks that all sections share."""
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import Field, field, fields
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from edgekd.errors import ConfigError
 from edgekd.names import with_nearest
 
 LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
+
+
+class ImageDataset(Protocol):
+    """Labelled images by number, such as a map-style ``torch.utils.data.Dataset``: an image and its label each.
+
+    An image is a Pillow image; a tensor ``[3, height, width]`` or ``[1, height, width]``, uint8 or floats in [0, 1]; or
+    an array, uint8 ``[height, width, 3]`` or ``[height, width]``. A label is a whole number from 0. If the data set
+    has `classes`, these are the classes' names; else they are called by their numbers. An image that is asked for
+    twice must be the same: random augmentation is edgekd's own business.
+
+    >>> squares = [(torch.full((3, 16, 16), i % 4 / 4), i % 4) for i in range(100)]  # a list will do
+    >>> Config.of(data=squares, clients=2, size=16, weights="none").data.kind
+    'object'
+    """
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+Images: TypeAlias = str | ImageDataset  # a data set's or folder's name, or the data set itself
+
+
+def is_function(value: object) -> bool:
+    """Whether `value` may be set in the place of a function's name."""
+    return callable(value) and isinstance(value, Hashable)
+
+
+def is_dataset(value: object) -> bool:
+    """Whether `value` may be set in the place of a data set's or a folder's name."""
+    sized = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return sized and not isinstance(value, bytes | dict)
 
 
 def setting(
@@ -20,6 +52,7 @@ def setting(
     known: tuple[str, ...] = (),
     path: bool = False,
     group: str | None = None,
+    takes: Callable[[object], bool] | None = None,
 ) -> Any:
     """A field with what its flag needs.
 
@@ -32,8 +65,9 @@ def setting(
         known: values that have a name, where there are others, too.
         path: the value is, or may be, a file or a folder.
         group: the title in ``--help`` that the flag stands under; None: the section's.
+        takes: says of an object whether a Python program may set it in the place of a name; None: none may be.
     """
-    metadata = {"help": help, "choices": choices, "endless": endless, "words": words}
+    metadata = {"help": help, "choices": choices, "endless": endless, "words": words, "takes": takes}
     return field(default=default, metadata={**metadata, "known": known, "path": path, "group": group})
 
 
@@ -55,8 +89,8 @@ def check_type(f: "Field[Any]", value: Any, section: str = "") -> None:
     Raises:
         ConfigError: it is not. A whole number will do where any number does.
     """
-    kind, words = setting_type(f), f.metadata["words"]
-    if isinstance(value, str) and value in words:
+    kind, words, takes = setting_type(f), f.metadata["words"], f.metadata["takes"]
+    if (isinstance(value, str) and value in words) or (takes is not None and takes(value)):
         return
     number = isinstance(value, int) and not isinstance(value, bool)
     if not (isinstance(value, kind) and (kind is not int or number)) and not (kind is float and number):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekd.errors import ConfigError, TransientError
-from edgekd.extensions import TIMM, load_function, without_exit
+from edgekd.extensions import TIMM, Function, load_function, refuse_object, spelt, without_exit
 from edgekd.files.tensors import check_writable, safetensors_pieces
 from edgekd.printable import first_line
 
@@ -24,17 +24,20 @@ WEIGHTS = "model.safetensors"  # in each repository of timm's weights
 Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # of a layer: with these inputs, it gave that
 
 
-def own_network(name: str, classes: int) -> nn.Module:
-    """What the user's function returns for this number of classes, on the CPU.
+def own_network(function: Function, classes: int) -> nn.Module:
+    """What the user's function returns for this number of classes, on the CPU; or the network that was handed in.
 
     It is a copy, since a function that always returns the same network would give one to all learners of a process.
 
     Raises:
         ConfigError: the function cannot be loaded, raises, or returns something else than a network to be trained.
     """
-    function = load_function(name)
+    refuse_object(function, "model")
+    name = spelt(function)
     try:
-        network = function(classes)
+        network = function if isinstance(function, nn.Module) else load_function(function)(classes)
+    except ConfigError:  # it cannot be loaded
+        raise
     except Exception as error:  # it is the user's code
         raise ConfigError(
             f"{name} raises {_said(error)}; it is called with the number of classes, {classes}"
@@ -42,11 +45,11 @@ def own_network(name: str, classes: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got {type(network).__name__}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError(f"{name} returns a network without a trainable parameter: nothing in it can learn")
+        raise ConfigError(f"{name} is a network without a trainable parameter: nothing in it can learn")
     try:
         return copy.deepcopy(network).cpu()
     except Exception as error:
-        raise ConfigError(f"{name} returns a network that cannot be copied: {_said(error)}") from error
+        raise ConfigError(f"{name} is a network that cannot be copied: {_said(error)}") from error
 
 
 def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:

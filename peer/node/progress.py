@@ -11,7 +11,12 @@ from edgekd.protocol.messages import Lesson, State, Training
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress(Counts):
-    """A peer's state for whoever watches it."""
+    """A peer's state for whoever watches it: what iterating over a `peer.Peer` gives.
+
+    >>> progress = box.progress  # of a peer that has done its three steps
+    >>> progress.state.value, progress.step, progress.accuracy == box.accuracy, progress.up
+    ('done', 3, True, 0)
+    """
 
     id: int
     state: State

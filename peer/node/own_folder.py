@@ -1,30 +1,19 @@
-"""What ``edgekd peer`` does with the folder that it goes on in."""
+"""What a peer finds in the folder that it goes on in, and what it keeps there."""
 
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any
-
-import click
+from typing import TYPE_CHECKING
 
 from edgekd.config import Config
-from edgekd.errors import ConfigError
 from edgekd.files.runs import PUBLIC
 from edgekd.paths import expanded
 
+if TYPE_CHECKING:
+    from edgekd.data.held_out import HeldOut
+    from peer.node.node import Node
+
 log = logging.getLogger("edgekd")
-
-
-def id_in(folder: Path | None) -> int:
-    """The id of the peer that goes on in `folder`."""
-    if folder is None:
-        raise click.UsageError("Missing option '--id'.")
-    from edgekd.files.checkpoint import peer_in
-
-    id = peer_in(folder)
-    if id is None:
-        raise ConfigError(f"no sound checkpoint in {folder} says which peer this is: give --id")
-    return id
 
 
 def with_public_file(config: Config, folder: Path) -> Config:
@@ -36,7 +25,7 @@ def with_public_file(config: Config, folder: Path) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, public=public))
 
 
-def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) -> None:
+def write_settings(config: Config, held_out: "HeldOut | None", folder: Path, resume: bool) -> None:
     """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
     from edgekd.files.runs import changed_settings, write_config
 
@@ -52,7 +41,7 @@ def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) ->
         log.warning("cannot write to %s: %s; its settings stay as they are", folder, error.strerror)
 
 
-def resume_from(node: Any, folder: Path) -> None:
+def resume_from(node: "Node", folder: Path) -> None:
     """Restore the node from the newest sound checkpoint, if there is one."""
     if node.resume():
         step, steps = node.learner.step, node.config.steps
