@@ -326,11 +326,11 @@ class Node:
     # -- what a step does --------------------------------------------------------------------------------------------
 
     def _is_wanted(self) -> bool:
-        """Whether a wait is to end: the peer is to end, or another thread asks for something."""
+        """Whether to end a wait: the peer should end, or another thread has an errand."""
         return self._stop() or self.errands.waiting
 
     def _has_changed(self) -> bool:
-        """Whether there is something to take up."""
+        """Whether the scanner has new data."""
         return self._scanner is not None and self._scanner.data is not self.data
 
     def _take_up(self) -> None:
@@ -340,7 +340,7 @@ class Node:
             self.learner.train_on(self.data.private)
 
     def _look(self) -> tuple[Member, ...]:
-        """Take what has arrived, and do what other threads ask for; the neighbours as they were just before."""
+        """Do the errands of other threads, and post arrived predictions to the exchange; return the neighbours."""
         self.errands.run()
         group, arrivals = self.network.look()
         for arrival in arrivals:
