@@ -1,8 +1,8 @@
-"""The least that trains a network, for `footprint.py` to compare a peer with: random images, no edgekd, no network.
+"""A minimal training script, with which `footprint.py` compares a peer: random images, no edgekd, no connections.
 
     python benchmarks/bare.py MODEL SIZE BATCH
 
-It prints the number of each step once the step is done, until it is stopped.
+It prints the number of each step after the step, until it is stopped.
 """
 
 import itertools

@@ -1,14 +1,14 @@
-"""Five peers, and a random fault every few seconds: in the end all are up, exchanging, and have learned as in calm.
+"""Checks that five peers survive random faults: at the end all are up, exchange, and have learned as without faults.
 
     python benchmarks/chaos.py [--seconds 600] [--seed 0] [--peers 5] [--no-calm]
 
-Faults: kill -9, SIGTERM, SIGSTOP for a while; where network namespaces can be had (Linux, root) also a pulled cable,
-two peers that do not hear each other, and a power cut. Who was ended is started again with --resume. There are at
-most half as many faults as peers at one time. Then, for the same number of steps, the same group without faults.
+A fault begins every few seconds: kill -9, SIGTERM or SIGSTOP for a while. If there are network namespaces (Linux,
+root), also a pulled cable, two peers that cannot reach each other, and a power cut. Ended peers are started again with
+--resume. At any time at most half of the peers have a fault. Then the same group runs as many steps without faults.
 
-Exits with 1 unless: at the end all exchange with all; no process ended by itself; after each restart the peer goes on
-at most a checkpoint's period behind, after SIGTERM not at all; every SIGTERM was followed by exit code 0; the mean
-accuracy is at most 0.03 under that of the calm run.
+Exits with 1 unless all of these hold: at the end every peer exchanges with all others; no process has ended by itself;
+a restarted peer has lost at most the steps since its last checkpoint, after SIGTERM none; every SIGTERM led to exit
+code 0; the mean accuracy is at most 0.03 below that of the run without faults.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from processes import Process, addresses, metrics, start
 
 PERIOD = 20  # steps between checkpoints
 EVALUATE = 10  # steps between evaluations
-LAST = 5  # evaluations that the accuracy is the mean of
+LAST = 5  # evaluations over which the accuracy is averaged
 TOLERANCE = 0.03
 SETTINGS = ["--data", "digits", "--gamma", 5, "--batch", 16, "--public-batch", 16, "--steps", 0]
 SETTINGS += ["--eval-every", EVALUATE, "--checkpoint-every", PERIOD]
@@ -45,18 +45,18 @@ class Life:
 
     id: int
     process: Process
-    before: int  # the step that it has to go on from, at least
-    ended: int = 0  # on purpose, by this signal
+    before: int  # the lowest step from which it may resume
+    ended: int = 0  # the signal by which it was ended on purpose; 0: none
 
     @property
     def reached(self) -> int:
-        """The step that it is known to have reached, its own or where it began."""
+        """The step that it has reported, or the step at which it began."""
         last: int = self.process.last.get("step", -1)
         return last if last >= 0 else self.before
 
     @property
     def resumed(self) -> int | None:
-        """Where it went on from; None: it has not said so yet."""
+        """The step from which it has resumed; None: it has not reported that yet."""
         _, found, rest = self.process.said.partition("resumed at step ")
         if found:
             return int(rest.split()[0])
@@ -65,7 +65,7 @@ class Life:
 
 @dataclass
 class Group:
-    """The peers of a run, each on a host of its own if there are hosts."""
+    """The peers of a run, each on its own host if there are hosts (network namespaces)."""
 
     count: int
     folder: Path
@@ -84,13 +84,13 @@ class Group:
         before = self._saved(id) if self.lives[id] else 0
         arguments = ["peer", "--id", id, "--clients", self.count, "--listen", self.where[id], "--json", "--resume"]
         arguments += ["--peers", ",".join(self.where), "--out", self.folder / f"peer-{id}", "--seed", self.seed]
-        arguments += ["--insecure"]  # hosts of its own are a network to trust
+        arguments += ["--insecure"]  # its own hosts can be trusted
         inside = self.net.inside(id) if self.net else []
         process = start([*arguments, "--data-seed", self.seed, *SETTINGS], self.folder, inside=inside)
         self.lives[id].append(Life(id, process, before))
 
     def _saved(self, id: int) -> int:
-        """The step that peer `id`, which has ended, must have saved: all after SIGTERM, else all but a period."""
+        """The step that the ended peer `id` must have saved: its last after SIGTERM, else at most a period earlier."""
         last = self.lives[id][-1]
         return last.reached if last.ended == signal.SIGTERM else max(last.before, last.reached - PERIOD)
 
@@ -109,11 +109,11 @@ class Group:
         took = time.monotonic() - began
         if code != 0:
             self.failures.append(f"peer {id} ended with {code} after SIGTERM: {life.process.said[-500:]}")
-        if took > 15.0:  # 5 s is the claim, on a core of one's own
+        if took > 15.0:  # docs promise 5 s on a core of its own
             self.failures.append(f"peer {id} took {took:.1f} s to end after SIGTERM")
 
     def until(self, holds: Callable[[Life], bool], what: str, seconds: float) -> bool:
-        """Wait until `holds` of every peer."""
+        """Wait until `holds` is true for every peer; return whether it was, and note a failure with `what` if not."""
         deadline = time.monotonic() + seconds
         while not all(holds(self.now(id)) for id in range(self.count)):
             self.check_alive()
@@ -157,7 +157,7 @@ class Group:
                 life.process.close()
 
 
-# -- faults: each begins at once, and returns what takes it back -------------------------------------------------------
+# -- faults: each begins at once, and returns a function that ends it --------------------------------------------------
 
 
 def kill(group: Group, id: int, rng: random.Random) -> Undo:
@@ -187,7 +187,7 @@ def silence(group: Group, id: int, rng: random.Random) -> Undo:
     net, other = group.net, rng.choice([other for other in range(group.count) if other != id])
     assert net is not None
     net.drop(id, other)
-    return lambda: net.hear(id, other)  # twice is fine, if it also has a fault with `id`
+    return lambda: net.hear(id, other)  # may be called twice, if `other` has a fault with `id`, too
 
 
 def power_cut(group: Group, id: int, rng: random.Random) -> Undo:
@@ -208,7 +208,7 @@ WITH_HOSTS = [unplug, silence, power_cut]
 
 
 def torment(group: Group, seconds: float, rng: random.Random) -> Counter[str]:
-    """A fault every few seconds; all are taken back in the end. How often there was which."""
+    """Cause a fault every few seconds, and end all of them after `seconds`; return how often each kind occurred."""
     kinds = ANYWHERE + (WITH_HOSTS if group.net else [])
     counts: Counter[str] = Counter()
     under_way: dict[int, tuple[float, Undo]] = {}
@@ -237,7 +237,7 @@ def torment(group: Group, seconds: float, rng: random.Random) -> Counter[str]:
 
 
 def accuracy(group: Group, steps: int) -> float:
-    """The mean over the peers of their last evaluations up to `steps`."""
+    """The mean accuracy over the peers and their last evaluations up to step `steps`."""
     found = []
     for id in range(group.count):
         records = [record for record in metrics(group.folder, id) if record["step"] <= steps]

@@ -1,9 +1,9 @@
-"""What a step costs as the group grows: K small learners in one process, on a ring and on a random regular graph.
+"""Measures what a step costs in larger groups: K small learners in one process, on three graphs of neighbours.
 
     python benchmarks/clients.py [--clients 4,16,64] [--steps N] [--jobs N]
 
-Prints steps/s of the group and the time that one learner's step takes, with its ratio to that of the smallest group:
-1 where the cost of a step grows linearly with K.
+The graphs are a ring, a random regular graph and a full graph. Prints steps/s of the group and the time of one
+learner's step, with its ratio to that in the smallest group: 1 if the cost of a step of the group is linear in K.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def config(clients: int, steps: int, topology: str) -> Config:
 
 
 def seconds(clients: int, steps: int, topology: str, jobs: int) -> float:
-    """Of `steps` steps of the whole group, without what comes before the first and the evaluation after the last."""
+    """The seconds of `steps` steps of the whole group, without the start and without the final evaluation."""
     ends: list[float] = []
 
     def note(report: StepReport) -> None:

@@ -1,11 +1,11 @@
-"""What threads and bfloat16 bring: a training step against one with one thread in float32.
+"""Measures how much several threads, or bfloat16, speed up a training step, against one thread in float32.
 
     python benchmarks/computing.py [--models resnet18,mobilenet_v3_small] [--size PX] [--threads 2] [--blocks N]
 
-One process has a learner for each way of computing: 32 private and 32 public images a step, and lessons of two
-teachers. The ways take turns, a step each, so whatever else the machine does meets all of them. Several threads are
-compared by the time on the wall, of the fastest step each, since another program can only lengthen a step: run it where
-little else runs. bfloat16 is compared by processor time, by the median of the ratios over the turns.
+One process has a learner for each way of computing. A step has 32 private and 32 public images, and a lesson of two
+teachers. The learners take turns, a step each, so that other programs slow down all of them alike. Several threads are
+compared by the wall-clock time of the fastest step, since another program can only make a step longer; run this on a
+machine that does little else. bfloat16 is compared by processor time: the median over the turns of the ratio.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def learner(model: str, size: int, precision: str) -> Learner:
 
 
 def step(of: Learner, threads: int) -> tuple[float, float]:
-    """The seconds of one step, on the wall and of the processor."""
+    """The wall-clock seconds and the processor seconds of one step."""
     torch.set_num_threads(threads)
     taught = {id: torch.full((1, 32, 10), 0.1) for id in (1, 2)}
     wall, processor = time.perf_counter(), time.process_time()
@@ -41,7 +41,7 @@ def step(of: Learner, threads: int) -> tuple[float, float]:
 
 
 def measure(model: str, size: int, threads: int, blocks: int) -> tuple[float, float]:
-    """The time of a step with so many threads, and of one in bfloat16, as ratios to one thread in float32."""
+    """The time of a step with `threads` threads, and of a step in bfloat16, as ratios to one thread in float32."""
     plain, reduced = (learner(model, size, precision) for precision in ("float32", "bfloat16"))
     several = learner(model, size, "float32")
     turns = [(step(plain, 1), step(several, threads), step(reduced, 1)) for _ in range(SLOW + blocks)][SLOW:]

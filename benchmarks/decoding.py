@@ -1,13 +1,13 @@
-"""What a start costs that reads thousands of phone photos: one process, workers, and the cache.
+"""Measures how long the start of a peer takes with thousands of phone photos: with one process, workers, and the cache.
 
     python benchmarks/decoding.py --pictures cifar10/train --count 2000 --distinct 500
 
-Makes photos of 12 megapixels out of real pictures (upscaled, with noise, JPEG of quality 90, about 4 MB each) in a
-temporary folder of $TMPDIR; the rest are further names of the same files. Each line is a start: seconds by the clock,
-and seconds of cores (this process and its workers), which tell more where others use the machine, too. Files are read
-before, so no line waits for the disk. All starts give the same pixels.
+Makes photos of 12 megapixels from real pictures (upscaled, with noise, JPEG of quality 90, about 4 MB each) in a
+temporary folder of $TMPDIR. Photos beyond --distinct are hard links to the same files. Each line is a start: its
+wall-clock seconds and its processor seconds (of this process and its workers), which are better figures on a shared
+machine. All files are read once before, so that no start waits for the disk. All starts give the same pixels.
 
-The last line is what Pillow's `draft` saves, by which large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size.
+The last lines show what Pillow's `draft` saves, which decodes large JPEGs at 1/2, 1/4 or 1/8 of their size.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 def write_photos(sources: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """`count` photos, of each source as many as needed; those beyond the first are hard links."""
+    """Write `count` photos into `folder`: one made from each source, and hard links to these for the rest."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, NOISE, (HEIGHT, WIDTH, 1)).astype(np.float32)
     photos = []
@@ -52,13 +52,13 @@ def write_photos(sources: Sequence[Path], folder: Path, count: int) -> list[Path
 
 
 def core_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Processor seconds of this process and of its ended child processes."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def timed(name: str, work: Callable[[], Result]) -> Result:
-    """Do `work`, and print what it took."""
+    """Do `work`, print how long it took, and return its result."""
     cores, began = core_seconds(), time.monotonic()
     result = work()
     seconds, cores = time.monotonic() - began, core_seconds() - cores
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--distinct", type=int, default=500)
     parser.add_argument("--size", type=int, default=64)
     given = parser.parse_args()
-    import torch  # here, since the workers import this module, as they import that of the command `edgekd`
+    import torch  # not at the top: the worker processes import this module and need no torch
 
     from edgekd.data.images import decode_files
 
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def fit_whole(photo: Path, size: int) -> Pixels:
-    """The photo decoded at its whole size."""
+    """Decode a photo at its full size, then fit it."""
     with Image.open(photo) as picture:
         return fit(picture, size)
 

@@ -1,11 +1,11 @@
-"""What faults cost the others: one table for kill, rejoin, straggler, partition and loss, as ratios within one run.
+"""Measures what faults of one peer cost the others: a table for kill, return, straggler, partition and packet loss.
 
     python benchmarks/faults.py [--seconds 30] [--share 0.3]
 
-Linux, as root. Three peers, each on a host of its own (a network namespace) and with a CPU quota of its own, so that a
-peer which is gone leaves its share of the cores unused. Each fault lies between two calm stretches of the same length
-(the kill and the return between the same two): the ratio is steps/s under the fault to the mean of those two. Targets:
-the others keep >= 0.95 of their speed; nobody waits; all have lessons in every step; down, and exchanging again,
+Needs Linux and root. Each of three peers has its own host (a network namespace) and its own CPU quota, so that the
+share of a peer that is gone stays unused. Each fault lies between two calm stretches of the same length (the kill and
+the return between the same two). The ratio is steps/s under the fault to the mean of both stretches. Targets: the
+others keep >= 0.95 of their speed; no step waits; every step has a lesson; a peer is seen down, and exchanges again,
 within 5 s.
 """
 
@@ -31,10 +31,10 @@ Steps = tuple[int, int]  # the first and the last of a stretch
 
 @dataclass
 class Stretch:
-    """Some time without a change."""
+    """The results of some time without a change."""
 
-    rates: dict[int, float]  # steps/s of each peer that was there
-    steps: dict[int, Steps]
+    rates: dict[int, float]  # steps/s, by peer
+    steps: dict[int, Steps]  # by peer
 
 
 class Bench:
@@ -55,12 +55,12 @@ class Bench:
 
     def start(self, id: int) -> Process:
         arguments = ["peer", "--id", id, "--listen", self.where[id], "--peers", ",".join(self.where), "--resume"]
-        arguments += ["--insecure"]  # hosts of its own are a network to trust
+        arguments += ["--insecure"]  # its own hosts can be trusted
         arguments += ["--out", self.out / f"peer-{id}", "--json", *SETTINGS]
         return start(arguments, self.out, inside=[*self.quotas[id].inside, *self.net.inside(id)])
 
     def stretch(self, *ids: int) -> Stretch:
-        """Let some time pass."""
+        """Wait `seconds`, and return the rates and steps of these peers in that time."""
         began = time.monotonic()
         time.sleep(self.seconds)
         rates, steps = {}, {}
@@ -88,7 +88,7 @@ def bench(seconds: float, share: float) -> Iterator[Bench]:
 
 
 def ratio(before: Stretch, under: Stretch, after: Stretch, *ids: int) -> float:
-    """The mean over these peers of their speed under the fault to that around it."""
+    """The mean, over these peers, of the ratio of their speed under the fault to that before and after it."""
     return statistics.fmean(under.rates[id] / ((before.rates[id] + after.rates[id]) / 2) for id in ids)
 
 
@@ -97,7 +97,11 @@ def until_up(process: Process, count: int) -> None:
 
 
 def measure(run: Bench) -> list[tuple[str, str, float, list[tuple[int, Stretch]], str]]:
-    """A row a fault: its name, who the others are, their ratio, where their lessons are to be looked up, what else."""
+    """Cause all faults, one after the other; return a row for each.
+
+    A row has the fault's name, the peers that are measured, their ratio, the peers and stretches whose lessons count,
+    and a text with further results.
+    """
     rows = []
     everybody = (0, 1, 2)
     time.sleep(2.0)

@@ -1,16 +1,15 @@
-"""What a peer needs beyond a bare training script: resident memory, and the time from its start to its first step.
+"""Measures what a peer needs more than a bare training script: resident memory, and time until the first step.
 
     python benchmarks/footprint.py [--model resnet18] [--size PX] [--batch N] [--runs N]
 
-Linux. `bare.py` imports torch and torchvision and trains the same network with the same optimiser, on one batch a step.
-The peer has its own pictures and a public file, listens over gRPC, and learns from two neighbours, which a process of
-its own replays. Both have one thread and take turns; the table has the medians. The memory is read from outside, after
-the same number of steps, and the peer must have had lessons by then. Resident memory counts shared libraries in full;
-private memory (USS) is what the process has for itself. Processor time is that of all threads; on a busy machine the
-time on the wall says little.
+Needs Linux. `bare.py` imports torch and torchvision and trains the same network with the same optimiser, on one batch a
+step. The peer has its own pictures and a public file, listens over gRPC, and learns from two neighbours, which another
+process replays. Both use one thread and take turns; the table shows medians. The memory is read from outside, after
+the same number of steps, when the peer has had lessons. Resident memory includes shared libraries in full; private
+memory (the unique set size, USS) belongs to the process alone. Processor time is that of all threads; on a busy machine
+wall-clock time says little.
 
-A second table shows where the memory of a peer goes: what is resident after each part of its start, done one after the
-other in one process.
+A second table shows where the memory of a peer goes: the resident memory after each part of its start, in one process.
 
 Targets: at most 60 MB of resident memory more than bare, and at most 2 s more to the first step.
 """
@@ -34,7 +33,7 @@ STEPS = 10  # after which the memory is read
 CLASSES = tuple("0123456789")
 PRIVATE, PUBLIC = 400, 512  # images
 MB = 1e6
-TICK = os.sysconf("SC_CLK_TCK")  # a second of processor time, as the kernel counts it
+TICK = os.sysconf("SC_CLK_TCK")  # the kernel's units in a second of processor time
 SHOWN = {
     "resident": "resident, MB",
     "private": "of it private, MB",
@@ -46,43 +45,43 @@ SHOWN = {
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of one process."""
+    """The memory and the starting time of one process."""
 
-    resident: float  # MB after some steps
-    private: float
-    peak: float  # MB, the most that was ever resident
+    resident: float  # MB after `STEPS` steps
+    private: float  # MB of it that no other process shares
+    peak: float  # MB, the most resident memory
     wall: float  # seconds from its start to the end of its first step
-    processor: float
+    processor: float  # processor seconds in that time
 
 
 def fields(pid: int | str, file: str) -> dict[str, int]:
-    """Bytes by name, of a file of /proc whose lines have the form ``Name: N kB``."""
+    """Read a file of a process in /proc whose lines have the form ``Name: N kB``: bytes, by name."""
     lines = (line.split() for line in Path(f"/proc/{pid}/{file}").read_text().splitlines())
     return {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines if line[-1] == "kB"}
 
 
 def resident(pid: int | str) -> tuple[float, float]:
-    """Resident and private memory, MB."""
+    """The resident and the private memory of a process, in MB."""
     found = fields(pid, "smaps_rollup")
     return found["Rss"] / MB, (found["Private_Clean"] + found["Private_Dirty"]) / MB
 
 
 def processor_time(pid: int) -> float:
-    """Seconds that all threads of a process have computed."""
+    """The processor time of all threads of a process, in seconds."""
     numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(numbers[11]) + int(numbers[12])) / TICK
 
 
 def watch(command: Sequence[str], step_in: Callable[[str], tuple[int, bool]], log: Path) -> Footprint:
-    """Start a process, and look at it until it has done its steps.
+    """Run a process until it has done `STEPS` steps, and measure it.
 
     Args:
-        command: prints its steps.
-        step_in: of a line that it has printed: the step, and whether there has been all that is to be measured.
-        log: where its stderr goes.
+        command: a command that prints its steps.
+        step_in: reads a printed line: the step, and whether the process has done all that is to be measured.
+        log: the file for its stderr.
 
     Raises:
-        RuntimeError: it has ended before.
+        RuntimeError: the process has ended before.
     """
     began = time.monotonic()
     with log.open("wb") as err, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as process:
@@ -111,7 +110,7 @@ def peer_step(line: str) -> tuple[int, bool]:
 
 
 def write_box(folder: Path, model: str, size: int, batch: int) -> Path:
-    """The pictures, the public file and the settings of a box; the path of the settings."""
+    """Write the pictures, the public file and the settings of a box; return the path of the settings."""
     import numpy as np
     import torch
     from PIL import Image
@@ -143,7 +142,7 @@ def read_settings(settings: Path) -> Any:
 
 @contextmanager
 def neighbours(settings: Path) -> Iterator[str]:
-    """Two neighbours in a process of their own, which answer every round; their addresses, as --peers takes them."""
+    """Run two neighbours in another process, which answer every round; yields their addresses for --peers."""
     from overhead import replay
 
     from edgekd.contract import make_contract
@@ -162,7 +161,7 @@ def neighbours(settings: Path) -> Iterator[str]:
 
 
 def compare(folder: Path, model: str, size: int, batch: int, runs: int) -> None:
-    """Print the table of a bare script and a peer, which take turns."""
+    """Run the bare script and a peer in turns, and print the table; then print the table of `stages`."""
     settings, here = write_box(folder, model, size, batch), Path(__file__).parent
     bare = [sys.executable, str(here / "bare.py"), model, str(size), str(batch)]
     found: tuple[list[Footprint], list[Footprint]] = ([], [])
@@ -172,7 +171,7 @@ def compare(folder: Path, model: str, size: int, batch: int, runs: int) -> None:
         for run in range(runs):
             out = folder / f"run-{run}"
             both = [(bare, bare_step, found[0]), ([*peer, str(out)], peer_step, found[1])]
-            for command, step_in, into in both[:: -1 if run % 2 else 1]:  # which comes first takes turns too
+            for command, step_in, into in both[:: -1 if run % 2 else 1]:  # alternate which comes first
                 into.append(watch(command, step_in, folder / "stderr"))
     print("| | bare | peer | more | ratio |\n| --- | ---: | ---: | ---: | ---: |")
     for field, what in SHOWN.items():
@@ -188,7 +187,7 @@ def compare(folder: Path, model: str, size: int, batch: int, runs: int) -> None:
 
 
 def stages(settings: Path) -> None:
-    """Do what a peer does at its start, one after the other, and print what is resident after each part."""
+    """Do each part of a peer's start, one after the other, and print the resident memory after each."""
     last, clock = 0.0, 0.0
 
     def done(what: str) -> None:
@@ -236,7 +235,7 @@ def stages(settings: Path) -> None:
 
 
 def network_of(config: Any, public: Any) -> Any:
-    """The network of a peer that listens, and dials nobody."""
+    """Make the connections (a `Network`) of a peer that listens and dials no neighbours."""
     from edgekd.protocol.encodings import Packing
     from edgekd.protocol.frames import longest_frame
     from peer.network.thread import Network

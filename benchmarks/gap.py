@@ -1,10 +1,11 @@
-"""What experiments/gap.md asked: does the new default beat the control, and how much of the gap does it close?
+"""Compares the new default of experiments/gap.md with the control, and computes how much of the gap is closed.
 
     python benchmarks/gap.py [--results experiments/results]
 
-Prints Markdown, made from the stored cells of gap-report, gap-digits-report and gap-report-baselines: the primary
-comparison with its verdicts, and the gap closed from alone, balanced, and from alone. Differences are paired by seed;
-brackets are 95 % intervals. What is not measured yet is left out.
+The gap is the one between the accuracy of a peer alone and that of one model on all data. Prints Markdown from the
+stored cells of gap-report, gap-digits-report and gap-report-baselines: the primary comparison with its verdicts, and
+the share of the gap closed, measured from "alone, balanced" and from "alone". Differences are paired by seed; brackets
+are 95 % intervals. Cells that are not measured yet are left out.
 """
 
 import argparse
@@ -22,7 +23,7 @@ DATA = ("cifar10", "sun15", "digits")
 
 
 def arm(outcome: Outcome) -> str:
-    """Which arm of gap.md a cell belongs to."""
+    """The arm of experiments/gap.md (new default, control or a baseline) to which a cell (one simulation) belongs."""
     config = outcome.cell.config
     if outcome.cell.kind != ALONE:
         return NEW if config.distill.combine == "agreement" else CONTROL
@@ -32,7 +33,7 @@ def arm(outcome: Outcome) -> str:
 
 
 def by_arm(folders: list[Path]) -> dict[str, dict[str, dict[int, float]]]:
-    """Mean accuracies of the cells by data set, arm and seed."""
+    """The mean accuracy of each cell, by data set, arm and seed."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for folder in folders:
         for outcome in read_outcomes(folder):
@@ -42,13 +43,13 @@ def by_arm(folders: list[Path]) -> dict[str, dict[str, dict[int, float]]]:
 
 
 def above(found: Comparison, margin: float) -> float:
-    """p of the one-sided t test that a difference is above the margin: half of the two-sided one of what exceeds it."""
+    """The p value of the one-sided t test that a difference is above `margin`."""
     shifted = Comparison(found.effect - margin, found.error, found.n)
     return shifted.p / 2 if shifted.effect > 0 else 1 - shifted.p / 2
 
 
 def primary(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
-    """The new default less the control, with Holm's correction over the data sets."""
+    """A table of the new default minus the control, with Holm's correction over the data sets."""
     pairs = {data: paired(found[data].get(NEW, {}), found[data].get(CONTROL, {})) for data in DATA if data in found}
     pairs = {data: pair for data, pair in pairs.items() if pair.n >= MIN_SEEDS}
     corrected = dict(zip(pairs, holm([above(pair, MARGIN) for pair in pairs.values()]), strict=True))
@@ -62,7 +63,7 @@ def primary(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
 
 
 def closed(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
-    """What share of the gap from alone to pooled is closed, by the means over the seeds that all arms have."""
+    """A table of the share of the gap between alone and pooled that is closed, over the seeds that all arms have."""
     head = "| data | arm | from alone, balanced | from alone | the first, to pooled at a peer's own batch |"
     rows = [head, "| --- | --- | ---: | ---: | ---: |"]
     for data in (data for data in DATA if BALANCED in found.get(data, {})):
@@ -76,7 +77,7 @@ def closed(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
 
 
 def baselines(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
-    """The means of the baselines."""
+    """A table of the mean accuracies of the baselines."""
     rows = [f"| data | {' | '.join((LONE, BALANCED, OWN, POOLED))} |", "| --- | ---: | ---: | ---: | ---: |"]
     for data in (data for data in DATA if not found.get(data, {}).keys().isdisjoint((LONE, BALANCED, OWN, POOLED))):
         rows.append(
@@ -86,7 +87,7 @@ def baselines(found: dict[str, dict[str, dict[int, float]]]) -> list[str]:
 
 
 def share(arms: dict[str, dict[int, float]], arm: str, base: str, top: str) -> str:
-    """Of the way from `base` to `top`, how much `arm` has gone, with its interval."""
+    """The share of the way from `base` to `top` that `arm` has reached, with its interval, as text."""
     wanted = [arms.get(name, {}) for name in (arm, base, top)]
     seeds = sorted(set.intersection(*(set(values) for values in wanted)))
     parts = [wanted[0][seed] - wanted[1][seed] for seed in seeds]
@@ -95,7 +96,7 @@ def share(arms: dict[str, dict[int, float]], arm: str, base: str, top: str) -> s
 
 
 def mean(values: dict[int, float]) -> str:
-    """A mean with its standard error."""
+    """The mean over the seeds with its standard error, as text; "-" for no values."""
     if not values:
         return "-"
     found = compare(list(values.values()))
@@ -103,7 +104,7 @@ def mean(values: dict[int, float]) -> str:
 
 
 def interval(found: Comparison, *, signed: bool = True) -> str:
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % interval, as text; without the interval if there are too few seeds."""
     form = "+.3f" if signed else ".2f"
     if found.n < MIN_SEEDS:
         return f"{found.effect:{form}}" if found.n else "-"

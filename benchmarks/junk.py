@@ -1,12 +1,12 @@
-"""What junk thrown at a listening port costs a peer: memory, and steps/s as a ratio within one run.
+"""Measures what random bytes sent to a peer's port cost the peer: memory, and the time of a step.
 
     python benchmarks/junk.py [--megabytes 1000] [--seconds 30] [--share 1.2]
 
-Linux, as root. Two peers teach one another, the first with so many cores, the other with a tenth of one; then somebody
-throws so much at the port of the first within so many seconds, between two calm stretches of the same length. "bytes"
-are noise over TCP, a new connection whenever the last was closed; "messages" are noise in streams that began as they
-should, each message as long as the transport takes. Targets: resident memory grows by less than 50 MB, a step takes at
-most 1.2 times as long.
+Needs Linux and root. Two peers teach one another; the first has --share cores, the other a tenth of a core. Then
+--megabytes of noise are sent to the port of the first within --seconds. Before and after that are calm stretches of the
+same length. "bytes" is noise over TCP, with a new connection whenever one is closed. "messages" is noise in streams
+that begin correctly, each message as long as the transport accepts. Targets: resident memory grows by less than 50 MB,
+and a step takes at most 1.2 times as long.
 """
 
 import argparse
@@ -32,26 +32,31 @@ from peer.transports.grpc.transport import SERVICE
 from peer.transports.zmq.streams import OPENING
 
 NOISE = os.urandom(2**16)  # as long as a message of these peers may be
-THROWERS = 16  # side by side
-Throw = Callable[["Pace", str], None]  # one connection, until it ends or all is thrown
+THROWERS = 16  # sending threads
+Throw = Callable[["Pace", str], None]  # sends noise over one connection, until it ends or all noise is sent
 
 
 class Pace:
-    """How much is still to be thrown, and when; shared by all throwers."""
+    """How much noise is still to be sent, and how fast; shared by all sending threads.
+
+    Args:
+        total: bytes to send.
+        seconds: in which to send them.
+    """
 
     def __init__(self, total: int, seconds: float) -> None:
         self._total, self._rate, self._began = total, total / seconds, time.monotonic()
         self._deadline = self._began + 2 * seconds
         self._lock = threading.Lock()
         self.thrown = self.connections = 0
-        self.seconds = 0.0  # that all of it took
+        self.seconds = 0.0  # the time that sending took
 
     @property
     def over(self) -> bool:
         return self.thrown >= self._total or time.monotonic() > self._deadline
 
     def count(self, thrown: int) -> None:
-        """So much has been thrown; waits where that was too fast."""
+        """Count `thrown` bytes that were sent; sleep if that was too fast."""
         with self._lock:
             self.thrown += thrown
             due = self._began + self.thrown / self._rate
@@ -83,7 +88,7 @@ def throw_zmq(pace: Pace, address: str) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger, dealer.reconnect_ivl, dealer.sndtimeo = 0, -1, 500
         dealer.connect(f"tcp://{address}")
-        with suppress(zmq.Again):  # it was closed
+        with suppress(zmq.Again):  # the connection was closed
             dealer.send(OPENING)
             while not pace.over:
                 dealer.send(NOISE)
@@ -91,7 +96,7 @@ def throw_zmq(pace: Pace, address: str) -> None:
 
 
 def throw(how: Throw, address: str, total: int, seconds: float) -> Pace:
-    """Throw all of it; returns what was thrown, over how many connections."""
+    """Send `total` bytes of noise within about `seconds`; return what was sent, and over how many connections."""
     pace, began = Pace(total, seconds), time.monotonic()
 
     def keep_throwing() -> None:
@@ -109,7 +114,7 @@ def throw(how: Throw, address: str, total: int, seconds: float) -> Pace:
 
 
 def rate(process: Process, during: Callable[[], object]) -> float:
-    """Steps/s of a peer while something happens."""
+    """The steps/s of a peer while `during` runs."""
     began = time.monotonic()
     during()
     events = [e for e in process.events if e["at"] >= began and e.get("state") == "training"]
@@ -117,7 +122,7 @@ def rate(process: Process, during: Callable[[], object]) -> float:
 
 
 def highest_memory(process: Process, over: threading.Event) -> list[int]:
-    """A list whose last element is the most memory that the process has held so far, until `over`."""
+    """Watch a process's memory in a thread until `over` is set; return a list that ends with the most bytes so far."""
     found = [process.memory()]
 
     def watch() -> None:

@@ -1,8 +1,8 @@
-"""What a neighbour can find out about a peer's private images from what that peer broadcasts: two attacks.
+"""Two attacks by which a neighbour learns about a peer's private images from the peer's broadcasts.
 
-Both see nothing but soft predictions on images that the attacker has too. They are lower bounds: a better attack finds
-more. Sources: Shokri et al. 2017 and Yeom et al. 2018 (membership inference), Papernot et al. 2018 and Jagielski et al.
-2020 (copying a model from its answers).
+Both attacks only use soft predictions on images that the attacker has, too. They are lower bounds: a better attack may
+find more. Sources: Shokri et al. 2017 and Yeom et al. 2018 (membership inference), Papernot et al. 2018 and Jagielski
+et al. 2020 (copying a model from its answers).
 """
 
 import dataclasses
@@ -25,32 +25,33 @@ from edgekd.seeds import derive, seeded
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """What a peer said in one round, as its neighbours decode it."""
+    """A peer's predictions of one round, as its neighbours decode them."""
 
     round: int
-    probs: Tensor  # float32 [rows, classes]: of the head that teaches
+    probs: Tensor  # float32 [rows, classes]: of the first head
 
 
 def mean_prediction(said: Sequence[Broadcast]) -> Tensor:
-    """The mean over all rounds and images, ``[classes]``, sums to 1: what the attack on the labels goes by."""
+    """The mean prediction over all rounds and images, ``[classes]``, sums to 1; the attack on the labels uses it."""
     return torch.stack([each.probs.mean(dim=0) for each in said]).mean(dim=0)
 
 
 def total_variation(guess: Tensor, truth: Tensor) -> float:
-    """Half the sum of absolute differences of two distributions ``[classes]``; in [0, 1], no unit."""
+    """The total variation of two distributions ``[classes]``: half the sum of absolute differences, in [0, 1]."""
     return float((guess - truth).abs().sum() / 2)
 
 
 def named_right(guess: Tensor, others: Tensor, truth: Tensor, primary: int) -> float:
-    """The share, in [0, 1], of a peer's `primary` most frequent labels that its predictions give away.
+    """The share, in [0, 1], of a peer's most frequent labels that its predictions reveal.
 
-    Named are the labels that it predicts more often than its neighbours do, by ratio. By chance: primary / classes.
+    The attacker guesses the `primary` labels whose ratio of the peer's prediction to that of its neighbours is largest.
+    A random guess reaches primary / classes.
 
     Args:
         guess: the peer's `mean_prediction`, ``[classes]``.
-        others: of its neighbours, ``[neighbours, classes]``.
-        truth: how often each label occurs in its shard, ``[classes]``.
-        primary: how many are asked for, >= 1.
+        others: the same of its neighbours, ``[neighbours, classes]``.
+        truth: how often each label occurs in the peer's shard, ``[classes]``.
+        primary: how many labels to guess, >= 1.
     """
     ratio = guess / others.mean(dim=0).clamp_min(torch.finfo(guess.dtype).tiny)
     named, frequent = (set(v.topk(primary).indices.tolist()) for v in (ratio, truth))
@@ -58,13 +59,13 @@ def named_right(guess: Tensor, others: Tensor, truth: Tensor, primary: int) -> f
 
 
 def copy_model(said: Sequence[Broadcast], public: PublicSet, config: Config, size: int) -> torch.nn.Module:
-    """A network that was taught by one peer's broadcasts alone, one step a round: what an attacker makes of them.
+    """Train a network on one peer's broadcasts alone, one step for each round, as an attacker can do.
 
     Args:
-        said: in the order of the rounds.
-        public: the group's.
-        config: the group's; the copy has its network, initial weights and optimiser.
-        size: of the images, in pixels.
+        said: the peer's broadcasts, in the order of the rounds.
+        public: the group's public set.
+        config: the group's; the copy has the same network, initial weights and optimiser.
+        size: side of the images, in pixels.
     """
     seed = derive(config.train.seed, "copy")
     with seeded(seed):
@@ -83,7 +84,7 @@ def copy_model(said: Sequence[Broadcast], public: PublicSet, config: Config, siz
 
 
 def confidence(model: torch.nn.Module, images: Labelled) -> Tensor:
-    """ln of the probability that a network gives to the true label of each image, ``[images]``."""
+    """The natural logarithm of the probability that a network gives to the true label of each image, ``[images]``."""
     model.eval()
     with torch.no_grad():
         parts = images.images.split(256)
@@ -92,13 +93,18 @@ def confidence(model: torch.nn.Module, images: Labelled) -> Tensor:
 
 
 def area_under_curve(members: Tensor, others: Tensor) -> float:
-    """How often a member scores above another image, equal scores counting half; in [0, 1], 0.5 is chance."""
+    """The area under the ROC curve: how often a member scores above a non-member, in [0, 1]; 0.5 is chance.
+
+    Args:
+        members: scores of images that were trained on, ``[images]``.
+        others: scores of other images, ``[images]``.
+    """
     truth = [1] * len(members) + [0] * len(others)
     return float(roc_auc_score(truth, torch.cat([members, others]).numpy()))
 
 
 def matched(members: Labelled, others: Labelled) -> tuple[Labelled, Labelled]:
-    """As many of each label from both, the first of each: what is left to tell them apart is membership alone."""
+    """Take from both sets the same number of images of each label, so that they differ only in membership."""
     chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
     for label in range(int(max(members.labels.max(), others.labels.max())) + 1):
         found = [(each.labels == label).nonzero().flatten() for each in (members, others)]

@@ -1,15 +1,15 @@
-"""What a neighbour finds out from a peer's broadcasts, and what hiding it costs in accuracy, as a table.
+"""Measures what a neighbour can learn from a peer's broadcasts, and how much accuracy it costs to hide it.
 
     python benchmarks/leaks.py --data folder:cifar10/train --weights resnet18-tinyimagenet.safetensors
 
-For each way to broadcast, and each seed: a group of three is trained in lockstep (gamma 15, all else as by default);
-then each peer is attacked with all that it broadcast. Its row goes to --out, a CSV file; what is there is not repeated.
+For each way to broadcast and each seed, three peers are trained in lockstep (gamma 15, else the defaults). Then each
+peer is attacked with all its broadcasts, and its row is appended to --out, a CSV file. Existing rows are not repeated.
 
-- named: the share of its frequent labels that its predictions name; distance: of its mean prediction from the true
-  label distribution (total variation), beside that of a guess which knows nothing (uniform).
-- copy: whether an image was in its shard, guessed from a network that was taught by its broadcasts alone (area under
-  the curve, 0.5 is chance).
-- asked: the same, where the attacker could put the images in question into the public file, which all peers answer to.
+- named: the share of the peer's frequent labels that its predictions reveal. distance: the total variation between its
+  mean prediction and its true label distribution. uniform: the same for a guess without knowledge.
+- copy: whether an image was in the peer's shard, guessed with a network that was trained on its broadcasts alone (area
+  under the curve, 0.5 is chance).
+- asked: the same, if the attacker could put the images in question into the public file, which all peers answer.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def settings(given: argparse.Namespace, way: str, seed: int) -> Config:
 
 
 def train(group: dict[int, PeerData], config: Config) -> tuple[Lockstep, dict[int, list[Broadcast]]]:
-    """The trained group, and what each said in every round."""
+    """Train a group; return it, and for each peer its broadcasts of all rounds."""
     lockstep = Lockstep(group, config)
     said: dict[int, list[Broadcast]] = defaultdict(list)
     for step in range(config.steps):
@@ -99,7 +99,10 @@ def attack(id: int, group: dict[int, PeerData], lockstep: Lockstep, said: dict[i
 
 
 def asked(learner: Learner, data: PeerData, images: Labelled) -> torch.Tensor:
-    """ln of the probability that a peer's broadcasts give to the true labels, had these images been the public ones."""
+    """The log-probability of each true label in a peer's broadcasts if `images` were the public set, ``[images]``.
+
+    The order is that of the public batches.
+    """
     config = learner.config
     public = make_public(images.images, data.classes, "none")
     probe = Learner(dataclasses.replace(data, public=public), config, learner.id)
@@ -141,13 +144,13 @@ def measure(given: argparse.Namespace, way: str, seed: int) -> None:
     group = dict(enumerate(load_group(config.data, seed=config.data_seed)))
     lockstep, said = train(group, config)
     rows = [[f'"{way}"', seed, id, *(f"{x:.4f}" for x in attack(id, group, lockstep, said))] for id in group]
-    with given.out.open("a") as file:  # all of them at once, or none
+    with given.out.open("a") as file:  # all rows or none
         file.write("".join(",".join(map(str, row)) + "\n" for row in rows))
     print(f"seed {seed}, {way}: done", flush=True)
 
 
 def print_table(path: Path) -> None:
-    """Markdown: the mean over seeds of the mean over peers, and the standard error over seeds."""
+    """Print a table in Markdown: means over the seeds and peers, with the standard error over the seeds."""
     found: dict[str, dict[str, list[list[float]]]] = {}
     with path.open() as file:
         for row in csv.DictReader(file):

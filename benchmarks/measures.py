@@ -1,11 +1,11 @@
-"""What each measure costs: forward and backward, as a ratio to KL's.
+"""Measures the time of each measure, forward and backward, as a ratio to that of KL.
 
     python benchmarks/measures.py
     python benchmarks/measures.py --out experiments/results/cifar10    # cost.csv, for `edgekd report`
 
-One thread, float32, all measures interleaved in one run; of each block of passes the median. torch's own kl_div
-(log_softmax included) stands beside them. Target: each at most 1.3 of that at [256, 397], and of the divergences TD the
-cheapest.
+It uses one thread and float32. The measures take turns in one run, and the median of each block of passes is taken.
+torch's own kl_div (with log_softmax) is measured, too. Targets: each measure takes at most 1.3 times as long as kl_div
+at [256, 397], and TD is the fastest of the divergences.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def seconds(loss: Callable[[Tensor], Tensor], logits: Tensor) -> float:
 
 
 def blocks(shape: tuple[int, int]) -> list[dict[str, float]]:
-    """Median seconds of a pass, by measure, of each block."""
+    """For each block of passes the median seconds of a pass, by measure."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(shape, generator=generator)
     q = F.softmax(3 * torch.randn(shape, generator=generator), dim=-1)
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write cost.csv into DIR")
     out = parser.parse_args().out
     torch.set_num_threads(1)
-    # As after any training step: malloc, having seen a large block freed, keeps small ones rather than give each back.
+    # After freeing a large block, as in any training step, malloc keeps small blocks and does not return each one.
     torch.empty(2**22)
     results = {str(list(shape)): blocks(shape) for shape in SHAPES}
     names = list(next(iter(results.values()))[0])

@@ -1,12 +1,12 @@
-"""What each network costs a box: its size, the size of a checkpoint, the time of a step, and memory.
+"""Measures what each network costs a box: parameters, size of a checkpoint, time of a step, and memory.
 
     python benchmarks/networks.py [--models resnet18,timm:mobilenetv4_conv_small,...] [--size PX] [--blocks N]
 
-Each network is trained by a learner in a process of its own, with one thread: 32 private and 32 public images a step,
-and lessons of two teachers. A step's time is processor time, which other programs on the machine lengthen less than
-the time on the wall; and the processes take turns, a block of steps each, so such a load is on all of them. The ratios
-to the first network are medians over the blocks. Memory is the most that was resident, PyTorch included: it is read
-from /proc, so this needs Linux.
+Each network is trained by a learner in its own process, with one thread. A step has 32 private and 32 public images,
+and a lesson of two teachers. The time of a step is processor time, which other programs disturb less than wall-clock
+time. The processes take turns, a block of steps each, so that other programs slow down all of them alike. Ratios to the
+first network are medians over the blocks. Memory is the largest resident memory, with PyTorch's. It is read from
+/proc, so this needs Linux.
 """
 
 import argparse
@@ -32,11 +32,11 @@ MB = 1e6
 
 
 class Cost(NamedTuple):
-    """Of one network, apart from its time."""
+    """The costs of one network, except for its time."""
 
-    parameters: int
+    parameters: int  # their number
     checkpoint: int  # bytes
-    resident: int  # bytes
+    resident: int  # bytes, the most
 
 
 def config(model: str, size: int) -> Config:
@@ -45,7 +45,7 @@ def config(model: str, size: int) -> Config:
 
 
 def serve(model: str, size: int, pipe: Connection) -> None:
-    """Do a block of steps for each message and answer with its seconds; at last, to None, with the cost."""
+    """In a child process: for each message do a block of steps and send their mean seconds; after None, a `Cost`."""
     torch.set_num_threads(1)
     chosen = config(model, size)
     data = load_peer_data(chosen.data, 0, seed=0)
@@ -64,13 +64,13 @@ def serve(model: str, size: int, pipe: Connection) -> None:
 
 
 def most_resident() -> int:
-    """The most memory of this process that was ever resident, in bytes; not that of its parent, as getrusage has it."""
+    """The largest resident memory of this process so far, in bytes. getrusage would also count that of its parent."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def measure(models: list[str], size: int, blocks: int) -> tuple[dict[str, list[float]], dict[str, Cost]]:
-    """Of each network the seconds of a step, in each block, and the cost."""
+    """For each network the seconds of a step in each block, and the costs."""
     spawn = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     for model in models:

@@ -1,12 +1,12 @@
-"""What the network costs a peer: steps/s with two neighbours against the same passes without a network, and bytes.
+"""Measures what the network costs a peer: steps/s with two neighbours against the same steps without, and bytes.
 
     python benchmarks/overhead.py [--blocks N] [--steps N]
 
-The neighbours are replayed by a process of their own, which answers each round with ready-made predictions, so they
-cost next to no core. Blocks of steps with and without the network take turns; the ratio is the median over
-pairs of blocks. Then a dashboard in another process asks the peer how it is, once a second, in every other of longer
-blocks: steps/s with it against without, and the processor time that an answer takes.
-Targets: both ratios >= 0.97; bytes a broadcast and neighbour <= 1.1 x rows x classes x 2.
+The neighbours run in another process that answers each round with prepared predictions, so they need hardly any
+processor time. Blocks of steps with and without the network take turns; the ratio is the median over pairs of blocks.
+Then a dashboard in another process asks the peer for its status once a second, in every other of longer blocks. This
+gives steps/s with and without the dashboard, and the processor time of an answer.
+Targets: both ratios >= 0.97; bytes for each broadcast and neighbour <= 1.1 x rows x classes x 2.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from peer.transports.grpc.transport import GrpcTransport
 from peer.wire.protobuf import to_wire
 
 LIMIT = 1 << 20
-FRAMING = 5 + 9  # bytes that gRPC and HTTP/2 put before each message
+FRAMING = 5 + 9  # bytes that gRPC and HTTP/2 add to each message
 
 
 def hello(id: int, contract: Contract) -> Hello:
@@ -73,7 +73,10 @@ def neighbour(id: int, contract: Contract, ready: torch.Tensor) -> Hub:
 
 
 def replay(contract: Contract, pipe: Connection) -> None:
-    """Two neighbours that answer every round they hear of."""
+    """In a child process: run two neighbours that answer every round.
+
+    Their addresses are sent into `pipe`. The next message from it ends them.
+    """
 
     async def main() -> None:
         ready = predictions(contract)
@@ -104,7 +107,10 @@ def without_network(learner: Learner, lesson: Lesson, steps: int) -> float:
 
 
 def watch(address: str, pipe: Connection) -> None:
-    """What `edgekd dashboard` asks of a peer, as long as the other end of the pipe says so; that gets their number."""
+    """In a child process: ask a peer for its status as `edgekd dashboard` does, between two messages from `pipe`.
+
+    Then the number of answers that were kept is sent into `pipe`. A false message ends the process.
+    """
 
     async def ask() -> None:
         loop = asyncio.get_running_loop()
@@ -115,7 +121,7 @@ def watch(address: str, pipe: Connection) -> None:
             watching = loop.create_task(watcher.run())
             await loop.run_in_executor(None, pipe.recv)
             watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):  # but an error of its own ends this process
+            with contextlib.suppress(asyncio.CancelledError):  # an error of the watcher ends this process
                 await watching
             pipe.send(sum(len(peer.answers) for peer in watcher.group.peers.values()))
 
@@ -123,10 +129,10 @@ def watch(address: str, pipe: Connection) -> None:
 
 
 def with_dashboard(node: Node, pipe: Connection, seconds: float) -> tuple[float, float]:
-    """Steps a second, and seconds of processor time a second of a resting peer, while the dashboard asks.
+    """The steps/s of a training peer, and the processor seconds a second of a resting one, while the dashboard asks.
 
     Raises:
-        RuntimeError: the peer has not answered it.
+        RuntimeError: the dashboard has got no answer, or has failed.
     """
     pipe.send(True)
     result = steps_a_second(node, seconds), resting(seconds)
@@ -149,7 +155,7 @@ def steps_a_second(node: Node, seconds: float) -> float:
 
 
 def resting(seconds: float) -> float:
-    """Processor time of this process, a second, while its training thread sleeps."""
+    """Processor seconds a second of this process while its training thread sleeps."""
     began, used = time.perf_counter(), time.process_time()
     time.sleep(seconds)
     return (time.process_time() - used) / (time.perf_counter() - began)
@@ -160,8 +166,8 @@ def dashboard(node: Node, address: str, pairs: int, seconds: float) -> None:
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=watch, args=(address, theirs), daemon=True)
     process.start()
-    theirs.close()  # so that the end of that process is seen here
-    ours.recv()  # it takes seconds to begin
+    theirs.close()  # so that `recv` fails here if that process ends
+    ours.recv()  # the process takes seconds to begin
     with_dashboard(node, ours, 2.0)
     ratios, costs = [], []
     for _ in range(pairs):
@@ -211,7 +217,7 @@ def main() -> None:
         without_network(bare, lesson, 5)
         ratios = []
         for block in range(arguments.blocks):
-            if block % 2:  # which comes first takes turns too
+            if block % 2:  # alternate which comes first
                 slow, fast = with_network(node, arguments.steps), without_network(bare, lesson, arguments.steps)
             else:
                 fast, slow = without_network(bare, lesson, arguments.steps), with_network(node, arguments.steps)

@@ -1,14 +1,14 @@
-"""The asynchronous simulation held against reality: three real peers, and the simulation of the same group.
+"""Compares the asynchronous simulation with reality: three real peers, and the simulation of the same group.
 
     python benchmarks/reality.py --data folder:cifar10/train --weights resnet18-tinyimagenet.safetensors --seeds 1,2,3
     python benchmarks/reality.py --digits     # a smoke test: its 40 steps are too few for a verdict
 
-The real peers are processes, each with a share of a core (see throttled.py). The simulation is given what a step of
-each of them took in that very run, so that a busy machine does not spoil the comparison. A quantity that is outside its
-tolerance is printed as such; nothing is asserted. The tolerances were fixed before the first run.
+The real peers are processes, each with a share of a core (see throttled.py). The simulation uses the measured step
+times of the same run, so that a busy machine does not spoil the comparison. A quantity outside its tolerance is printed
+as OUTSIDE; nothing is asserted. The tolerances were fixed before the first run.
 
-Chance has its part: with 120 steps the share of fresh lessons of the fastest simulated peer has a standard deviation of
-0.025 over seeds, so about one run in six would be outside without any other cause. The mean over the seeds says more.
+Chance plays a part. With 120 steps, the share of fresh lessons of the fastest simulated peer has a standard deviation
+of 0.025 over the seeds, so about one run in six is outside without any other cause. The mean over the seeds says more.
 """
 
 import argparse
@@ -33,30 +33,30 @@ from edgekd.learning.learner import Learner
 from edgekd.protocol.messages import Lesson
 from edgekd.simulation.station import PICKED, TAUGHT
 
-# Largest differences between a real peer and a simulated one that count as agreement:
-LESSONS = 0.03  # of the share of steps that have a lesson
-FRESH = 0.05  # of the share of steps that have a fresh one
-AGE = 1.0  # steps, of the median age of lessons
-ACCURACY = 2.0  # standard errors of the difference between two accuracies
+# The largest differences between a real and a simulated peer that count as agreement:
+LESSONS = 0.03  # in the share of steps with a lesson
+FRESH = 0.05  # in the share of steps with a fresh lesson
+AGE = 1.0  # in the median age of lessons, steps
+ACCURACY = 2.0  # in the accuracy, standard errors of the difference
 
-ROUNDING = 1e-9  # 1 - 0.97 is more than 0.03
+ROUNDING = 1e-9  # as floats, 1 - 0.97 is more than 0.03
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What is compared of one peer."""
+    """The quantities of one peer that are compared."""
 
-    lessons: float  # share of steps that had one
-    fresh: float  # share of steps that had a fresh one
-    age: float  # median over the lessons, steps; NaN: there was no lesson
+    lessons: float  # share of steps with a lesson
+    fresh: float  # share of steps with a fresh lesson
+    age: float  # median age of the lessons, steps; NaN: there was no lesson
     accuracy: float
-    samples: int  # that the accuracy was measured on
-    teachers: float  # a lesson, on average; NaN: there was no lesson. Shown, not judged
+    samples: int  # images that the accuracy was measured on
+    teachers: float  # mean number in a lesson; NaN: there was no lesson. Printed, but not judged
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one quantity of one peer agrees."""
+    """The comparison of one quantity of one peer."""
 
     peer: int
     quantity: str
@@ -66,12 +66,12 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Written so that NaN, of a peer without lessons, does not."""
+        """Whether both agree within the tolerance; false for NaN, which a peer without lessons has."""
         return abs(self.real - self.simulated) <= self.tolerance + ROUNDING
 
 
 def compare(real: Sequence[Figures], simulated: Sequence[Figures]) -> list[Verdict]:
-    """Which tolerances hold, peer by peer."""
+    """Compare real and simulated peers: four verdicts for each peer."""
     found = []
     for peer, (r, s) in enumerate(zip(real, simulated, strict=True)):
         errors = standard_error(r.accuracy, r.samples), standard_error(s.accuracy, s.samples)
@@ -88,7 +88,7 @@ def compare(real: Sequence[Figures], simulated: Sequence[Figures]) -> list[Verdi
 
 
 def of_real(peer: Trained) -> Figures:
-    """The figures of a real peer, from its records."""
+    """Compute the figures of a real peer from its records."""
     lessons = [step for step in peer.steps if step["lesson"] is not None]
     return Figures(
         lessons=len(lessons) / len(peer.steps),
@@ -101,10 +101,10 @@ def of_real(peer: Trained) -> Figures:
 
 
 def step_seconds(progress: Sequence[Record], until: float = math.inf) -> list[float]:
-    """What each step of a peer took, from what it printed; steps between two lines took the same.
+    """The seconds of each step of a peer, from its printed progress; steps between two lines count as equally long.
 
     Args:
-        progress: the lines. The ``seconds`` of a line are those up to the end of the step before.
+        progress: the printed lines. The ``seconds`` of a line end with the step before it.
         until: seconds of training; later lines are left out.
     """
     marks = [(each["step"], each["seconds"]) for each in progress if each["state"] == "training"]
@@ -116,10 +116,10 @@ def step_seconds(progress: Sequence[Record], until: float = math.inf) -> list[fl
 
 
 def together(trained: Sequence[Trained]) -> list[list[float]]:
-    """What each step of each peer took while all of them trained: on a busy machine those left are faster later.
+    """The seconds of each step of each peer, while all peers trained; when some have ended, the others may get faster.
 
-    The simulation gets the means of these, not the medians: only so does it do as many steps in the same time. Where
-    peers are stopped and started, or the machine is busy, a few steps take much longer than the rest.
+    The simulation uses the means of these, not the medians, so that it does as many steps in the same time. Since peers
+    are stopped and continued, and the machine may be busy, a few steps take much longer than the others.
     """
     first = min(peer.progress[-1]["seconds"] for peer in trained)
     return [step_seconds(peer.progress, first) for peer in trained]
@@ -129,7 +129,7 @@ def together(trained: Sequence[Trained]) -> list[list[float]]:
 
 
 def simulated_like(config: Config, seconds: Sequence[float]) -> Config:
-    """The settings of the simulation of the same group; `seconds`: that a step of each peer takes."""
+    """Make the settings of the simulation of the same group; `seconds` are those of a step of each peer."""
     ratios = ":".join(f"{each / seconds[0]:.4f}" for each in seconds)
     clock = SimulationConfig(asynchronous=True, step_times=ratios, step_seconds=seconds[0])
     exchange = dataclasses.replace(config.exchange, wait_for=None)  # None: for all neighbours
@@ -137,7 +137,7 @@ def simulated_like(config: Config, seconds: Sequence[float]) -> Config:
 
 
 def of_simulated(peer: PeerSummary) -> Figures:
-    """The figures of a simulated peer."""
+    """Compute the figures of a simulated peer."""
     assert peer.accuracy is not None
     assert peer.teachers is not None
     return Figures(
@@ -151,9 +151,9 @@ def of_simulated(peer: PeerSummary) -> Figures:
 
 
 def step_shares(config: Config, steps: int = 20) -> tuple[float, float]:
-    """Where in a step the predictions go out and the lesson is picked, as shares of a step's processor time.
+    """When, within a step, the predictions are sent and the lesson is picked, as shares of the step's processor time.
 
-    The lesson is about another round than what is taught, as it mostly is: each has a forward pass of its own.
+    The lesson is about another round than the broadcast, as in most real steps, so both have their own forward pass.
     """
     torch.set_num_threads(config.threads)
     learner = Learner(load_peer_data(config.data, 0, seed=config.data_seed), config, 0)
@@ -178,10 +178,10 @@ def step_shares(config: Config, steps: int = 20) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Both groups of one seed."""
+    """The real and the simulated group of one seed."""
 
     seed: int
-    seconds: list[list[float]]  # that each step of each real peer took
+    seconds: list[list[float]]  # of each step of each real peer
     real: list[Figures]
     simulated: list[Figures]
 
@@ -195,7 +195,7 @@ def train(config: Config, folder: Path, jobs: int) -> Pair:
 
 
 def mean(seeds: Sequence[Sequence[Figures]]) -> list[Figures]:
-    """The figures of each peer over all seeds, each of which has an evaluation set of its own."""
+    """The mean figures of each peer over all seeds. Each seed has its own evaluation set."""
     return [
         Figures(
             lessons=statistics.fmean(each.lessons for each in peer),
@@ -210,7 +210,7 @@ def mean(seeds: Sequence[Sequence[Figures]]) -> list[Figures]:
 
 
 def show_steps(pair: Pair) -> None:
-    """Print what a step of each real peer took."""
+    """Print how long a step of each real peer took."""
     print(f"\nseed {pair.seed}: the real peers\npeer  core  seconds a step: mean  median (middle half)")
     for id, each in enumerate(pair.seconds):
         low, median, high = statistics.quantiles(each, n=4)
@@ -218,7 +218,7 @@ def show_steps(pair: Pair) -> None:
 
 
 def show(name: str, real: Sequence[Figures], simulated: Sequence[Figures]) -> None:
-    """Print both, and a verdict for each quantity of each peer."""
+    """Print the figures of both groups, and a verdict for each quantity of each peer."""
     print(f"\n{name}\npeer  quantity   real  simulated  difference  tolerance")
     for verdict in compare(real, simulated):
         numbers = f"{verdict.real:5.3f}  {verdict.simulated:9.3f}  {verdict.simulated - verdict.real:+10.3f}"
@@ -229,7 +229,7 @@ def show(name: str, real: Sequence[Figures], simulated: Sequence[Figures]) -> No
 
 
 def show_verdicts(pairs: Sequence[Pair]) -> None:
-    """Print for each quantity whether it holds for every peer and seed."""
+    """Print for each quantity whether it agrees for every peer and seed."""
     print()
     for quantity in ("lessons", "fresh", "age", "accuracy"):
         found = [(p.seed, v) for p in pairs for v in compare(p.real, p.simulated) if v.quantity == quantity]

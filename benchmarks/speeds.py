@@ -1,9 +1,10 @@
-"""Three asynchronous peers at speeds 1 : 0.67 : 0.33 teach one another on a public set that does not recur.
+"""Measures how three asynchronous peers of different speeds teach one another, when no public batch comes twice.
 
     python benchmarks/speeds.py --data folder:cifar10/train --weights resnet18.safetensors
 
-Each peer is a real process with a share of a core (see throttled.py). Targets: every peer has a lesson in
->= 0.95 of its steps and a fresh one in >= 0.5, and is better than alone.
+The speeds are 1 : 0.67 : 0.33. Each peer is a real process with a share of a core (see throttled.py). Targets: every
+peer has a lesson in >= 0.95 of its steps and a fresh one in >= 0.5 (see docs/architecture.md), and its accuracy is
+higher than alone.
 """
 
 import argparse

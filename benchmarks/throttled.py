@@ -1,7 +1,7 @@
-"""Three asynchronous peers as real processes of one machine, each with a share of a core.
+"""Runs three asynchronous peers as real processes on one machine, each with a share of a core.
 
-Each peer is stopped (SIGSTOP) for the rest of every tenth of a second, all its threads together, as a CPU quota does,
-but without root.
+In every tenth of a second each peer runs for its share and is stopped (SIGSTOP) for the rest, with all its threads. A
+CPU quota does the same, but needs root.
 """
 
 import json
@@ -19,37 +19,43 @@ from edgekd.config import Config, from_mapping
 from edgekd.files.runs import write_config
 
 PERIOD = 0.1  # seconds
-SHARES = (0.96, 0.64, 0.32)  # of a core; on two cores a little is left for whoever watches
+SHARES = (0.96, 0.64, 0.32)  # of a core; on two cores a little is left for the benchmark itself
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What one peer has reported."""
+    """The records of one peer."""
 
-    summary: Record  # of its summary.json
-    steps: list[Record]  # lines of its metrics.jsonl: one a step
-    progress: list[Record]  # that it has printed: some a second, each with step and seconds
+    summary: Record  # from its summary.json
+    steps: list[Record]  # lines of its metrics.jsonl: one for each step
+    progress: list[Record]  # printed lines: several a second, each with "step" and "seconds"
 
 
 def three_peers(data: Record, model: Record, train: Record) -> Config:
-    """Settings of a group of three that begin together, and linger as long as anybody trains."""
+    """Make the settings of three peers that begin together and go on teaching (linger) until all have done their steps.
+
+    Args:
+        data: settings of the section [data].
+        model: settings of the section [model].
+        train: settings of the section [train].
+    """
     return from_mapping(
         {
             "data": {"size": 32, "gamma": 15.0, "eval_fraction": 0.05, **data},
             "model": model,
             "train": {"eval_every": 0, "checkpoint_every": 0, **train},
-            "exchange": {"wait_for": 3, "linger": float("inf")},  # one's own address counts as there
+            "exchange": {"wait_for": 3, "linger": float("inf")},  # a peer's own address counts as connected
         }
     )
 
 
 def run(folder: Path, config: Config) -> list[Trained]:
-    """Train the three peers to their end, with their results in `folder`, which exists.
+    """Train the three peers to the end, with their results in the existing `folder`.
 
     Raises:
-        RuntimeError: a peer has failed; the message has the end of what it printed.
+        RuntimeError: a peer has failed; the message has the end of its log.
     """
     file = write_config(folder, config)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(len(SHARES))]
@@ -59,7 +65,7 @@ def run(folder: Path, config: Config) -> list[Trained]:
             command = [sys.executable, "-m", "edgekd", "peer", "--config", str(file), "--id", str(id), "--listen", own]
             command += ["--peers", ",".join(addresses), "--out", str(folder / f"peer-{id}"), "--json"]
             with (folder / f"peer-{id}.out").open("wb") as out, (folder / f"peer-{id}.log").open("wb") as log:
-                child = subprocess.Popen(command, stdout=out, stderr=log)  # in one file lines would mix
+                child = subprocess.Popen(command, stdout=out, stderr=log)  # in one file the lines would be mixed
             children.append(child)
             threading.Thread(target=_throttle, args=(child, share), daemon=True).start()
         for id, child in enumerate(children):
@@ -67,7 +73,7 @@ def run(folder: Path, config: Config) -> list[Trained]:
                 said = (folder / f"peer-{id}.log").read_text()[-2000:]
                 raise RuntimeError(f"peer {id} has ended with exit code {code}: {said}")
     finally:
-        for child in children:  # else they would stay, stopped for good
+        for child in children:  # else they might stay stopped for ever
             child.kill()
     return [_read(folder, id) for id in range(len(SHARES))]
 
@@ -76,7 +82,7 @@ def _throttle(child: "subprocess.Popen[bytes]", share: float) -> None:
     """Let `child` run for `share` of every period, until it ends."""
     while child.poll() is None:
         time.sleep(PERIOD * share)
-        child.send_signal(signal.SIGSTOP)  # does nothing to a child that has ended
+        child.send_signal(signal.SIGSTOP)  # has no effect if the child has ended
         time.sleep(PERIOD * (1 - share))
         child.send_signal(signal.SIGCONT)
 

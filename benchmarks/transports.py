@@ -1,14 +1,14 @@
-"""What a transport costs a peer: processor time of the network side for a broadcast and neighbour, gRPC and ZeroMQ.
+"""Measures the processor time of a peer's network side for each broadcast and neighbour, with gRPC and with ZeroMQ.
 
     python benchmarks/transports.py [--rounds N] [--repeats N]
 
-One hub, as a peer's network thread runs it, with 3, 8 and 32 neighbours, half of which it dials. Each round it
-publishes predictions, and each neighbour answers with some: so a broadcast and neighbour is one frame of predictions
-and one acknowledgement each way, encoded and checked. The neighbours live in a process of their own. Counted is the
-processor time of all threads of the hub's process, not the wall's: others may use the cores. Rounds have a pause
-between them, as training steps would. The transports take turns; ratios are of one repeat, the median over repeats.
+A hub, as in a peer's network thread, has 3, 8 and 32 neighbours, and dials half of them. In each round it publishes
+predictions, and each neighbour answers with its own. So for each neighbour a broadcast means one frame of predictions
+and one acknowledgement each way, encoded and checked. The neighbours run in another process. The figure is the
+processor time of all threads of the hub's process. There is a pause between rounds, as with training steps. The
+transports take turns; a ratio is of one repeat, and the median over the repeats is printed.
 
-The share is that of a step which trains ResNet18 on 32 images and teaches and learns from as many (one thread).
+The share is that of a training step of ResNet18 with 32 private images and a lesson on 32 public images (one thread).
 """
 
 import argparse
@@ -32,13 +32,13 @@ from peer.transports.by_name import make_transport
 
 LIMIT = 1 << 20  # bytes
 PAUSE = 0.02  # seconds between two rounds
-WARM = 10  # rounds before it counts
+WARM = 10  # rounds before the measurement
 NEIGHBOURS, TRANSPORTS = (3, 8, 32), ("grpc", "zmq")
 LEAVING = Goodbye(parting=Parting.LEAVING)
 
 
 def replay(contract: Contract, pipe: Connection) -> None:
-    """Neighbours that answer every round: one group after another, as told through `pipe`."""
+    """In a child process: run groups of neighbours that answer every round, one group for each message from `pipe`."""
     ready = predictions(contract)
 
     def neighbour(name: str, id: int, peers: tuple[str, ...]) -> Hub:
@@ -69,7 +69,15 @@ def replay(contract: Contract, pipe: Connection) -> None:
 
 
 async def cost(name: str, count: int, rounds: int, contract: Contract, pipe: Connection) -> float:
-    """Seconds of processor time a broadcast and neighbour."""
+    """Seconds of processor time for each broadcast and neighbour.
+
+    Args:
+        name: the transport's.
+        count: neighbours.
+        rounds: broadcasts.
+        contract: of the group.
+        pipe: to `replay`.
+    """
     arrived, news = 0, asyncio.Event()
 
     def deliver(arrival: Arrival) -> None:
@@ -104,7 +112,7 @@ async def cost(name: str, count: int, rounds: int, contract: Contract, pipe: Con
 
 
 def step_seconds(contract: Contract, learner: Learner, steps: int = 12) -> float:
-    """Seconds of processor time of a training step with a lesson, its median."""
+    """The median processor time of a training step with a lesson, in seconds."""
     lesson, spent = Lesson(0, {1: predictions(contract).exp(), 2: predictions(contract).exp()}), []
     for _ in range(steps):
         began = time.process_time()

@@ -1,13 +1,13 @@
-"""What a peer costs in a wide group of few neighbours each: the same at 4, 8 and 16 peers?
+"""Measures what a peer with few neighbours costs in groups of 4, 8 and 16 peers: it should be the same in all of them.
 
     python benchmarks/wide.py [--peers 4,8,16] [--topology ring] [--seconds 60] [--share 0.05]
 
-Linux, as root. Each peer is a real process on a host of its own (a network namespace); from host to host a packet takes
-100 ms, and one in a hundred is lost. All peers of all groups have shards of the same size, and so much of a core each
-that a group of 16 leaves some of two cores free. Counted is a calm stretch, once all exchange with all their
-neighbours: the processor time of the training thread (PyTorch has one thread here) and that of all others, which are
-the network's. Memory is what a process has for itself: what the kernel shares between processes, such as PyTorch's
-libraries, is not in it.
+Needs Linux and root. Each peer is a real process on its own host (a network namespace). Between hosts a packet takes
+100 ms, and one in a hundred is lost. In all groups the shards have the same size, and each peer has the same share of a
+core, so small that 16 peers do not fill two cores. The figures are of a time without changes, after all peers have
+begun to exchange with their neighbours. Processor time is that of the training thread (PyTorch has one thread here),
+and that of all other threads, which belong to the network. Memory is private memory: what the kernel shares between
+processes, such as PyTorch's libraries, does not count.
 """
 
 import argparse
@@ -30,37 +30,45 @@ from processes import SMALL, Process, metrics, start, summary
 from edgekd.simulation.topology import neighbours
 
 START_WITHIN = 1200.0  # seconds
-DELAY, LOSS = 0.1, 0.01  # from host to host, over two cables
-TICK = os.sysconf("SC_CLK_TCK")  # a second of processor time, as the kernel counts it
+DELAY, LOSS = 0.1, 0.01  # seconds and share of packets from host to host, over two cables
+TICK = os.sysconf("SC_CLK_TCK")  # the kernel's units in a second of processor time
 SETTINGS = [*SMALL, "--limit", 1600, "--steps", 0, "--checkpoint-every", 0, "--threads", 1]
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a peer has done and used since its start."""
+    """The steps, bytes and processor time of a peer since its start."""
 
     step: int
     bytes_sent: int
     training: float  # seconds of processor time of the training thread
-    network: float  # of all other threads
+    network: float  # the same of all other threads
 
 
 def spent(process: Process) -> Spent:
-    """What a peer has done and used until now."""
+    """The steps, bytes and processor time of a peer until now."""
     used = {task.name: processor_time(task / "stat") for task in Path(f"/proc/{process.pid}/task").iterdir()}
     training = used.pop(str(process.pid))
     return Spent(process.last["step"], process.last["bytes_sent"], training, sum(used.values()))
 
 
 def processor_time(stat: Path) -> float:
-    """Of one thread, in seconds."""
+    """The processor time of one thread in seconds, from its file ``stat`` in /proc."""
     fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
 @contextmanager
 def group(graph: tuple[tuple[int, ...], ...], largest: int, share: float) -> Iterator[tuple[list[Process], Path]]:
-    """Peers that all exchange with their neighbours, each with a share of a core."""
+    """Start peers, wait until all exchange with their neighbours, and limit each to a share of a core.
+
+    Args:
+        graph: for each peer the ids of its neighbours.
+        largest: size of the largest group, into whose shards the data is split.
+        share: of a core.
+
+    Yields the processes, and the folder with their folders.
+    """
     with ExitStack() as stack:
         out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wide-")))
         net = stack.enter_context(Hosts(len(graph), slow_wires=True))
@@ -70,7 +78,7 @@ def group(graph: tuple[tuple[int, ...], ...], largest: int, share: float) -> Ite
         peers: list[Process] = []
         for id, others in enumerate(graph):
             net.slow(id, delay=DELAY / 2, loss=LOSS / 2, seed=id)
-            arguments = ["peer", "--id", id, "--listen", net.address(id), "--insecure"]  # hosts of its own
+            arguments = ["peer", "--id", id, "--listen", net.address(id), "--insecure"]  # its own hosts can be trusted
             arguments += ["--peers", ",".join(net.address(other) for other in others), "--out", out / f"peer-{id}"]
             arguments += ["--json", *SETTINGS, "--clients", largest]
             peers.append(start(arguments, out, inside=[*quotas[id].inside, *net.inside(id)]))
@@ -83,7 +91,7 @@ def group(graph: tuple[tuple[int, ...], ...], largest: int, share: float) -> Ite
 
 
 def measure(topology: str, count: int, largest: int, seconds: float, share: float) -> str:
-    """One row of the table."""
+    """Run one group and return its row of the table."""
     graph = neighbours(topology, count, seed=0)
     with group(graph, largest, share) as (peers, out):
         time.sleep(5.0)
@@ -112,7 +120,7 @@ def measure(topology: str, count: int, largest: int, seconds: float, share: floa
 
 
 def counted(out: Path, id: int, first: int, last: int) -> list[dict[str, Any]]:
-    """What a peer has noted of these steps."""
+    """The records of a peer of the steps after `first` up to `last`."""
     return [record for record in metrics(out, id) if first < record["step"] <= last]
 
 

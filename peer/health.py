@@ -18,15 +18,15 @@ TIMEOUT = 3.0  # seconds
 
 
 def check(address: str, keys: Path | None = None, *, timeout: float = TIMEOUT) -> str | None:
-    """Ask the standard gRPC health service: None if it is SERVING, else one line that says why not.
+    """Ask a peer's standard gRPC health service: None if it is SERVING, else one line that says why not.
 
     Args:
-        address: "HOST:PORT", or "ID@HOST:PORT"; where keys are needed and no id is given, it is their own peer's.
-        keys: a peer's folder of keys.
+        address: "HOST:PORT" or "ID@HOST:PORT". With keys and without an id, it is the peer whose keys they are.
+        keys: a peer's folder of keys; None: the peer uses no keys.
         timeout: seconds.
 
     Raises:
-        ConfigError: the address or the keys are none.
+        ConfigError: the address or the keys are invalid.
     """
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -45,7 +45,7 @@ def check(address: str, keys: Path | None = None, *, timeout: float = TIMEOUT) -
 
 
 def _why_unreachable(address: str, timeout: float) -> str | None:
-    """What the system says of a connection to "HOST:PORT"; None: it can be made, or there is no telling in time."""
+    """The operating system's reason why "HOST:PORT" cannot be reached; None: it can be, or time is up."""
     from peer.transports.resolving import CLOSED_AT_ONCE, LookUpError, why_host_unreachable
 
     try:
@@ -75,8 +75,8 @@ def _channel(address: str, id: int | None, keys: Path | None) -> Any:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what is wrong is said below
+    """Run the command with these arguments; return its exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # set before grpc is loaded; errors are printed below
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
     parser = argparse.ArgumentParser(prog="python -m peer.health")
     parser.add_argument("address", metavar="[ID@]HOST:PORT")

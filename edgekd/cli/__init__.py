@@ -1,4 +1,4 @@
-"""The ``edgekd`` command: one file a subcommand, imported only when it is called, so ``--help`` answers at once."""
+"""The ``edgekd`` command. Each subcommand is a file that is imported only when needed, so that ``--help`` is fast."""
 
 import contextlib
 import copy
@@ -23,7 +23,7 @@ from edgekd.names import with_nearest
 from edgekd.printable import first_line, log_plainly, printable
 from edgekd.torch_fit import check_torch
 
-NEAR = 0.75  # how alike a flag has to be to the one that was meant, from 0 to 1
+NEAR = 0.75  # how similar, from 0 to 1, a misspelt flag must be to the one that is suggested
 
 COMMANDS = {
     "run": "Start N peers on this machine and let them teach one another.",
@@ -46,7 +46,7 @@ COMMANDS = {
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 WRONG_PATH = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 UNCHECKED = ("status", "dashboard", "certs", "doctor")
-"""Commands for which torch is not looked at: the first three need none, the last says what is wrong with it."""
+"""Commands before which torch is not checked: the first three do not need it, and the last reports what is wrong."""
 
 
 class _Lazy(click.Group):
@@ -55,14 +55,14 @@ class _Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            if ctx.resilient_parsing:  # a shell asks how the line may go on
+            if ctx.resilient_parsing:  # for the completion of a shell
                 return None
             ctx.fail(with_nearest(f"no such command '{printable(name)}'", name, COMMANDS))
         command: click.Command = importlib.import_module(f"edgekd.cli.{name}").command
         return command if name in UNCHECKED else _checked(command)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """As click does it for a group, without importing the commands for what they do."""
+        """Complete names of commands as click does, but without importing the commands for their help texts."""
         names = [name for name in COMMANDS if name.startswith(incomplete)]
         return [
             *(CompletionItem(name, help=COMMANDS[name]) for name in names),
@@ -73,7 +73,7 @@ class _Lazy(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience would show a traceback of the interpreter's end
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would show a traceback
             end_stopped("stopped")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -82,7 +82,7 @@ class _Lazy(click.Group):
 
 
 def _checked(command: click.Command) -> click.Command:
-    """The command, which first sees whether torch fits this box: else each would end in a traceback, late."""
+    """The command with a check before it that torch works on this box. Otherwise it would end in a traceback, late."""
 
     def callback(**given: Any) -> Any:
         check_torch()
@@ -104,35 +104,38 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Run the command line; a user's mistake is one line on stderr, a bug keeps its traceback.
+    """Run the command line. A user's mistake becomes one line on stderr; a bug keeps its traceback.
+
+    Args:
+        args: the arguments; None: those of the process.
 
     Raises:
         SystemExit: with a code of `ExitCode`, unless it is 0.
     """
     prepare_streams()
     log_plainly()
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: what matters of its troubles is said by us
-    # Threads that wait for one another soon sleep. Threads that spin on take, on cores that they share with other
-    # programs, the time of the thread that they wait for, and a step takes minutes.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded; edgekd logs the errors that matter
+    # Threads that wait for one another should sleep soon. If they spin, and other programs share the cores, they take
+    # time from the very thread that they wait for, and a step takes minutes.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded
     os.environ.setdefault("GRPC_DNS_RESOLVER", "native")  # gRPC's own resolver asks DNS for names in /etc/hosts, too
     given = sys.argv[1:] if args is None else args
     of_peer = given[:1] == ["peer"]
     set_format(format_among(given) if given[:1] in (["peer"], ["doctor"]) else "text")
-    if of_peer:  # told to stop before it has begun: there is nothing to write yet
+    if of_peer:  # a peer that is stopped before it has begun has nothing to write
         on_stop(stop_early)
         PAUSE.listen()
     try:
         code = cli.main(args=args, prog_name="edgekd", standalone_mode=False)
-        if isinstance(code, int):  # of a click.exceptions.Exit, which click returns
+        if isinstance(code, int):  # click returns the code of a click.exceptions.Exit
             sys.exit(code)
-    except click.exceptions.Abort:  # click's own, for an end of the input, or for Ctrl-C before a command is called
+    except click.exceptions.Abort:  # raised by click at the end of input, or by Ctrl-C before a command is called
         with contextlib.suppress(OSError):
             write_message("INFO", "edgekd: stopped")
         sys.exit(ExitCode.STOPPED)
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption):  # click offers far ones, too, and not the nearest first
+        if isinstance(error, click.NoSuchOption):  # click suggests unlike ones, too, and in another order
             near = difflib.get_close_matches(error.option_name, error.possibilities or (), 1, NEAR)
             error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
         _end(error.format_message(), error.exit_code)
@@ -147,7 +150,7 @@ def main(args: list[str] | None = None) -> Any:
 
 
 def _is_disk(error: BaseException) -> bool:
-    """Whether what lies behind an error is a disk that is full or cannot be read."""
+    """Whether an error was caused by a disk that is full or cannot be read."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in DISK:
@@ -161,7 +164,7 @@ def _end_by_bug(error: Exception) -> NoReturn:
 
 
 def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
-    """Say why the command ends, and end it with this code, also where stderr cannot be written."""
+    """Print why the command ends, and exit with this code, even if stderr cannot be written."""
     with contextlib.suppress(OSError):
         write_message("ERROR", f"edgekd: {message}", bug)
     _drop_stderr_if_broken()
@@ -169,7 +172,7 @@ def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
 
 
 def _drop_stderr_if_broken() -> None:
-    """What is left in the buffer of a stderr that cannot be written would make the interpreter's end another code."""
+    """Replace a stderr that cannot be written: else the interpreter would fail to flush it and change the exit code."""
     try:
         sys.stderr.flush()
     except OSError:

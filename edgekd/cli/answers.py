@@ -1,4 +1,4 @@
-"""Answers of a network on a terminal and in files: a table, CSV."""
+"""The answers of a network for pictures, as a table on a terminal and as CSV (comma-separated values)."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from edgekd.use.answers import DIGITS, Answer
 
 
 def print_table(answers: Sequence[Answer], console: Console) -> None:
-    """A row a picture that was read, the likeliest class first; where there is no room the others are left out."""
+    """Print a row for each picture, the most probable class first; a narrow terminal leaves out the other classes."""
     if not answers:
         return
     count = len(answers[0].classes)
@@ -28,12 +28,15 @@ def print_table(answers: Sequence[Answer], console: Console) -> None:
 
 
 def _ending(path: str, longest: int | None) -> str:
-    """The end of a path, which tells pictures apart."""
+    """The last characters of a path, at most `longest` (None: all), since the end tells pictures apart."""
     return path if longest is None or len(path) <= longest else f"...{path[3 - longest :]}"
 
 
 def as_csv(answers: Sequence[Answer]) -> bytes:
-    """A row a picture: file, class_1, probability_1, class_2, ..., error; UTF-8 with a header line."""
+    """Write answers as CSV in UTF-8: a header, then a row for each picture.
+
+    The columns are file, class_1, probability_1, class_2, ..., error.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     count = max((len(answer.classes) for answer in answers), default=0)

@@ -1,4 +1,7 @@
-"""Long work on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""Progress bars of long work on stderr; if stderr is no terminal, a plain line now and then.
+
+An argument `tell` is the function that prints the plain lines.
+"""
 
 import contextlib
 import os
@@ -28,34 +31,34 @@ from edgekd.cli.lines import say, stdout
 from edgekd.printable import printable
 from edgekd.protocol.amounts import bytes_text, duration
 
-PLAIN_EVERY = 15.0  # seconds between two lines where nothing is drawn
-MANY = 20  # pictures; fewer are read before a bar could be seen
-MANY_BYTES = 2**26  # as many are hashed in some tenths of a second
-ROOM = 50  # characters beside a bar
+PLAIN_EVERY = 15.0  # seconds between two plain lines
+MANY = 20  # pictures; there is no bar for fewer, which take no time
+MANY_BYTES = 2**26  # there is no bar for fewer, which are hashed in some tenths of a second
+ROOM = 50  # characters for texts beside a bar
 
 Tell = Callable[[str], None]
 Advance = Callable[[int], None]
 
 
 def animated(console: Console) -> bool:
-    """Whether what is on the terminal may be drawn over: not on a dumb one, nor where NO_COLOR asks for plain text."""
+    """Whether bars may be drawn: on a terminal that is not dumb, unless $NO_COLOR asks for plain text."""
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("NO_COLOR")
 
 
 def say_beside(line: str) -> None:
-    """Print one line on stderr; if nobody takes it, it is lost."""
+    """Print one line on stderr, ignoring errors of writing."""
     with contextlib.suppress(OSError):
         say(line, err=True)
 
 
 def terminal_may_go() -> contextlib.suppress:
-    """In this block a bar is drawn. Where its terminal has gone, that ends no work."""
+    """Around drawing on a terminal: errors are ignored, so that work goes on if the terminal was closed."""
     return contextlib.suppress(OSError)
 
 
 @contextmanager
 def drawn(progress: Progress) -> Iterator[Progress]:
-    """Draw `progress` in this block. Where its terminal goes meanwhile, the work goes on."""
+    """Draw `progress` inside the block. The work goes on if the terminal is closed meanwhile."""
     with terminal_may_go():
         progress.start()
     try:
@@ -66,10 +69,10 @@ def drawn(progress: Progress) -> Iterator[Progress]:
 
 
 class LeftColumn(ProgressColumn):
-    """The time left beside a bar.
+    """A column of a bar that shows the time left.
 
     Args:
-        seconds_left: after so many seconds; None: that is not known yet.
+        seconds_left: returns the seconds left, from the seconds since the start; None: not known yet.
     """
 
     def __init__(self, seconds_left: Callable[[float], float | None]) -> None:
@@ -77,52 +80,56 @@ class LeftColumn(ProgressColumn):
         self._seconds_left = seconds_left
 
     def render(self, task: Task) -> Text:
-        """The cell."""
+        """Make the text of the column. rich calls this."""
         return Text("" if task.finished else f"{duration(self._seconds_left(task.elapsed or 0.0))} left")
 
 
 def bars(console: Console, *columns: ProgressColumn | str, hidden: bool = False, transient: bool = False) -> Progress:
-    """Bars on `console` that fit it: what is done, a bar, `columns`. Where nothing is drawn over, there is none."""
+    """Make bars that fit `console`: the name of the work, the bar, then `columns`.
+
+    They are disabled if `hidden` is true, or if the console is not `animated`.
+    """
     what, bar = TextColumn("{task.description}", markup=False), BarColumn(max(10, min(40, console.width - ROOM)))
     disable = hidden or not animated(console)
     return Progress(what, bar, *columns, console=console, transient=transient, redirect_stdout=False, disable=disable)
 
 
 def stderr_console() -> Console:
-    """Stderr, for texts that may come from others."""
+    """A console on stderr that prints texts as they are, without markup, since they may come from others."""
     return Console(stderr=True, markup=False, emoji=False)
 
 
 def reading(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Shown while `count` pictures are read; gives what is called with how many more are. `tell` takes plain lines."""
+    """Show a bar while `count` pictures are read; yields a function to call with the number of further ones."""
     columns = (MofNCompleteColumn(), "pictures", TimeRemainingColumn())
     return _shown("reading", count, MANY, columns, lambda done: f"read {done} of {count} pictures", tell)
 
 
 def classifying(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Shown while `count` images are classified; gives what is called with how many more are."""
+    """Show a bar while `count` images are classified; yields a function to call with the number of further ones."""
     columns = (MofNCompleteColumn(), "images", TimeRemainingColumn())
     return _shown("classifying", count, MANY, columns, lambda done: f"classified {done} of {count} images", tell)
 
 
 def writing(count: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Shown while `count` pictures are written; gives what is called with how many more are."""
+    """Show a bar while `count` pictures are written; yields a function to call with the number of further ones."""
     columns = (MofNCompleteColumn(), "pictures", TimeRemainingColumn())
     return _shown("writing", count, MANY, columns, lambda done: f"wrote {done} of {count} pictures", tell)
 
 
 @contextmanager
 def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
-    """A bar while `steps` of all learners are simulated, if stderr is a terminal.
+    """Show a bar while `steps` steps (of all learners together) are simulated, if stderr is a terminal.
 
-    It gives what is called with how many more are done, and what says a line on stdout that cuts through no bar.
+    Yields two functions: one to call with the number of further steps, and one that prints a line on stdout without
+    damaging the bar.
     """
     progress = bars(stderr_console(), MofNCompleteColumn(), "steps", TimeRemainingColumn(), transient=True)
     task = progress.add_task("simulating", total=steps)
 
     def advance(count: int) -> None:
         with terminal_may_go():
-            progress.start()  # not before: pictures are read first, with a bar of their own
+            progress.start()  # not earlier, since reading the pictures has its own bar
             progress.advance(task, count)
 
     def tell(line: str) -> None:
@@ -139,7 +146,7 @@ def simulating(steps: int) -> Iterator[tuple[Advance, Tell]]:
 
 
 def hashing(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Shown while a public file of `size` bytes is read and hashed; gives what is called with the number of bytes."""
+    """Show a bar while a public file of `size` bytes is hashed; yields a function to call with further bytes."""
 
     def text(done: int) -> str:
         return f"hashed {bytes_text(done)} of {bytes_text(size)} of the public file"
@@ -148,7 +155,7 @@ def hashing(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advanc
 
 
 def fetching(size: int, tell: Tell = say_beside) -> AbstractContextManager[Advance]:
-    """Shown while a public file is fetched, of `size` bytes, 0: not known; gives what is called with their number."""
+    """Show a bar while a public file of `size` bytes (0: unknown) is fetched; yields a function to call with more."""
 
     def text(done: int) -> str:
         return f"fetched {bytes_text(done)} of the public file"
@@ -165,7 +172,7 @@ def _shown(
     text: Callable[[int], str],
     tell: Tell,
 ) -> Iterator[Advance]:
-    """A bar from the first advance on, if `total` is at least `least`; without a bar the lines of `text`."""
+    """Show a bar from the first advance on, if `total` is at least `least` or None; else plain lines made by `text`."""
     console = stderr_console()
     is_drawn = animated(console) and (total is None or total >= least)
     progress = bars(console, *columns, transient=True)
@@ -193,7 +200,7 @@ def _shown(
 
 @contextmanager
 def stages(tell: Tell = say_beside) -> Iterator[Tell]:
-    """Shown while work of several kinds is done; gives what is called with the name of each as it begins."""
+    """Show the current stage of long work; yields a function to call with the name of each stage at its beginning."""
     console = stderr_console()
     columns = (SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     told_at = time.monotonic()
@@ -212,7 +219,7 @@ def stages(tell: Tell = say_beside) -> Iterator[Tell]:
 
 
 def decoding(tell: Tell = say_beside) -> Any:
-    """The `Decoding` of commands: in worker processes where that pays, shown by `reading` and `hashing`."""
+    """Make the `Decoding` (how picture files are read) of commands, with bars, and with workers if that is faster."""
     from edgekd.data.decoding import Decoding
 
     return Decoding(workers=None, watch=partial(reading, tell=tell), watch_bytes=partial(hashing, tell=tell))

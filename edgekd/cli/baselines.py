@@ -1,4 +1,4 @@
-"""What the peers reach without one another: each alone, and one model on all shards; side by side on the cores."""
+"""Trains the baselines of a run: each peer alone, and one model on all shards, in parallel processes."""
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,29 +19,33 @@ from edgekd.simulation.groups import simulate_lone, simulate_pooled
 from edgekd.workers import at_once, count, make_tally, workers
 
 Curve = list[tuple[int, float]]  # (step, accuracy)
-LOOK_EVERY = 0.5  # seconds between two looks at the steps that are done
-PLAIN_EVERY = 15.0  # seconds between two lines where stderr is no terminal
+LOOK_EVERY = 0.5  # seconds between two updates of the progress
+PLAIN_EVERY = 15.0  # seconds between two lines if stderr is no terminal
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """The lone peers without balance and, where balance is on, with it; and pooled."""
+    """The results of the baselines. A lone peer is one that trains without neighbours."""
 
-    alone: Summary
-    balanced: Summary | None
-    pooled: float
-    curves: dict[str, dict[int, Curve]]  # of the lone peers, by "alone" and, where balance is on, "alone, balanced"
-    confusions: dict[str, dict[int, Confusion]]  # of their last evaluations
+    alone: Summary  # of the lone peers, with class balance off
+    balanced: Summary | None  # of the lone peers, with class balance on; None: the run has it off
+    pooled: float  # accuracy of one model that was trained on all shards
+    curves: dict[str, dict[int, Curve]]  # of the lone peers, by "alone" or "alone, balanced", and by id
+    confusions: dict[str, dict[int, Confusion]]  # of their last evaluations, by the same keys
 
 
 def train_baselines(config: Config, *, quiet: bool) -> Baselines:
-    """Train them all, as many at once as there are cores for their threads.
+    """Train all baselines, as many at the same time as there are cores for their threads.
+
+    Args:
+        config: of the run.
+        quiet: show no progress.
 
     Raises:
-        ConfigError: the data, the split or the network cannot be had.
+        ConfigError: the data, the split or the network is not available.
     """
     jobs: dict[Future[Any], tuple[str, int]] = {}
-    steps = make_tally()  # of one peer; one of the pooled model takes as many images as one of all peers
+    steps = make_tally()  # counts the steps of peers; a step of the pooled model counts as one of each peer
     kinds = ("off", "on") if config.distill.balance == "on" else ("off",)
     with workers(at_once(config.threads), steps) as pool:
         jobs[pool.submit(_pooled, config)] = ("pooled", 0)  # the longest first
@@ -81,7 +85,7 @@ def _pooled(config: Config) -> PeerSummary:
 
 
 def _collect(jobs: dict[Future, tuple[str, int]], steps: Any, total: int, quiet: bool) -> dict:  # type: ignore[type-arg]
-    """What the jobs give; meanwhile a bar shows how many of the `total` steps are done."""
+    """Wait for the jobs and return their results; meanwhile a bar shows how many of the `total` steps are done."""
     console, done, told = stderr_console(), {}, time.monotonic()
 
     def left(elapsed: float) -> float | None:

@@ -1,4 +1,4 @@
-"""``edgekd certs``: the keys by which peers know one another, and observers are known."""
+"""``edgekd certs``: makes, renews and revokes the keys of peers and observers."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -87,7 +87,7 @@ def _make(out: Path, wanted: "list[Holder]", days: int, renew: bool) -> None:
     folders = {each: out / folder_name(each) for each in wanted}
     leave_no_empty_folder(out)
     if not all(folder.is_dir() for folder in (out / "ca", *folders.values())):
-        make_folder(out)  # else it may be read-only: in a container it holds a volume a folder
+        make_folder(out)  # not if all exist: in a container `out` may be read-only, with a volume for each folder
     new_group = not (out / "ca" / "cert.pem").exists()
     had = {each for each in wanted if (folders[each] / "cert.pem").exists()}
     others = make_keys(out, wanted, datetime.now(timezone.utc), days, renew=renew)

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: where it is narrow, less important columns are left out, and no number is cut."""
+"""Tables that fit the terminal: a narrow one shows fewer columns, and no number is cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ class Column:
     """A column of a table."""
 
     title: str
-    rank: int = 0  # 0: it is always shown; of the others the one with the highest is left out first
+    rank: int = 0  # 0: always shown; of the others the one with the highest rank is left out first
     justify: Literal["left", "right"] = "right"
 
 
 def shown_titles(table: Table) -> set[str]:
-    """The titles of the columns that a `fitted` table has room for."""
+    """The titles of the columns that a `fitted` table shows."""
     return {str(column.header) for column in table.columns}
 
 
 def fitted(
     columns: Sequence[Column], parts: Sequence[Sequence[Sequence[str]]], console: Console, title: str | None = None
 ) -> Table:
-    """The table, with as many of the columns as `console` has room for; a last line names those that are left out.
+    """Make a table with as many columns as `console` has room for; its last line names the columns left out.
 
     Args:
         columns: from left to right.
-        parts: the rows, each with a cell a column; a line is drawn between two parts.
-        console: where it is shown; one that is no terminal, such as a file, has room for all.
-        title: above it.
+        parts: groups of rows with a line between them; each row has a cell for each column.
+        console: where the table will be printed. If that is no terminal, such as a file, all columns are shown.
+        title: shown above the table; None: no title.
     """
     least = [
         max(cell_len(text) for text in [*column.title.split(), *(row[i] for part in parts for row in part)])
@@ -53,7 +53,7 @@ def fitted(
     for i in shown:
         wider = min(max(0, room), max(0, cell_len(columns[i].title) - least[i]))  # for a title in one line
         room -= wider
-        width = None if room < 0 else least[i] + wider  # None: what has no room even now goes on in the next line
+        width = None if room < 0 else least[i] + wider  # None: cells too long even now are wrapped
         table.add_column(columns[i].title, justify=columns[i].justify, width=width, overflow="fold")
     for part in parts:
         for row in part:

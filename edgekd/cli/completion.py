@@ -1,4 +1,4 @@
-"""What a shell completes an option's value with."""
+"""Shell completion of the values of options."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,12 +9,12 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def completing(values: Sequence[str], path: bool = False, *, many: bool = False) -> Complete:
-    """What click asks for the values that begin with what was typed so far.
+    """Make the function that click calls to complete a value which is partly typed.
 
     Args:
-        values: that have a name.
-        path: where none of them begins so, files and folders are offered.
-        many: the option takes a list with commas, whose last item is completed.
+        values: the known values.
+        path: if no known value fits, let the shell complete files and folders.
+        many: the option takes a list with commas; complete its last item.
     """
 
     def complete(ctx: click.Context, option: click.Parameter, typed: str) -> list[CompletionItem]:

@@ -1,22 +1,22 @@
-"""A curve in a few characters: how an accuracy has gone, from 0 at the foot to 1 at the top."""
+"""A curve drawn with a few characters, for an accuracy between 0 (the lowest block) and 1 (the highest)."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-DIGITS = "0123456789"  # tenths, where the encoding has no blocks
-WIDTH = 6  # characters
-MOST = 64  # values that are kept; of more, every second one goes
+DIGITS = "0123456789"  # tenths, used if the encoding has no blocks
+WIDTH = 6  # characters, at most
+MOST = 64  # values to keep; if there are more, every second one is dropped
 
 
 class Curve:
-    """The values of one curve, in [0, 1], as they come; of many, a sample of even distance."""
+    """The values of one curve, each in [0, 1]; of many values an evenly spaced sample is kept."""
 
     def __init__(self) -> None:
         self._values: list[float] = []
-        self._every = 1  # one of so many values is kept
+        self._every = 1  # one in this many values is kept
         self._count = 0
         self._last = 0.0
 
     def add(self, value: float) -> None:
-        """Go on with this value."""
+        """Add the next value."""
         if self._count % self._every == 0:
             self._values.append(value)
         self._count, self._last = self._count + 1, value
@@ -24,7 +24,7 @@ class Curve:
             self._values, self._every = self._values[::2], 2 * self._every
 
     def text(self, *, ascii_only: bool = False) -> str:
-        """At most `WIDTH` characters, from the first value to the last; "-": there is none yet."""
+        """The curve from the first value to the last, at most `WIDTH` characters; "-" if there is no value."""
         if not self._count:
             return "-"
         values = self._values[:-1] if (self._count - 1) % self._every == 0 else self._values

@@ -1,4 +1,4 @@
-"""``edgekd dashboard``: a live group on a web page."""
+"""``edgekd dashboard``: shows a live group on a web page."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ Examples:
 """
 
 PASSWORD = "EDGEKD_DASHBOARD_PASSWORD"
-END_WITHIN = 5.0  # seconds for the page beside a run to end
+END_WITHIN = 5.0  # seconds for the page of `edgekd run --dashboard` to end
 NO_EXTRA = "the dashboard needs NiceGUI: pip install 'edgekd[dashboard]'"
 
 
@@ -68,12 +68,12 @@ def command(config: Config, addresses: tuple[str, ...], port: int, host: str, pa
             stop.hand_to(lambda _: end())
 
         asyncio.run(_serve(addresses, config.exchange, listening, password, begun))
-    gc.freeze()  # else the interpreter's last collection takes seconds over what ends with the process anyway
+    gc.freeze()  # else the last garbage collection takes seconds, for objects that end anyway
     end_stopped("stopped")
 
 
 def check_installed() -> None:
-    """See whether the page can be served.
+    """Check that the page can be served.
 
     Raises:
         ConfigError: NiceGUI is not installed.
@@ -92,10 +92,10 @@ def _checked(host: str) -> str:
 
 
 def _password(host: str, file: Path | None) -> str | None:
-    """What a browser has to give; None: nothing, the page is for this box alone.
+    """The password that a browser must send; None: none is needed, since the page is for this box alone.
 
     Raises:
-        ConfigError: the page is for other boxes, and there is no password.
+        ConfigError: other boxes can see the page and there is no password, or the password cannot be read.
     """
     if file is not None:
         try:
@@ -129,9 +129,14 @@ async def _serve(
     password: str | None,
     begun: Callable[[Callable[[], object]], object],
 ) -> None:
-    """Serve the page of the group at these addresses on the socket `listening`.
+    """Serve the page of a group until cancelled or ended.
 
-    Once it has begun, `begun` is called with a function that ends it, which any thread and any signal handler may call.
+    Args:
+        addresses: "[ID@]HOST:PORT" of peers of the group.
+        exchange: the settings of transport and keys.
+        listening: a listening socket.
+        password: that a browser must send; None: none.
+        begun: called at the start with a function that ends the serving; any thread or signal handler may call it.
     """
     from edgekd.protocol.frames import WITHOUT_PREDICTIONS
     from peer.dashboard.serve import serve
@@ -153,16 +158,16 @@ async def _serve(
 
 @contextmanager
 def beside_run(addresses: Sequence[str], exchange: ExchangeConfig) -> Iterator[str]:
-    """In this block a thread serves the page of the peers of this machine; gives its address, and opens it.
+    """Inside the block, serve the page of the peers of this machine in a thread; yields the page's URL.
 
-    A browser is opened only where there is a display.
+    If there is a display, the page is opened in a browser.
 
     Raises:
         ConfigError: the page cannot be served.
     """
     from peer.dashboard.serve import listener
 
-    # NiceGUI looks at every object of the process, those too that torch warns of.
+    # NiceGUI inspects every object of the process, and for some of them torch warns.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     ends: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
     with listener("127.0.0.1", 0) as listening:
@@ -175,7 +180,7 @@ def beside_run(addresses: Sequence[str], exchange: ExchangeConfig) -> Iterator[s
         try:
             yield url
         finally:
-            with contextlib.suppress(queue.Empty, RuntimeError):  # it has ended by a bug, and has said so
+            with contextlib.suppress(queue.Empty, RuntimeError):  # a bug has ended it, and was printed
                 ends.get(timeout=END_WITHIN)()
             thread.join(END_WITHIN)
 
@@ -185,5 +190,5 @@ def _url(host: str, listening: socket.socket) -> str:
 
 
 def has_display() -> bool:
-    """Whether a browser's window could be seen."""
+    """Whether this machine has a display that can show a browser."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""``edgekd doctor``: would a peer start here, and work with its neighbours."""
+"""``edgekd doctor``: checks whether a peer would start on this box, and work with its neighbours."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ Examples:
 """
 
 MARKS = {True: "ok", False: "FAULT", None: "note"}
-STALLED = 15.0  # seconds
+STALLED = 15.0  # seconds without data after which a download is given up
 WITHOUT_TORCH = "not looked at, since PyTorch cannot be used"
 
 
@@ -131,7 +131,7 @@ def command(
 
 
 def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
-    """Everything, one after the other."""
+    """Run all checks, one after the other; `wrong` are the errors found in the settings."""
     from peer.checks.keys import keys
     from peer.checks.network import listening, neighbours, proxies
 
@@ -154,7 +154,7 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
     id = owner if id is None else id
     hello = None
     if torch.ok:
-        hello = yield from _learning(peer, 0 if id is None else id)  # any id will do to try what a box can
+        hello = yield from _learning(peer, 0 if id is None else id)  # for a trial on this box any id will do
     else:
         yield Check("files and training", None, WITHOUT_TORCH)
     yield listening(exchange, peer.listen)
@@ -201,7 +201,7 @@ def _unused(out: Path) -> str:
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    """Give up a download that stands still, as where a firewall swallows it: by default Python waits without end."""
+    """Inside the block, give up downloads that stall, for example at a firewall. By default Python waits for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED)
     try:
@@ -211,7 +211,7 @@ def _impatient() -> Iterator[None]:
 
 
 def _precision(config: Config) -> Check:
-    """``--precision``, and what ``auto`` would take."""
+    """Report ``--precision`` and the precision that ``auto`` would choose."""
     sync, auto = config.exchange.sync is not None, replace(config, train=replace(config.train, precision=AUTO))
     there = "float32, as always with --sync" if sync else precision_here(auto)
     if config.train.precision == AUTO:
@@ -220,7 +220,11 @@ def _precision(config: Config) -> Check:
 
 
 def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
-    """What needs torch: the files, and a training step; returns the peer's Hello, None if its contract is not known."""
+    """Run the checks that need torch: the files, and a training step.
+
+    Returns:
+        The peer's Hello; None: its contract is not known.
+    """
     from edgekd.doctor import training
     from edgekd.doctor.files import pictures, public_file
     from edgekd.files.checkpoint import KEEP
@@ -249,6 +253,6 @@ def _learning(peer: _Peer, id: int) -> Generator[Check, None, Any]:
         yield checkpoint(peer.config, id, data, peer.out)
     elif peer.out is not None:
         yield examine("results", partial(_unused, peer.out))
-    copies = KEEP + 1 + bool(train.keep_best)  # one is written before the oldest goes
+    copies = KEEP + 1 + bool(train.keep_best)  # one more is written before the oldest is removed
     yield machine.disk(peer.out or Path("runs"), size, copies)
     return hello_of(peer.config, id, public) if public is not None else None

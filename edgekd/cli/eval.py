@@ -1,4 +1,4 @@
-"""``edgekd eval``: how well a checkpoint classifies, class by class."""
+"""``edgekd eval``: measures how well a checkpoint classifies, class by class."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ def command(
 def _judge(
     config: Config, checkpoint: Path, peer: int | None, which: str, model: str | None, top: int
 ) -> tuple[Any, Any, str]:
-    """The judgement, the images that were judged on, and a name for them."""
+    """Judge a checkpoint; return the judgement, the images that it was judged on, and a name for these images."""
     import torch
 
     torch.set_num_threads(threads_here(config, lockstep=False))

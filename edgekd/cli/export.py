@@ -1,4 +1,4 @@
-"""``edgekd export``: a trained network as one file for other programs."""
+"""``edgekd export``: writes a trained network as one file for other programs."""
 
 import dataclasses
 import json
@@ -98,10 +98,10 @@ def command(
 
 
 def _kind(out: Path, kind: str | None) -> str:
-    """The format to write, which the file's suffix must not contradict.
+    """The format to write: that of ``--format``, else the file's suffix, else "onnx".
 
     Raises:
-        ConfigError: the suffix is that of the other format, or of neither and no format is given.
+        ConfigError: the suffix contradicts ``--format``; or it is unknown, and no format is given.
     """
     suffix = out.suffix.lower().removeprefix(".")
     if kind is None and suffix and suffix not in FORMATS:
@@ -112,7 +112,18 @@ def _kind(out: Path, kind: str | None) -> str:
 
 
 def _images(predictor: Any, config: Config, file: Path | None, known: bool, *, needed: bool) -> Any:
-    """Those of the public set. Where that is not to be had noise will do, unless it is `needed`."""
+    """The images of the public set, or noise if it is not available and not `needed`.
+
+    Args:
+        predictor: of the checkpoint.
+        config: its settings.
+        file: the public file; None: that of the settings.
+        known: whether the settings are the checkpoint's, or given by the user.
+        needed: whether noise is no substitute.
+
+    Raises:
+        ConfigError: the public set is not available, and it is `needed` or the user has named the file.
+    """
     from edgekd.use.export import noise
     from edgekd.use.sets import public_set
 
@@ -130,7 +141,7 @@ def _images(predictor: Any, config: Config, file: Path | None, known: bool, *, n
 
 
 def _evaluation(predictor: Any, config: Config, known: bool) -> Any:
-    """The evaluation set; None: it is not to be had."""
+    """The evaluation set; None: it is not available, which is logged."""
     from edgekd.use.sets import evaluation_set
 
     try:

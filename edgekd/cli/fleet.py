@@ -1,4 +1,4 @@
-"""Peers of this machine as child processes: started, watched, stopped."""
+"""Peers of this machine as child processes: starts, watches and stops them."""
 
 import contextlib
 import json
@@ -21,27 +21,27 @@ from edgekd.errors import ConfigError
 from edgekd.workers import at_once
 from peer.transports.binding import check_bindable
 
-# A child imports what this process does. `python -m` would look into the working folder first, where there may be a
-# random.py; an option against that came with Python 3.11.
+# A child must import the same modules as this process. `python -m` would search the working folder first, which may
+# hold a random.py; the option against that needs Python 3.11.
 _MAIN = "import sys; sys.path[:] = [*filter(None, sys.path), {root!r}]; from edgekd.cli import main; main()"
 READ_TIMEOUT = 5.0  # seconds for the last lines of a child that has ended
-STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer is gone within 5, with --timing wan within 7
+STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL; a peer ends within 5, with --timing wan within 7
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a child said, or that it has ended."""
+    """A line of a child's output, or the end of the child."""
 
     id: int
-    progress: Any | None = None  # a peer's `Progress`, as attributes
-    log: str | None = None  # a line of its stderr
+    progress: Any | None = None  # an object with the attributes of `peer.node.progress.Progress`
+    log: str | None = None  # a line of its stderr, or of its stdout if it is no JSON
     code: int | None = None  # its exit code, once it has ended
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody listens on now, ascending.
+    """Find `count` free TCP ports of 127.0.0.1, in ascending order.
 
-    None of them is a port that systems give to outgoing connections: such a port may be taken before its peer listens.
+    They lie below the ports that systems use for outgoing connections, which may be taken before a peer listens.
     """
     numbers: set[int] = set()
     while len(numbers) < count:
@@ -53,17 +53,17 @@ def free_ports(count: int) -> list[int]:
 
 
 class Fleet:
-    """One ``edgekd peer`` a client, on ports of 127.0.0.1: started as the block begins, gone when it has ended.
+    """A context manager that runs one ``edgekd peer`` for each client, on ports of 127.0.0.1.
 
-    `addresses` are the children's, by id. `events` holds what they say, that they have ended, and the signals that this
-    process is handed: a queue that a signal handler may put into, whatever it has interrupted.
+    `addresses` are those of the children, by id. `events` is a queue of what the children print and of their ends.
+    Signal handlers may put the signals of this process into it, too: the queue is safe for that.
 
     Args:
         config: the file with all settings.
-        folder: the run's; ``peer-I`` in it is that peer's ``--out``.
-        neighbours: for each client the ids of those that it hears.
-        wait_for: how many of them each waits for, if it has so many; None: for all.
-        model: the networks, as ``--model`` takes them; the file's word alone would run no code of the user.
+        folder: of the run; ``peer-I`` in it is the ``--out`` of peer I.
+        neighbours: for each peer the ids of its neighbours.
+        wait_for: how many neighbours each peer waits for, at most as many as it has; None: all.
+        model: the value of ``--model``. It is needed, since a settings file alone may not name a user's code.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class Fleet:
         self.events: queue.SimpleQueue[Event | signal.Signals] = queue.SimpleQueue()
         self._config, self._folder, self._neighbours, self._wait_for = config, folder, neighbours, wait_for
         self._model = model
-        self.addresses: list[str] = []  # of the peers, by id
+        self.addresses: list[str] = []  # by id
         self._children: dict[int, subprocess.Popen[str]] = {}
-        # What joblib's `cpu_count` reads: the cores of one peer, for what it starts itself.
+        # joblib's `cpu_count` reads this variable: the cores of one peer, for worker processes that it starts itself.
         self._environment = {"LOKY_MAX_CPU_COUNT": str(at_once(len(neighbours)))}
 
     def __enter__(self) -> "Fleet":
         """Start the peers.
 
         Raises:
-            ConfigError: not all can be started; none is left behind.
+            ConfigError: not all peers could be started; those that were are stopped.
         """
         try:
             self.addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._neighbours))]
@@ -89,7 +89,7 @@ class Fleet:
                 self._begin(id, self._command(id, self.addresses))
         except BaseException as error:
             self.stop()
-            if isinstance(error, OSError | RuntimeError):  # no file or no thread is left for one more
+            if isinstance(error, OSError | RuntimeError):  # a limit on open files, processes or threads
                 begun, wanted = len(self._children), len(self._neighbours)
                 raise ConfigError(
                     f"only {begun} of {wanted} peers could be started: {error}; use fewer --clients, or raise the "
@@ -117,19 +117,19 @@ class Fleet:
         threading.Thread(target=self._wait, args=(id, readers), daemon=True).start()
 
     def pause(self) -> None:
-        """Stop this process and the children, where they are, until this process is told to go on."""
+        """Stop this process and the children with SIGSTOP, until this process gets SIGCONT."""
         self.tell(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
         self.tell(signal.SIGCONT)
 
     def tell(self, number: int) -> None:
-        """Send a signal to every child; a signal handler may call it."""
-        for child in list(self._children.values()):  # a handler may interrupt the start of one more
+        """Send a signal to every child that runs. A signal handler may call this."""
+        for child in list(self._children.values()):  # a copy: a handler may interrupt the start of another child
             if child.poll() is None:
                 child.send_signal(number)
 
     def stop(self) -> None:
-        """Ask every child to end, and end those that do not; idempotent."""
+        """Ask every child to end, and kill those that have not ended after `STOP_TIMEOUT` seconds; idempotent."""
         self.tell(signal.SIGTERM)
         self.tell(signal.SIGCONT)  # a stopped process handles no SIGTERM
         deadline = time.monotonic() + STOP_TIMEOUT
@@ -141,7 +141,7 @@ class Fleet:
                 child.wait()
 
     def kill(self) -> None:
-        """End every child at once; what they have not written is lost."""
+        """Kill every child at once. What they have not written is lost."""
         self.tell(signal.SIGKILL)
 
     def _read(self, id: int, pipe: str) -> None:
@@ -155,7 +155,7 @@ class Fleet:
 
     def _wait(self, id: int, readers: list[threading.Thread]) -> None:
         code = self._children[id].wait()
-        for reader in readers:  # what it said last comes before the news that it has ended
+        for reader in readers:  # its last lines come before the event of its end
             reader.join(READ_TIMEOUT)
         self.events.put(Event(id, code=code))
 
@@ -169,14 +169,14 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
-    # A session of its own: Ctrl-C and Ctrl-Z reach the children through this process alone.
+    # The children get a session of their own, so that Ctrl-C and Ctrl-Z of the terminal reach only this process.
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN.format(root=str(Path(edgekd.__file__).parents[1])), *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        errors="backslashreplace",  # a library may write any bytes; a reader that failed at them would block the child
+        errors="backslashreplace",  # for any bytes of a library: if the reading failed, the child would block
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )

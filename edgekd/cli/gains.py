@@ -1,4 +1,4 @@
-"""Which classes each peer of a run has gained, side by side on a terminal."""
+"""A table of the accuracy that each peer of a run has gained in each class."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,17 @@ from edgekd.lab.report.gains import ALONE, BALANCED, class_gains, gain_text
 from edgekd.learning.evaluation import Confusion
 from edgekd.printable import printable
 
-SHOWN = 20  # classes; of more of them those are shown in which a peer has gained or lost most
+SHOWN = 20  # classes, at most: those in which a peer has gained or lost most
 
 
 def print_gains(counted: Mapping[int, Counted], alone: Mapping[str, Mapping[int, Confusion]], console: Console) -> None:
-    """A row for each class, a column for each peer; nothing where no peer was evaluated."""
+    """Print a row for each class and a column for each peer; print nothing if no peer was evaluated.
+
+    Args:
+        counted: the last evaluation of each peer, by its id.
+        alone: the confusion matrices of the peers that trained alone, by kind of baseline and by id.
+        console: where to print.
+    """
     if not counted:
         return
     ids = sorted(counted)

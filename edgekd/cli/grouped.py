@@ -1,4 +1,4 @@
-"""A command whose ``--help`` shows its options under titles: the most used first, then section by section."""
+"""A click command whose ``--help`` groups its options under titles: first the most used, then one title a section."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ MOST_USED, OTHER = "Most used", "Other"
 
 
 class GroupedOption(click.Option):
-    """An option that says which title it stands under."""
+    """An option with the title of its group in ``--help``."""
 
     def __init__(self, *args: Any, group: str = OTHER, **given: Any) -> None:
         super().__init__(*args, **given)
@@ -17,10 +17,10 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose options stand under titles.
+    """A command whose options are grouped under titles in ``--help``.
 
     Args:
-        first: names of the parameters that are most used, in the order in which they are shown.
+        first: names of the most used parameters, in the order in which they are shown.
     """
 
     def __init__(self, *args: Any, first: Sequence[str] = (), **given: Any) -> None:
@@ -37,7 +37,7 @@ class GroupedCommand(click.Command):
         return {title: group for title, group in groups.items() if group}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options; click calls this."""
+        """Write the options into the help text. Click calls this."""
         for title, options in self.groups(ctx).items():
             with formatter.section(title):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])

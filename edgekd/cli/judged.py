@@ -1,4 +1,4 @@
-"""How the judgement of a checkpoint looks on a terminal."""
+"""Prints the judgement of a checkpoint (how well it classifies) on a terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +11,7 @@ from edgekd.use.scores import Scores
 
 
 def print_judgement(judged: Judgement, console: Console) -> None:
-    """The table of the classes, that of the heads where there are several, and some lines."""
+    """Print a table of the classes, a table of the heads if there are several, and the lines of `lines`."""
     console.print(_classes(judged.scores, console))
     if len(judged.heads) > 1:
         console.print(_heads(judged, console))
@@ -20,7 +20,7 @@ def print_judgement(judged: Judgement, console: Console) -> None:
 
 
 def lines(found: Scores) -> list[str]:
-    """What is said of all classes together."""
+    """Lines of text with the scores over all classes."""
     own = "not known" if found.own_accuracy is None else _text(found.own_accuracy)
     ranks = [f"top-{k} accuracy {value:.3f}" for k, value in found.top_k.items() if k > 1]
     said = [", ".join([*ranks, f"macro F1 {found.macro_f1:.3f}", f"own-distribution accuracy {own}"])]

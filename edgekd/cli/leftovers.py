@@ -1,4 +1,4 @@
-"""What a command that is refused leaves behind: no empty folder that it has made."""
+"""Cleaning up after a command that was refused: it must not leave empty folders behind."""
 
 from functools import partial
 from pathlib import Path
@@ -9,5 +9,5 @@ from edgekd.files.writable import missing_folders, remove_empty
 
 
 def leave_no_empty_folder(path: Path) -> None:
-    """Have the folders that this command makes for `path` removed at its end, if they are empty then."""
+    """At the end of the current command, remove those missing folders of `path` that it has made and left empty."""
     click.get_current_context().call_on_close(partial(remove_empty, missing_folders(path)))

@@ -1,4 +1,4 @@
-"""The one way from commands to stdout and stderr: a line at a time, whatever is in it, in any encoding."""
+"""How commands write to stdout and stderr: whole lines, with any text, in any encoding."""
 
 import contextlib
 import io
@@ -10,13 +10,13 @@ from typing import TextIO
 
 from edgekd.printable import printable
 
-_kept: TextIO | None = None  # stdout, while `sys.stdout` is stderr
+_kept: TextIO | None = None  # the real stdout while `sys.stdout` is replaced by stderr
 
 
 def prepare_streams() -> None:
-    """Open the standard streams that are closed, and show what a stream's encoding lacks as ``\\xb1`` and the like.
+    """Open standard streams that are closed, and write characters that an encoding lacks as ``\\xb1`` and the like.
 
-    Where one of the first three descriptors is closed, the next file that is opened would take its place.
+    If one of the first three descriptors were closed, the next file that is opened would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -33,9 +33,9 @@ def prepare_streams() -> None:
 
 @contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """In this block stdout is for `stdout`, `say` and `say_lines`: what other code prints goes to stderr.
+    """Inside the block, send what other code prints to stderr; stdout is only for `stdout`, `say` and `say_lines`.
 
-    Other code is the user's own, and libraries such as torchvision.
+    Other code is the user's own code, and libraries such as torchvision.
     """
     global _kept
     before = _kept, sys.stdout
@@ -47,15 +47,15 @@ def stdout_for_results() -> Iterator[None]:
 
 
 def stdout() -> TextIO:
-    """Where results go."""
+    """The stream for results: stdout, also inside `stdout_for_results`."""
     return _kept or sys.stdout
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print one line on stdout, or on stderr, at once."""
+    """Print one line on stdout (or on stderr) without buffering; control characters are escaped."""
     print(printable(text), file=sys.stderr if err else stdout(), flush=True)
 
 
 def say_lines(text: str) -> None:
-    """Print text of several lines on stdout, at once; the caller sees to it that all of it can be printed."""
+    """Print text of several lines on stdout without buffering. The text must hold no control characters of others."""
     print(text, file=stdout(), flush=True)

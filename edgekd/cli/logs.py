@@ -1,6 +1,6 @@
-"""What a command writes to stderr, as text, for systemd's journal, or as JSON: a peer's log, and messages.
+"""The formats of a command's log and messages on stderr: text, text for systemd's journal, or JSON.
 
-A message is what a command says apart from a log: why it ends, or a warning before there is a log.
+A message is a line outside of the log: why the command ends, or a warning before the log is set up.
 """
 
 import json
@@ -14,25 +14,25 @@ from typing import Any
 
 from edgekd.printable import Lines, printable
 
-PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # by level; those of syslog
+PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # of syslog, by level
 
 
 class PeerLines(Lines):
-    """Text: ``LEVEL peer=ID step=N message``; after the line of a bug, its traceback."""
+    """Text: lines of the form ``LEVEL peer=ID step=N message``; the traceback of a bug follows its line."""
 
     def __init__(self, id: int | None = None) -> None:
         super().__init__()
-        self.id = id  # the peer's; None: it is not known yet
-        self.step: Callable[[], int] | None = None  # the learner's; None: there is no learner yet
+        self.id = id  # of the peer; None: not known yet
+        self.step: Callable[[], int] | None = None  # returns the learner's step; None: there is no learner yet
 
     def line(self, level: str, message: str) -> str:
-        """One line, whatever is in `message`."""
+        """Format a log record as one line; line breaks in `message` are escaped."""
         id = "-" if self.id is None else self.id
         step = "-" if self.step is None else self.step()
         return f"{level} peer={id} step={step} {printable(message)}"
 
     def message(self, level: str, message: str, error: BaseException | None = None) -> str:
-        """A message; after its line, the traceback of `error`."""
+        """Format a message, followed by the traceback of `error` if there is one."""
         return "\n".join([printable(message), *map(printable, self._trace(error))])
 
     def _trace(self, error: BaseException | None) -> list[str]:
@@ -40,35 +40,35 @@ class PeerLines(Lines):
 
 
 class JournalLines(PeerLines):
-    """The same lines for systemd's journal: each begins with its priority, ``<N>``, which the journal takes away."""
+    """Text for systemd's journal: each line begins with its priority, ``<N>``, which the journal removes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback's lines."""
+        """Format a log record, with the lines of a traceback."""
         return super().format(record).replace("\n", f"\n{_priority(record.levelname)}")
 
     def line(self, level: str, message: str) -> str:
-        """One line, whatever is in `message`."""
+        """Format a log record as one line; line breaks in `message` are escaped."""
         return _priority(level) + super().line(level, message)
 
     def message(self, level: str, message: str, error: BaseException | None = None) -> str:
-        """As for `PeerLines`."""
+        """Format a message, followed by the traceback of `error` if there is one."""
         return (_priority(level) + super().message(level, message, error)).replace("\n", f"\n{_priority(level)}")
 
 
 class JsonLines(PeerLines):
-    """JSON: an object a line, with the traceback of a bug in it."""
+    """JSON: an object on each line; the traceback of a bug is one of its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format a log record as one line."""
         trace = self.formatException(record.exc_info) if record.exc_info else None
         return self._object(record.created, record.levelname, record.name, record.getMessage(), trace)
 
     def line(self, level: str, message: str) -> str:
-        """One line, whatever is in `message`."""
+        """Format a line of the log as one JSON object."""
         return self._object(time.time(), level, "edgekd", message, None)
 
     def message(self, level: str, message: str, error: BaseException | None = None) -> str:
-        """One line, whatever is in `message`."""
+        """Format a message, with the traceback of `error`, as one JSON object."""
         return self._object(time.time(), level, "edgekd", message, "\n".join(self._trace(error)) or None)
 
     def _object(self, at: float, level: str, logger: str, message: str, trace: str | None) -> str:
@@ -90,13 +90,13 @@ _lines = PeerLines()  # of this process
 
 
 def set_format(form: str | None) -> None:
-    """Give all further messages and log lines this format, one of `FORMATS`; None: the one that suits stderr."""
+    """Set the format of all later messages and log lines, one of `FORMATS`; None: "journal" or "text", as fits."""
     global _lines
     _lines = FORMATS[form or ("journal" if _is_journal(2) else "text")]()
 
 
 def format_among(arguments: Sequence[str]) -> str | None:
-    """The format that unparsed arguments ask for, so that an error about an unknown flag has this format, too."""
+    """The log format in arguments that are not parsed yet, so that errors of parsing have it, too; None: none."""
     asked = None
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, _, joined = flag.partition("=")
@@ -106,17 +106,17 @@ def format_among(arguments: Sequence[str]) -> str | None:
 
 
 def message_line(level: str, message: str) -> str:
-    """A message as it is written to stderr; a signal handler may call this."""
+    """Format a message as it is written to stderr. A signal handler may call this."""
     return _lines.message(level, message)
 
 
 def write_message(level: str, message: str, error: BaseException | None = None) -> None:
-    """Write a message to stderr, at once.
+    """Write a message to stderr, without buffering.
 
     Args:
-        level: by name.
-        message: the line.
-        error: a bug, whose traceback is wanted.
+        level: the name of a level of the logging module.
+        message: one line.
+        error: a bug whose traceback is written, too; None: none.
     """
     print(_lines.message(level, message, error), file=sys.stderr, flush=True)
 
@@ -126,7 +126,7 @@ def _priority(level: str) -> str:
 
 
 def _is_journal(number: int) -> bool:
-    """Whether this file descriptor leads to systemd's journal: $JOURNAL_STREAM names what did so at the start."""
+    """Whether this file descriptor is systemd's journal: systemd names the journal's file in $JOURNAL_STREAM."""
     try:
         status = os.fstat(number)
     except OSError:
@@ -135,7 +135,7 @@ def _is_journal(number: int) -> bool:
 
 
 class _Stderr:
-    """Whatever sys.stderr is when something is written: a live table takes its place for a while."""
+    """A stream that writes to the current `sys.stderr`, which a live table replaces for a while."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -145,7 +145,11 @@ class _Stderr:
 
 
 def log_to_stderr(id: int) -> PeerLines:
-    """Have all that this process logs said on stderr, as peer `id`; of other libraries, what is a warning or worse."""
+    """Write the log of this process to stderr, as that of peer `id`: of edgekd from INFO on, of others from WARNING.
+
+    Returns:
+        The formatter, whose `step` the caller may set.
+    """
     _lines.id = id
     handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(_lines)

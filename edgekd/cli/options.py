@@ -1,4 +1,4 @@
-"""Click options made from the settings' dataclasses, and ``--config FILE.toml`` under them: flags win."""
+"""Click options made from the settings' dataclasses, and ``--config FILE.toml``, whose values the flags override."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ from edgekd.protocol.addresses import MAX_ID
 
 
 class UserPath(click.Path):
-    """A path in which ``~`` is the home folder: the shell leaves it as it is after ``--out=``."""
+    """A path in which ``~`` is the home folder, since shells do not replace it after ``--out=``."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -48,7 +48,7 @@ PATH = UserPath()
 
 
 class OneOf(click.Choice):  # type: ignore[type-arg] # of click 8.1 there is no Choice[str]
-    """One of some words; a slip in one is told of with the nearest."""
+    """One of several words; the error for a misspelt word suggests the nearest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -58,7 +58,7 @@ class OneOf(click.Choice):  # type: ignore[type-arg] # of click 8.1 there is no 
 
 
 class _NumberOrWord(click.types.IntParamType):
-    """A whole number, or one of some words."""
+    """A whole number, or one of several words."""
 
     def __init__(self, words: tuple[str, ...]) -> None:
         self._words = words
@@ -77,7 +77,7 @@ Field: TypeAlias = "dataclasses.Field[Any]"
 
 MOST_FOR_ADAMW = 0.005  # a learning rate; 0.002 costs accuracy already (experiments/gap-screening.md)
 FROM_SCRATCH = "with random weights: accuracies near chance, or below, are normal for some hundred steps"
-LETTERS = {  # of flags whose help speaks of their value
+LETTERS = {  # placeholders of flags whose help text mentions them
     "gamma": "G",
     "dirichlet": "B",
     "certs": "DIR",
@@ -94,16 +94,20 @@ def settings(
     path_of: str | None = None,
     forgiving: bool = False,
 ) -> Callable[[Command], Command]:
-    """Give a command one flag a field of `sections` (of them those in `only`, and none in `without`).
+    """Decorate a command: give it a flag for each setting of some sections, and pass it a checked ``config``.
 
-    It is passed a checked ``config``; settings that have no flag can come from the file all the same.
+    The settings come from ``--preset``, the file and the flags; later ones override earlier ones. The file is that of
+    ``--config`` and may hold settings that have no flag. With ``--resume`` the settings in ``--out`` lie under all of
+    these.
 
-    Without ``--config`` the settings under the flags are those of the checkpoint that the command's parameters
-    `path_of` and ``peer`` name: see `edgekd.files.folders.settings_file`. With ``--resume`` those of ``--out`` lie
-    under all others.
-
-    With `forgiving` no setting that is wrong ends the command: ``config`` has the others, and ``wrong`` says, line by
-    line, what cannot be used.
+    Args:
+        sections: names of sections of the settings.
+        only: the settings that get a flag; None: all of the sections.
+        without: settings that get none.
+        path_of: a parameter of the command that names a checkpoint. Without ``--config``, the settings of this
+            checkpoint (of the peer in the parameter ``peer``) are used: see `edgekd.files.folders.settings_file`.
+        forgiving: an invalid setting does not end the command. It is left out of ``config``, and the command is passed
+            ``wrong``, a list with a line for each.
     """
     fields = [
         (section, f)
@@ -142,11 +146,14 @@ def settings(
 
 
 def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Command], Command]:
-    """Give a command one flag a field of `sections` (none in `without`), each taking a list, and ``--split``.
+    """Decorate a command: give it a flag that takes a list for each setting, and ``--split``; pass it ``tables``.
 
-    It is passed nested ``tables``.
+    The tables are nested: settings by section. A value may be a list: see `edgekd.lab.sweep.grid.configs`. Flags
+    override the file, and each ``[[grid]]`` in it.
 
-    In the tables a value may be a list (see `edgekd.lab.sweep.grid.configs`); flags win over each ``[[grid]]`` too.
+    Args:
+        sections: names of sections of the settings.
+        without: settings that get no flag.
     """
     fields = [
         (section, f) for section in sections for f in dataclasses.fields(SECTIONS[section]) if f.name not in without
@@ -185,10 +192,10 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
 
 
 def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
-    """See to it that a file asks for none of these settings, which a command has no flags for.
+    """Check that these settings, which the command does not support, are not set in a file.
 
     Raises:
-        ConfigError: one is set; `why` says why it cannot be.
+        ConfigError: one is set; its message begins with `why`.
     """
     for name in names:
         if getattr(exchange, name) is not None:
@@ -196,7 +203,7 @@ def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:
 
 
 def _usable(read: Callable[[], dict[str, Any]], flags: dict[str, Any]) -> tuple[Config, list[str]]:
-    """What can be used of the settings, and why the rest cannot; without a file that can be read, of the flags."""
+    """The valid settings, and the errors of the others. If the file cannot be read, only the flags are used."""
     try:
         tables, wrong = read(), []
     except ConfigError as error:
@@ -211,7 +218,7 @@ def _usable(read: Callable[[], dict[str, Any]], flags: dict[str, Any]) -> tuple[
 
 
 def _with_warning(config: Config) -> Config:
-    """The same settings, after a line on stderr if the learning rate seems to be meant for another optimiser."""
+    """The same settings; prints a warning if the learning rate seems to be meant for another optimiser."""
     if config.train.optimiser is None and config.optimiser == "adamw" and config.peak_lr > MOST_FOR_ADAMW:
         advice = "for SGD, which takes more, add --optimiser sgd"
         write_message(
@@ -221,7 +228,7 @@ def _with_warning(config: Config) -> Config:
 
 
 def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str, Any]:
-    """Nested tables of the values that were given."""
+    """The values that were given, not None, as tables by section."""
     tables: dict[str, Any] = {}
     for section, f in fields:
         if values[f.name] is not None:
@@ -230,12 +237,16 @@ def _tables(fields: list[tuple[str, Field]], values: dict[str, Any]) -> dict[str
 
 
 def _below(preset: str | None, file: Path | None) -> dict[str, Any]:
-    """What lies under the flags."""
+    """The settings that flags override: those of the preset, overridden by those of the file."""
     return overlay(find_preset(preset) if preset else {}, read_toml(file) if file else {})
 
 
 def _found(checkpoint: Path, peer: int | None) -> Path | None:
-    """The file with the settings of a checkpoint, once it is known to be sound: nobody has named it."""
+    """The file with the settings of a checkpoint; None: there is none.
+
+    Raises:
+        ConfigError: the file is invalid. The message names it, since the user has not.
+    """
     file = settings_file(checkpoint, peer)
     if file is not None:
         tables = read_toml(file)
@@ -247,7 +258,7 @@ def _found(checkpoint: Path, peer: int | None) -> Path | None:
 
 
 def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
-    """The option of the commands that use a trained network; it is passed as ``checkpoint``."""
+    """The option ``--checkpoint`` of the commands that use a trained network."""
     return click.option(
         "--checkpoint",
         type=PATH,
@@ -322,14 +333,14 @@ FIRST = ("id", "listen", "peers", "private", "public", "weights", "certs", "wait
 
 
 def peer_options(command: Command) -> Command:
-    """Give a command the flags of one peer that are no settings: who and where it is, who else, and its folder."""
+    """Decorate a command: give it those flags of a peer that are no settings, such as its id and its neighbours."""
     for option in reversed(_OF_PEER):
         command = option(command)
     return command
 
 
 def listed(peers: str) -> tuple[str, ...]:
-    """The addresses in the value of ``--peers``, each once."""
+    """Split the value of ``--peers`` into addresses, without duplicates."""
     return tuple(dict.fromkeys(part.strip() for part in peers.split(",") if part.strip()))
 
 
@@ -351,7 +362,7 @@ def _flag(f: Field) -> str:
 
 
 def _about(section: str, f: Field, *, many: bool = False) -> dict[str, Any]:
-    """The title that a setting's flag stands under in ``--help``, and what completes its value."""
+    """Arguments for the option of a setting: its title in ``--help`` and the completion of its value."""
     choices, words, known = (f.metadata[name] for name in ("choices", "words", "known"))
     values = (*(choices or ()), *words, *known)
     title = f.metadata["group"] or TITLES[section]

@@ -59,19 +59,19 @@ STOPPING = "stopping: saying goodbye and writing what has been reached"
 
 
 class _Stop:
-    """Becomes true at the first SIGINT, SIGTERM or SIGHUP; impatience changes nothing for `PATIENCE` seconds.
+    """The requests to end the peer, by SIGINT, SIGTERM or SIGHUP; calling it returns whether there was one.
 
-    After that the second request ends the process: a peer is through within 5 s, so it hangs. `signals.Stop`, of the
-    commands that wait for their children and write results, obeys the third.
+    A second request changes nothing for `PATIENCE` seconds. After that it ends the process at once: a peer ends within
+    5 s, so it hangs. (`signals.Stop` is for the other commands, which need the third request for that.)
     """
 
     def __init__(self, lines: PeerLines) -> None:
         self.asked = False
         self._lines = lines
         self._asked_at = 0.0
-        self.ready = False  # there is a state worth writing
-        self.undo = contextlib.ExitStack()  # closed, it takes away what a start that goes no further has written
-        self.screen: Screen | None = None  # what it shows is not written over
+        self.ready = False  # whether there is a state to save
+        self.undo = contextlib.ExitStack()  # closing it removes what an interrupted start has written
+        self.screen: Screen | None = None  # whose table must not be overwritten
         self._unsaid = False
         on_stop(self._on_signal)
 
@@ -90,19 +90,19 @@ class _Stop:
             os._exit(128 + number)
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
-            self._unsaid = self.screen is not None and self.screen.live  # it is said above the table, soon
+            self._unsaid = self.screen is not None and self.screen.live  # the next call prints it above the table
             if not self._unsaid:
-                with contextlib.suppress(OSError):  # Ctrl-C also ended the `tee` that it went to
+                with contextlib.suppress(OSError):  # Ctrl-C may also have ended the reader of stderr
                     os.write(2, f"{self._lines.line('INFO', STOPPING)}\n".encode())  # safe in a handler
 
     def make_ready(self) -> None:
-        """From now on a request ends the training; before, it ends the process."""
+        """Let a request end the training from now on. Before this call it ends the process at once."""
         self.ready = True
 
     def ignore_signals(self) -> None:
-        """The peer is through: what is left is the interpreter's own end."""
+        """Ignore all further requests, since only the end of the interpreter is left."""
         on_stop(signal.SIG_IGN)
-        gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
+        gc.freeze()  # else the last garbage collection takes seconds, for objects that end anyway
 
 
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
@@ -129,12 +129,12 @@ def command(
     stop = _Stop(lines)
     PAUSE.listen()
     neighbours = listed(peers)
-    niceness = go_last(config.train.nice)  # before any thread or worker is started: they inherit it
+    niceness = go_last(config.train.nice)  # before any thread or worker starts, since these inherit it
     screen = stop.screen = Screen()
 
     def made(node: "Node") -> None:
         log.info(_computes(node, niceness))
-        if config.from_scratch and not resume and not as_json:  # `run` says it once for all of its peers
+        if config.from_scratch and not resume and not as_json:  # `edgekd run` prints it once for all peers
             log.info("it begins %s", FROM_SCRATCH)
         lines.step = lambda: int(node.learner.step)
 
@@ -185,7 +185,12 @@ def command(
 
 
 def id_in(folder: Path | None) -> int:
-    """The id of the peer that goes on in `folder`."""
+    """The id of the peer whose checkpoints lie in `folder`.
+
+    Raises:
+        click.UsageError: `folder` is None.
+        ConfigError: no valid checkpoint in the folder tells the id.
+    """
     if folder is None:
         raise click.UsageError("Missing option '--id'.")
     from edgekd.files.checkpoint import peer_in
@@ -197,7 +202,7 @@ def id_in(folder: Path | None) -> int:
 
 
 def _computes(node: "Node", niceness: int | None) -> str:
-    """The line about what a peer computes with."""
+    """A line about the device, the threads and the precision of a peer."""
     config = node.config
     threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
     beside = f", niceness {niceness}" if niceness is not None else ""
@@ -206,7 +211,7 @@ def _computes(node: "Node", niceness: int | None) -> str:
 
 @contextlib.contextmanager
 def _naming_the_doctor() -> Iterator[None]:
-    """Name the command that looks at everything, where a start fails by the first thing of many."""
+    """Inside the block, add to every ConfigError a hint at `edgekd doctor`, which finds all faults at once."""
     try:
         yield
     except ConfigError as error:
@@ -216,9 +221,9 @@ def _naming_the_doctor() -> Iterator[None]:
 def _print_progress(stop: _Stop, progress: "Progress") -> None:
     try:
         _print_json({"event": "progress", **dataclasses.asdict(progress)})
-    except BrokenPipeError:  # whoever started this peer has gone: so does the peer
+    except BrokenPipeError:  # the program that has started this peer has ended, so this peer ends, too
         stop.asked = True
-    except OSError:  # a full disk ends no training
+    except OSError:  # a full disk does not end the training
         pass
 
 

@@ -1,4 +1,4 @@
-"""``edgekd predict``: what a trained network sees in pictures."""
+"""``edgekd predict``: classifies pictures with a trained network."""
 
 import itertools
 import json
@@ -74,7 +74,7 @@ def command(
         raise ConfigError(f"there is no folder {watch} to watch")
     from edgekd.data.arrivals import Arrivals, find_pictures, stamps
 
-    arrivals = Arrivals(stamps(watch)) if watch else None  # before the first picture is read: none is missed
+    arrivals = Arrivals(stamps(watch)) if watch else None  # before reading, so that no picture is missed
     files = find_pictures(pictures)
     import torch
 
@@ -94,7 +94,7 @@ def command(
             for answer in itertools.chain(found, _arriving(predictor, watch, arrivals, top, every)):
                 _show(answer, as_json)
     except KeyboardInterrupt:
-        pass  # there is no other end
+        pass  # the only way to end it
 
 
 def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table: Path | None) -> None:
@@ -127,7 +127,7 @@ def _show_all(found: Iterator[Any], files: Sequence[Path], as_json: bool, table:
 
 
 def _show(answer: Any, as_json: bool) -> None:
-    """A line for one picture; for one that cannot be read on stderr."""
+    """Print the answer for one picture; without `as_json`, that a picture cannot be read goes to stderr."""
     if as_json:
         say(json.dumps(answer.to_mapping()))
     else:
@@ -135,7 +135,7 @@ def _show(answer: Any, as_json: bool) -> None:
 
 
 def _arriving(predictor: Any, folder: Path, arrivals: Any, top: int, every: float) -> Iterator[Any]:
-    """The answers for pictures that appear in `folder`, without end."""
+    """Yield the answers for pictures that appear in `folder`, looking every `every` seconds, without end."""
     from edgekd.data.arrivals import stamps
     from edgekd.use.answers import answers
 

@@ -1,4 +1,4 @@
-"""Live progress: a table on a terminal, plain lines elsewhere."""
+"""Live progress of peers: a table on a terminal, plain lines elsewhere."""
 
 import os
 import time
@@ -22,16 +22,16 @@ PLAIN_EVERY = 5.0  # seconds between two plain lines of one peer
 
 
 def mute_stdout() -> None:
-    """Write no further to a stdout that takes nothing any more, not at the interpreter's end either."""
+    """Send stdout to the null device, so that nothing more fails to be written, also when the interpreter ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
 
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """What is written to stdout in this block may be lost: that is no reason to stop training."""
+    """Inside the block, errors of writing to stdout are ignored, since they are no reason to stop training."""
     try:
         yield
-    except BrokenPipeError:  # nobody reads any more
+    except BrokenPipeError:  # the reader of the pipe has ended
         mute_stdout()
     except OSError:  # a full disk, a terminal that has gone
         pass
@@ -39,9 +39,9 @@ def unheard() -> Iterator[None]:
 
 @contextmanager
 def last_words() -> Iterator[None]:
-    """In this block a command says how it ended, which its folder holds, too.
+    """Around the final output of a command, which its folder holds, too: errors of writing to stdout are ignored.
 
-    If the terminal has gone, or stdout goes to a full disk, that is no error, and nothing more is written there.
+    After such an error (the terminal is closed, the disk is full) nothing more is written to stdout.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def last_words() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Peer:
-    """What one peer's row is made of."""
+    """The data for the row of one peer."""
 
     latest: Any  # its `Progress`
     curve: Curve = field(default_factory=Curve)
@@ -59,14 +59,14 @@ class _Peer:
     dead: bool = False
 
     def take(self, progress: Any) -> None:
-        """Take in the next progress."""
+        """Update the row with the peer's next progress."""
         if progress.accuracy is not None and progress.accuracy_step != self.evaluated:
             self.curve.add(progress.accuracy)
             self.evaluated = progress.accuracy_step
         self.latest = progress
 
     def seconds_left(self) -> float | None:
-        """Until it has done its steps; None: that is not known, or there is no end."""
+        """Seconds until the peer has done its steps; None: unknown, or its steps have no end."""
         now = self.latest
         if self.dead:
             return None
@@ -74,10 +74,10 @@ class _Peer:
 
 
 class Screen:
-    """Shows the latest progress of some peers.
+    """Shows the latest progress of one or more peers.
 
     Args:
-        title: what is going on.
+        title: of the table.
     """
 
     def __init__(self, title: str = "") -> None:
@@ -88,11 +88,15 @@ class Screen:
 
     @property
     def live(self) -> bool:
-        """Whether there is a table on the terminal now, which other lines must not cut through."""
+        """Whether a table is on the terminal now. Then other lines must be printed with `log`."""
         return self._live is not None
 
     def show(self, progress: Any) -> None:
-        """Take in one peer's `Progress`."""
+        """Show the progress of one peer.
+
+        Args:
+            progress: a `peer.node.progress.Progress`, or an object with the same attributes.
+        """
         peer = self._peers.get(progress.id)
         before = None if peer is None else peer.latest
         if peer is None:
@@ -111,7 +115,7 @@ class Screen:
         self._live.update(self._table(), refresh=True)
 
     def lost(self, id: int) -> None:
-        """A peer has died."""
+        """Show peer `id` as dead."""
         if id in self._peers:
             self._peers[id].dead = True
             if self._live is not None:
@@ -119,7 +123,7 @@ class Screen:
                     self._live.update(self._table(), refresh=True)
 
     def log(self, line: str) -> None:
-        """Print a line above the table."""
+        """Print a line above the table, or on stderr if there is none."""
         if self._live is None:
             say_beside(line)
         else:
@@ -127,7 +131,7 @@ class Screen:
                 self._live.console.print(printable(line))
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop drawing; the last table stays on the terminal."""
         if self._live is not None:
             with unheard():
                 self._live.stop()
@@ -142,7 +146,7 @@ class Screen:
         say(self._line(peer))
 
     def _line(self, peer: _Peer) -> str:
-        """A peer's row as one line; on a terminal as much of it as there is room for."""
+        """The row of a peer as one line; a narrow terminal gets fewer of its columns."""
         row = zip(_COLUMNS, _row(peer, ascii_only=True), strict=True)
         cells = [(column, cell) for column, cell in row if column not in (_ID, _TREND) and cell != "-"]
         while True:

@@ -1,4 +1,4 @@
-"""``edgekd public``: the one file that a group shares."""
+"""``edgekd public``: makes or fetches the public file, which all peers of a group share."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""``edgekd report``: what sweeps have found, as a page, tables and figures."""
+"""``edgekd report``: writes the results of sweeps as a page, tables and figures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""``edgekd run``: N peers on this machine, as real processes."""
+"""``edgekd run``: runs N peers on this machine as real processes."""
 
 import contextlib
 import dataclasses
@@ -34,14 +34,14 @@ Examples:
 FIRST = ("data", "clients", "gamma", "model", "weights", "steps", "seed", "baseline", "out", "config")  # in --help
 
 
-WHY: dict[int, tuple[str, str]] = {  # by the exit code of a peer, and what to do
+WHY: dict[int, tuple[str, str]] = {  # the reason and the advice, by the exit code of a peer
     DivergedError.exit_code: ("training has diverged", "use a smaller --lr, --kd-weight or --momentum"),
     OutOfMemoryError.exit_code: ("out of memory", "use a smaller --batch, --public-batch or --size"),
 }
 
 
 class PeerDiedError(EdgeKDError):
-    """A peer of the run ended with an error, or before its first step; the others' results are kept."""
+    """A peer of the run has ended with an error, or before its first step; the results of the others are kept."""
 
 
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
@@ -94,7 +94,7 @@ def _run_in(
     as_json: bool,
     stop: Stop,
 ) -> dict[int, str]:
-    """The run, and what it leaves in its folder; why peers have ended that should not have, by their ids."""
+    """Do the run and write its results to `folder`; return why peers have failed, by their ids."""
     from edgekd.cli.fleet import Fleet
     from edgekd.files.runs import write_config
 
@@ -128,7 +128,7 @@ def _run_in(
 
 @contextlib.contextmanager
 def _shown(fleet: Any, config: Config, dashboard: bool, as_json: bool) -> Iterator[None]:
-    """In this block the peers are on a web page, if that is wanted; else a terminal is told how to get one."""
+    """Inside the block, show the peers on a web page if `dashboard`; else print on a terminal how to get one."""
     from edgekd.cli.bars import say_beside
 
     if dashboard:
@@ -145,7 +145,7 @@ def _shown(fleet: Any, config: Config, dashboard: bool, as_json: bool) -> Iterat
 
 
 def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
-    """What the peers wrote, and the baselines."""
+    """Make the summary of the run from those of the peers, and from the baselines."""
     from edgekd.files.summary import merge
 
     found = [_read_summary(folder / f"peer-{id}" / "summary.json") for id in range(clients)]
@@ -156,17 +156,17 @@ def _collect(folder: Path, clients: int, seconds: float, baselines: Any) -> Any:
 
 
 def _with_defaults(config: Config) -> Config:
-    """In a run all peers teach on until the last is done; that each waits for its neighbours, `Fleet` sees to."""
+    """The settings with a default for runs: all peers teach on (linger) until the last one has done its steps."""
     if config.exchange.linger is not None:
         return config
     return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, linger=float("inf")))
 
 
 def _check_before(config: Config) -> None:
-    """What every child would stumble over is said once, before anything is started.
+    """Check once, before peers are started, what would make every peer fail.
 
     Raises:
-        ConfigError: the network, its weights, the device, the loss or the split cannot be had.
+        ConfigError: the network, its weights, the device, the loss, the data or the split cannot be used.
     """
     import torch
 
@@ -189,11 +189,11 @@ def _check_before(config: Config) -> None:
 
 
 class _Watch:
-    """Shows what the peers say, and does what the signals ask for.
+    """Shows the progress of the peers, and obeys the signals of this process.
 
     Args:
-        fleet: of the peers.
-        clients: how many they are.
+        fleet: runs the peers.
+        clients: the number of peers.
         as_json: show no progress.
     """
 
@@ -206,7 +206,7 @@ class _Watch:
         self._stopped = False
 
     def run(self) -> dict[int, str]:
-        """Watch until all peers have ended; why those have that should not have, by their ids."""
+        """Watch until all peers have ended; return why peers have failed, by their ids."""
         dead: dict[int, str] = {}
         running = self._clients
         with contextlib.closing(self._screen):
@@ -239,8 +239,8 @@ class _Watch:
             self._screen.show(progress)
 
     def _wrong(self, id: int, code: int) -> str:
-        """Why a peer should not have ended with this exit code; "" if it should have."""
-        if self._stopped and code in (0, -signal.SIGTERM):  # the latter had not begun
+        """The reason why a peer with this exit code has failed; "" if it has not."""
+        if self._stopped and code in (0, -signal.SIGTERM):  # the second, if it had not begun
             return ""
         if code == 0:
             return "" if id in self._trained else "told to end before its first step"
@@ -251,7 +251,7 @@ class _Watch:
     def _lose(self, id: int, why: str) -> None:
         self._screen.lost(id)
         self._screen.log(f"peer {id} died: {why}")
-        if id not in self._trained:  # it never began: so will a second try, and the others would wait for it
+        if id not in self._trained:  # it has never begun, so the others would wait for it in vain
             self._stop()
 
     def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What `edgekd run` leaves in its folder: ``summary.json``, ``accuracy.png`` and ``report.html``."""
+"""The result files of ``edgekd run``: ``summary.json``, ``accuracy.png`` and ``report.html``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +18,16 @@ PAGE = "report.html"
 
 
 def write_results(folder: Path, summary: Summary, baselines: Baselines | None, config: Config) -> None:
-    """Write them all, the summary first.
+    """Write all result files of a run, the summary first.
+
+    Args:
+        folder: of the run; it holds the folders of the peers.
+        summary: of the peers that trained together.
+        baselines: the results without exchange; None: they were not trained.
+        config: of the run.
 
     Raises:
-        OSError: one cannot be written.
+        OSError: a file cannot be written.
     """
     write_summary(folder, summary)
     metrics = {peer.id: folder / f"peer-{peer.id}" / "metrics.jsonl" for peer in summary.peers}
@@ -42,6 +48,6 @@ def write_results(folder: Path, summary: Summary, baselines: Baselines | None, c
 
 
 def counted_by(folder: Path, summary: Summary) -> Mapping[int, Counted]:
-    """What the last evaluation of each peer has counted, by the peers' ids."""
+    """The last evaluation of each peer, from its ``evaluation.json``, by id; peers without one are left out."""
     found = {peer.id: read_counted(folder / f"peer-{peer.id}") for peer in summary.peers}
     return {id: counted for id, counted in found.items() if counted is not None}

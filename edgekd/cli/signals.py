@@ -1,6 +1,7 @@
-"""What ends or pauses a command from outside: Ctrl-C, SIGTERM, SIGHUP where a terminal has gone, and Ctrl-Z.
+"""Signals that end or pause a command: Ctrl-C, SIGTERM, SIGHUP (the terminal was closed), Ctrl-Z, SIGUSR1 and SIGUSR2.
 
-What was ignored when the process began stays ignored: SIGHUP under nohup, SIGINT in a background job of a script.
+A signal that was ignored when the process began stays ignored: SIGHUP under nohup, SIGINT in a background job of a
+script.
 """
 
 import contextlib
@@ -19,16 +20,16 @@ from edgekd.cli.lines import say
 from edgekd.cli.logs import message_line
 from edgekd.exit_codes import ExitCode
 
-PATIENCE = 5.0  # seconds after the first request in which no other one ends a process at once
+PATIENCE = 5.0  # seconds after the first request in which a third one does not end the process at once
 
 Obey = Callable[[signal.Signals], object]
 
 
 class Stop:
-    """Whether this process has been told to end, by SIGINT, SIGTERM or SIGHUP.
+    """The requests to end this process, by SIGINT, SIGTERM or SIGHUP; calling it returns whether there was one.
 
-    The first request is obeyed. A second one changes nothing: what has been reached is being written. The third ends
-    the process at once, unless it comes within `PATIENCE` seconds of the first.
+    The first request makes the command end in order. A second one changes nothing, since the results are being written.
+    A third or later one ends the process at once, unless it comes within `PATIENCE` seconds of the first.
     """
 
     def __init__(self) -> None:
@@ -41,18 +42,18 @@ class Stop:
         return self.asked
 
     def hand_to(self, obey: Obey, at_once: Callable[[], object] = lambda: None) -> None:
-        """From now on the first request calls `obey`, where it raised KeyboardInterrupt before.
+        """Let the first request call `obey`; without this it raises KeyboardInterrupt.
 
-        Both functions are called in the middle of whatever the main thread does.
+        Both functions are called from a signal handler: they interrupt whatever the main thread does.
 
         Args:
-            obey: takes the first request.
-            at_once: called before the third request ends the process.
+            obey: called with the signal of the first request.
+            at_once: called just before a later request ends the process at once.
         """
         self._obey, self._at_once = obey, at_once
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Take a request; a signal handler."""
+        """Count and handle a request to end. This is a signal handler."""
         now = time.monotonic()
         self._count += 1
         if not self.asked:
@@ -67,7 +68,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """In this block requests to end go to a `Stop`; after one, further ones are ignored when the block ends."""
+    """Inside the block, pass requests to end to a `Stop`. If there was one, later ones are ignored after the block."""
     stop = Stop()
     before = {number: signal.signal(number, stop.on_signal) for number in _ends()}
     try:
@@ -79,7 +80,7 @@ def stoppable() -> Iterator[Stop]:
 
 @contextmanager
 def pausable(pause: Obey) -> Iterator[None]:
-    """In this block Ctrl-Z (SIGTSTP) calls `pause`, in the middle of whatever the main thread does."""
+    """Inside the block, let Ctrl-Z (SIGTSTP) call `pause` from a signal handler."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         pause(signal.Signals(number))
@@ -89,16 +90,16 @@ def pausable(pause: Obey) -> Iterator[None]:
 
 
 class Pause:
-    """Whether this process has been told to take no step: from SIGUSR1 to SIGUSR2, where the system has these signals.
+    """The state of a pause, from SIGUSR1 until SIGUSR2 (if the system has them); calling it returns whether it lasts.
 
-    Unlike Ctrl-Z (`pausable`), which stops processes where they are, it leaves a peer its heartbeats and answers.
+    Ctrl-Z (`pausable`) stops whole processes. A paused peer takes no steps, but still sends heartbeats and answers.
     """
 
     def __init__(self) -> None:
         self._asked = False
 
     def listen(self) -> None:
-        """Handle the two signals, which would else end the process; idempotent."""
+        """Install the handlers of the two signals, which would else end the process; idempotent."""
         for name, asked in (("SIGUSR1", True), ("SIGUSR2", False)):
             for number in _obeyed(name):
                 signal.signal(number, partial(self._on_signal, asked))
@@ -115,29 +116,29 @@ PAUSE = Pause()  # of this process
 
 @contextmanager
 def passing_on(tell: Callable[[int], object]) -> Iterator[None]:
-    """In this block the two signals of a `Pause` are handed to `tell`, in the middle of what the main thread does."""
+    """Inside the block, pass the numbers of SIGUSR1 and SIGUSR2 to `tell`, from a signal handler."""
     with _handled(_obeyed("SIGUSR1", "SIGUSR2"), lambda number, frame: tell(number)):
         yield
 
 
 def end_stopped(line: str) -> NoReturn:
-    """End a command that was told to: say `line`, unless its terminal has gone, and exit as after Ctrl-C."""
+    """End a command that was told to stop: print `line`, unless the terminal was closed, and exit as after Ctrl-C."""
     with contextlib.suppress(OSError):
         say(f"edgekd: {line}", err=True)
     raise click.exceptions.Exit(ExitCode.STOPPED)
 
 
 def on_stop(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    """Have SIGINT, SIGTERM and SIGHUP handled so, but for those that are ignored."""
+    """Set the handler of SIGINT, SIGTERM and SIGHUP, except for those that are ignored."""
     for number in _ends():
         signal.signal(number, handler)
 
 
 def stop_early(number: int, frame: FrameType | None) -> NoReturn:
-    """End a process that has nothing to write yet; a signal handler.
+    """End a process that has nothing to write yet. This is a signal handler.
 
-    At once: an exception might come up where it is swallowed, and the interpreter's end takes seconds, in which another
-    signal would kill.
+    It does not raise an exception: that might be swallowed, and the interpreter takes seconds to end, in which another
+    signal would kill the process.
     """
     with contextlib.suppress(OSError):
         os.write(2, f"{message_line('INFO', 'edgekd: stopped before it began')}\n".encode())
@@ -146,7 +147,7 @@ def stop_early(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def _handled(numbers: list[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """In this block `handler` takes these signals."""
+    """Inside the block, handle these signals with `handler`."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -164,6 +165,6 @@ def _ends() -> list[signal.Signals]:
 
 
 def _obeyed(*names: str) -> list[signal.Signals]:
-    """Those of these signals that this system has and this process does not ignore."""
+    """The signals with these names that this system has and this process does not ignore."""
     found = [number for number in signal.Signals if number.name in names]
     return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""``edgekd simulate``: all learners in one process, in lockstep or under a virtual clock."""
+"""``edgekd simulate``: runs all learners in one process, in lockstep or under a virtual clock."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -
 
 
 def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop) -> Summary:
-    """Simulate, and leave the results in `folder`; KeyboardInterrupt ends it before the first step, `stop` later."""
+    """Simulate, and write the results to `folder`. Before the first step, KeyboardInterrupt ends it, then `stop`."""
     from edgekd.files.runs import refuse_folder_of_peer, write_config, write_summary
     from edgekd.simulation.box import StepReport
     from edgekd.simulation.groups import simulate
@@ -70,9 +70,9 @@ def _simulate(config: Config, folder: Path, jobs: int, as_json: bool, stop: Stop
     def show(report: StepReport) -> None:
         nonlocal begun
         if not begun:
-            write_config(folder, config)  # not before: what is refused changes nothing
+            write_config(folder, config)  # not earlier: refused settings must change nothing
         begun = True
-        stop.hand_to(lambda number: None)  # there is something to summarise: it ends after this step
+        stop.hand_to(lambda number: None)  # from now on it ends after a step, with a summary
         if report.accuracy is not None and not as_json:
             reached = f"accuracy {report.accuracy.overall:.3f} on {report.accuracy.samples} images"
             with unheard():

@@ -1,4 +1,4 @@
-"""``edgekd split``: a data set as files, a shard a box."""
+"""``edgekd split``: writes a data set as files, one shard for each box."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``edgekd status``: how peers are."""
+"""``edgekd status``: asks peers for their status and prints it."""
 
 import asyncio
 import dataclasses
@@ -27,7 +27,7 @@ MEANINGS = {
     "age": "steps since the predictions of the neighbours that are up arrived, of the youngest and the oldest",
     "disagreement": "of the neighbour that says least of what the others say, from 0 to 1; --json has everybody's",
 }
-"""Of columns of the table, by their titles."""
+"""Explanations of columns of the table, by their titles."""
 
 UNKNOWN = {"id": None, "step": None, "steps": None, "round": None, "accuracy": None, "state": "no answer"}
 COUNTS = {"bytes_sent": 0, "bytes_received": 0, "refused": {}, "neighbours": []}
@@ -79,7 +79,12 @@ async def _ask(address: str, timeout: float, exchange: ExchangeConfig) -> dict[s
 
 
 def print_table(found: list[dict[str, Any]], console: Any) -> None:
-    """A row a peer, what the columns mean, what peers cannot write, and why others did not answer."""
+    """Print a row for each peer, explanations of the columns, the files that peers cannot write, and the errors.
+
+    Args:
+        found: for each address the fields of its status, as ``--json`` prints them.
+        console: where to print.
+    """
     from edgekd.cli.columns import Column, fitted, shown_titles
 
     columns = [Column("address", justify="left"), Column("peer", justify="left"), Column("state", justify="left")]
@@ -117,7 +122,7 @@ def _row(of: dict[str, Any]) -> list[str]:
         _loss(of["loss_labels"], 3),
         _loss(of["loss_distil"], 4),
         accuracy_on(of["accuracy"], of["evaluation_images"]),
-        "-" if of["first_step"] is None else str(of["lessons"]),  # older than protocol 1.5, or not begun
+        "-" if of["first_step"] is None else str(of["lessons"]),  # its protocol is older than 1.5, or it has not begun
         f"{sum(n['up'] for n in neighbours)}/{len(neighbours)}",
         f"{min(ages)}-{max(ages)}" if ages else "-",
         f"{apart[0]:.2f} of {apart[1]}" if apart else "-",

@@ -1,4 +1,4 @@
-"""``edgekd sweep``: a grid of simulations."""
+"""``edgekd sweep``: runs a grid of simulations."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ FIRST = ("out", "measure", "alpha", "combine", "split", "seed", "data", "baselin
 
 
 class CellsFailedError(EdgeKDError):
-    """Some cells of the sweep ended with an error; the others' results are written."""
+    """Some cells (single simulations) of the sweep have failed; the results of the others are written."""
 
 
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
@@ -81,7 +81,10 @@ def _sweep(cells: list[Any], tables: dict[str, Any], out: Path, jobs: int | None
 
 @contextmanager
 def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterator[Callable[[Any], None]]:
-    """A bar with the time left; where stderr is no terminal, a line a cell. Yields what to call with each result."""
+    """Show a bar with the time left, or a line for each cell if stderr is no terminal.
+
+    Yields a function to call with each result.
+    """
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
     from edgekd.cli.bars import LeftColumn, bars, drawn, stderr_console, terminal_may_go
@@ -90,7 +93,7 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
     from edgekd.protocol.amounts import duration
 
     total, label = len(cells), labels(cells)
-    told: set[str] = set()  # reasons
+    told: set[str] = set()  # reasons of failures that were printed
     console, pace = stderr_console(), Pace(left, at_once)
     bar = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn(pace.seconds_left))
     with drawn(bar):
@@ -116,7 +119,7 @@ def _progress(cells: list[Any], left: list[Any], at_once: int | None) -> Iterato
 
 
 def _write_tables(tables: dict[str, Any], out: Path) -> None:
-    """Keep the settings: ``sweep.toml``, or ``sweep-2.toml`` and so on where the folder is used for several."""
+    """Write the settings to ``sweep.toml``; for further sweeps in the same folder to ``sweep-2.toml`` and so on."""
     import tomli_w
 
     content = tomli_w.dumps(tables).encode(errors="surrogateescape")  # a path need not be UTF-8

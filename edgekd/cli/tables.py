@@ -1,4 +1,4 @@
-"""How results look on a terminal."""
+"""Prints the results of runs and simulations as tables and lines."""
 
 import statistics
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from edgekd.protocol.amounts import bytes_text
 
 
 def accuracy_text(peer: PeerSummary | None) -> str:
-    """``0.944 ± 0.017``, with the evaluation set's standard error; a dash where there is none."""
+    """A peer's accuracy with its standard error, such as ``0.944 ± 0.017``; "-" if there is no peer or accuracy."""
     return "-" if peer is None else with_error(peer.accuracy, peer.evaluation_samples)
 
 
 def accuracy_on(accuracy: float | None, samples: int | None) -> str:
-    """``0.944 on 180``, the number of images that it was measured on, if known; a dash where there is no accuracy."""
+    """An accuracy and the number of images it was measured on, such as ``0.944 on 180``; "-" without accuracy."""
     if accuracy is None:
         return "-"
     return f"{accuracy:.3f}" if samples is None else f"{accuracy:.3f} on {samples}"
@@ -30,11 +30,11 @@ def accuracy_on(accuracy: float | None, samples: int | None) -> str:
 class _Column:
     title: str
     summary: Summary
-    rank: int = 0  # of `Column`
+    rank: int = 0  # as in `Column`
 
 
 def peer_line(peer: PeerSummary) -> str:
-    """What one peer has reached, in a line."""
+    """A line about the results of one peer."""
     reached = f"accuracy {accuracy_text(peer)} on {peer.evaluation_samples} images"
     if peer.accuracy_is_older:
         reached += f" at step {peer.accuracy_step}"
@@ -45,7 +45,7 @@ def peer_line(peer: PeerSummary) -> str:
 
 
 def early_line(summary: Summary, wanted: int, folder: Path) -> str:
-    """What is said of a run that was told to end before each peer had done `wanted` steps; "" if each had."""
+    """A line about a run that was stopped before each peer had done `wanted` steps; "" if each had."""
     done = [peer.steps for peer in summary.peers]
     if not done or min(done) >= wanted:
         return ""
@@ -54,25 +54,25 @@ def early_line(summary: Summary, wanted: int, folder: Path) -> str:
 
 
 def print_results(summary: Summary) -> None:
-    """The table on stdout."""
+    """Print the table of results and its explanations on stdout."""
     console = wide_console()
     console.print(results_table(summary, console))
     console.print(_caption(summary), highlight=False)
 
 
 def wide_console() -> Console:
-    """Stdout; where that is no terminal, as wide as a table needs. Text is shown as it is: ``[red]`` is no markup."""
+    """A console on stdout that is wide enough for any table if stdout is no terminal; see `plain_console`."""
     console = plain_console()
     return console if console.is_terminal else plain_console(width=1000)
 
 
 def plain_console(*, width: int | None = None) -> Console:
-    """Stdout, for texts that may come from others: neither markup nor emoji codes are looked for in them."""
+    """A console on stdout that prints texts as they are: in texts of others, ``[red]`` and ``:smile:`` mean nothing."""
     return Console(file=stdout(), width=width, markup=False, emoji=False)
 
 
 def results_table(summary: Summary, console: Console) -> Table:
-    """A row a peer, then mean and standard deviation over the peers."""
+    """Make the table of results: a row for each peer, then the mean and the standard deviation over the peers."""
     found = [_Column("accuracy alone", summary.baseline, 2)] if summary.baseline else []
     if summary.balanced:
         found.append(_Column("alone, balanced", summary.balanced, 3))
@@ -128,7 +128,10 @@ def _caption(summary: Summary) -> str:
 
 
 def exchange_lines(peers: Sequence[PeerSummary]) -> list[str]:
-    """Who heard how much, how late, over all peers of an asynchronous simulation: least, median and most of them."""
+    """Lines about the exchange in an asynchronous simulation: how much the peers received, and how late.
+
+    Each line gives the least, the median and the largest value over the peers.
+    """
     spreads = {
         "steps with a lesson": [peer.lessons / max(1, peer.steps) for peer in peers],
         "steps with a fresh one": [peer.fresh_lessons / max(1, peer.steps) for peer in peers],

@@ -70,14 +70,14 @@ def in_sections(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def check_own_word(tables: Any, given: Mapping[str, Any]) -> None:
-    """See to it that no file alone names a network of the user's own: its code is run on the user's word only.
+    """Check that a settings file alone does not name a user's own network: only the user may make edgekd run its code.
 
     Args:
-        tables: all settings.
-        given: those of them that are the user's own word: flags, or arguments of `Config.load`.
+        tables: all settings, by section.
+        given: the settings that the user has given directly: as flags, or as arguments of `Config.load`.
 
     Raises:
-        ConfigError: the tables name one, and `given` has no ``model``.
+        ConfigError: the tables name such a network, and `given` has no ``model``.
     """
     section = tables.get("model") if isinstance(tables, dict) else None
     value = section.get("model") if isinstance(section, dict) else None

@@ -1,1 +1,1 @@
-"""What ``edgekd doctor`` looks at beside `edgekd/doctor/`: the keys, the checkpoint, the network, the neighbours."""
+"""The checks of ``edgekd doctor`` that need `peer`: the keys, the checkpoint, the network, the neighbours."""

@@ -1,4 +1,4 @@
-"""A peer's keys: whether they are sound, and whether more of them lie here than should."""
+"""Checks of a peer's keys: whether they are valid, and whether other secrets lie on this box that should not."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +11,19 @@ from peer.node.access import check_keys
 from peer.transports.grpc.keys import KeyFiles
 
 LONGEST = 2**16  # bytes: no key is larger
-READABLE = 0o077  # by the group or by others
+READABLE = 0o077  # the mode bits of the file's group and of other users
 SECRETS = ("key.pem", "curve.key_secret")
 
 
 def keys(exchange: ExchangeConfig, id: int | None) -> tuple[list[Check], int | None]:
-    """The checks of the folder of ``--certs``, and whose keys it holds; None: there are none, or they are not sound.
+    """Check the keys in the folder of ``--certs``.
 
     Args:
         exchange: the settings.
-        id: the peer that the keys should be of; None: any.
+        id: the peer that should own the keys; None: any.
+
+    Returns:
+        The checks, and the id of the peer that owns the keys. None: there are no keys, or they are invalid.
     """
     if exchange.certs is None:
         why = "no --certs: nothing is encrypted, and nobody proves who it is; `edgekd certs` makes keys"
@@ -39,18 +42,18 @@ def keys(exchange: ExchangeConfig, id: int | None) -> tuple[list[Check], int | N
 
 
 def _readable(folder: Path) -> Iterator[Check]:
-    """A warning where other users of this box can read a secret."""
+    """A warning for each secret file that other users of this box can read."""
     for path in (folder / name for name in SECRETS):
         try:
             mode = path.stat().st_mode
-        except OSError:  # it is not there, or out of reach: the keys are what is at fault then
+        except OSError:  # missing or not accessible, which the check of the keys reports
             continue
         if mode & READABLE:
             yield Check("secrecy", None, f"other users of this box can read {path}: chmod 600 {path}")
 
 
 def _authority(folder: Path) -> Check:
-    """Whether the authority's private key, which belongs on no peer's box, lies near the peer's own."""
+    """Check that the private key of the group's authority, which must be on no peer's box, is not near the peer's."""
     name = "authority"
     try:
         ca = (folder / "ca.pem").read_bytes()
@@ -64,11 +67,11 @@ def _authority(folder: Path) -> Check:
 
 
 def _near(folder: Path) -> Iterator[Path]:
-    """Files that may hold a key: in the folder, in the one around it, and in ``ca`` of both."""
+    """Readable files that may hold a key: in the folder, in its parent, and in the folder ``ca`` of both."""
     for place in (folder, folder / "ca", folder.absolute().parent, folder.absolute().parent / "ca"):
         for path in sorted([*place.glob("*.pem"), *place.glob("*.key")]):
             try:
                 with path.open("rb"):
                     yield path
-            except OSError:  # out of reach
+            except OSError:  # not readable
                 continue

@@ -1,4 +1,4 @@
-"""The network of a peer: where it listens, whether its neighbours' names resolve, and what the neighbours say."""
+"""Checks of a peer's network: where it listens, whether its neighbours' names resolve, and what they answer."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # in the order in which g
 
 
 def listening(exchange: ExchangeConfig, listen: str | None) -> Check:
-    """Whether the peer may listen at "HOST:PORT", and can; None: it is to listen nowhere."""
+    """Check that the peer may and can listen on "HOST:PORT" (None: it does not listen)."""
     if listen is None:
         return Check("listen", None, "no --listen: this peer dials its neighbours, and nobody can dial it")
 
@@ -43,15 +43,15 @@ def neighbours(
     ours: Hello | None,
     timeout: float,
 ) -> Iterator[Check]:
-    """The names of the neighbours, and what each of them answers.
+    """Check the addresses of the neighbours, and ask each neighbour for its status.
 
     Args:
         exchange: the settings.
-        id: of this peer; None: it is not known, and is compared with nobody's.
+        id: of this peer; None: unknown, so ids are not compared.
         listen: "HOST:PORT" of this peer, as in --listen.
-        peers: "HOST:PORT" or "ID@HOST:PORT", unchecked.
-        ours: what this peer says of itself; None: its contract is not known, and is compared with nobody's.
-        timeout: seconds for each name and for each neighbour; all are asked at once.
+        peers: "HOST:PORT" or "ID@HOST:PORT", not checked yet.
+        ours: this peer's Hello; None: its contract is unknown, so contracts are not compared.
+        timeout: seconds for each name and for each neighbour; all are asked at the same time.
     """
     if not peers:
         yield Check("neighbours", None, "no --peers: nobody is asked")
@@ -69,13 +69,13 @@ def neighbours(
     try:
         asked = [text for text in reached if text not in own]
         yield from asyncio.run(_ask_all(exchange, id, asked, ours, timeout))
-    except (ConfigError, OSError) as error:  # of the keys
+    except (ConfigError, OSError) as error:  # an error of the keys
         why = in_words(error) if isinstance(error, OSError) else str(error)
         yield Check("neighbours", None, f"nobody was asked: {why}")
 
 
 def proxies(environ: Mapping[str, str]) -> Check:
-    """Proxies in the environment. Their values may hold passwords, and are not shown."""
+    """Check for proxies in the environment. Their values may hold passwords and are not shown."""
     found = [name for each in PROXIES for name in (each, each.upper()) if environ.get(name)]
     if not found:
         return Check("proxies", True, "none in the environment")
@@ -86,10 +86,10 @@ def proxies(environ: Mapping[str, str]) -> Check:
 
 
 def multicast(listen: str | None) -> str:
-    """Where ``--discover`` would look for peers and announce this one; zeroconf is installed.
+    """Say on which addresses ``--discover`` would work, for a peer that listens on "HOST:PORT"; needs zeroconf.
 
     Raises:
-        OSError: it can do so nowhere.
+        OSError: it would work on none.
     """
     from peer.network.discovery import in_multicast, own_interfaces
 
@@ -98,12 +98,12 @@ def multicast(listen: str | None) -> str:
 
 
 def _is_own(id: int | None, listen: str | None, text: str, addresses: Sequence[Address]) -> bool:
-    """Whether this peer listens at one of the addresses, and nobody says that another peer is there."""
+    """Whether this peer listens at one of the addresses, and `text` names no other peer."""
     if listen is None or (id is not None and place(text)[0] not in (None, id)):
         return False
     try:
         return any(leads_to(listen, where) for where in addresses)
-    except (ConfigError, OSError):  # it is said where --listen is looked at
+    except (ConfigError, OSError):  # the check of --listen reports it
         return False
 
 
@@ -121,7 +121,7 @@ def _names(count: int, unresolved: Mapping[str, str]) -> Check:
 
 
 async def _resolved(peers: Sequence[str], timeout: float) -> dict[str, list[Address] | str]:
-    """What each host resolves to, or why it is unknown or cannot be looked up."""
+    """For each peer the addresses of its host, or the reason why there are none."""
 
     async def look(text: str) -> list[Address] | str:
         try:
@@ -141,7 +141,7 @@ async def _ask_all(
 
 
 async def _ask(exchange: ExchangeConfig, id: int | None, text: str, ours: Hello | None, timeout: float) -> Check:
-    """What one neighbour answers."""
+    """Ask one neighbour and compare its id and its contract."""
     name, (wanted, _) = f"neighbour {text}", place(text)
     transport = make_transport(exchange.transport, WITHOUT_PREDICTIONS, key_folder(exchange.certs))
     try:

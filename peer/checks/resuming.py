@@ -1,4 +1,4 @@
-"""The checkpoint that a peer goes on from."""
+"""The check of the checkpoint from which a peer would resume."""
 
 import dataclasses
 from pathlib import Path
@@ -13,12 +13,12 @@ from peer.node.resumable import check_resumable
 
 
 def checkpoint(config: Config, id: int, data: PeerData | None, run: Path) -> Check:
-    """Whether peer `id` may go on with these settings from the newest sound checkpoint in its folder `run`.
+    """Check that peer `id` may resume with these settings from the newest valid checkpoint in its folder.
 
     Args:
         config: all settings.
         id: of the peer.
-        data: all that the peer would train and evaluate on; None: it is not known, and is not compared.
+        data: what the peer would train and evaluate on; None: unknown, so it is not compared.
         run: the folder of ``--out``.
     """
     name = "checkpoint"

@@ -1,1 +1,1 @@
-"""A web page of a live group: who is there, who hears whom, what they learn. It asks, and changes nothing."""
+"""A web page that shows a live group: its peers, their connections and what they learn. It only asks for statuses."""

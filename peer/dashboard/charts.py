@@ -1,4 +1,4 @@
-"""The page's charts, as options of ECharts. Pure: what is known goes in, plain data comes out."""
+"""The charts of the page, as options of ECharts: plain dictionaries and lists. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from peer.dashboard.history import History, Quantity, sampled
 
 Options = dict[str, Any]
 
-FEW = 12  # peers; so many can be told apart by colour, and named beside their lines
-MOST_DRAWN = 4000  # points of a chart, of all lines together
+FEW = 12  # peers; up to this number each has its own colour
+MOST_DRAWN = 4000  # points of all lines of a chart together, at most
 
 PALETTE = (
     *("#2f7ed8", "#e8710a", "#12a37f", "#c2378a", "#8a63d2", "#b58900"),
     *("#00a3bf", "#d64545", "#5b8c2a", "#7a6652", "#6b7fd7", "#9a9a9a"),
 )
 LEVELS = ((0.05, "#2a9d8f"), (0.1, "#8ab17d"), (0.2, "#e9b44c"), (0.4, "#ee8959"), (1.0, "#d1495b"))
-"""Colours of disagreement, each up to a limit."""
-UNKNOWN = "#9aa3ad"  # of an edge of which no disagreement is known
+"""Colours of a disagreement, each for values below a limit."""
+UNKNOWN = "#9aa3ad"  # of an edge without a known disagreement
 GONE = "#d1495b"
 HOLLOW = "rgba(128, 128, 128, 0.15)"
 
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """Colours of what is written and ruled."""
+    """Colours of texts and lines."""
 
     text: str
     faint: str
@@ -39,18 +39,18 @@ DARK = Ink("#e4e7eb", "#a3aeb9", "#333c46")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edge:
-    """Two peers that exchange predictions, as either of them says."""
+    """Two peers that exchange predictions, as one or both of them report."""
 
     one: int  # the smaller id
-    other: int
-    up: bool  # whoever answers says so
-    disagreement: float | None  # the larger of the two, in [0, 1]
-    age: int | None  # steps since what it learns from arrived, the larger of the two
-    rate: float  # bytes a second, both ways
+    other: int  # the larger id
+    up: bool  # all reports of peers that answer say so
+    disagreement: float | None  # the larger of both reports, in [0, 1]
+    age: int | None  # steps since predictions arrived, the larger of both reports
+    rate: float  # bytes a second, both ways together
 
 
 def edges(group: Group) -> list[Edge]:
-    """All pairs of which at least one has the other as a neighbour, by ids."""
+    """All pairs of peers of which at least one reports the other as a neighbour, ordered by ids."""
     said: dict[tuple[int, int], list[tuple[Peer, Neighbour, float]]] = {}
     for peer in group.peers.values():
         by = rates(peer)
@@ -81,14 +81,14 @@ def _edge(one: int, other: int, views: list[tuple[Peer, Neighbour, float]], grou
 
 
 def level(disagreement: float | None) -> str:
-    """The colour of a disagreement."""
+    """The colour for a disagreement in [0, 1]; None: unknown."""
     if disagreement is None:
         return UNKNOWN
     return next((colour for limit, colour in LEVELS if disagreement < limit), LEVELS[-1][1])
 
 
 def width(rate: float) -> float:
-    """Of an edge in pixels, in few steps: a thin line is drawn anew only when the rate has changed much."""
+    """The width of an edge in pixels for a rate in bytes a second. It has few values, so that it changes rarely."""
     return next((pixels for limit, pixels in ((1, 1.0), (1e3, 1.5), (1e4, 2.5), (1e5, 4.0)) if rate < limit), 6.0)
 
 
@@ -98,7 +98,7 @@ def colours(group: Group) -> dict[int, str]:
 
 
 def node_style(peer: Peer, colour: str) -> Options:
-    """Of a peer's node: filled as long as it answers, red around if it should."""
+    """The style of a peer's node: filled if the peer answers, with a red border if it should answer and does not."""
     here = peer.condition is Condition.UP
     gone = peer.condition is Condition.GONE and not peer.finished
     return {
@@ -110,7 +110,7 @@ def node_style(peer: Peer, colour: str) -> Options:
 
 
 def graph_frame(ink: Ink, peers: int) -> Options:
-    """What the graph is drawn into; `graph_data` fills it."""
+    """The ECharts options of the graph of peers without its data, for this number of peers; see `graph_data`."""
     few = peers <= FEW
     series = {
         "id": "graph",
@@ -143,7 +143,7 @@ def graph_frame(ink: Ink, peers: int) -> Options:
 
 
 def graph_data(group: Group, states: Mapping[int, str]) -> Options:
-    """The nodes and edges now; `states` says in words what each peer does."""
+    """The nodes and edges of the graph; `states` is the text for each peer, by id."""
     coloured, few = colours(group), len(group.peers) <= FEW
     nodes = [
         {
@@ -182,7 +182,7 @@ def _edge_text(edge: Edge) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """``1.2 kB/s`` and the like, with two digits, so that it changes seldom."""
+    """A rate in bytes a second as text, such as ``1.2 kB/s``, with two digits, so that it changes rarely."""
     for unit, size in (("MB/s", 1e6), ("kB/s", 1e3)):
         if rate >= size:
             amount = rate / size
@@ -191,7 +191,7 @@ def rate_text(rate: float) -> str:
 
 
 def curves_frame(ink: Ink, quantity: Quantity) -> Options:
-    """What the curves of a quantity are drawn into; `curves_data` fills it."""
+    """The ECharts options of the chart of a quantity without its data; see `curves_data`."""
     axis = {
         "axisLabel": {"color": ink.faint, "fontSize": 11, "hideOverlap": True},
         "axisLine": {"lineStyle": {"color": ink.line}},
@@ -208,7 +208,14 @@ def curves_frame(ink: Ink, quantity: Quantity) -> Options:
 
 
 def curves_data(history: History, quantity: Quantity, coloured: Mapping[int, str], picked: int | None) -> list[Options]:
-    """The line of each peer of which there is one, in its colour."""
+    """The lines of a chart, one for each peer with a curve.
+
+    Args:
+        history: the curves.
+        quantity: the one to draw.
+        coloured: the colour of each peer, by id.
+        picked: the id of the peer to emphasise; None: none.
+    """
     few, most = len(coloured) <= FEW, max(20, MOST_DRAWN // max(1, len(coloured)))
     lines = []
     for id, colour in coloured.items():

@@ -1,4 +1,4 @@
-"""What has happened between two looks at a group, in words. Pure."""
+"""Events: what has changed between two states of a group, and its description for the page. Pure functions."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,14 +8,14 @@ from enum import Enum
 from edgekd.protocol.messages import Status
 from peer.dashboard.group import Condition, Group, Peer
 
-TOGETHER = 10.0  # seconds from an event to the next of its kind about the same peer that is told as one with it
-MOST = 300  # events that are remembered
-OF_ONE = 20  # of these, events of one kind about one peer, so that it does not push out all others
-NAMED = 4  # reporters named in a sentence; the rest are counted
+TOGETHER = 10.0  # seconds between two events of one kind about one peer that are merged, at most
+MOST = 300  # events that are kept
+OF_ONE = 20  # of these, events of one kind about one peer, so that one peer does not push out all others
+NAMED = 4  # reporting peers named in a sentence; the others are counted
 
 
 class Kind(Enum):
-    """What kind of thing has happened; the value is the word on the page."""
+    """The kind of an event; the value is the word on the page."""
 
     UP = "up"
     DOWN = "down"
@@ -29,29 +29,29 @@ class Kind(Enum):
 
 
 MERGED = (Kind.UP, Kind.DOWN, Kind.REFUSED, Kind.CUT_OFF)
-"""Kinds that come again and again, or from many reporters."""
+"""Kinds that are repeated often, or reported by many peers, and so are merged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """Something that has happened to a peer, or to several in the same way."""
+    """Something that has happened to a peer, once or several times."""
 
     at: float  # when it was last seen, in seconds of the monotonic clock
     kind: Kind
     about: int  # the id of the peer
-    detail: str = ""  # such as why, or which state
-    by: tuple[int, ...] = ()  # the peers that say so; none: the watcher itself
+    detail: str = ""  # such as a reason or a state
+    by: tuple[int, ...] = ()  # the peers that report it; empty: the watcher itself
     count: int = 1
-    since: float | None = None  # when the first of several was seen; None: there was one
+    since: float | None = None  # when the first of several was seen; None: there was only one
 
     @property
     def text(self) -> str:
-        """In a sentence, without the time."""
+        """The event as a sentence, without the time."""
         return _sentence(self)
 
 
 def changes(before: Group, after: Group, now: float) -> list[Event]:
-    """What has happened between the two."""
+    """The events that lead from the group `before` to the group `after`, seen at `now` seconds."""
     found: list[Event] = []
     for id, peer in after.peers.items():
         earlier = before.peers.get(id)
@@ -61,10 +61,10 @@ def changes(before: Group, after: Group, now: float) -> list[Event]:
 
 
 def noted(log: Sequence[Event], new: Iterable[Event]) -> tuple[Event, ...]:
-    """The log with the new events, ordered by when each was last seen, the newest last.
+    """Add new events to the log; return it ordered by the time each event was last seen, the newest last.
 
-    Events that belong together are one. The oldest are forgotten, and so are the oldest of more than `OF_ONE` of one
-    kind about one peer.
+    Events of one kind about one peer within `TOGETHER` seconds are merged. At most `MOST` events are kept, and at most
+    `OF_ONE` of one kind about one peer.
     """
     told = list(log)
     for event in new:
@@ -132,7 +132,7 @@ def _of_status(before: Status, after: Status, now: float) -> Iterator[Event]:
 
 
 def _neighbours(before: Status, after: Status, now: float) -> Iterator[Event]:
-    """Neighbours that are down, or up again, as the peer says."""
+    """Events of neighbours that have gone down or come up, as this peer reports."""
     were = {n.id: n.up for n in before.neighbours}
     for each in after.neighbours:
         if were.get(each.id, each.up) != each.up:

@@ -1,7 +1,7 @@
-"""Who may see the page: by a password, and only under the names that the page is served at.
+"""Access to the page: an optional password, and a check of the request's host and origin.
 
-A browser sends requests to 127.0.0.1 on behalf of any page that it has open, websockets too. So a request that names
-another host, or comes from a page of another origin, is refused, with or without a password.
+Any web page that is open in a browser can make the browser send requests to 127.0.0.1, websockets too. So a request
+that names another host, or comes from a page of another origin, is refused, with or without a password.
 """
 
 import base64
@@ -21,18 +21,18 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-COOKIE = "edgekd"  # some browsers send no password with a websocket, but cookies
-WRONG_AT_ONCE = 10  # wrong passwords from all callers together, before no password is looked at for a while
-WRONG_EVERY = 1.0  # seconds after which one more is looked at
+COOKIE = "edgekd"  # some browsers send cookies with a websocket, but no password
+WRONG_AT_ONCE = 10  # wrong passwords from all callers together; then all passwords are refused for a while
+WRONG_EVERY = 1.0  # seconds after which one more password is checked
 
 
 class Gate:
-    """An ASGI application that lets only those through to `app` who may see the page.
+    """An ASGI application that passes only permitted requests on to `app`.
 
     Args:
-        app: what is behind it.
-        password: that a browser has to give, under any user name; None: none is asked for, and only requests for a
-            loopback host are let through.
+        app: the ASGI application to protect.
+        password: that a browser must send, with any user name; None: no password, but only requests for a loopback
+            host are permitted.
         clock: monotonic, in seconds.
     """
 
@@ -52,7 +52,7 @@ class Gate:
             await self._app(scope, receive, send)
         elif "authorization" not in headers:
             await _refuse(scope, receive, send, 401, b"a password is needed\n")
-        elif not self._wrong.has(self._clock()):  # not a right password either: an answer would tell that it is right
+        elif not self._wrong.has(self._clock()):  # a correct password is refused too: the answer must not tell it apart
             await _refuse(scope, receive, send, 429, b"too many wrong passwords: try again in a second\n")
         elif self._knows(headers["authorization"]):
             await self._app(scope, receive, self._handing_ticket(send))
@@ -64,7 +64,7 @@ class Gate:
         kind, _, value = authorization.partition(" ")
         try:
             given = base64.b64decode(value, validate=True) if kind.lower() == "basic" else b""
-        except ValueError:  # no Base64, or no ASCII at all
+        except ValueError:  # not Base64, or not ASCII
             return False
         assert self._password is not None  # the caller has checked it
         return hmac.compare_digest(given.partition(b":")[2], self._password)
@@ -88,12 +88,12 @@ class Gate:
 
 
 def is_from_here(host: str, origin: str | None, *, only_loopback: bool) -> bool:
-    """Whether a request is for this page, and from it or from no page at all.
+    """Whether a request is for this page, and was sent by this page or by no page.
 
     Args:
-        host: the header of this name: "HOST" or "HOST:PORT".
-        origin: the header of this name; None: there is none.
-        only_loopback: the page is served at a loopback address alone.
+        host: the header Host: "HOST" or "HOST:PORT".
+        origin: the header Origin; None: there is none.
+        only_loopback: whether the host must be a loopback address.
     """
     try:
         name, _ = parse_address(host if host.rpartition("]")[2].count(":") else f"{host}:80")
@@ -106,7 +106,7 @@ def is_from_here(host: str, origin: str | None, *, only_loopback: bool) -> bool:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, code: int, why: bytes) -> None:
     if scope["type"] == "websocket":
-        await receive()  # its connect
+        await receive()  # the message "websocket.connect"
         await send({"type": "websocket.close", "code": 1008})
         return
     headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]

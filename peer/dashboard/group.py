@@ -1,8 +1,8 @@
-"""What a watcher knows of a group, and what an answer, or its absence, changes in it.
+"""What a watcher knows of a group, and how an answer or a missing answer changes it.
 
-Pure: `now` is an argument, in seconds of the monotonic clock. A group is found from one address on, since each peer
-answers with the addresses of its neighbours. An address and the peer behind it are two things: a peer may be seen by
-others at an address that this box cannot reach, and it may come back at another one.
+All functions are pure: `now` is an argument, in seconds of the monotonic clock. One address is enough to find a group,
+since each peer answers with the addresses of its neighbours. A peer (by id) and a place (by address) are kept apart:
+other peers may see a peer at an address that this box cannot reach, and a peer may come back at another address.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,21 +14,21 @@ from edgekd.protocol.addresses import is_loopback, parse_address, place
 from edgekd.protocol.messages import Hello, Neighbour, Status
 
 DOWN_AFTER = 4.0  # seconds without an answer after which a peer counts as gone
-EVERY = 1.0  # seconds from one question to the next of the same peer
-SELDOM = 30.0  # seconds between questions at an address where nobody has ever answered, at most
-WHILE_GONE = 3.0  # seconds between questions of a peer that has gone: it may come back
+EVERY = 1.0  # seconds between two questions to a peer that answers
+SELDOM = 30.0  # seconds between two questions to an address that has never answered, at most
+WHILE_GONE = 3.0  # seconds between two questions to a peer that is gone, since it may come back
 MOST_PEERS = 256
 MOST_PLACES = 512
-FORGOTTEN_AFTER = 5  # failures at an address that only others have named, and name no more
-KEPT = 5  # answers of a peer that rates are made of
+FORGOTTEN_AFTER = 5  # failures after which an address is forgotten that no peer names any more
+KEPT = 5  # answers of a peer from which rates are computed
 
 
 class Condition(Enum):
-    """Whether a peer answers."""
+    """Whether a peer answers the watcher."""
 
     UP = "up"
     GONE = "gone"  # it has answered before
-    HEARSAY = "seen by others only"  # it has never answered here
+    HEARSAY = "seen by others only"  # it has never answered the watcher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,51 +45,51 @@ class Peer:
     """A peer as the watcher knows it."""
 
     id: int
-    address: str  # "HOST:PORT" where it has answered last, else where others see it
+    address: str  # "HOST:PORT" of its last answer, else the one that others name
     condition: Condition
     since: float  # start of this condition; for a gone peer, the time of its last answer
-    answers: tuple[Answer, ...] = ()  # of one instance, the newest last, at most `KEPT`
+    answers: tuple[Answer, ...] = ()  # of one start of its process, the newest last, at most `KEPT`
     why: str = ""  # reason for the last failure
 
     @property
     def status(self) -> Status | None:
-        """Of its newest answer."""
+        """The status in its newest answer."""
         return self.answers[-1].status if self.answers else None
 
     @property
     def hello(self) -> Hello | None:
-        """Of its newest answer."""
+        """The Hello in its newest answer."""
         return self.answers[-1].hello if self.answers else None
 
     @property
     def finished(self) -> bool:
-        """It had done its steps when it last answered."""
+        """Whether it had done all its steps when it last answered."""
         return self.status is not None and 0 < self.status.steps <= self.status.step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """An address that is asked."""
+    """An address to ask."""
 
     address: str  # "HOST:PORT"
-    id: int | None  # of the peer that has to be there; None: any
-    given: bool  # by the user, so never forgotten
-    ask_at: float
+    id: int | None  # of the peer that must answer there; None: any
+    given: bool  # by the user; such an address is never forgotten
+    ask_at: float  # when to ask next
     failures: int = 0  # since the last answer
-    answered: bool = False  # ever
+    answered: bool = False  # whether it has ever answered
     why: str = ""  # reason for the last failure; "" after an answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """All that is known, at one time."""
+    """What is known of a group at one time."""
 
     peers: Mapping[int, Peer] = field(default_factory=dict)  # by id
     places: Mapping[str, Place] = field(default_factory=dict)  # by address
 
 
 def begin(addresses: Iterable[str], now: float) -> Group:
-    """A group of which only these addresses are known: "HOST:PORT" or "ID@HOST:PORT"."""
+    """Make a group of which only these addresses are known: "HOST:PORT" or "ID@HOST:PORT"."""
     split = [place(text) for text in addresses]
     return Group(places={address: Place(address=address, id=id, given=True, ask_at=now) for id, address in split})
 
@@ -100,13 +100,16 @@ def due(group: Group, now: float) -> list[Place]:
 
 
 def asked(group: Group, places: Iterable[Place], now: float, *, patience: float) -> Group:
-    """These places are being asked: not again before there is an answer, or `patience` seconds have passed."""
+    """Note that these places are being asked now; they are due again after an answer, or after `patience` seconds."""
     waiting = {each.address: replace(each, ask_at=now + patience) for each in places}
     return replace(group, places={**group.places, **waiting})
 
 
 def on_answer(group: Group, address: str, hello: Hello, status: Status, now: float) -> Group:
-    """A peer has answered at `address`."""
+    """Note that a peer has answered at `address`; return the new group.
+
+    The group is unchanged if `address` is not known. An answer of another peer than the expected one is a failure.
+    """
     here = group.places.get(address)
     if here is None:
         return group
@@ -119,7 +122,7 @@ def on_answer(group: Group, address: str, hello: Hello, status: Status, now: flo
             return on_failure(group, address, f"more than {MOST_PEERS} peers are not watched", now)
         group = replace(group, peers={id: p for id, p in group.peers.items() if id != unseen})
     if not here.given:
-        here = replace(here, id=hello.id)  # another peer has been started where one was
+        here = replace(here, id=hello.id)  # another peer may have been started at this address
     if before is not None and before.condition is Condition.UP and before.address != address:
         if before.hello is not None and before.hello.instance == hello.instance:  # two addresses of one peer
             return _put(group, replace(here, failures=0, answered=True, ask_at=now + SELDOM, why=""))
@@ -138,7 +141,14 @@ def on_answer(group: Group, address: str, hello: Hello, status: Status, now: flo
 
 
 def on_failure(group: Group, address: str, why: str, now: float) -> Group:
-    """Nobody, or somebody else, has answered at `address`."""
+    """Note that there was no answer at `address`, or one of another peer; return the new group.
+
+    Args:
+        group: the group before.
+        address: "HOST:PORT"; an unknown one changes nothing.
+        why: the reason, for the page.
+        now: seconds.
+    """
     here = group.places.get(address)
     if here is None:
         return group
@@ -151,7 +161,7 @@ def on_failure(group: Group, address: str, why: str, now: float) -> Group:
 
 
 def on_tick(group: Group, now: float) -> Group:
-    """Time has passed: who has been silent for `DOWN_AFTER` seconds is gone; what nobody names is forgotten."""
+    """Update the group as time passes: silent peers become gone, and peers and places that none names are forgotten."""
     gone = {
         p.id: replace(p, condition=Condition.GONE, since=p.answers[-1].at)
         for p in group.peers.values()
@@ -174,7 +184,7 @@ def _put(group: Group, changed: Place) -> Group:
 
 
 def _with_neighbours(group: Group, address: str, neighbours: Iterable[Neighbour], now: float) -> Group:
-    """With those that the peer at `address` knows, and where they are to be asked."""
+    """Add the neighbours that the peer at `address` has named, and the places where to ask them."""
     peers, places = dict(group.peers), dict(group.places)
     for each in neighbours:
         known = peers.get(each.id)
@@ -184,24 +194,24 @@ def _with_neighbours(group: Group, address: str, neighbours: Iterable[Neighbour]
         if each.up and there is None and len(places) < MOST_PLACES and reaches(address, each.address):
             places[each.address] = Place(address=each.address, id=each.id, given=False, ask_at=now)
         elif each.up and there is not None and not there.given and there.failures and there.id != each.id:
-            places[each.address] = replace(there, id=each.id)  # with keys it is asked by the id that it has to prove
+            places[each.address] = replace(there, id=each.id)  # with keys, the address is asked for this id
     return Group(peers=peers, places=places)
 
 
 def reaches(by: str, address: str) -> bool:
-    """Whether `address`, which the peer at `by` names, may mean the same peer on this box, too.
+    """Whether this box may reach `address`, which the peer at `by` has named.
 
-    Another box's loopback is not this one's.
+    A loopback address is only valid on the box of the peer that has named it.
     """
     try:
         host, port = parse_address(address)
-    except ConfigError:  # a long one is cut in a status
+    except ConfigError:  # in a status long addresses are cut
         return False
     return port > 0 and (not is_loopback(host) or is_loopback(parse_address(by)[0]))
 
 
 def rates(peer: Peer) -> dict[int, float]:
-    """Bytes a second that each neighbour of a peer and the peer have exchanged of late, by the neighbour's id."""
+    """Bytes a second between a peer and each of its neighbours, by the neighbour's id, over the kept answers."""
     first, last = (peer.answers[0], peer.answers[-1]) if len(peer.answers) > 1 else (None, None)
     if first is None or last is None or last.at <= first.at or peer.condition is not Condition.UP:
         return {}

@@ -1,4 +1,4 @@
-"""The page in one browser: its layout, and what is sent to it once a second, which is what has changed."""
+"""The page in one browser: its layout, and the changes that are sent to it once a second."""
 
 import asyncio
 import contextlib
@@ -44,25 +44,22 @@ STATE_CELL = """
 
 
 def time_of_day(at: float) -> str:
-    """The time of day for seconds of the monotonic clock."""
+    """The time of day as "HH:MM:SS" for seconds of the monotonic clock."""
     return datetime.fromtimestamp(time.time() - time.monotonic() + at).strftime("%H:%M:%S")
 
 
 class Page:
-    """What one browser shows of a watcher.
-
-    To be made while NiceGUI builds a page.
-    """
+    """What one browser shows of a watcher's group. Make it inside a page function of NiceGUI."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._picked: int | None = None
         self._charts: dict[str, ui.echart] = {}
-        self._ready: set[str] = set()  # charts that have drawn what they were sent
+        self._ready: set[str] = set()  # charts whose browser has drawn everything that was sent
         self._shown: dict[str, dict[str, Any]] = {}  # the series of each chart, by their ids
         self._filled: dict[int, Any] = {}  # the cells of each table
         self._turn = 0
-        self._conditions: dict[int, Condition] = {}  # that the graph was drawn with
+        self._conditions: dict[int, Condition] = {}  # with which the graph was drawn last
         self._few = len(watcher.group.peers) <= FEW
         ui.add_css(STYLE)
         self._mode = ui.dark_mode(None)
@@ -82,8 +79,8 @@ class Page:
         ui.timer(REFRESH_EVERY, self.refresh)
 
     async def follow_browser(self) -> None:
-        """Be as dark as the browser's other pages, once it has connected."""
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # it has gone, or takes long
+        """Wait until the browser has connected, then use its preferred colour scheme, dark or light."""
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # the browser is closed or slow
             await ui.context.client.connected(timeout=CONNECTS_WITHIN)
             self._set_dark(bool(await ui.run_javascript(ASK_SCHEME, timeout=CONNECTS_WITHIN)))
 
@@ -162,7 +159,7 @@ class Page:
     # -- once a second -----------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Send what has changed."""
+        """Send to the browser what has changed."""
         group = self._watcher.group
         self._turn += 1
         if self._few != (len(group.peers) <= FEW):
@@ -190,7 +187,7 @@ class Page:
             self._fill(self._neighbours, rows.neighbour_rows(peer))
 
     def _refresh_charts(self, states: Mapping[int, str]) -> None:
-        """Draw all charts of few peers; of many, one chart, and the graph also when a peer comes or goes."""
+        """Draw all charts if there are few peers; else one chart in turn, and the graph if a condition has changed."""
         names = [GRAPH, *(quantity.name for quantity in QUANTITIES)]
         turn = names if self._few or self._turn == 1 else [names[self._turn % len(names)]]
         group = self._watcher.group
@@ -205,9 +202,9 @@ class Page:
                 self._draw(quantity.name, {"series": lines})
 
     def _draw(self, name: str, data: Options) -> None:
-        """Have a chart show this too; of its series those that have changed are sent.
+        """Send those series of a chart that have changed.
 
-        A browser that has not drawn what it was sent before, since it is slow or its page is hidden, is sent nothing.
+        Nothing is sent while the browser has not drawn the last data, because it is slow or its page is hidden.
         """
         shown = self._shown.setdefault(name, {})
         changed = [each for each in data["series"] if shown.get(each["id"]) != each]
@@ -222,7 +219,7 @@ class Page:
             self._charts[name].run_chart_method("setOption", {"series": changed})
 
     def _draw_anew(self, name: str) -> None:
-        """Send all that a chart shows, with what it is drawn into."""
+        """Send a whole chart: its options and all its series."""
         options = self._charts[name].options
         frames = {each["id"]: each for each in options["series"]}
         shown = {id: {**frames.get(id, {}), **each} for id, each in self._shown.get(name, {}).items()}
@@ -241,12 +238,12 @@ class Page:
 
 
 def tone(event: Event) -> str:
-    """Of an event: "bad" for what needs attention, else "good"."""
+    """The colour class of an event: "bad" if it needs attention, else "good"."""
     return "bad" if event.kind in BAD else "good"
 
 
 def _since(event: Event) -> str:
-    """When what has gone on for long began; "" for all else."""
+    """When a merged event was first seen, as text; "" if it is short or single."""
     if event.since is None or event.at - event.since <= TOGETHER:
         return ""
     return f" (since {time_of_day(event.since)})"

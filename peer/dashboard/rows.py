@@ -1,4 +1,4 @@
-"""The page's texts: a row a peer, and all that is known of one. Pure."""
+"""The texts of the page: a table row for each peer, and the details of one peer. Pure functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,12 +39,12 @@ NEIGHBOUR_COLUMNS = (
 
 
 def row(peer: Peer, time_of_day: Callable[[float], str], contract: str | None) -> dict[str, Any]:
-    """The cells of one peer, by column, and its `tone`.
+    """The table row of one peer: a cell for each of `COLUMNS`, its "id" and its `tone`.
 
     Args:
-        peer: whose row it is.
-        time_of_day: for seconds of the monotonic clock.
-        contract: the digest of what most of the group have agreed on.
+        peer: the peer.
+        time_of_day: turns seconds of the monotonic clock into text.
+        contract: the digest of the group's usual contract; None: all peers have the same.
     """
     status = peer.status
     cells: dict[str, Any] = {name: NONE for name, _ in COLUMNS}
@@ -68,7 +68,7 @@ def row(peer: Peer, time_of_day: Callable[[float], str], contract: str | None) -
 
 
 def state(peer: Peer, time_of_day: Callable[[float], str]) -> str:
-    """What a peer is doing, or since when it has gone."""
+    """The state of a peer as text, or since when it has not answered."""
     if peer.condition is Condition.HEARSAY:
         return str(peer.condition.value)
     if peer.condition is Condition.GONE:
@@ -78,14 +78,14 @@ def state(peer: Peer, time_of_day: Callable[[float], str]) -> str:
 
 
 def tone(peer: Peer, contract: str | None) -> str:
-    """Of a row: "bad" for what needs attention, such as `trouble`, "good" for a peer that answers, else "faint"."""
+    """The colour class of a row: "bad" if the peer needs attention, "good" if it answers, else "faint"."""
     if trouble(peer, contract) or (peer.condition is Condition.GONE and not peer.finished):
         return "bad"
     return "good" if peer.condition is Condition.UP else "faint"
 
 
 def trouble(peer: Peer, contract: str | None) -> str:
-    """What was wrong with a peer when it last answered; "" if nothing was."""
+    """What was wrong with a peer when it last answered; "" for nothing."""
     found = [f"cannot write {what}" for what in peer.status.failing] if peer.status else []
     if contract is not None and peer.hello is not None and peer.hello.contract.digest() != contract:
         found.append("has agreed on other settings than the group")
@@ -93,13 +93,13 @@ def trouble(peer: Peer, contract: str | None) -> str:
 
 
 def usual_contract(group: Group) -> str | None:
-    """The digest of the contract that most peers have, if there are two contracts or more; else None."""
+    """The digest of the most frequent contract if there are several contracts; else None."""
     digests = [p.hello.contract.digest() for p in group.peers.values() if p.hello and p.condition is Condition.UP]
     return max(digests, key=digests.count) if len(set(digests)) > 1 else None
 
 
 def details(peer: Peer, time_of_day: Callable[[float], str]) -> list[tuple[str, str]]:
-    """What is known of a peer itself, as names and texts."""
+    """The details of a peer, without its neighbours, as names and texts."""
     facts = [("address", peer.address), ("state", state(peer, time_of_day))]
     if peer.condition is not Condition.UP and peer.why:
         facts.append(("asked in vain", peer.why))
@@ -125,7 +125,7 @@ def details(peer: Peer, time_of_day: Callable[[float], str]) -> list[tuple[str, 
 
 
 def neighbour_rows(peer: Peer) -> list[dict[str, Any]]:
-    """The cells of each neighbour of a peer, by column."""
+    """The table rows of a peer's neighbours: for each a cell for each of `NEIGHBOUR_COLUMNS`."""
     by = rates(peer)
     return [
         {
@@ -144,7 +144,7 @@ def neighbour_rows(peer: Peer) -> list[dict[str, Any]]:
 
 
 def headline(group: Group) -> str:
-    """How many peers there are, and how many of them answer."""
+    """A line with the number of peers in each condition."""
     count = dict.fromkeys(Condition, 0)
     for peer in group.peers.values():
         count[peer.condition] += 1
@@ -157,7 +157,7 @@ def headline(group: Group) -> str:
 
 
 def unanswered(group: Group) -> list[str]:
-    """The reasons for the user's addresses that have never answered."""
+    """The errors of those addresses given by the user that have never answered."""
     return [each.why for each in group.places.values() if each.given and not each.answered and each.why]
 
 

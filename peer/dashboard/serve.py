@@ -1,4 +1,4 @@
-"""Serves the page over HTTP, as long as a watcher watches."""
+"""Serves the web page over HTTP, while a watcher asks the group."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ ICON = (
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but signals are the command's."""
+    """uvicorn's server without its signal handlers: the command handles signals itself."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,22 +36,22 @@ class _Server(uvicorn.Server):
         """Serve on this socket until `should_exit`.
 
         Raises:
-            LocalProtocolError: it has ended without being told to, by a bug.
+            LocalProtocolError: a bug has ended the server.
         """
         ended = "the server of the page has ended by itself"
         try:
             await self.serve(sockets=[listening])
-        except SystemExit as error:  # of newer versions, where the page cannot start; older ones return
+        except SystemExit as error:  # newer versions raise this if the page cannot start; older ones return
             raise LocalProtocolError(ended) from error
         if not self.should_exit or not self.started:
             raise LocalProtocolError(ended)
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket that listens at this address; port 0: any free one.
+    """Make a socket that listens at this address; port 0: any free port.
 
     Raises:
-        ConfigError: the address cannot be bound; as `unbound` has it.
+        ConfigError: the address cannot be bound; a `TransientError` if the cause may be temporary.
     """
     address = format_address(host, port)
     try:
@@ -63,15 +63,15 @@ def listener(host: str, port: int) -> socket.socket:
 
 
 async def serve(watcher: Watcher, listening: socket.socket, password: str | None) -> None:
-    """Watch, and serve the page, until cancelled.
+    """Run the watcher and serve the page, until cancelled.
 
     Args:
-        watcher: of the group; it runs as long as this does.
-        listening: a socket that listens, as of `listener`.
-        password: that a browser has to give; None: none.
+        watcher: of the group.
+        listening: a listening socket, such as that of `listener`.
+        password: that a browser must send; None: no password.
 
     Raises:
-        LocalProtocolError: as `Watcher.run`, or the server has ended by itself, by a bug.
+        LocalProtocolError: a bug has ended the watcher or the server.
     """
 
     @ui.page("/", title="edgekd", dark=None, response_timeout=30.0)
@@ -90,7 +90,7 @@ async def serve(watcher: Watcher, listening: socket.socket, password: str | None
         for task in done:
             task.result()
     finally:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that it cuts connections off is no error now
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # do not log that connections are cut off
         server.should_exit = True
         watching.cancel()
         await asyncio.gather(serving, watching, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Asks the peers of a group again and again, and keeps what they have said."""
+"""Asks the peers of a group for their status again and again, and keeps the answers."""
 
 import asyncio
 import time
@@ -12,17 +12,17 @@ from peer.network.asking import ask_who
 from peer.transports.base import Transport, start
 
 ANSWER_WITHIN = 3.0  # seconds
-LOOK_EVERY = 0.2  # seconds
-AT_ONCE = 32  # questions
+LOOK_EVERY = 0.2  # seconds between two checks of whom to ask
+AT_ONCE = 32  # questions at the same time, at most
 
 
 class Watcher:
-    """All that is known of a group, kept up to date as long as `run` runs.
+    """What is known of a group, kept up to date while `run` runs.
 
     Args:
-        transport: carries the questions; the caller closes it.
-        addresses: "HOST:PORT" or "ID@HOST:PORT" to begin with.
-        with_keys: peers prove who they are, so only addresses with a known id can be asked.
+        transport: used to ask; the caller closes it.
+        addresses: "HOST:PORT" or "ID@HOST:PORT" of the first peers to ask. They name their neighbours.
+        with_keys: whether the group uses keys. Then each address is asked as "ID@HOST:PORT".
         clock: monotonic, in seconds.
     """
 
@@ -38,13 +38,13 @@ class Watcher:
         self._questions: set[asyncio.Task[None]] = set()
         self.group: Group = begin(addresses, clock())
         self.history = History()
-        self.events: tuple[Event, ...] = ()  # as `noted` orders them
+        self.events: tuple[Event, ...] = ()  # in the order of `noted`
 
     async def run(self) -> None:
         """Ask until cancelled.
 
         Raises:
-            LocalProtocolError: a question has ended by a bug.
+            LocalProtocolError: a bug has ended a question.
         """
         try:
             while True:

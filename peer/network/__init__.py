@@ -1,1 +1,1 @@
-"""The network side of a peer: an asyncio loop in a thread of its own."""
+"""The network side of a peer: an asyncio loop in its own thread."""

@@ -1,6 +1,6 @@
-"""Questions that need no peer: how is it, and what does a newcomer have to know. Both sides of them.
+"""Questions to a peer, from callers that are not peers: its status, and the group's public file. Both sides.
 
-Who asks dials as a peer would, reads the other's Hello, sends an `Ask` in the place of its own, and reads the answer.
+The caller dials as a peer does, reads the peer's Hello, sends an `Ask` instead of a Hello, and reads the answer.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from edgekd.protocol.messages import MAJOR, PIECE, Ask, Asked, Frame, Goodbye, H
 from peer.transports.base import Stream, StreamClosedError, Transport, as_bug, dial, start
 from peer.transports.greeting import greeting
 
-LARGEST_FILE = 2**32  # bytes: more is no public set
+LARGEST_FILE = 2**32  # bytes; a longer one is no public file
 
 
 async def answer(
@@ -27,15 +27,15 @@ async def answer(
     """Answer one question.
 
     Args:
-        stream: on which it came.
+        stream: the caller's.
         ask: the question.
-        status: this peer's, made when it is wanted.
-        public: the bytes of the public file, in pieces of any length.
-        within: seconds in which each frame of the answer has to be taken.
+        status: makes this peer's status.
+        public: the bytes of the public file, in chunks of any length.
+        within: seconds in which the network must take each frame of the answer.
 
     Raises:
-        StreamClosedError: the other side has gone.
-        asyncio.TimeoutError: the other side has not taken a frame in time.
+        StreamClosedError: the caller has closed the stream.
+        asyncio.TimeoutError: the caller has not read a frame in time.
     """
     frames: Iterable[Frame] = [status()] if ask.what is Asked.STATUS else _pieces(public)
     for frame in frames:
@@ -50,20 +50,25 @@ def _pieces(chunks: Iterable[bytes | memoryview]) -> Iterator[Piece]:
 
 
 async def ask_status(transport: Transport, address: str, *, timeout: float) -> Status:
-    """The status of the peer at "HOST:PORT", within `timeout` seconds.
+    """Ask the peer at "HOST:PORT" for its status; `timeout` is as for `ask_who`.
 
     Raises:
-        OSError: nobody answers there in time, or no peer that knows the question.
+        OSError: there is no answer in time, or what answers is not a peer that knows the question.
     """
     _, status = await ask_who(transport, address, timeout=timeout)
     return status
 
 
 async def ask_who(transport: Transport, address: str, *, timeout: float) -> tuple[Hello, Status]:
-    """What the peer at "HOST:PORT" says of itself, with its contract, and its status, within `timeout` seconds.
+    """Ask the peer at "HOST:PORT" for its Hello, which holds its contract, and its status.
+
+    Args:
+        transport: makes the stream.
+        address: of the peer.
+        timeout: seconds, once for the dial and once for the answer.
 
     Raises:
-        OSError: nobody answers there in time, or no peer that knows the question.
+        OSError: there is no answer in time, or what answers is not a peer that knows the question.
     """
     stream = await _dialled(transport, address, timeout)
     try:
@@ -84,20 +89,22 @@ async def fetch_public(
         transport: makes the stream.
         address: of any peer of the group.
         write: called with each part of the file, in order.
-        timeout: seconds that may pass between two frames.
-        within: seconds for all of it.
+        timeout: seconds between two frames, at most.
+        within: seconds for the whole file.
 
     Returns:
-        The peer's Hello: its contract says what else the group has agreed on, and the SHA-256 that the file must have.
+        The peer's Hello. Its contract says what else the group has agreed on, and the SHA-256 that the file must have;
+        this function does not compare it.
 
     Raises:
-        OSError: nobody answers there in time, no peer that knows the question, or it stops midway.
+        OSError: there is no answer in time, the peer stops midway, or what answers is not a peer that knows the
+            question.
     """
     try:
         with _failures(address):
             return await asyncio.wait_for(_fetch(transport, address, write, timeout), within)
     except asyncio.TimeoutError as error:
-        if error.args:  # it says why
+        if error.args:  # this one has a message already
             raise
         raise TimeoutError(f"{address} has not sent its whole public file within {within:g} s") from None
 
@@ -122,7 +129,7 @@ async def _fetch(transport: Transport, address: str, write: Callable[[bytes], ob
 
 
 async def _dialled(transport: Transport, address: str, timeout: float) -> Stream:
-    """A stream; if nobody answers in time, the error says what listens there."""
+    """Dial a stream. After a time-out the error's message says what listens at the address."""
     try:
         return await dial(transport, address, timeout=timeout)
     except TimeoutError as error:
@@ -141,7 +148,7 @@ async def _status(stream: Stream, address: str) -> tuple[Hello, Status]:
 
 
 async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) -> Hello:
-    """Read the peer's Hello and ask."""
+    """Read the peer's Hello, check its version and send the question."""
     hello = await _next(stream, address, timeout)
     if not isinstance(hello, Hello):
         raise _unexpected(address, hello)
@@ -157,7 +164,7 @@ async def _begin(stream: Stream, address: str, ask: Ask, timeout: float | None) 
 async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
     reading: asyncio.Task[Frame] = start(stream.receive())
     try:
-        # Before Python 3.12 `wait_for` swallows a cancellation that comes together with a frame: a caller's deadline.
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation (the caller's deadline) that comes with a frame.
         await asyncio.wait({reading}, timeout=timeout)
         if not reading.done():
             raise TimeoutError(f"{address} has said nothing for {timeout:g} s")
@@ -168,7 +175,7 @@ async def _next(stream: Stream, address: str, timeout: float | None) -> Frame:
 
 @contextmanager
 def _failures(address: str) -> Iterator[None]:
-    """Make whatever goes wrong while a peer is asked an OSError: a newcomer asks the next one then."""
+    """Turn every error inside the block into an OSError, so that a newcomer goes on with the next peer."""
     try:
         yield
     except (OSError, asyncio.TimeoutError):

@@ -1,4 +1,4 @@
-"""One stream between two peers after both Hellos: what is sent over it, in which order."""
+"""One stream between two peers after both Hellos: what is sent over it, and in which order."""
 
 import asyncio
 import contextlib
@@ -14,15 +14,15 @@ from peer.transports.base import Stream, StreamClosedError
 
 
 class Connection:
-    """The sending half of a stream, and what is known of its other end.
+    """The sending half of a stream to a neighbour.
 
     Args:
-        stream: open, Hellos exchanged.
+        stream: open, with the Hellos exchanged.
         hello: the neighbour's.
-        dialled_by: the id of the side that dialled.
-        packing: of what it is sent: one that it can read.
-        outbox: predictions for it.
-        timing: how often it sends a heartbeat, and how long one frame may take.
+        dialled_by: the id of the peer that dialled.
+        packing: how predictions are encoded for this neighbour.
+        outbox: the predictions that the neighbour is still to be sent.
+        timing: the interval of heartbeats, and how long one frame may take.
         clock: monotonic, in seconds.
     """
 
@@ -40,13 +40,13 @@ class Connection:
         self.stream, self.hello, self.dialled_by = stream, hello, dialled_by
         self.packing, self.outbox = packing, outbox
         self._timing, self._clock = timing, clock
-        self.newest = -1  # the newest round that has arrived over it
-        self.heard = asyncio.Event()  # something came
-        # What is owed is counted, not queued: a neighbour that does not read fills no memory.
-        self._beat: Heartbeat | None = None  # the newest that waits
-        self._owed = 0  # acknowledgements
+        self.newest = -1  # the newest round that has arrived over this stream
+        self.heard = asyncio.Event()  # a frame has arrived
+        # Acknowledgements are counted, not queued, so a neighbour that does not read fills no memory.
+        self._beat: Heartbeat | None = None  # the newest one that waits to be sent
+        self._owed = 0  # acknowledgements still to be sent
         self._goodbye: Goodbye | None = None
-        self._sending_since: float | None = None  # when the frame that is under way was begun
+        self._sending_since: float | None = None  # when the frame that is being sent was begun
         self._wake = asyncio.Event()
 
     @property
@@ -54,7 +54,7 @@ class Connection:
         return self.hello.id
 
     def send_soon(self, frame: Heartbeat | Goodbye) -> None:
-        """Send a heartbeat before all else, or a goodbye after all else. Of two that wait the newer stays."""
+        """Send a heartbeat before all other frames, or a goodbye after them. A newer one replaces one that waits."""
         if isinstance(frame, Goodbye):
             self._goodbye = frame
         else:
@@ -63,30 +63,30 @@ class Connection:
         self._wake.set()
 
     def acknowledge(self) -> None:
-        """Send one more acknowledgement, of the newest round that has arrived."""
+        """Send one more acknowledgement. It names the newest round that has arrived."""
         self._owed += 1
         self._wake.set()
 
     def is_stalled(self, now: float) -> bool:
-        """Whether one frame has been under way for so long that the neighbour seems to read nothing."""
+        """Whether sending one frame has taken `timing.send_within` seconds: the neighbour seems to read nothing."""
         return self._sending_since is not None and now - self._sending_since >= self._timing.send_within
 
     def publish(self, frame: SoftPredictions) -> int:
-        """Have predictions sent when their turn comes; how many that still waited they take the place of."""
+        """Put predictions into the outbox; return how many waiting ones they replace."""
         self._wake.set()
         return self.outbox.put(frame)
 
     def acked(self) -> bool:
-        """The neighbour has one more of the predictions in flight; whether there were any."""
+        """Note an acknowledgement of predictions; return whether any were in flight."""
         self._wake.set()
         return self.outbox.acked(self._clock())
 
     async def write(self, heartbeat: Callable[[], Heartbeat], sent: Callable[[SoftPredictions], None]) -> None:
-        """Send what there is to send, and a heartbeat at its interval, until the stream ends or a goodbye is sent.
+        """Send all frames, and a heartbeat at each interval, until the stream ends or a goodbye is sent.
 
         Args:
-            heartbeat: makes one.
-            sent: called after predictions have been handed to the network.
+            heartbeat: makes a heartbeat.
+            sent: called after predictions have been passed to the network.
         """
         beat_at = self._clock() + self._timing.heartbeat_every
         try:
@@ -111,7 +111,7 @@ class Connection:
             await self.stream.close()
 
     def _next(self) -> Frame | None:
-        """The next frame to send; a goodbye follows the emptied outbox."""
+        """The next frame to send, None if there is nothing; a goodbye comes only once the outbox is empty."""
         if (beat := self._beat) is not None:
             self._beat = None
             return beat

@@ -1,4 +1,4 @@
-"""Whom a peer dials: each address for as long as it takes, whenever the peer that lives there is not connected."""
+"""Dialling the neighbours: each address is tried again and again while the peer there is not connected."""
 
 import asyncio
 import logging
@@ -11,25 +11,26 @@ from edgekd.protocol.timing import Timing
 from peer.network.news import News
 from peer.transports.resolving import UnresolvedError
 
-BACKOFF_FACTOR = 1.6  # by which the pause between two tries grows
-NAMED_WITHIN = 5.0  # seconds until a name is known: docker compose makes it known when its container starts
+BACKOFF_FACTOR = 1.6  # the pause between two tries grows by this factor
+NAMED_WITHIN = 5.0  # seconds until a host name must resolve: docker compose adds it when its container starts
 
 
 class Dialler:
-    """Keeps dialling. All of it runs on one asyncio loop.
+    """Keeps dialling addresses, with one task for each. All of it runs on one asyncio loop.
+
+    A failed dial is logged only if it has lasted: for `timing.down_after` seconds, since peers that are started
+    together do not listen at the same moment, or for `NAMED_WITHIN` seconds if the host name does not resolve.
 
     Args:
-        converse: dials an address; returns, once the stream has ended, the id of the peer there (None: it became no
-            neighbour). Raises OSError if nobody answers.
+        converse: dials an address and returns when the stream has ended: the id of the peer there, or None if it sent
+            no Hello or is this peer itself. Raises OSError if nobody answers.
         spawn: runs a coroutine as a task.
-        connected: the ids of the peers that are.
-        own: addresses that turned out to be this peer itself; they are dialled again rarely, since somebody else may
-            have echoed this peer's Hello there.
-        expected: whether somebody should answer where peer `id` lives, so that silence there is news.
-        news: says so.
-        timing: the pauses between two tries, and how long silence of an address that has never answered is no news:
-            peers that are started together do not listen all at once. That a name is unknown is news after
-            `NAMED_WITHIN` seconds.
+        connected: the ids of the connected peers.
+        own: addresses that turned out to be this peer itself. They are dialled again, but rarely: another program
+            may have echoed this peer's Hello.
+        expected: whether peer `id` should answer, so that a failed dial is worth a line in the log.
+        news: the log.
+        timing: the pauses between two tries.
         clock: monotonic, in seconds.
     """
 
@@ -54,27 +55,27 @@ class Dialler:
         self._stopped = False
 
     def dial(self, address: str, id: int | None = None) -> None:
-        """Dial `address` from now on, if that is not done already; `id`: of the peer that is said to live there."""
+        """Start dialling `address`, unless it is dialled already; `id`: of the peer that is said to listen there."""
         self._forgotten.discard(address)
         if not self.dials(address) and not self._stopped:
             self._dialled.add(address)
             self._spawn(self._keep_dialling(address, id))
 
     def forget(self, address: str) -> None:
-        """Dial `address` no longer once nobody has answered there."""
+        """Stop dialling `address` as soon as a dial there fails."""
         if self.dials(address):
             self._forgotten.add(address)
 
     def dials(self, address: str) -> bool:
-        """Whether `address` is one of those that it dials."""
+        """Whether `address` is being dialled."""
         return address in self._dialled
 
     def lost(self) -> None:
-        """A connection has gone: whoever lives there is dialled again."""
+        """Note that a connection has ended, so that its peer is dialled again."""
         self._lost.set()
 
     def stop(self) -> None:
-        """Begin no further try."""
+        """Start no further dial."""
         self._stopped = True
 
     async def _keep_dialling(self, address: str, id: int | None) -> None:
@@ -103,7 +104,7 @@ class Dialler:
                 silent_until = unknown_until = began
                 if self._clock() - began > self._timing.backoff_max:
                     pause = self._timing.backoff_first
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter: not a draw that learning depends on
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # jitter; learning does not depend on it: no seed
             pause = min(pause * BACKOFF_FACTOR, self._timing.backoff_max)
         self._forgotten.discard(address)
         self._dialled.discard(address)

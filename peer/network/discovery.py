@@ -1,7 +1,7 @@
-"""Finding peers on the local network: mDNS with DNS-SD, as ``_edgekd._tcp``.
+"""Finding peers on the local network: mDNS (multicast DNS) with DNS-SD (service discovery), as ``_edgekd._tcp``.
 
-A peer looks for peers of the same contract, a newcomer for peers of any group. Everything runs on one asyncio loop in a
-thread of its own; what is found is handed on to be dialled. IPv4 only.
+A peer looks for peers with the same contract, a newcomer for peers of any group. Everything runs on one asyncio loop
+in its own thread. Addresses that are found are passed on to be dialled. IPv4 only.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from peer.transports.base import as_bug
 log = logging.getLogger("edgekd")
 
 SERVICE = "_edgekd._tcp.local."
-GROUP = "224.0.0.251"  # of mDNS
+GROUP = "224.0.0.251"  # the multicast address of mDNS
 ANYWHERE = ("", "0.0.0.0", "::")  # hosts that stand for every address of this box
-LOOK_EVERY = 5.0  # seconds between two looks at the box's own addresses: Wi-Fi comes late, and goes
-RENEW_EVERY = 30.0  # seconds between two announcements: who was cut off for long hears the next one
-TTL = 120  # seconds that an announcement is good for
-QUIET_FOR = 10.0  # seconds after which it is said that nobody was found
-LOOK_UPS, LOOK_UP_FOR = 5, 3000  # tries, and milliseconds each, to hear more of somebody who is announced
-MAX_LOOK_UPS = 64  # at once
+LOOK_EVERY = 5.0  # seconds between two checks of the box's own addresses, which change: Wi-Fi comes late, and goes
+RENEW_EVERY = 30.0  # seconds between two announcements, for boxes whose network was down for a while
+TTL = 120  # seconds for which an announcement is valid
+QUIET_FOR = 10.0  # seconds after which the log says that nobody was found
+LOOK_UPS, LOOK_UP_FOR = 5, 3000  # tries, and milliseconds for each, to learn the address of an announced peer
+MAX_LOOK_UPS = 64  # at the same time
 STOP_TIMEOUT = 1.5  # seconds
 STATIC = "addresses in --peers work all the same"
 
@@ -45,11 +45,12 @@ class Discovery:
     """Announces a peer and finds others.
 
     Args:
-        hello: what the peer is; None: it is in no group yet, and looks for peers of any.
-        listens: "HOST:PORT" where it does, with the real port; "": nowhere, so it only looks for others.
-        dial: called with each address that is to be dialled and the id of the peer that is said to live there.
-        forget: called with each of those that are to be dialled no longer.
-        by_id: the addresses are "ID@HOST:PORT": nobody else will do there, since anybody can announce anything.
+        hello: this peer's; None: it is in no group yet, and looks for peers of any group.
+        listens: "HOST:PORT" where this peer listens, with the real port; "": nowhere, so it is not announced.
+        dial: called with each address that was found and the id of the peer that is said to listen there.
+        forget: called with each address that is no longer announced.
+        by_id: make the addresses "ID@HOST:PORT", so that only this peer's key is accepted there. Announcements are
+            not authenticated.
     """
 
     def __init__(
@@ -69,29 +70,29 @@ class Discovery:
         self._own: list[IPv4Interface] = []
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
-        self._info: AsyncServiceInfo | None = None  # what is announced; None: nothing
+        self._info: AsyncServiceInfo | None = None  # the announcement; None: nothing is announced
         self._renewed = 0.0
-        self._found = False  # anybody of any group
+        self._found = False  # whether a peer of any group was found
         self._look_ups: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None  # while the thread runs
-        self._begun = threading.Event()  # the loop runs, or cannot
+        self._loop: asyncio.AbstractEventLoop | None = None  # set once the thread runs
+        self._begun = threading.Event()  # the loop runs, or could not be started
         self._thread = threading.Thread(target=self._live, name="discovery", daemon=True)
 
     def start(self) -> None:
-        """Begin; what does not work here is said in the log, and tried again."""
-        logging.getLogger("zeroconf").setLevel(logging.CRITICAL)  # what matters of its troubles is said here
+        """Start the thread. If discovery does not work on this box, the log says so, and it is tried again."""
+        logging.getLogger("zeroconf").setLevel(logging.CRITICAL)  # this module logs the errors that matter
         self._thread.start()
         self._begun.wait()
 
     def stop(self) -> None:
-        """Take back the announcement and end the thread."""
+        """Withdraw the announcement and end the thread."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended already
                 self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(STOP_TIMEOUT)
 
     def dialled_as(self, id: int, hosts: list[str], port: int) -> list[str]:
-        """The addresses at which peer `id` is to be dialled that is announced on these hosts."""
+        """The addresses to dial for peer `id`, which is announced on these hosts."""
         named = f"{id}@" if self._by_id else ""
         return [named + format_address(host, port) for host in hosts]
 
@@ -100,7 +101,7 @@ class Discovery:
     def _live(self) -> None:
         try:
             asyncio.run(self._run())
-        except OSError as error:  # no file is left for a loop
+        except OSError as error:  # too many open files for another loop
             log.warning("discovery does not work here: %s; %s", error.strerror or error, STATIC)
         except Exception:
             log.exception("a bug has ended the discovery of peers; %s", STATIC)
@@ -128,7 +129,7 @@ class Discovery:
         await self._close()
 
     async def _keep_up(self, now: float) -> None:
-        """Follow the box's own addresses; announce again; drop what has gone."""
+        """Adapt to changes of the box's addresses, renew the announcement, and forget peers that are gone."""
         own = own_interfaces(self._host)
         if own != self._own or self._zeroconf is None:
             await self._close()
@@ -192,16 +193,16 @@ class Discovery:
                     break
             if info.port:
                 self._take(name, info)
-        except (zeroconf.Error, RemoteProtocolError):  # no peer's announcement
+        except (zeroconf.Error, RemoteProtocolError):  # not an announcement of a peer
             pass
         except Exception as error:
             self._say("bug", logging.ERROR, f"an announcement was left out by {as_bug(error)}")
 
     def _take(self, name: str, info: AsyncServiceInfo) -> None:
-        """Dial whoever has announced itself so, unless it is of another group.
+        """Dial the peer that has sent this announcement, unless it is in another group.
 
         Raises:
-            RemoteProtocolError: it is no peer's announcement.
+            RemoteProtocolError: the announcement is not one of a peer.
         """
         assert info.port is not None
         other = Announcement.from_texts(info.decoded_properties)
@@ -226,11 +227,11 @@ class Discovery:
 
 @contextmanager
 def found_peers(allow: Container[int] | None, *, by_id: bool) -> Iterator[Callable[[], tuple[str, ...]]]:
-    """Look for peers of any group during the block; it gives a function: the addresses of those that are found by now.
+    """Look for peers of any group during the block; yields a function that returns the addresses found so far.
 
     Args:
-        allow: the ids of those to look for; None: any.
-        by_id: the addresses are "ID@HOST:PORT", as for `Discovery`.
+        allow: the ids of the peers to look for; None: any.
+        by_id: make the addresses "ID@HOST:PORT", as for `Discovery`.
     """
     found: list[str] = []
 
@@ -251,10 +252,10 @@ def found_peers(allow: Container[int] | None, *, by_id: bool) -> Iterator[Callab
 
 
 def check_discoverable(listen: str | None) -> None:
-    """See whether a peer that listens on "HOST:PORT" (None: nowhere) could be announced at all.
+    """Check that a peer that listens on "HOST:PORT" (None: nowhere) can be announced.
 
     Raises:
-        ConfigError: it listens on no IPv4 address of this box.
+        ConfigError: the host is no IPv4 address of this box.
     """
     host = parse_address(listen)[0] if listen else ""
     if not own_interfaces(host) and host not in ANYWHERE:
@@ -262,7 +263,7 @@ def check_discoverable(listen: str | None) -> None:
 
 
 def own_interfaces(host: str) -> list[IPv4Interface]:
-    """The IPv4 addresses of this box with their networks; of a `host` that does not stand for all, only its own."""
+    """The IPv4 addresses of this box with their networks; only those of `host`, unless it stands for all."""
     found = [(each.ip, each.network_prefix) for card in ifaddr.get_adapters() for each in card.ips if each.is_IPv4]
     own = sorted({IPv4Interface(f"{ip}/{prefix}") for ip, prefix in found})
     if host in ANYWHERE:
@@ -275,15 +276,15 @@ def own_interfaces(host: str) -> list[IPv4Interface]:
 
 
 def _for_others(own: list[IPv4Interface]) -> list[str]:
-    """The addresses to announce: those that other boxes can reach, if there are any."""
+    """The addresses to announce: all but loopback, or loopback if there are no others."""
     return [str(each.ip) for each in own if not each.ip.is_loopback] or [str(each.ip) for each in own]
 
 
 def in_multicast(own: list[IPv4Interface]) -> list[str]:
-    """Those of the box's own addresses that take part in multicast.
+    """Those of the box's own addresses on which multicast works.
 
     Raises:
-        OSError: none does.
+        OSError: multicast works on none of them.
     """
     usable = [str(each.ip) for each in own if _takes_multicast(str(each.ip))]
     if not usable:

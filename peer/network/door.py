@@ -1,4 +1,4 @@
-"""Where a stream begins: a Hello each way, or a question and its answer; nothing is known of the other side yet."""
+"""The beginning of each stream: a Hello each way, or a question and its answer, from a side not yet known."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,20 @@ from edgekd.protocol.timing import Timing
 from peer.network.asking import answer
 from peer.transports.base import Stream
 
-MAX_DELAYED = 64  # refused callers that are kept for a moment
-MAX_ASKING = 8  # newcomers that are sent the public file at once
+MAX_DELAYED = 64  # refused callers that wait to be disconnected, at most
+MAX_ASKING = 8  # newcomers that are sent the public file at the same time, at most
 
 
 class Door:
-    """Streams at the door of one peer.
+    """The streams of strangers: callers that this peer has not accepted as neighbours.
 
     Args:
-        hello: what this peer says of itself, now.
-        status: how it is, now.
-        public: the bytes of the group's public file, for a newcomer.
-        refuse: called with who it was and what was wrong.
+        hello: makes this peer's Hello.
+        status: makes this peer's status.
+        public: gives the bytes of the group's public file, for newcomers.
+        refuse: called with a description of a refused caller and the reason.
         evict: called with a stream that has to make room for another.
-        revoked: whose keys are shut out, now.
+        revoked: returns the holders (peers and observers) whose keys are shut out now.
         timing: how long a stranger may take.
         clock: monotonic, in seconds.
     """
@@ -50,16 +50,16 @@ class Door:
         self._places: Places[Stream] = Places()
         self._rations = Rations()
         self._delayed = 0  # refused callers that are not disconnected yet
-        self._asking: list[Holder | None] = []  # who is being sent the public file: whose key it has
+        self._asking: list[Holder | None] = []  # one entry for each caller that is being sent the public file
 
     @property
     def strangers(self) -> int:
-        """How many streams there are of which nothing is known yet."""
+        """The number of streams whose callers are not decided on yet."""
         return len(self._places)
 
     @contextmanager
     def stranger(self, stream: Stream) -> Iterator[None]:
-        """Give a stream that the other side has dialled a place until it is a neighbour's, or sent away."""
+        """Give an incoming stream one of the few places for strangers, until it is accepted or sent away."""
         evicted = self._places.enter(stream, id=stream.holder, address=host(stream))
         if evicted is not None:
             self._evict(evicted)
@@ -69,12 +69,15 @@ class Door:
             self._places.leave(stream)
 
     async def greet(self, stream: Stream, *, dialled: bool) -> Hello | None:
-        """Both Hellos; None if the other side sent something else first, or nothing. A question is answered here.
+        """Exchange Hellos, or answer a question that is sent in place of a Hello.
 
-        Somebody whose key is shut out is told so. The key of an observer is good for questions of the status alone.
+        A caller whose key is shut out is told so. An observer (a key that names no peer) may only ask for the status.
+
+        Returns:
+            The other side's Hello; None: it has asked a question, was refused, or sent nothing in time.
 
         Raises:
-            StreamClosedError: the other side has gone.
+            StreamClosedError: the other side has closed the stream.
         """
         try:
             await asyncio.wait_for(stream.send(self._hello()), self._timing.hello_within)
@@ -93,12 +96,13 @@ class Door:
         return None
 
     async def send_away(self, stream: Stream, goodbye: Goodbye) -> None:
-        """End a stream before it has begun. A refused caller is disconnected after a delay, so that it cannot hurry.
+        """Send a goodbye to a caller that does not become a neighbour.
 
-        It holds no place meanwhile. If very many are refused at once, the rest is disconnected without a delay.
+        A refused caller is disconnected after a delay, so that it cannot try again at once. It holds no place in that
+        time. Of more than `MAX_DELAYED` refused callers the rest is disconnected without a delay.
         """
         self._places.leave(stream)
-        with contextlib.suppress(asyncio.TimeoutError):  # it does not read
+        with contextlib.suppress(asyncio.TimeoutError):  # the caller does not read
             await asyncio.wait_for(stream.send(goodbye), self._timing.close_timeout)
         if goodbye.parting is Parting.REFUSED and self._delayed < MAX_DELAYED:
             self._delayed += 1
@@ -108,10 +112,14 @@ class Door:
                 self._delayed -= 1
 
     def _check_key(self, whose: Holder | None, frame: Frame) -> None:
-        """See whether somebody with this key may begin a stream with this frame; None: there are no keys.
+        """Check that this key may begin a stream with this frame.
+
+        Args:
+            whose: the holder of the key; None: the transport uses no keys.
+            frame: the first frame of the other side.
 
         Raises:
-            RemoteProtocolError: it may not.
+            RemoteProtocolError: the key is shut out, or it is an observer's and the frame is no question of the status.
         """
         if whose is not None and whose in self._revoked():
             raise RemoteProtocolError("revoked", revoked_because(whose))
@@ -136,9 +144,9 @@ class Door:
             self._asking.remove(id)
 
     async def _await_turn(self, stream: Stream, ask: Ask) -> None:
-        """Hold up a question of a caller that asks too often, and refuse it where that would take too long.
+        """Delay the question of a caller that asks too often; refuse it if the delay would be too long.
 
-        Refused is it only after a while, too: a caller that asks again at once would cost as much as an answer.
+        The refusal comes after a delay, too: a caller that asks again at once would cost as much as an answer.
 
         Raises:
             RemoteProtocolError: the question is refused.
@@ -149,7 +157,7 @@ class Door:
             raise RemoteProtocolError("busy", "it asks too often; ask again later")
 
     def _counted(self, stream: Stream) -> Iterator[bytes | memoryview]:
-        """The public file; a long one counts as several."""
+        """The chunks of the public file. Each further `PART` bytes count as one more question of this caller."""
         size = 0
         for chunk in self._public():
             parts, size = size // PART, size + len(chunk)
@@ -159,15 +167,15 @@ class Door:
 
 
 def revoked_because(whose: Holder) -> str:
-    """What somebody is told whose key is shut out."""
+    """The message for a caller whose key is shut out."""
     return f"the key of {spoken(whose)} is shut out"
 
 
 def _caller(stream: Stream) -> Holder:
-    """Who asks: whose key it has; without keys the host."""
+    """The holder of the caller's key, or its host if there are no keys: for the rate limit."""
     return host(stream) if stream.holder is None else stream.holder
 
 
 def host(stream: Stream) -> str:
-    """Of the other side, without its port, which tells nothing where that side has dialled."""
+    """The other side's host without the port, since the port of a caller is a random one."""
     return stream.remote.rpartition(":")[0]

@@ -1,9 +1,9 @@
-"""The protocol between peers, over any transport: what a peer says to its neighbours, and what it makes of theirs.
+"""The protocol between peers, over any transport: what a peer sends to its neighbours, and how it handles their frames.
 
-A stream begins with a Hello each way; then come predictions, acknowledgements, a heartbeat each second, and at the end
-a Goodbye. Pure functions decide: who becomes a neighbour in `edgekd.protocol.admission`, what a frame does to a
-neighbour's record in `edgekd.protocol.members`. The life of a stream is in `peer/network/streams.py`. All of a hub runs
-on one asyncio loop; `peer/network/thread.py` gives it a thread of its own.
+A stream begins with a Hello each way. Then come predictions, acknowledgements and regular heartbeats, and at the end
+a Goodbye. The decisions are pure functions: `edgekd.protocol.admission` decides who becomes a neighbour, and
+`edgekd.protocol.members` how a frame changes the record of a neighbour. `peer/network/streams.py` handles a stream from
+its beginning to its end. A hub runs on one asyncio loop; `peer/network/thread.py` runs that loop in a thread.
 """
 
 import asyncio
@@ -59,13 +59,13 @@ from peer.network.streams import Streams
 from peer.network.tasks import Tasks
 from peer.transports.base import Stream, StreamClosedError, Transport, as_bug, dial
 
-MAX_DETAIL = 300  # characters of a stranger's words in the log
+MAX_DETAIL = 300  # characters of a remote peer's text in the log, at most
 LOOKS = 4  # times per heartbeat interval that the hub looks for silent neighbours
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Predictions that came from a neighbour and were found sound."""
+    """Predictions that have arrived from a neighbour and passed all checks."""
 
     peer: int
     instance: int
@@ -74,20 +74,20 @@ class Arrival:
 
 
 class Hub:
-    """One peer's side of all its streams.
+    """One peer's end of the protocol, for all its streams.
 
     Args:
         transport: makes the streams.
-        hello: what this peer says of itself; its newest round is kept up to date.
-        peers: "HOST:PORT" of the neighbours to dial; one's own address among them is fine.
-        lockstep: synchronous mode: predictions are queued, never replaced.
-        packing: of the predictions it sends, to whoever can read it.
+        hello: this peer's; the hub keeps its newest round up to date.
+        peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial. This peer's own address may be among them.
+        lockstep: synchronous mode, in which predictions are queued and never replaced.
+        packing: how predictions are encoded for neighbours that can read it.
         deliver: called on the loop with each `Arrival`.
-        public: the bytes of the group's public file, for a newcomer.
+        public: gives the bytes of the group's public file, for newcomers.
         allow: the ids that may be neighbours; None: any.
         changed: called on the loop whenever `members`, `refused` or `failure` have changed.
-        timing: how long it waits for others.
-        clock: monotonic, in seconds. Time-outs of single frames are the loop's all the same.
+        timing: all time limits and intervals.
+        clock: monotonic, in seconds. Time-outs of single frames use the loop's clock instead.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class Hub:
         self._neighbours = Neighbours(self._log, changed)
         self.published = -1  # the newest round that this peer has published; -1: none
         self.refused: Counter[str] = Counter()  # by reason
-        self.self_addresses: set[str] = set()  # of those dialled, the ones that turned out to be this peer
-        self.failure: BaseException | None = None  # a bug of ours, for the training thread to raise
+        self.self_addresses: set[str] = set()  # dialled addresses that turned out to be this peer
+        self.failure: BaseException | None = None  # a bug in edgekd, for the training thread to raise
         self._door = Door(
             hello=self.own_hello,
             status=self.status,
@@ -143,7 +143,7 @@ class Hub:
             self._tasks.spawn,
             connected=self._neighbours.connections,
             own=self.self_addresses,
-            expected=lambda id: id not in self.members or not self.members[id].done,  # who is done may be gone for good
+            expected=lambda id: id not in self.members or not self.members[id].done,  # a done peer may not return
             news=self._news,
             timing=timing,
             clock=clock,
@@ -155,13 +155,13 @@ class Hub:
         return self._neighbours.members
 
     def traffic(self) -> Traffic:
-        """The predictions to and from all neighbours since the start."""
+        """The bytes and frames of predictions to and from all neighbours since the start."""
         return self._neighbours.traffic()
 
     # -- what the peer does ------------------------------------------------------------------------------------------
 
     async def start(self, listen: str | None) -> str:
-        """Listen on "HOST:PORT" (None: only dial out) and begin to dial; returns the bound address, "" for none.
+        """Listen on "HOST:PORT" (None: only dial) and begin to dial; return the bound address, "" for none.
 
         Raises:
             ConfigError: the address cannot be bound.
@@ -175,17 +175,22 @@ class Hub:
         return bound
 
     def dial_also(self, address: str, id: int) -> None:
-        """Dial "HOST:PORT" too, where peer `id` is said to listen, unless it is dialled already or not wanted."""
+        """Dial one more address, at which peer `id` is said to listen, unless `id` is not allowed."""
         if self._allow is None or id in self._allow:
             self._dialler.dial(address, id)
 
     def forget(self, address: str) -> None:
-        """Take back `dial_also`: no longer dial "HOST:PORT" once nobody answers there."""
+        """Undo `dial_also`: stop dialling `address` as soon as a dial there fails."""
         if address not in self._peers:
             self._dialler.forget(address)
 
     def publish(self, round: int, log_probs: torch.Tensor) -> None:
-        """Have every neighbour told, now or when it is up; `log_probs`: ``[heads, rows, classes]`` in CPU memory."""
+        """Send predictions to every neighbour, and to later ones when they connect.
+
+        Args:
+            round: names the public batch that the predictions are about.
+            log_probs: log-probabilities, ``[heads, rows, classes]`` in CPU memory.
+        """
         self.published = max(self.published, round)
         self._outgoing.add(round, log_probs)
         for connection in self._neighbours.connections.values():
@@ -193,11 +198,11 @@ class Hub:
                 self.members[connection.id] = on_replaced(self.members[connection.id], replaced)
 
     def tell(self, beat: Heartbeat, state: State) -> None:
-        """Set what heartbeats and status say from now on. A heartbeat is sent at once if `done` changes.
+        """Set the contents of heartbeats and of the status. If `done` changes, a heartbeat is sent at once.
 
         Args:
-            beat: the hub puts its own round in.
-            state: of the peer.
+            beat: its round is ignored: the hub knows the newest round that it has published.
+            state: of this peer.
         """
         at_once = beat.done != self._beat.done
         self._beat, self._state = beat, state
@@ -206,18 +211,18 @@ class Hub:
                 connection.send_soon(self.heartbeat())
 
     def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
-        """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
+        """Set how far each neighbour disagrees with the others, by id, in [0, 1], for the status and the metrics."""
         for id, disagreement in disagreements.items():
             if id in self.members:
                 self.members[id] = on_disagreement(self.members[id], disagreement)
         self._changed()
 
     def note_training(self, training: Training) -> None:
-        """Set what the status says of the training from now on."""
+        """Set what the status says about the training."""
         self._training = training
 
     def status(self) -> Status:
-        """How this peer is."""
+        """Make this peer's status: its progress, its traffic and its neighbours."""
         members = [member for _, member in sorted(self.members.items())]
         traffic = self.traffic()
         status = Status(
@@ -236,9 +241,9 @@ class Hub:
         return fitting(status)
 
     async def stop(self, goodbye: Goodbye) -> None:
-        """Say goodbye after what is still to be sent, close every stream, free the port.
+        """Send all waiting frames and a goodbye, close every stream, and free the port.
 
-        It takes at most `timing.close_timeout` and the transport's time to close, some 2.5 s.
+        It takes at most `timing.close_timeout` plus the transport's time to close, about 2.5 s.
         """
         self._neighbours.leaving = True
         self._dialler.stop()
@@ -249,32 +254,32 @@ class Hub:
         await self._stream_tasks.cancel()
         await self._transport.close()
 
-    # -- what its streams ask of it -----------------------------------------------------------------------------------
+    # -- what the streams and the dialler call -----------------------------------------------------------------------
 
     async def _dial(self, address: str) -> int | None:
         stream = await dial(self._transport, address, timeout=self._timing.dial_timeout)
         return await self._streams.converse(stream, address)
 
     async def _accept(self, stream: Stream) -> None:
-        if self._neighbours.leaving:  # a neighbour that redials on our goodbye would find us up for another moment
+        if self._neighbours.leaving:  # a neighbour that redials at our goodbye would see this peer up again
             return
         await self._streams.converse(stream, None)
 
     def _evict(self, stream: Stream) -> None:
-        """A stranger has to make room at the door."""
+        """Close the stream of a stranger that has to make room for another one."""
         self.refused["busy"] += 1
         self._stream_tasks.spawn(stream.close())
 
     def own_hello(self) -> Hello:
-        """What this peer says of itself, now."""
+        """Make this peer's Hello, with its newest round."""
         return replace(self._hello, newest_round=self.published)
 
     def heartbeat(self) -> Heartbeat:
-        """How far this peer is, now."""
+        """Make a heartbeat: how far this peer is now."""
         return replace(self._beat, round=self.published)
 
     def connect(self, stream: Stream, hello: Hello, dialled_by: int) -> Connection:
-        """Make the stream a neighbour's; `dialled_by` is the id of the side that has dialled it."""
+        """Accept the other side as a neighbour; `dialled_by` is the id of the side that dialled."""
         packing = self._outgoing.packing_for(hello)
         outbox = self._outgoing.outbox(packing)
         connection = Connection(stream, hello, dialled_by, packing, outbox, timing=self._timing, clock=self._clock)
@@ -286,28 +291,28 @@ class Hub:
         return connection
 
     def note_refusal(self, id: int, refusal: Refusal) -> None:
-        """A caller with this id does not become a neighbour: count and log it."""
+        """Count and log that a caller with this id was refused."""
         self.refused[refusal.reason] += 1
         self._log(f"peer {id} {refusal.reason}", logging.WARNING, refusal.here)
         self._changed()
 
     def note_own_address(self, address: str) -> None:
-        """The address, which was dialled, is this peer's own."""
+        """Note that an address that was dialled is this peer's own."""
         self.self_addresses.add(address)
         self._changed()
 
     def note_end(self) -> None:
-        """A neighbour's stream has ended: whoever lives there is dialled again."""
+        """Note that a neighbour's stream has ended, so that its address is dialled again."""
         self._dialler.lost()
 
-    # -- what neighbours say -----------------------------------------------------------------------------------------
+    # -- what neighbours send ----------------------------------------------------------------------------------------
 
     async def read(self, connection: Connection) -> str:
-        """Take frames until the stream ends; returns why it did."""
+        """Handle the frames of a stream until it ends; return the reason, for the log."""
         while True:
             try:
                 frame = await self._receive(connection)
-                if connection.id not in self.members:  # dropped long ago, and forgotten since
+                if connection.id not in self.members:  # the neighbour is long gone and was forgotten
                     return "it was forgotten"
                 self._take(connection, frame)
             except StreamClosedError:
@@ -327,7 +332,7 @@ class Hub:
             connection.heard.set()
 
     async def _receive(self, connection: Connection) -> Frame:
-        """The next frame; a frame that cannot be read counts against the rate limit, too."""
+        """The next frame. An invalid frame counts against the rate limit, too."""
         try:
             return await connection.stream.receive()
         except RemoteProtocolError:
@@ -335,7 +340,7 @@ class Hub:
             raise
 
     def _take(self, connection: Connection, frame: Frame) -> None:
-        """Take one frame of a neighbour.
+        """Handle one frame of a neighbour.
 
         Raises:
             RemoteProtocolError: the frame is refused.
@@ -345,7 +350,7 @@ class Hub:
         if isinstance(frame, SoftPredictions):
             self._take_predictions(connection, frame, now)
             return
-        if isinstance(frame, Ack) and connection.acked():  # bounded by what it was sent
+        if isinstance(frame, Ack) and connection.acked():  # not rate-limited: there are no more than predictions sent
             return
         self._guard.note_frame(id, now)
         if isinstance(frame, Ack):
@@ -384,7 +389,7 @@ class Hub:
             self._look(self._clock())
 
     def _look(self, now: float) -> None:
-        """Close the streams of neighbours that are silent, read nothing or are shut out; log what was held back."""
+        """Close the streams of neighbours that are silent, read nothing or have a revoked key; log held-back lines."""
         self._news.catch_up(now)
         revoked = self._transport.revoked()
         for id, connection in list(self._neighbours.connections.items()):
@@ -413,12 +418,12 @@ class Hub:
         self._changed()
 
     def _on_stream_bug(self, error: BaseException) -> None:
-        """A stream has ended by a bug. What somebody sends must not end this peer, so it is counted as a refusal."""
+        """Count a bug that ended one stream as a refusal: nothing that a remote peer sends may end this peer."""
         self.refused["bug"] += 1
         self._log("bug", logging.ERROR, f"a stream has ended by {as_bug(error)}")
         self._changed()
 
     def _on_bug(self, error: BaseException) -> None:
-        """A task of the hub's own has ended by a bug: without it there is no telling who is there."""
+        """Report a bug that ended one of the hub's own tasks: without that task the hub does not work."""
         self.failure = error
         self._changed()

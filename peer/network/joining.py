@@ -1,4 +1,4 @@
-"""How a newcomer gets what a group has agreed on: the public file and the settings, from any of its peers."""
+"""How a newcomer fetches what a group has agreed on, from any of its peers: the public file and the contract."""
 
 import asyncio
 import hashlib
@@ -20,16 +20,16 @@ from peer.transports.by_name import make_transport
 
 log = logging.getLogger("edgekd")
 
-TIMEOUT = 10.0  # seconds that may pass between two frames
-FIRST_TRY = 60.0  # seconds for a whole file; too short for a slow link, so the next try there has twice as long
-LONGEST_TRY = 3600.0  # seconds for a whole file
-PAUSE = 1.0  # seconds between two rounds through the addresses
+TIMEOUT = 10.0  # seconds between two frames, at most
+FIRST_TRY = 60.0  # seconds for a whole file at the first try; after each time-out the address gets twice as long
+LONGEST_TRY = 3600.0  # seconds for a whole file, at most
+PAUSE = 1.0  # seconds after all addresses have been tried
 
-Read = TypeVar("Read")  # what was read of a public file
+Read = TypeVar("Read")  # what `check` makes of a public file
 
 
 class UnusableError(ConnectionError):
-    """A peer has sent a public file, or a contract, that is of no use."""
+    """A peer has sent a public file or a contract that this peer cannot use."""
 
 
 def join(
@@ -41,30 +41,30 @@ def join(
     found: Callable[[], Sequence[str]] | None = None,
     watch: Watch = unwatched,
 ) -> tuple[Contract, Read]:
-    """Fetch the public file from whoever answers first, trying for as long as it takes.
+    """Fetch the public file from the first peer that answers; try all addresses until one does.
 
-    Each try has a deadline, so that an address that sends without end, or too slowly, does not hold up the others. An
-    address that has sent what is of no use is not asked again, unless its peer is lost and found again.
+    Each try has a deadline, so that one address that sends too slowly, or without end, does not delay the others. An
+    address that has sent something unusable is not asked again, unless discovery loses its peer and finds it again.
 
     Args:
-        addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one, unless some are `found`.
+        addresses: "HOST:PORT" or "ID@HOST:PORT" of peers of the group; at least one, unless `found` is given.
         path: where to write the file, atomically.
-        check: reads the file and compares it with the group's contract. It raises ConfigError for a file, or a
-            contract, that is of no use; that file is not kept.
+        check: reads the file and compares it with the group's contract. It raises ConfigError if the file or the
+            contract is unusable; the file is then not kept.
         transport: the group's, by name.
-        keys: the newcomer's folder of keys, if the group has any.
-        found: the addresses of peers that were found by now, which are asked, too; None: nobody looks for any.
-        watch: of the bytes that arrive; their total is not known.
+        keys: the newcomer's folder of keys; None: the group uses no keys.
+        found: returns the addresses that discovery has found so far, which are asked too; None: no discovery.
+        watch: shows the progress in bytes; their total is not known.
 
     Returns:
         The group's contract, and what `check` returned.
 
     Raises:
-        ConfigError: the keys are none, or what the addresses send is of no use, all of them, and no more can be found.
+        ConfigError: the keys are invalid; or all addresses have sent something unusable, and there is no discovery.
         OSError: the file cannot be written.
     """
     news, within = News(), dict.fromkeys(addresses, FIRST_TRY)
-    unusable: dict[str, str] = {}  # why, by address: asked again, it would send the same again
+    unusable: dict[str, str] = {}  # the reason, by address; these are not asked again, since they would send the same
     while True:
         asked = list(dict.fromkeys((*addresses, *(found() if found else ()))))
         unusable = {address: why for address, why in unusable.items() if address in asked}
@@ -99,26 +99,26 @@ def fetch(
     within: float = LONGEST_TRY,
     watch: Watch = unwatched,
 ) -> tuple[Contract, Read]:
-    """Fetch the public file from the peer at "HOST:PORT" or "ID@HOST:PORT" and write it to `path`, atomically.
+    """Fetch the public file from one peer and write it to `path`, atomically.
 
-    What is there already stays if no sound file comes.
+    A file that is there already is replaced only by a valid one.
 
     Args:
-        address: of a peer of the group.
+        address: "HOST:PORT" or "ID@HOST:PORT" of a peer of the group.
         path: where to write the file.
         check: as for `join`.
         transport: the group's, by name.
-        keys: the caller's folder of keys, if the group has any.
-        within: seconds for all of it.
+        keys: the caller's folder of keys; None: the group uses no keys.
+        within: seconds for the whole file.
         watch: as for `join`.
 
     Returns:
         The contract of the peer's group, and what `check` returned.
 
     Raises:
-        ConfigError: the keys are none.
-        ConnectionError, TimeoutError: nobody answers there, or stops midway, or is too slow, or what came is not the
-            group's file.
+        ConfigError: the keys are invalid.
+        ConnectionError, TimeoutError: nobody answers, the peer stops midway or is too slow, or it has sent another
+            file than the group's. `UnusableError` if `check` refused the file or the contract.
         OSError: the file cannot be written.
     """
     coroutine = _fetch(address, path, check, transport, keys, within, watch)

@@ -1,4 +1,4 @@
-"""The table of neighbours: the record of each, and the present stream of each that is connected."""
+"""The table of neighbours: a record of each, and the current stream of each that is connected."""
 
 import logging
 from collections.abc import Callable
@@ -10,22 +10,28 @@ from peer.network.connection import Connection
 
 
 class Neighbours:
-    """Who is connected, and what is known of each neighbour, connected or not.
+    """The neighbours of one peer, connected or not. A member is this peer's record of one neighbour.
 
     Args:
-        log: called with a subject, a level and a line, when a neighbour comes up or goes down.
-        changed: called after that.
+        log: called with a subject, a level and a line when a neighbour comes up or goes down.
+        changed: called when the table has changed.
     """
 
     def __init__(self, log: Callable[[str, int, str], None], changed: Callable[[], None]) -> None:
         self._log, self._changed = log, changed
         self.members: dict[int, Member] = {}  # by id
         self.connections: dict[int, Connection] = {}  # by id; each is in `members`, too
-        self._forgotten = Traffic()  # with those that are no longer in `members`
-        self.leaving = False  # this peer leaves: that a neighbour goes down is no news
+        self._forgotten = Traffic()  # the traffic with neighbours that are no longer in `members`
+        self.leaving = False  # this peer is stopping, so neighbours that go down are not logged
 
     def connect(self, connection: Connection, address: str, now: float) -> None:
-        """Make this the neighbour's present stream; `address` is "HOST:PORT" where it listens, else speaks from."""
+        """Make this the neighbour's current stream.
+
+        Args:
+            connection: the stream and the neighbour's Hello.
+            address: "HOST:PORT" where the neighbour listens. If it does not listen: where it connects from.
+            now: seconds.
+        """
         id, hello = connection.id, connection.hello
         self.connections[id] = connection
         member = joined(hello, address, now, self.members.get(id))
@@ -36,22 +42,22 @@ class Neighbours:
         self._changed()
 
     def traffic(self) -> Traffic:
-        """With all neighbours since the start: it never falls."""
+        """The traffic with all neighbours since the start, also those that were forgotten. It never decreases."""
         return total(self._forgotten, self.members.values())
 
     def is_current(self, connection: Connection) -> bool:
-        """Whether this is the neighbour's present stream: nothing has replaced it, and it was not taken out."""
+        """Whether this is the neighbour's current stream: not replaced by another one, and not removed."""
         return self.connections.get(connection.id) is connection
 
     def disconnect(self, connection: Connection) -> bool:
-        """Take the stream out, if it is the neighbour's present one; returns whether it was."""
+        """Remove the stream if it is the neighbour's current one; return whether it was."""
         current = self.is_current(connection)
         if current:
             del self.connections[connection.id]
         return current
 
     def heard(self, connection: Connection, frame: Frame, now: float) -> Member:
-        """Note a frame that has come over the stream; returns the neighbour's record after it."""
+        """Note that a frame has arrived over the stream; return the neighbour's new record."""
         id, before = connection.id, self.members[connection.id]
         member = self.members[id] = on_frame(before, frame, now, current=self.is_current(connection))
         if member.up and not before.up:
@@ -60,12 +66,12 @@ class Neighbours:
         return member
 
     def sent(self, connection: Connection, frame: SoftPredictions) -> None:
-        """Note predictions that were handed to the network."""
-        if connection.id in self.members:  # else it was dropped long ago, and forgotten since
+        """Note that predictions were passed to the network."""
+        if connection.id in self.members:  # else the neighbour is long gone and was forgotten
             self.members[connection.id] = on_sent(self.members[connection.id], frame)
 
     def down(self, id: int, why: str) -> None:
-        """Note that a neighbour is down; `why` is for the log."""
+        """Note that neighbour `id` is down; `why` is the reason for the log."""
         before = self.members[id]
         self.members[id] = on_down(before)
         if before.up and not self.leaving:

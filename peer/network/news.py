@@ -1,4 +1,4 @@
-"""Log lines that come again and again: news, not repetitions, and never so many that they fill a disk."""
+"""A rate-limited log: repeated messages are left out, and strangers cannot make it fill the disk."""
 
 import logging
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from edgekd.protocol.allowance import Allowance
 
 log = logging.getLogger("edgekd")
 
-BURST, EVERY = 10, 6.0  # lines about one subject at once; seconds that each further one takes
-BURST_ALL, EVERY_ALL = 100, 1.0  # the same about all subjects together
-AGAIN = 600.0  # seconds after which a message is said again that has only been repeated
-MAX_SUBJECTS = 256  # that are remembered; strangers are without number
+BURST, EVERY = 10, 6.0  # lines about one subject at once; then seconds between two lines
+BURST_ALL, EVERY_ALL = 100, 1.0  # the same for all subjects together
+AGAIN = 600.0  # seconds after which an unchanged message is logged again
+MAX_SUBJECTS = 256  # remembered at most, since strangers can cause any number of them
 
 
 @dataclass(slots=True)
@@ -18,24 +18,31 @@ class _Subject:
     allowance: Allowance = field(default_factory=lambda: Allowance(BURST, EVERY))
     said: str = ""
     said_at: float = 0.0
-    held: tuple[int, str] | None = None  # level and message of the newest that is still to be said
-    unsaid: int = 0  # messages since the last line
+    held: tuple[int, str] | None = None  # level and text of the newest message that is not logged yet
+    unsaid: int = 0  # messages since the last line in the log
 
 
 class News:
-    """Says the newest about each subject, and how many messages were left out since its last line.
+    """Logs the newest message about each subject, and how many messages were left out since the line before.
 
-    A line is left out where it repeats the last one, or where its subject, or all of them together, have had a burst of
-    lines and then one in every so many seconds. What was held back is said in its turn, by the next `say` about it or
-    by `catch_up`. All times are seconds of one monotonic clock.
+    A message is left out if it repeats the last line about its subject, or if the rate limit of the subject or of the
+    whole log is used up. In the second case the newest message is kept, and logged later: by the next `say` about the
+    same subject, or by `catch_up`. All times are seconds of one monotonic clock.
     """
 
     def __init__(self) -> None:
-        self._subjects: dict[str, _Subject] = {}  # the last to be spoken of is last
+        self._subjects: dict[str, _Subject] = {}  # the most recently used one is last
         self._all = Allowance(BURST_ALL, EVERY_ALL)
 
     def say(self, subject: str, level: int, message: str, now: float) -> None:
-        """Log `message` at `level`; `subject` holds nothing that changes from try to try, such as a port."""
+        """Log `message` at a `level` of the logging module, unless it has to be left out.
+
+        Args:
+            subject: what the message is about. It must not contain what differs between tries, such as a port.
+            level: of the logging module.
+            message: one line.
+            now: seconds.
+        """
         about = self._subjects.pop(subject, None) or _Subject()
         self._subjects[subject] = about
         about.unsaid += 1
@@ -46,7 +53,7 @@ class News:
             self._subjects.pop(next(iter(self._subjects)))
 
     def catch_up(self, now: float) -> None:
-        """Say what was held back and may be said by now, the newest first; to be called every now and then."""
+        """Log the messages that were held back and are allowed by now, the newest first. Call this regularly."""
         for about in reversed(self._subjects.values()):
             if about.held is not None:
                 self._say_held(about, now)

@@ -1,4 +1,7 @@
-"""A peer's own predictions on their way out: encoded once for each packing, and kept for streams that begin later."""
+"""A peer's own predictions to send: encoded once for each packing, and kept for streams that begin later.
+
+A packing is an encoding and its parameters: how predictions are written on the wire.
+"""
 
 from torch import Tensor
 
@@ -12,8 +15,8 @@ class Outgoing:
     """The newest predictions of this peer.
 
     Args:
-        packing: of the predictions, for every neighbour that can read it.
-        lockstep: synchronous mode: a new stream starts with the last two rounds, else with the last one.
+        packing: used for every neighbour that can read it.
+        lockstep: synchronous mode. A new stream then starts with the last two rounds, else with the last one.
     """
 
     def __init__(self, packing: Packing, *, lockstep: bool) -> None:
@@ -22,22 +25,22 @@ class Outgoing:
         self._newest: dict[Packing, SoftPredictions] = {}
 
     def add(self, round: int, log_probs: Tensor) -> None:
-        """Take the predictions of a round, ``[heads, rows, classes]`` in CPU memory."""
+        """Add the log-probabilities of a round, ``[heads, rows, classes]`` in CPU memory."""
         self._recent = [*self._recent, (round, log_probs)][-2 if self._lockstep else -1 :]
         self._newest = {}
 
     def newest(self, packing: Packing) -> SoftPredictions:
-        """The predictions that were added last."""
+        """The predictions that were added last, encoded with `packing`. There must be some."""
         if packing not in self._newest:
             round, log_probs = self._recent[-1]
             self._newest[packing] = encode(log_probs, round, packing)
         return self._newest[packing]
 
     def packing_for(self, hello: Hello) -> Packing:
-        """This peer's packing if the neighbour can read it, else the one that the neighbour reads best."""
+        """This peer's packing if the neighbour can read it, else the first encoding in the neighbour's Hello."""
         return self._packing if self._packing.encoding in hello.encodings else Packing(hello.encodings[0])
 
     def outbox(self, packing: Packing) -> Outbox[SoftPredictions]:
-        """The outbox of a new stream: what the last stream may have lost is sent again."""
+        """Make the outbox (the queue of unsent frames) of a new stream; it first sends the newest rounds again."""
         again = tuple(encode(log_probs, round, packing) for round, log_probs in self._recent)
         return Outbox(lockstep=self._lockstep, size=payload, again=again)

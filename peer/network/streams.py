@@ -1,4 +1,4 @@
-"""The streams of one peer, each from its Hellos to its end. What goes over them is the hub's."""
+"""The streams of one peer, each from its Hellos to its end. The hub decides what is sent over them."""
 
 import asyncio
 import contextlib
@@ -20,40 +20,40 @@ from peer.transports.base import Stream, StreamClosedError
 
 
 class Speaker(Protocol):
-    """Whose streams they are: the hub."""
+    """The owner of the streams, which is the hub."""
 
     def own_hello(self) -> Hello:
-        """What this peer says of itself, now."""
+        """Make this peer's Hello, with its newest round."""
 
     def heartbeat(self) -> Heartbeat:
-        """How far this peer is, now."""
+        """Make a heartbeat: how far this peer is now."""
 
     def connect(self, stream: Stream, hello: Hello, dialled_by: int) -> Connection:
-        """Make the stream a neighbour's; `dialled_by` is the id of the side that has dialled it."""
+        """Accept the other side as a neighbour; `dialled_by` is the id of the side that dialled."""
 
     async def read(self, connection: Connection) -> str:
-        """Take frames until the stream ends; returns why it did."""
+        """Read frames until the stream ends; return the reason, for the log."""
 
     def note_refusal(self, id: int, refusal: Refusal) -> None:
-        """A caller with this id does not become a neighbour."""
+        """Note that a caller with this id was refused."""
 
     def note_own_address(self, address: str) -> None:
-        """The address, which was dialled, is this peer's own."""
+        """Note that an address that was dialled is this peer's own."""
 
     def note_end(self) -> None:
-        """A neighbour's stream has ended."""
+        """Note that a neighbour's stream has ended."""
 
 
 class Streams:
     """All streams of one peer.
 
     Args:
-        speaker: says what goes over the streams.
+        speaker: decides what is sent over the streams.
         door: exchanges the Hellos.
-        neighbours: the table that the streams are entered in.
-        tasks: each stream is read in one and written in another.
+        neighbours: the table into which the streams are entered.
+        tasks: runs one task that reads and one that writes for each stream.
         allow: the ids that may be neighbours; None: any.
-        is_cut_off: whether the guard has cut an id off.
+        is_cut_off: whether an id is shut out for a while, after too many refused frames.
         timing: how long a probe and a goodbye may take.
     """
 
@@ -74,14 +74,14 @@ class Streams:
         self.conversations: set[asyncio.Task[Any]] = set()  # one for each stream, from before its Hellos
 
     async def converse(self, stream: Stream, dialled: str | None) -> int | None:
-        """All of one stream, in a task that outlives the caller of this method.
+        """Handle one stream from its beginning to its end, in a task that goes on if the caller is cancelled.
 
         Args:
-            stream: new.
+            stream: a new one.
             dialled: the address that this side has dialled; None: the other side has dialled.
 
         Returns:
-            The id in the other side's Hello; None: it has sent none, or is this very peer.
+            The id in the other side's Hello; None: it has sent no Hello, or it is this peer itself.
         """
         task = self._tasks.spawn(self._converse(stream, dialled))
         self.conversations.add(task)
@@ -90,7 +90,7 @@ class Streams:
         return None if task.cancelled() or task.exception() else task.result()
 
     def drop(self, connection: Connection, goodbye: Goodbye | None) -> None:
-        """Take a connection out of use; its stream ends, with a goodbye if it gets one."""
+        """Stop using a connection and end its stream, after a goodbye if one is given."""
         self._neighbours.disconnect(connection)
         if goodbye is not None:
             connection.send_soon(goodbye)
@@ -98,7 +98,7 @@ class Streams:
         self._tasks.spawn(_close(connection, 0.0 if goodbye is None else self._timing.close_timeout))
 
     async def finish(self) -> None:
-        """Give all streams `timing.close_timeout` seconds to end by themselves."""
+        """Wait up to `timing.close_timeout` seconds until all streams have ended."""
         if self.conversations:
             await asyncio.wait(self.conversations, timeout=self._timing.close_timeout)
 
@@ -116,7 +116,11 @@ class Streams:
         return hello.id if hello else None
 
     async def _meet(self, stream: Stream, dialled: str | None) -> tuple[Hello | None, bool]:
-        """Exchange Hellos and decide: the other side's, unless it is this very peer, and whether it is welcome."""
+        """Exchange Hellos and decide on the other side.
+
+        Returns:
+            The other side's Hello, None if there is none or it is this peer itself; and whether it is accepted.
+        """
         with contextlib.nullcontext() if dialled else self._door.stranger(stream):
             theirs = await self._door.greet(stream, dialled=dialled is not None)
             if theirs is None:
@@ -134,7 +138,7 @@ class Streams:
 
     def _caller(self, stream: Stream, theirs: Hello, dialled: str | None) -> Caller:
         return Caller(
-            where=seen_from(theirs.address, stream.remote) if theirs.address else host(stream),  # the port: no news
+            where=seen_from(theirs.address, stream.remote) if theirs.address else host(stream),  # no random port
             ours=seen_from(self._speaker.own_hello().address, stream.remote),
             we_dialled=dialled is not None,
             expected=place(dialled)[0] if dialled else None,
@@ -143,9 +147,9 @@ class Streams:
         )
 
     async def _decide(self, theirs: Hello, caller: Caller) -> Decision:
-        """Decide about a caller; probe the incumbent and end its stream where the decision is so."""
+        """Decide on a caller. This may probe the incumbent (the stream that its id has already) and end it."""
         decision = self._ask(theirs, caller, self._incumbent(theirs.id))
-        if decision.verdict in (Verdict.SELF, Verdict.REFUSE):  # it must not wait for another caller's probe
+        if decision.verdict in (Verdict.SELF, Verdict.REFUSE):  # these need not wait for another caller's probe
             return decision
         if self._turns.is_full(theirs.id):
             return busy(theirs, caller)
@@ -172,7 +176,7 @@ class Streams:
         return Incumbent(instance=connection.hello.instance, dialled_by=connection.dialled_by, address=address)
 
     async def _answers(self, connection: Connection) -> bool:
-        """Probe the neighbour: whether a frame comes in time."""
+        """Probe the neighbour: whether a frame arrives within `timing.probe_for` seconds."""
         connection.heard.clear()
         connection.send_soon(replace(self._speaker.heartbeat(), probe=True))
         try:
@@ -182,7 +186,7 @@ class Streams:
         return self._neighbours.is_current(connection)
 
     async def _serve(self, connection: Connection) -> None:
-        """Read and write until the stream ends; then its neighbour is down, unless it has another stream."""
+        """Read and write until the stream ends. Then the neighbour is down, unless it has another stream."""
         sent = partial(self._neighbours.sent, connection)
         writing = self._tasks.spawn(connection.write(self._speaker.heartbeat, sent))
         why = ""
@@ -197,6 +201,6 @@ class Streams:
 
 
 async def _close(connection: Connection, after: float) -> None:
-    """End a stream after some seconds."""
+    """End a stream after `after` seconds."""
     await asyncio.sleep(after)
     await connection.stream.close()

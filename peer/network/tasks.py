@@ -1,4 +1,4 @@
-"""The tasks of a hub: started, watched for bugs, and cancelled at its end."""
+"""A set of asyncio tasks: started, watched for unexpected exceptions, and cancelled together."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Tasks:
-    """A set of running tasks on the present loop.
+    """A set of running tasks on the current asyncio loop.
 
     Args:
-        failed: called with the exception of a task that ends with one: a bug of ours.
+        failed: called with the exception of a task that raised one. Such an exception is a bug in edgekd.
     """
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
@@ -17,7 +17,7 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        """Run `work` in a task of its own."""
+        """Run `work` in a new task and return the task."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)

@@ -1,6 +1,6 @@
-"""The network thread: a hub on an asyncio loop of its own, so that heartbeats go on while torch computes.
+"""The network thread: a hub on its own asyncio loop, so that heartbeats are sent while torch computes.
 
-The training thread talks to it through this class only; in asynchronous mode nothing here makes it wait.
+The training thread uses the network only through `Network`. In asynchronous mode no call here makes it wait.
 """
 
 import asyncio
@@ -23,22 +23,22 @@ from edgekd.protocol.waiting import Waiting
 from peer.network.hub import Arrival, Hub
 from peer.transports.base import Transport
 
-SLICE = 0.2  # seconds after which a waiting training thread looks whether it is to stop
+SLICE = 0.2  # seconds after which a waiting training thread checks whether it should stop
 
 
 class Network:
-    """All of a peer's exchange with others.
+    """A peer's connections to its neighbours, as the training thread sees them.
 
     Args:
         make_transport: called on the network thread, since transports belong to its loop.
-        hello: what the peer says of itself.
-        listen: "HOST:PORT", or None to only dial out.
-        peers: "HOST:PORT" of the neighbours to dial.
+        hello: this peer's.
+        listen: "HOST:PORT"; None: do not listen, only dial.
+        peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
         lockstep: synchronous mode.
-        packing: of the predictions it sends.
-        public: the bytes of the group's public file, for a newcomer.
+        packing: how the predictions are encoded.
+        public: gives the bytes of the group's public file, for newcomers.
         allow: the ids that may be neighbours; None: any.
-        timing: how long it waits for neighbours.
+        timing: all time limits and intervals.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class Network:
         self.peers, self._lockstep, self._packing, self._public = peers, lockstep, packing, public
         self._allow, self._timing = allow, timing
         self._copies = concurrent.futures.ThreadPoolExecutor(1, "copies")  # one, so that rounds stay in order
-        self._copying: deque[concurrent.futures.Future[None]] = deque()  # those that no look has seen done
+        self._copying: deque[concurrent.futures.Future[None]] = deque()  # those that `look` has not seen done
         self._changed = threading.Condition()
         self._arrivals: Waiting[Arrival] = Waiting(neighbours=NEIGHBOURS)
-        self._news = False  # something has changed since the last look
+        self._news = False  # something has changed since the last `look`
         self._hub: Hub | None = None
-        self.address = ""  # bound, once started
+        self.address = ""  # the bound one, once started
         # Snapshots, replaced whole by the network thread:
         self.members: tuple[Member, ...] = ()
         self.traffic = Traffic()
         self.refused: Counter[str] = Counter()
         self._failure: BaseException | None = None
-        self.self_dialled = 0  # of `peers`, how many are this peer itself
+        self.self_dialled = 0  # how many of `peers` are this peer itself
 
     def start(self) -> str:
-        """Listen and begin to dial; returns the bound address.
+        """Start the thread, listen and begin to dial; return the bound address.
 
         Raises:
             ConfigError: the address cannot be bound.
@@ -88,13 +88,13 @@ class Network:
         return self.address
 
     def publish(self, round: int, log_probs: Tensor, ready: Callable[[], None] | None = None) -> None:
-        """Broadcast predictions ``[heads, rows, classes]`` in CPU memory; never blocks.
+        """Broadcast predictions; never blocks.
 
         Args:
-            round: what they are about.
-            log_probs: not to be changed afterwards.
-            ready: returns once `log_probs` are there, for a copy off a device that is still under way; what it raises,
-                `look` does, and nothing is sent.
+            round: names the public batch that the predictions are about.
+            log_probs: log-probabilities, ``[heads, rows, classes]`` in CPU memory; not to be changed afterwards.
+            ready: waits until a copy from a device into `log_probs` has finished; None: it has. If it raises an
+                error, nothing is sent, and `look` raises the error.
         """
         assert self._hub is not None
         publish = self._hub.publish
@@ -112,31 +112,33 @@ class Network:
             copying.add_done_callback(lambda _: self._note_news())
 
     def tell(self, beat: Heartbeat, state: State) -> None:
-        """Set what heartbeats and status say from now on; the hub puts its own round into `beat`."""
+        """Set the contents of heartbeats and of the status; the round in `beat` is ignored: the hub knows it."""
         assert self._hub is not None
         self._loop.call_soon_threadsafe(self._hub.tell, beat, state)
 
     def note_disagreements(self, disagreements: Mapping[int, float]) -> None:
-        """Set what status and metrics show: by id, how far each neighbour disagrees with the rest, in [0, 1]."""
+        """Set how far each neighbour disagrees with the others, by id, in [0, 1], for the status and the metrics."""
         self._soon(lambda hub: hub.note_disagreements(disagreements))
 
     def note_training(self, training: Training) -> None:
-        """Set what the status says of the training from now on."""
+        """Set what the status says about the training."""
         self._soon(lambda hub: hub.note_training(training))
 
     def dial_also(self, address: str, id: int) -> None:
-        """Dial "HOST:PORT" too, where peer `id` is said to listen; from any thread, at any time after `start`."""
+        """Dial one more address, at which peer `id` is said to listen; from any thread, at any time after `start`."""
         self._soon(lambda hub: hub.dial_also(address, id))
 
     def forget(self, address: str) -> None:
-        """Take back `dial_also`, once nobody answers there."""
+        """Undo `dial_also`: stop dialling `address` as soon as a dial there fails."""
         self._soon(lambda hub: hub.forget(address))
 
     def look(self) -> tuple[tuple[Member, ...], list[Arrival]]:
-        """The neighbours, and what has arrived since the last call, oldest first; never waits for the network.
+        """The neighbours, and the predictions that have arrived since the last call, oldest first; never blocks.
 
-        What a neighbour sent before it said goodbye is among the arrivals when it is no longer among those that are up.
-        A bug that ended a task of the network thread is raised here, and so is what `publish` could not wait for.
+        If a neighbour has said goodbye and is down here, all predictions that it sent before are among the arrivals.
+
+        Raises:
+            BaseException: a bug has ended a task of the network thread, or `ready` of a `publish` has failed.
         """
         with self._changed:
             if self._failure is not None:
@@ -147,7 +149,7 @@ class Network:
             return self.members, self._arrivals.take()
 
     def wait_for_news(self, timeout: float, stop: Callable[[], bool]) -> None:
-        """Wait until something has changed since the last `look`, `timeout` seconds have passed, or `stop()`."""
+        """Wait until something has changed since the last `look`, `stop()` is true, or `timeout` seconds are over."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while not self._news and not stop():
@@ -162,11 +164,11 @@ class Network:
             self._changed.notify_all()
 
     def stop(self, goodbye: Goodbye) -> None:
-        """Say goodbye, free the port and end the thread, within some `timing.stop_timeout` seconds; idempotent."""
+        """Send a goodbye, free the port and end the thread, within about `timing.stop_timeout` seconds; idempotent."""
         if self._hub is None or not self._thread.is_alive():
             return
         stopping = asyncio.run_coroutine_threadsafe(self._hub.stop(goodbye), self._loop)
-        with contextlib.suppress(concurrent.futures.TimeoutError):  # a class of its own before Python 3.11
+        with contextlib.suppress(concurrent.futures.TimeoutError):  # another class than TimeoutError before Python 3.11
             stopping.result(self._timing.stop_timeout)
         self._copies.shutdown(wait=False)
         self._end_loop()

@@ -1,36 +1,36 @@
-"""Whose turn it is to be admitted: callers of one id one after another, callers of different ids side by side."""
+"""The order in which callers are admitted: those with the same id one after another, all others in parallel."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-MOST = 2  # callers of one id at once: one that is decided about, and one that waits
+MOST = 2  # callers with one id at a time: one that is being decided on, and one that waits
 
 
 class Turns:
-    """A lock for each id. A probe takes its time: it must hold up nobody but callers of the same id."""
+    """A lock for each peer id. Probing a neighbour takes a while and must delay only callers with the same id."""
 
     def __init__(self) -> None:
         self._locks: dict[int, asyncio.Lock] = {}
-        self._callers: Counter[int] = Counter()  # by id; whoever holds the lock is among them
+        self._callers: Counter[int] = Counter()  # by id; the one that holds the lock is counted too
 
     def is_full(self, id: int) -> bool:
-        """Whether one more caller of this id would have to wait behind another that waits."""
+        """Whether a caller with this id is waiting already, so that no further one may wait."""
         return self._callers[id] >= MOST
 
     def taken(self, id: int) -> bool:
-        """Whether a caller of this id is being decided about."""
+        """Whether the admission of a caller with this id is being decided on now."""
         return id in self._locks
 
     @asynccontextmanager
     async def take(self, id: int) -> AsyncIterator[None]:
-        """In this block no other caller of the same id is decided about."""
+        """Hold the lock of this id: inside the block no other caller with the same id is decided on."""
         self._callers[id] += 1
         try:
             async with self._locks.setdefault(id, asyncio.Lock()):
                 yield
         finally:
             self._callers[id] -= 1
-            if not self._callers[id]:  # ids are without number: nothing is kept of them
+            if not self._callers[id]:  # callers may send any number of ids, so an idle one is not kept
                 del self._callers[id], self._locks[id]

@@ -1,4 +1,4 @@
-"""Who gets in: what is refused before a peer starts, since it would leave a door open or never work."""
+"""Checks before a peer starts: settings of keys and addresses that are unsafe, or that could never work."""
 
 import logging
 import socket
@@ -15,14 +15,14 @@ from peer.transports.revoked import RevokedKeys
 
 log = logging.getLogger("edgekd")
 
-SOON = timedelta(days=30)  # a certificate that ends within is warned of
+SOON = timedelta(days=30)  # the log warns of a certificate that expires within this time
 
 
 def key_folder(certs: str | None) -> Path | None:
-    """The folder of ``--certs``.
+    """The folder of ``--certs`` as a path; None: no keys.
 
     Raises:
-        ConfigError: it is the one that holds the folders of all peers.
+        ConfigError: it is the folder that contains the folders of all peers.
     """
     if certs is None:
         return None
@@ -33,10 +33,10 @@ def key_folder(certs: str | None) -> Path | None:
 
 
 def check_addresses(addresses: Iterable[str], certs: str | Path | None) -> None:
-    """See whether these can be dialled: "HOST:PORT", or with keys "ID@HOST:PORT".
+    """Check the form of addresses to dial: "HOST:PORT" or "ID@HOST:PORT"; with keys the id is needed.
 
     Raises:
-        ConfigError: one cannot.
+        ConfigError: an address has another form.
     """
     for text in addresses:
         id, _ = place(text)
@@ -45,11 +45,17 @@ def check_addresses(addresses: Iterable[str], certs: str | Path | None) -> None:
 
 
 def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: Iterable[str]) -> None:
-    """See whether peer `id` may listen where it is to, with the keys that it has; warn of what is allowed and unwise.
+    """Check the keys, the address to listen on and the neighbours of peer `id`; log warnings of what is unwise.
+
+    Args:
+        exchange: the settings.
+        id: of the peer.
+        listen: "HOST:PORT"; None: it does not listen.
+        peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
 
     Raises:
-        ConfigError: it would be open to other boxes without --insecure; the keys will not do, or are another peer's; a
-            neighbour that it dials is none that it allows.
+        ConfigError: without keys and without --insecure, other boxes could connect; the keys are invalid or another
+            peer's; or a neighbour to dial is not allowed.
     """
     if exchange.certs is not None:
         if listen is not None:
@@ -61,10 +67,10 @@ def check_access(exchange: ExchangeConfig, id: int, listen: str | None, peers: I
 
 
 def check_exposure(exchange: ExchangeConfig, listen: str | None) -> None:
-    """See whether a peer without keys may listen there; warn where it is allowed and unwise.
+    """Check that a peer without keys may listen on "HOST:PORT" (None: nowhere); log a warning if that is unwise.
 
     Raises:
-        ConfigError: it would be open to other boxes without --insecure.
+        ConfigError: other boxes could connect, and --insecure is not given.
     """
     exposed = listen is not None and not _is_on_loopback(parse_address(listen)[0])
     if exposed and not exchange.insecure:
@@ -77,10 +83,10 @@ def check_exposure(exchange: ExchangeConfig, listen: str | None) -> None:
 
 
 def check_allowed(exchange: ExchangeConfig, id: int | None, peers: Iterable[str]) -> None:
-    """See whether peer `id` allows all whom it dials; None: its id is not known.
+    """Check that ``--allow`` permits all neighbours that peer `id` dials (None: the id is not known).
 
     Raises:
-        ConfigError: a neighbour that it dials is none that it allows.
+        ConfigError: a neighbour to dial is not allowed.
     """
     allowed = exchange.allowed()
     for text in peers:
@@ -90,27 +96,27 @@ def check_allowed(exchange: ExchangeConfig, id: int | None, peers: Iterable[str]
 
 
 def _is_on_loopback(host: str) -> bool:
-    """Whether `host` is loopback, or a name for nothing else, as a box's own name often is in its /etc/hosts."""
+    """Whether `host` is a loopback address, or a name of loopback addresses only, as often in /etc/hosts."""
     if is_loopback(host):
         return True
     try:
         return all(is_loopback(str(where[0])) for *_, where in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-    except OSError:  # nobody knows it
+    except OSError:  # the name is unknown
         return False
 
 
 def check_keys(exchange: ExchangeConfig, id: int | None) -> int:
-    """See whether the keys in the folder of ``--certs`` are sound; warn of ones that end soon.
+    """Check the keys in the folder of ``--certs``; log a warning if a certificate expires soon.
 
     Args:
-        exchange: the settings; `certs` is one of them.
-        id: the peer that the keys must be of; None: any.
+        exchange: the settings; `certs` must not be None.
+        id: the peer that must own the keys; None: any.
 
     Returns:
-        The peer whose keys they are.
+        The id of the peer that owns the keys.
 
     Raises:
-        ConfigError: they are not sound, another peer's, or an observer's; or the list of revoked keys is not sound.
+        ConfigError: the keys are invalid, another peer's or an observer's; or the list of revoked keys is invalid.
     """
     folder = key_folder(exchange.certs)
     assert folder is not None  # the caller has checked it

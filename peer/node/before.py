@@ -1,4 +1,4 @@
-"""What keeps a peer from starting and is told before anything is loaded, torch above all."""
+"""Checks of a peer's settings before anything slow, above all torch, is loaded."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ NO_FOLDER = "--resume needs --out DIR: the folder that holds the checkpoints"
 
 
 def check_honest(config: Config) -> None:
-    """See to it that the settings ask for no liars.
+    """Check that the settings ask for no liars, which only simulations have.
 
     Raises:
         ConfigError: they do.
@@ -23,10 +23,10 @@ def check_honest(config: Config) -> None:
 
 
 def check_id(config: Config, id: int) -> None:
-    """See whether there is a shard for peer `id`.
+    """Check that there is a shard for peer `id`.
 
     Raises:
-        ConfigError: the common data set is cut into fewer.
+        ConfigError: the common data set is split into too few shards.
     """
     if config.data.private is None and id >= config.data.clients:
         wanted = f"--id must be below --clients {config.data.clients}, got {id}"
@@ -34,19 +34,29 @@ def check_id(config: Config, id: int) -> None:
 
 
 def with_defaults(config: Config, neighbours: int) -> Config:
-    """Synchronous peers wait for all their neighbours, asynchronous ones for nobody."""
+    """The settings with a default for `wait_for`: all neighbours for a synchronous peer, none for an asynchronous one.
+
+    Args:
+        config: all settings.
+        neighbours: the number of addresses that the peer dials.
+    """
     if config.exchange.wait_for is not None:
         return config
-    others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
+    others = neighbours or config.data.clients - 1  # without --peers the others dial this peer
     wait_for = others if config.exchange.sync is not None else 0
     return replace(config, exchange=replace(config.exchange, wait_for=wait_for))
 
 
 def check_wait(config: Config, neighbours: int, *, open: bool) -> None:
-    """See whether the neighbours that the first step waits for can be there at all.
+    """Check that as many neighbours can connect as the first step waits for.
+
+    Args:
+        config: all settings.
+        neighbours: the number of addresses that the peer dials.
+        open: whether other peers can connect, because this peer listens or uses discovery.
 
     Raises:
-        ConfigError: this peer dials fewer, and none can find it.
+        ConfigError: this peer dials fewer neighbours, and no others can connect.
     """
     wanted = with_defaults(config, neighbours).exchange.wait_for or 0
     if not open and wanted > neighbours:
@@ -59,7 +69,7 @@ def check_wait(config: Config, neighbours: int, *, open: bool) -> None:
 
 
 def metrics_address(text: str) -> tuple[str, int]:
-    """The host and port of "HOST:PORT" or "PORT"; without a host, only this box can ask.
+    """The host and port of "HOST:PORT" or "PORT"; without a host it is 127.0.0.1.
 
     Raises:
         ConfigError: `text` has another form.
@@ -73,7 +83,7 @@ def metrics_address(text: str) -> tuple[str, int]:
 
 
 def check_tensorboard(config: Config) -> None:
-    """See whether ``--tensorboard`` can work.
+    """Check that ``--tensorboard`` can work, if it is given.
 
     Raises:
         ConfigError: TensorBoard is not installed, or is broken.
@@ -81,16 +91,16 @@ def check_tensorboard(config: Config) -> None:
     if config.train.tensorboard:
         try:
             import peer.node.event_file  # noqa: F401
-        except Exception as error:  # one that does not go with this protobuf raises its TypeError
+        except Exception as error:  # with an unsuitable protobuf it is a TypeError
             why = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
             raise ConfigError(f"--tensorboard needs TensorBoard: pip install 'edgekd[tensorboard]'{why}") from None
 
 
 def check_discovery(listen: str | None) -> None:
-    """See whether ``--discover`` can work.
+    """Check that ``--discover`` can work for a peer that listens on "HOST:PORT" (None: nowhere).
 
     Raises:
-        ConfigError: zeroconf is not installed, or the peer does not listen where it could be found.
+        ConfigError: zeroconf is not installed, or the host is no IPv4 address of this box.
     """
     try:
         from peer.network.discovery import check_discoverable

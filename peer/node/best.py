@@ -1,4 +1,4 @@
-"""What a peer does about its best evaluation: it keeps the checkpoint, and says when the accuracy falls below it."""
+"""A peer's best evaluation: keeps its checkpoint, and warns when the accuracy falls clearly below it."""
 
 import logging
 from collections.abc import Callable
@@ -19,16 +19,16 @@ log = logging.getLogger("edgekd")
 
 
 class BestKeeper:
-    """Compares each evaluation with the best so far.
+    """Compares each evaluation with the best one so far.
 
-    Accuracies are compared if they are of as many images. Otherwise the evaluation set has changed, as that of a box
-    with pictures of its own does: then the network of the best checkpoint is evaluated anew.
+    Two accuracies are compared only if they were measured on the same number of images. Otherwise the evaluation set
+    has changed, as it does on a box that takes new pictures. Then the best checkpoint is evaluated on the new set.
 
     Args:
-        learner: is evaluated.
+        learner: evaluates the best checkpoint.
         recorder: writes the checkpoint.
         folder: of the peer.
-        config: says whether to keep the best, and whether training has no end, in which a fall is news.
+        config: says whether to keep the best checkpoint, and whether training has no end. Only then falls are logged.
     """
 
     def __init__(self, learner: Learner, recorder: Recorder, folder: Path, config: Config) -> None:
@@ -36,13 +36,16 @@ class BestKeeper:
         self._keeps, self._endless = bool(config.train.keep_best), config.steps == 0
         self._kept: Accuracy | None = None  # of the checkpoint that is kept
         self.best = Best()
-        self.falls = 0  # that have been told of
+        self.falls = 0  # falls below the best that were logged
 
     def resume(self, check: Callable[[CheckpointInfo], None]) -> None:
-        """Go on from what the folder keeps.
+        """Take over the best checkpoint in the folder, if there is one.
 
         Args:
-            check: raises a ConfigError if the checkpoint is not this peer's.
+            check: raises ConfigError if the checkpoint is not this peer's.
+
+        Raises:
+            ConfigError: as `check` says.
         """
         loaded = self._load()
         accuracy = loaded.info.accuracy if loaded else None
@@ -54,13 +57,13 @@ class BestKeeper:
         log.info("the best accuracy so far is %s, at step %d", reached, loaded.info.step)
 
     def compare(self, found: Accuracy, info: CheckpointInfo, evaluation: Labelled, stop: Callable[[], bool]) -> None:
-        """Keep the checkpoint if `found` is the best so far; tell of a fall.
+        """Compare an evaluation with the best; keep the checkpoint if it is better, and log a fall.
 
         Args:
-            found: of the learner, on `evaluation`.
-            info: of the learner.
-            evaluation: the images.
-            stop: becomes true when the peer is to end early.
+            found: the learner's accuracy on `evaluation`.
+            info: the description of the checkpoint that the learner would make now.
+            evaluation: the evaluation images.
+            stop: becomes true when the peer should end early.
         """
         best = self.best.accuracy
         if best is not None and best.samples != found.samples and not self._measure_anew(evaluation, stop):
@@ -73,7 +76,7 @@ class BestKeeper:
             self._say_fall(found, info.step)
 
     def _measure_anew(self, evaluation: Labelled, stop: Callable[[], bool]) -> bool:
-        """Evaluate the best checkpoint on the images of now, or forget the best; false if `stop()` came before."""
+        """Evaluate the best checkpoint on the present images, or forget the best; False if `stop()` interrupted it."""
         loaded = self._load()
         if loaded is None:
             self._kept, self.best = None, replace(self.best, accuracy=None)

@@ -1,4 +1,4 @@
-"""Errands: what other threads ask of the training thread, which does it when the network is in nobody's hands."""
+"""Errands: functions that other threads ask the training thread to call, when it does not use the neural network."""
 
 import threading
 from collections import deque
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Errands:
-    """Between two passes through the network the training thread calls `run`; at its end it calls `close`."""
+    """A queue of errands. The training thread calls `run` between two passes of the network, and `close` at its end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -19,11 +19,11 @@ class Errands:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is asked for."""
+        """Whether there are errands."""
         return bool(self._waiting)
 
     def ask(self, do: Callable[[], T]) -> T:
-        """What `do` returns or raises, done by the training thread; once that has ended, by this one."""
+        """Let the training thread call `do` (after `close`: call it here); return its result, or raise its error."""
         errand: Future[T] = Future()
         with self._lock:
             closed = self._closed
@@ -32,16 +32,16 @@ class Errands:
         return do() if closed else errand.result()
 
     def run(self) -> None:
-        """Do what is asked for; called by the training thread."""
+        """Do all errands. The training thread calls this."""
         while self._waiting:
             do, errand = self._waiting.popleft()
             try:
                 errand.set_result(do())
-            except Exception as error:  # whoever asked has it
+            except Exception as error:  # `ask` raises it
                 errand.set_exception(error)
 
     def close(self) -> None:
-        """Do what is left; from now on whoever asks does it."""
+        """Do the errands that are left; from now on `ask` calls its function itself."""
         with self._lock:
             self._closed = True
         self.run()

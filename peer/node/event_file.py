@@ -1,7 +1,7 @@
-"""A peer's curves for TensorBoard: an event file beside ``metrics.jsonl``, with what that says of each step.
+"""A peer's curves for TensorBoard: an event file beside ``metrics.jsonl``, with the same numbers of each step.
 
-TensorBoard's own writers and PyTorch's write in a thread, and a failure ends them for good. Here a step's record is
-written when its line in ``metrics.jsonl`` is, and after a full disk the file goes on.
+The writers of TensorBoard and of PyTorch write in a thread, and stop for ever after an error. Here a step is written
+together with its line in ``metrics.jsonl``, and after a full disk the file is continued.
 """
 
 import io
@@ -15,36 +15,36 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from edgekd.files.atomic import append_whole
 
-PREFIX = "events.out.tfevents."  # TensorBoard looks for the last word, and reads the files in the order of their names
-VERSION = "brain.Event:2"  # with it TensorBoard heeds where a process began
+PREFIX = "events.out.tfevents."  # TensorBoard looks for "tfevents", and reads files in the order of names
+VERSION = "brain.Event:2"  # with this version TensorBoard heeds the step at which a process began
 
 
 class EventFile:
-    """The event file of one process; earlier processes' files stay.
+    """The event file of one process. The files of earlier processes are kept.
 
     Nothing is written before the first `append`.
 
     Args:
-        folder: where the file will lie; it exists.
-        next_step: the first that this process does. What earlier files say of it and of later steps is void.
+        folder: an existing folder.
+        next_step: the first step of this process. TensorBoard ignores this and later steps in earlier files.
         began: when the process began, in seconds since 1970.
     """
 
     def __init__(self, folder: Path, next_step: int, began: float) -> None:
         numbers = [each.name.removeprefix(PREFIX) for each in folder.glob(f"{PREFIX}*")]
         number = max((int(each) for each in numbers if each.isdecimal()), default=0) + 1
-        self._path = folder / f"{PREFIX}{number:010}"  # a number and not the time, which some boxes do not know
+        self._path = folder / f"{PREFIX}{number:010}"  # not the time: the clock of some boxes is wrong
         start = SessionLog(status=SessionLog.START)
         self._head = [
             Event(wall_time=began, file_version=VERSION),
             Event(wall_time=began, step=next_step, session_log=start),
-        ]  # what is to be written before the first step
+        ]  # to be written before the first step
 
     def append(self, records: Iterable[tuple[float, Mapping[str, Any]]]) -> None:
-        """Append steps, each with the time at which it was done, in seconds since 1970, and its record.
+        """Append steps, each as a time in seconds since 1970 and a record of ``metrics.jsonl``.
 
         Raises:
-            OSError: the file cannot be written; nothing of these steps is in it then.
+            OSError: the file cannot be written; then none of these steps is in it.
         """
         packed = io.BytesIO()
         writer = RecordWriter(packed)
@@ -60,10 +60,10 @@ def _event(time: float, record: Mapping[str, Any]) -> Any:
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """The curves' values at one step, by their names in TensorBoard.
+    """The values of one step for TensorBoard, by the names of their curves.
 
     Args:
-        record: a line of ``metrics.jsonl``. What it does not know, or that is None, has no value.
+        record: a line of ``metrics.jsonl``. Numbers that are None, or that old records lack, are left out.
     """
     heads = record.get("head_accuracies") or ()
     values = {

@@ -1,6 +1,6 @@
-"""A peer's metrics for Prometheus: what the peer last reported, and what its network has seen.
+"""A peer's metrics for Prometheus: from its last progress report, and from its network.
 
-Everything is read from snapshots that are replaced whole. `peer/node/metrics_server.py` serves them over HTTP.
+Both are snapshots that other threads replace as a whole. `peer/node/metrics_server.py` serves the metrics over HTTP.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +21,10 @@ STATES = tuple(state.value for state in State if state is not State.STARTING)
 
 
 class PeerCollector(Collector):
-    """What Prometheus is told of one peer.
+    """The metrics of one peer.
 
     Args:
-        progress: the peer's last report; None: there is none yet.
+        progress: returns the peer's last report; None: there is none yet.
         network: the peer's.
     """
 
@@ -32,7 +32,7 @@ class PeerCollector(Collector):
         self._progress, self._network = progress, network
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, each with those values that there are by now."""
+        """Yield all metrics, with the values that are known by now."""
         progress, members, refused = self._progress(), self._network.members, self._network.refused
         if progress is not None:
             yield from _of_the_peer(progress)
@@ -92,7 +92,7 @@ def _gauge(name: str, help: str, values: Values | float | None, label: str = "")
 
 
 def _counter(name: str, help: str, values: Values | float, label: str = "") -> Metric:
-    """`name` without the ``_total`` that it is served with."""
+    """Make a counter. Prometheus's library adds ``_total`` to the name."""
     return _filled(CounterMetricFamily(f"edgekd_{name}", help, labels=[label] if label else []), values)
 
 

@@ -1,7 +1,7 @@
-"""Metrics over HTTP, for Prometheus, in a thread of its own: no scrape makes the training wait.
+"""A server of metrics over HTTP for Prometheus, in its own thread, so that the training never waits for it.
 
-There are no keys and no rights: whoever reaches the port reads the metrics. So the resources of all callers together
-are bounded: `MOST` connections, `REQUEST` bytes each, `DEADLINE` seconds each.
+There is no authentication: everybody who reaches the port can read the metrics. So the resources of all callers
+together are limited: `MOST` connections, `REQUEST` bytes each, `DEADLINE` seconds each.
 """
 
 import asyncio
@@ -18,22 +18,24 @@ from prometheus_client.registry import Collector
 from edgekd.protocol.addresses import format_address
 from peer.transports.binding import unbound
 
-MOST = 8  # connections at once; one more ends the oldest
-DEADLINE = 5.0  # seconds of a connection, from its beginning to the last byte of the answer
+MOST = 8  # connections at the same time; one more ends the oldest
+DEADLINE = 5.0  # seconds for a connection, from its beginning to the last byte of the answer
 REQUEST = 8 * 1024  # bytes of a request, with its headers
 PATHS = ("/", "/metrics")
 
 
 class MetricsServer:
-    """Serves a collector, and the process's own memory, time and files, at ``http://HOST:PORT/metrics``.
+    """Serves the metrics of a collector and of this process at ``http://HOST:PORT/metrics``.
+
+    The metrics of the process are its memory, its processor time and its open files.
 
     Args:
-        collector: what is served.
-        host: name or number; "0.0.0.0" and "::" are all addresses of this box.
-        port: 0: any free one.
+        collector: the metrics to serve.
+        host: a name or an address; "0.0.0.0" and "::" stand for all addresses of this box.
+        port: 0: any free port.
 
     Raises:
-        ConfigError: the address cannot be bound; as `unbound` has it.
+        ConfigError: the address cannot be bound; a `TransientError` if the cause may be temporary.
     """
 
     def __init__(self, collector: Collector, host: str, port: int) -> None:
@@ -46,7 +48,7 @@ class MetricsServer:
             why = error.strerror or error
             where = format_address(host, port)
             raise unbound(error, f"cannot serve metrics on {where}: {why}; try another --metrics-port") from error
-        self.address = format_address(host, listener.getsockname()[1])  # bound
+        self.address = format_address(host, listener.getsockname()[1])  # the bound one
         self._callers = _Callers(lambda: generate_latest(registry))
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -56,7 +58,7 @@ class MetricsServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """The port is free afterwards."""
+        """Stop the server and its thread. Afterwards the port is free."""
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
         self._loop.close()
@@ -69,10 +71,10 @@ class MetricsServer:
 
 
 class _Callers:
-    """The connections, each in a task.
+    """The open connections, each in a task.
 
     Args:
-        text: makes the metrics.
+        text: makes the text of the metrics.
     """
 
     def __init__(self, text: Callable[[], bytes]) -> None:

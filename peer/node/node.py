@@ -1,7 +1,7 @@
-"""The running peer: drives a learner and its exchange, between the network and the folder of results.
+"""The training loop of a peer: drives a learner and its exchange, between the network and the folder of results.
 
-It decides nothing of the exchange: which round to teach, what to learn, whom to wait for and when to leave is told by
-`edgekd.protocol.exchange`.
+All decisions about the exchange are made by `edgekd.protocol.exchange`: which round to teach, what to learn, for whom
+to wait and when to leave.
 """
 
 import contextlib
@@ -46,27 +46,27 @@ from peer.node.threads import CoreFollower
 log = logging.getLogger("edgekd")
 
 SAY_EVERY = 15.0  # seconds between two lines about waiting
-STUCK_AFTER = 30.0  # seconds after which a wait without end is told of, with what ends it
-LISTED = 4  # addresses in a line
+STUCK_AFTER = 30.0  # seconds after which a wait without time limit is logged, with advice
+LISTED = 4  # addresses in a line of the log, at most
 GO_ON_ALONE = "if they have finished or are gone for good, start this peer again with --resume --wait-for 0"
 BOUND = "--sync SECONDS would bound such waits"
-REPORT_EVERY = 0.25  # seconds: reading a loss waits for the device
+REPORT_EVERY = 0.25  # seconds, not every step: reading a loss waits for the device
 
 
 class Node:
     """One peer.
 
     Args:
-        learner: what learns.
+        learner: the network that is trained.
         data: the learner's data.
-        network: not started yet, or started.
+        network: the connections to the neighbours; to be started before `run`.
         config: all settings.
-        out: the folder for checkpoints, metrics and the summary; it exists.
-        scanner: takes up what changes in the private folder; None: nothing is taken up.
-        cores: has torch's threads follow the cores that this process may use; None: their number stays.
-        stop: becomes true when the peer is to end early.
-        paused: true as long as the peer is to take no step; it is a member all the same.
-        on_progress: called after every evaluation, whenever the state changes, and some times a second.
+        out: an existing folder for checkpoints, metrics and the summary.
+        scanner: takes up changes of the private folder; None: changes are ignored.
+        cores: adapts torch's threads to the cores that this process may use; None: their number stays.
+        stop: becomes true when the peer should end early.
+        paused: true while the peer should take no step; it still answers its neighbours.
+        on_progress: called after every evaluation, whenever the state changes, and about four times a second.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Node:
         self._made_with = definition(data, config)
         self._held_out = data.held_out  # as the folder has it
         self.exchange = Exchange(config, alone_until=learner.alone_until)
-        self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # by this peer before it was restarted
+        self._bytes_before = {"bytes_sent": 0, "bytes_received": 0}  # before this peer was restarted
         self._accuracy: Accuracy | None = None
         self._losses: Losses | None = None
         self._lesson: Lesson | None = None
@@ -108,7 +108,7 @@ class Node:
         return self.exchange.is_done(self.learner.step)
 
     def resume(self) -> bool:
-        """Go on from the newest sound checkpoint in the folder; False: there is none. Nothing is written before `run`.
+        """Restore the newest valid checkpoint in the folder; return whether there is one. Nothing is written.
 
         Raises:
             ConfigError: the checkpoint is of another network, other data or another peer.
@@ -120,7 +120,7 @@ class Node:
         info = found.info
         self._check_ours(info)
         self.learner.restore(found.state, info.step)
-        # Another version may count other things: those are left out.
+        # Counts that this version does not know are left out.
         self._bytes_before = {name: info.counts.get(name, 0) for name in self._bytes_before}
         known = {f.name: info.counts[f.name] for f in fields(Counts) if f.name in info.counts}
         self.exchange.resume(info.step, Counts(**known))
@@ -133,22 +133,23 @@ class Node:
         check_resumable(info, self._info(), self._out)
 
     def run(self) -> PeerSummary:
-        """Wait for neighbours, train, evaluate, save, teach on; the network is stopped and the port free afterwards.
+        """Wait for neighbours, train, evaluate, save and linger (go on teaching); return the summary.
 
-        The folder is written from now on: what can keep a peer from starting comes before.
+        Afterwards the network is stopped and the port is free. This is the first method that writes into the folder, so
+        call it only when everything that can prevent a start has been checked.
 
         Raises:
-            OutOfMemoryError: the device's memory is full; what was reached before is saved, if it can be.
-            DivergedError: there is NaN among losses, predictions or weights; nothing is saved over what was.
+            OutOfMemoryError: the device's memory is full; the last whole step is saved, if possible.
+            DivergedError: a loss, a prediction or a weight is NaN; no checkpoint is overwritten.
         """
         try:
             self._recorder.begin()
-            self._tell(State.WAITING)  # that it has an end, so that nobody who is done leaves before it has begun
+            self._tell(State.WAITING)  # tells its steps, so that lingering neighbours wait for this peer
             with self._scanner or contextlib.nullcontext():
                 self._await_neighbours()
                 self._train()
             finished = self._done
-            if not finished:  # first of all: a checkpoint takes its time on an SD card
+            if not finished:  # say goodbye first, since writing a checkpoint to an SD card takes a while
                 self.network.stop(Goodbye(parting=Parting.LEAVING))
             self._save()
             self._recorder.summarise(self.summary(), self._training_seconds)
@@ -159,7 +160,7 @@ class Node:
             if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
                 raise self._out_of_memory(error) from None
             if not isinstance(error, DivergedError):
-                with contextlib.suppress(Exception):  # it is the first error that is to be seen
+                with contextlib.suppress(Exception):  # the first error is the one to raise
                     self._save_whole()
             raise
         finally:
@@ -171,11 +172,11 @@ class Node:
 
     @property
     def unwritten(self) -> str:
-        """Why the folder does not hold everything that it should; "" if it does."""
+        """The reason why a result could not be written; "" if all were."""
         return self._recorder.unwritten
 
     def summary(self) -> PeerSummary:
-        """What it has reached so far."""
+        """Make a summary of the results so far."""
         return PeerSummary(
             id=self.learner.id,
             accuracy=self._accuracy.overall if self._accuracy else None,
@@ -192,15 +193,15 @@ class Node:
         )
 
     def _out_of_memory(self, error: BaseException) -> OutOfMemoryError:
-        """Save what was reached before the memory was full; the error that tells of it."""
-        traceback.clear_frames(error.__traceback__)  # they hold what the step has computed
+        """Save the last whole step before the memory was full; return the error to raise."""
+        traceback.clear_frames(error.__traceback__)  # they hold tensors of the step
         self.learner.abandon()
         try:
             self._save_whole()
         except (RuntimeError, MemoryError) as another:
             if not is_out_of_memory(another):
                 raise
-        except DivergedError:  # that, too; but more memory is wanted first
+        except DivergedError:  # it has also diverged, but the lack of memory is what to report
             pass
         saved = self._recorder.saved
         kept = "no checkpoint was written yet" if saved is None else f"the checkpoint of step {saved} is kept"
@@ -208,7 +209,7 @@ class Node:
         return OutOfMemoryError(f"out of memory on {self.learner.device} after step {self._whole}: {advice}; {kept}")
 
     def _save_whole(self) -> None:
-        """Save what was reached, unless an error came amid a step's changes."""
+        """Save the learner, unless an error has interrupted a step in the middle of its changes."""
         self._recorder.flush()
         if self.learner.step == self._whole > self._first_step:
             self._save()
@@ -254,12 +255,12 @@ class Node:
                 else:
                     self._step()
             if self._done and (self._accuracy is None or self._accuracy.step != self.learner.step):
-                self._evaluate()  # its last evaluation was cut short, before a restart
+                self._evaluate()  # its last evaluation was interrupted before a restart
         finally:
             self._recorder.flush()
 
     def _pause(self) -> float:
-        """Take no step until it is told to go on, or to end; the seconds that this took."""
+        """Take no step until the pause is over, or the peer should end; return the seconds that this took."""
         began = time.monotonic()
         log.info("paused: it takes no step until SIGUSR2; neighbours and `edgekd status` get their answers")
         self._tell(State.PAUSED)
@@ -283,12 +284,12 @@ class Node:
             self._broadcast(teach)
         self.learner.study()
         group = self._await_predictions(step)
-        if self._stop() and self.exchange.lockstep:  # perhaps before everybody was heard: this step is left undone
+        if self._stop() and self.exchange.lockstep:  # predictions may be missing, so do not finish this step
             return
         self._lesson = self.exchange.lesson(step, group)
         self._losses = self.learner.learn(self._lesson, stop=self._stop)
         self._whole = self.learner.step
-        if not self.exchange.lockstep and self.learner.device.type == "cpu":  # elsewhere reading waits for the device
+        if not self.exchange.lockstep and self.learner.device.type == "cpu":  # on other devices this would wait
             self.exchange.heed(self.learner.disagreements)
         evaluated = is_evaluated(self.learner.step, self.config.train) and self._evaluate()
         accuracy = self._accuracy if evaluated else None
@@ -306,7 +307,7 @@ class Node:
         self._report(State.TRAINING)
 
     def _linger(self) -> None:
-        """Teach on, as long as the exchange says."""
+        """Go on teaching neighbours that still train, as long as the exchange says."""
         steps = max(1, self.learner.step - self._first_step)
         self.exchange.begin_lingering(time.monotonic(), seconds_a_step=self._training_seconds / steps)
         self._tell(State.LINGERING)
@@ -325,21 +326,21 @@ class Node:
     # -- what a step does --------------------------------------------------------------------------------------------
 
     def _is_wanted(self) -> bool:
-        """Whether a wait is to end: the peer is to end, or another thread asks for something."""
+        """Whether to end a wait: the peer should end, or another thread has an errand."""
         return self._stop() or self.errands.waiting
 
     def _has_changed(self) -> bool:
-        """Whether there is something to take up."""
+        """Whether the scanner has new data."""
         return self._scanner is not None and self._scanner.data is not self.data
 
     def _take_up(self) -> None:
-        """Go on with the private folder as the last scan has found it; the images that are evaluated on, too."""
+        """If the scanner has new data, train and evaluate on them from now on."""
         if self._scanner is not None and self._has_changed():
             self.data = self._scanner.data
             self.learner.train_on(self.data.private)
 
     def _look(self) -> tuple[Member, ...]:
-        """Take what has arrived, and do what other threads ask for; the neighbours as they were just before."""
+        """Do the errands of other threads, and post arrived predictions to the exchange; return the neighbours."""
         self.errands.run()
         group, arrivals = self.network.look()
         for arrival in arrivals:
@@ -353,16 +354,16 @@ class Node:
         def ready() -> None:
             if copied is not None:
                 copied()
-            check_finite([log_probs], id, step)  # before anybody hears it: of one bit a row nobody could tell
+            check_finite([log_probs], id, step)  # before it is sent: one-bit predictions would not show NaN
 
-        if copied is None or self.exchange.lockstep:  # lockstep waits for the others anyway
+        if copied is None or self.exchange.lockstep:  # lockstep waits for the neighbours anyway
             ready()
             self.network.publish(teach.round, log_probs)
         else:
             self.network.publish(teach.round, log_probs, ready)
 
     def _await_predictions(self, step: int) -> tuple[Member, ...]:
-        """Wait as long as the lesson of `step` needs somebody's predictions; the neighbours after that."""
+        """Wait while the exchange waits for predictions for the lesson of `step`; return the neighbours after that."""
         began, group = time.monotonic(), self._look()
         if self.exchange.awaits(step, group):
             self.exchange.note_wait()
@@ -377,7 +378,7 @@ class Node:
         return group
 
     def _evaluate(self) -> bool:
-        """Whether it was not cut short by SIGTERM; if it was, the last whole evaluation is the better news."""
+        """Evaluate the learner; return False if `stop` has interrupted it. Then the last accuracy stays."""
         found = self.learner.evaluate(self.data.evaluation, stop=self._stop)
         self._accuracy = found or self._accuracy
         if found is not None:
@@ -385,21 +386,21 @@ class Node:
             self._best.compare(found, self._info(), self.data.evaluation, self._stop)
         return found is not None
 
-    # -- what it says ------------------------------------------------------------------------------------------------
+    # -- logs, records and reports -----------------------------------------------------------------------------------
 
     def _awaited(self, there: int) -> str:
-        """Whom the first step waits for."""
+        """A line about the neighbours for which the first step waits."""
         addresses = self.network.peers
         listed = ", ".join(addresses[:LISTED]) + (", ..." if len(addresses) > LISTED else "")
         named = f" ({listed})" if listed else ""
         return f"{there} of {self.config.exchange.wait_for} neighbours{named} are there, and lockstep waits for all"
 
     def _say_stuck(self, subject: str, message: str) -> None:
-        """Tell of a wait that has no end: at once, and seldom again."""
+        """Log a wait without time limit, once and then rarely."""
         self._news.say(subject, logging.WARNING, message, time.monotonic())
 
     def _counts(self) -> dict[str, Any]:
-        """All that it counts over its steps and its messages, those before a restart included."""
+        """The counts of its steps, lessons and bytes, including those before a restart."""
         traffic, before = self.network.traffic, self._bytes_before
         return asdict(self.exchange.counts) | {
             "bytes_sent": before["bytes_sent"] + traffic.bytes_sent,
@@ -478,7 +479,11 @@ def _named(ids: Iterable[int]) -> str:
 
 
 def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None] | None]:
-    """A copy in CPU memory; on CUDA it is under way, and the second value returns once it is there."""
+    """Copy a tensor into CPU memory.
+
+    Returns:
+        The copy; and None, or with CUDA a function that waits until the copy has finished.
+    """
     if tensor.device.type != "cuda":
         return tensor.cpu(), None
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -1,4 +1,4 @@
-"""What a peer finds in the folder that it goes on in, and what it keeps there."""
+"""The folder of a peer at its start: the public file and the checkpoint in it, and the settings that are written."""
 
 import dataclasses
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger("edgekd")
 
 
 def with_public_file(config: Config, folder: Path) -> Config:
-    """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
+    """The settings with the public file in `folder`, if the one that they name is gone, as after moving the folder."""
     given, own = config.data.public, folder / PUBLIC
     if config.data.private is None or (given and (expanded(given).is_file() or Path(given).name != PUBLIC)):
         return config
@@ -26,7 +26,17 @@ def with_public_file(config: Config, folder: Path) -> Config:
 
 
 def write_settings(config: Config, held_out: "HeldOut | None", folder: Path, resume: bool) -> None:
-    """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
+    """Write the settings and the list of held-out pictures into the folder; log what has changed since the last start.
+
+    Args:
+        config: the settings.
+        held_out: the held-out pictures; None: the peer has no pictures of its own.
+        folder: of the peer.
+        resume: whether the peer continues. Then a folder that cannot be written only causes a warning.
+
+    Raises:
+        OSError: the folder cannot be written, and `resume` is false.
+    """
     from edgekd.files.runs import changed_settings, write_config
 
     if resume and (changes := changed_settings(folder, config)):
@@ -42,7 +52,7 @@ def write_settings(config: Config, held_out: "HeldOut | None", folder: Path, res
 
 
 def resume_from(node: "Node", folder: Path) -> None:
-    """Restore the node from the newest sound checkpoint, if there is one."""
+    """Restore the node from the newest valid checkpoint, if there is one, and log its step."""
     if node.resume():
         step, steps = node.learner.step, node.config.steps
         log.info("resumed at step %d", step)

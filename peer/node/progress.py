@@ -1,4 +1,4 @@
-"""A peer's progress, for whoever watches it: what it shows, and what `metrics.jsonl` records of each step."""
+"""A peer's progress, as it is reported to the caller, and the record of each step in `metrics.jsonl`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from edgekd.protocol.messages import Lesson, State, Training
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress(Counts):
-    """A peer's state for whoever watches it: what iterating over a `peer.Peer` gives.
+    """A report on the progress of a peer; iterating over a `peer.Peer` gives these.
 
     >>> progress = box.progress  # of a peer that has done its three steps
     >>> progress.state.value, progress.step, progress.accuracy == box.accuracy, progress.up
@@ -22,16 +22,16 @@ class Progress(Counts):
     state: State
     step: int
     steps: int  # 0: without end
-    round: int  # the newest that it has published; -1: none
-    up: int  # neighbours
-    age: int | None  # steps since the youngest of what it learns from arrived; None: no lesson
-    labels: float | None  # losses of the last step
-    distil: float | None
+    round: int  # the newest one that it has published; -1: none
+    up: int  # neighbours that are up
+    age: int | None  # steps since the youngest predictions of its lesson arrived; None: no lesson
+    labels: float | None  # the loss on labels in the last step
+    distil: float | None  # the distillation loss in the last step; None: no lesson
     accuracy: float | None  # of the last evaluation
     accuracy_step: int | None  # the step of that evaluation
     evaluation_samples: int | None  # images that it was measured on
     best: float | None  # the best accuracy so far
-    falls: int  # of the accuracy clearly below the best; only without end
+    falls: int  # how often the accuracy fell clearly below the best; counted only if `steps` is 0
     private_samples: int  # images that it trains on now
     bytes_sent: int
     bytes_received: int
@@ -40,7 +40,7 @@ class Progress(Counts):
     failing: tuple[str, ...]  # what could not be written when last tried, of `peer.node.recorder.FILES`
 
     def training(self) -> Training:
-        """What the peer's status says of it."""
+        """The part of it that goes into the peer's status."""
         return Training(
             loss_labels=self.labels,
             loss_distil=self.distil,
@@ -61,14 +61,14 @@ OnProgress = Callable[[Progress], None]
 def step_record(
     step: int, round: int, lesson: Lesson | None, accuracy: Accuracy | None, private_samples: int
 ) -> dict[str, Any]:
-    """What `metrics.jsonl` says of one step, but for its losses.
+    """Make the record of one step for `metrics.jsonl`, without its losses.
 
     Args:
         step: steps done.
-        round: the newest that was published.
-        lesson: what the step learned from.
-        accuracy: None: the peer was not evaluated in this step.
-        private_samples: images that it trained on.
+        round: the newest one that was published.
+        lesson: the neighbours' predictions that the step learned from; None: none.
+        accuracy: of the evaluation in this step; None: there was none.
+        private_samples: images that the peer trained on.
     """
     record: dict[str, Any] = {
         "step": step,

@@ -1,6 +1,6 @@
-"""A peer's folder: metrics and curves, the counts of the last evaluation, checkpoints, what is held out, and a summary.
+"""Writes a peer's folder: metrics and curves, the last evaluation, checkpoints, the held-out pictures, the summary.
 
-A full disk ends no training.
+If the disk is full, a warning is logged and the training goes on.
 """
 
 import errno
@@ -33,28 +33,28 @@ log = logging.getLogger("edgekd")
 
 Written = TypeVar("Written")
 
-# What may fail to be written.
+# The files whose errors are reported by these names.
 FILES = ("metrics", "tensorboard", "evaluation", "held-out", "checkpoint", "best", "current", "summary")
 FLUSH_EVERY = 10  # records between writes of metrics.jsonl, and of the event file
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems without symbolic links: FAT
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # errors where links are unknown, as on FAT
 
 
 def check_unused(folder: Path) -> None:
-    """See to it that no earlier run's results are mixed with a new one's.
+    """Check that the folder holds no results of an earlier run, which would be mixed with new ones.
 
     Raises:
-        ConfigError: the folder holds some.
+        ConfigError: it does.
     """
     if checkpoints(folder) or any((folder / name).exists() for name in ("summary.json", "metrics.jsonl")):
         raise ConfigError(f"{folder} holds an earlier run: go on from it with --resume, or choose another --out")
 
 
 class Recorder:
-    """Writes into `folder`, which exists; nothing before `begin`.
+    """Writes the files of a peer's folder. Nothing is written before `begin`.
 
     Args:
-        folder: of the peer.
-        tensorboard: write an event file, too; it needs the package of that name.
+        folder: an existing folder.
+        tensorboard: write an event file, too; it needs the package `tensorboard`.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
@@ -67,7 +67,7 @@ class Recorder:
         self._news = News()
         self._linkless = False  # whether the file system has no symbolic links
         self.diverged = False  # whether a loss that was written is NaN or infinite
-        self.failing: dict[str, str] = {}  # of `FILES`: why it could not be written last time
+        self.failing: dict[str, str] = {}  # by a name of `FILES`: why the last try to write it failed
 
     @property
     def saved(self) -> int | None:
@@ -80,14 +80,14 @@ class Recorder:
         return next((self.failing[what] for what in ("checkpoint", "best", "summary") if what in self.failing), "")
 
     def resume(self, step: int | None) -> None:
-        """Go on after the checkpoint of `step`; None: there is none."""
+        """Prepare to continue after the checkpoint of `step`; None: there is none."""
         self._saved, self._resumed = -1 if step is None else step, True
 
     def begin(self) -> None:
-        """Tidy up what an earlier process left, once nothing keeps this one from going on.
+        """Clean up the folder after an earlier process. Call it once this peer can start.
 
-        Metrics of steps after the checkpoint, which come again, go, and files that were not written to their end.
-        Checkpoints that could not be read make room.
+        Incomplete files are removed, and so are metrics of steps after the checkpoint, since these steps come again.
+        Checkpoints that could not be read are renamed.
         """
         clear_leftovers(self._folder)
         if self._resumed:
@@ -98,16 +98,16 @@ class Recorder:
             from peer.node.event_file import EventFile
 
             self._events = EventFile(self._folder, max(0, self._saved) + 1, time.time())
-            self._append_events([])  # from now on the steps that come again are no longer shown
+            self._append_events([])  # writes the start, so that repeated steps in earlier files are not shown
 
     def record(self, record: dict[str, Any], losses: Losses) -> None:
-        """Note one step; written some steps later, since reading a loss waits for the device."""
+        """Add the record of one step. It is written some steps later, since reading a loss waits for the device."""
         self._records.append((time.time(), record, losses))
         if len(self._records) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is noted."""
+        """Write all records that were added."""
         records = [(at, {**record, **losses.numbers()}) for at, record, losses in self._records]
         self._records = []
         self.diverged |= any(each["labels"] is None for _, each in records)
@@ -124,12 +124,12 @@ class Recorder:
         self._try("evaluation", lambda: write_counted(self._folder, counted))
 
     def hold_out(self, held: HeldOut) -> bool:
-        """Write ``held-out.json``; whether it could be written."""
+        """Write ``held-out.json``; return whether that succeeded."""
         self._try("held-out", lambda: held.save(self._folder))
         return "held-out" not in self.failing
 
     def save(self, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
-        """Write a checkpoint, unless there is one of this step.
+        """Write a checkpoint and link ``current`` to it, unless there is one of this step.
 
         Raises:
             DivergedError: there is NaN among the weights.
@@ -143,7 +143,7 @@ class Recorder:
             self._try("current", lambda: self._link(path))
 
     def save_best(self, info: CheckpointInfo, state: dict[str, Tensor]) -> bool:
-        """Write the checkpoint of the best evaluation; whether it could be.
+        """Write the checkpoint of the best evaluation; return whether that succeeded.
 
         Raises:
             DivergedError: there is NaN among the weights.
@@ -156,7 +156,7 @@ class Recorder:
         self._try("summary", lambda: write_summary(self._folder, Summary(peers=(peer,), seconds=seconds)))
 
     def _link(self, checkpoint: Path) -> None:
-        """Let ``current`` lead to `checkpoint`, where there are links."""
+        """Link ``current`` to `checkpoint`, if the file system has symbolic links."""
         try:
             link_current(checkpoint)
         except OSError as error:
@@ -170,7 +170,7 @@ class Recorder:
             self._linkless = True
 
     def _try(self, what: str, write: Callable[[], Written]) -> Written | None:
-        """What `write` returns; None if it could not: then a warning says why, and says it again rarely."""
+        """Call `write` and return its result; after an OSError log a rate-limited warning and return None."""
         try:
             written = write()
         except OSError as error:
@@ -184,7 +184,10 @@ class Recorder:
 
 
 def _keep_up_to(step: int, path: Path) -> None:
-    """Drop lines of later steps, which come again, and those that a power cut has garbled; a file may be long."""
+    """Remove lines of later steps, which come again, and lines that a power cut has damaged.
+
+    The file is read line by line, since it may be long.
+    """
     position = end = 0
     garbled = False
     with path.open("rb") as file:
@@ -201,7 +204,7 @@ def _keep_up_to(step: int, path: Path) -> None:
 
 
 def _is_of_step_up_to(step: int, line: bytes) -> bool:
-    """Whether a line of metrics is whole (a power cut leaves others) and not of a step that comes again."""
+    """Whether a line of metrics is complete (a power cut may cut it) and of a step up to `step`."""
     try:
         return line.endswith(b"\n") and int(json.loads(line)["step"]) <= step
     except (ValueError, KeyError, TypeError):

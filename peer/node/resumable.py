@@ -1,4 +1,4 @@
-"""Whether a checkpoint is of this peer."""
+"""The check whether a peer may resume from a checkpoint."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from edgekd.files.checkpoint import CheckpointInfo
 
 
 def check_resumable(before: CheckpointInfo, ours: CheckpointInfo, run: Path) -> None:
-    """See whether a checkpoint is of this network, of this data and of this peer.
+    """Check that a checkpoint was made by this peer, with the same network and the same data.
 
     Args:
-        before: of the checkpoint.
-        ours: what this peer would write; its step, round, counts and accuracy do not matter.
+        before: the description in the checkpoint.
+        ours: the description that this peer would write; its step, round, counts and accuracy do not matter.
         run: the folder of the checkpoint.
 
     Raises:
-        ConfigError: it is another's; the message names each setting that differs.
+        ConfigError: something differs; the message names it.
     """
-    # The functions of two networks of one's own may have other names: whether the weights fit is what counts.
+    # The file or function of a user's own network may be renamed. It is enough that the weights fit.
     moved = is_own_network(before.model) and is_own_network(ours.model)
     for name in ("id", *(() if moved else ("model",)), "heads", "head_layers", "classes", "size"):
         if getattr(before, name) != getattr(ours, name):

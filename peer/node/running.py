@@ -1,7 +1,7 @@
-"""A peer that runs: started, watched, asked and stopped. `edgekd peer` starts its peer in this way, too.
+"""Starting a peer from Python, following its progress, and stopping it. `edgekd peer` uses the same start.
 
-The training has a thread of its own, so that a program, or a notebook, goes on beside it; two peers of one program
-teach one another. Each peer has a network thread besides.
+A peer trains in its own thread, so that a program or a notebook can go on, and two peers of one program can teach one
+another. Each peer also has a network thread.
 """
 
 import atexit
@@ -46,29 +46,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgekd")
 
-KEPT = 1000  # reports that wait for whoever iterates; older ones are forgotten
-SLICE = 0.2  # seconds between two looks of a waiting thread: another thread may have got the signal that is to end it
+KEPT = 1000  # reports that wait to be read; older ones are dropped
+SLICE = 0.2  # seconds after which a waiting thread wakes up, to handle a signal that another thread has got
 
 
 @dataclass(kw_only=True)
 class Frontend:
-    """What ``edgekd peer`` adds to a start: what it shows, and what its signals do."""
+    """What ``edgekd peer`` adds to a start: its progress bars, its signals and its messages."""
 
-    decoding: "Callable[[], Decoding] | None" = None  # how picture files are decoded; None: in this process, unseen
-    hashing: Watch = unwatched  # of a public file's bytes
-    fetching: Watch = unwatched
-    stop: Callable[[], bool] = lambda: False  # becomes true when the peer is to end early
-    paused: Callable[[], bool] = lambda: False
+    decoding: "Callable[[], Decoding] | None" = None  # makes the way to read picture files; None: in this process
+    hashing: Watch = unwatched  # shows the progress of hashing a public file
+    fetching: Watch = unwatched  # shows the progress of fetching a public file
+    stop: Callable[[], bool] = lambda: False  # becomes true when the peer should end early
+    paused: Callable[[], bool] = lambda: False  # true while the peer should take no step
     faults: Callable[[], AbstractContextManager[object]] = (
         contextlib.nullcontext
-    )  # around what may fail by its settings
-    made: "Callable[[Node], object]" = lambda node: None  # called before the peer opens anything
-    ready: Callable[[], object] = lambda: None  # called once there is a state worth writing
-    undo: ExitStack = field(default_factory=ExitStack)  # closed, it takes back what the start has done so far
+    )  # entered around steps that may fail because of the settings
+    made: "Callable[[Node], object]" = lambda node: None  # called before the peer opens a port
+    ready: Callable[[], object] = lambda: None  # called once there is a state to save
+    undo: ExitStack = field(default_factory=ExitStack)  # closing it undoes what the start has done so far
 
 
 class _Reports:
-    """What the training thread tells of itself, and whether it was asked to end."""
+    """The reports of the training thread, and whether it was asked to end."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -87,7 +87,7 @@ class _Reports:
             self.changed.notify_all()
 
     def next(self) -> "Progress | None":
-        """The oldest that waits, or the next one; None: there are no more."""
+        """Return the oldest report that waits, or wait for the next one; None: the training has ended."""
         with self.changed:
             while not self.waiting and not self.ended:
                 self.changed.wait(SLICE)
@@ -97,8 +97,8 @@ class _Reports:
 class Peer:
     """A running peer; `peer.start` makes one.
 
-    Iterate over it for its progress. As a context manager it is stopped at the end of the block; else it is stopped
-    when the program ends.
+    Iterate over it to get its progress. Used as a context manager, it is stopped at the end of the block; otherwise it
+    is stopped when the program ends.
 
     >>> with peer.start(Config.of(clients=1, limit=100, steps=2), id=0, out="alone") as running:
     ...     steps = [progress.step for progress in running]
@@ -107,8 +107,8 @@ class Peer:
 
     Attributes:
         id: of the peer.
-        address: "HOST:PORT" where it listens, for the `peers` of others; "" if it only dials.
-        folder: of its results: ``config.toml``, ``metrics.jsonl``, checkpoints, ``summary.json``.
+        address: "HOST:PORT" where it listens, for the `peers` of other peers; "" if it only dials.
+        folder: holds its results: ``config.toml``, ``metrics.jsonl``, checkpoints, ``summary.json``.
     """
 
     def __init__(self, node: "Node", folder: Path, beside: ExitStack, reports: _Reports) -> None:
@@ -124,44 +124,44 @@ class Peer:
 
     @property
     def progress(self) -> "Progress | None":
-        """Its last report; None: there is none yet."""
+        """Its last report; None: there is no report yet."""
         return self._node.progress
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy of its last evaluation, in [0, 1]; None: it was not evaluated yet."""
+        """The accuracy of its last evaluation, in [0, 1]; None: there was no evaluation yet."""
         return None if self.progress is None else self.progress.accuracy
 
     @property
     def model(self) -> "nn.Module":
-        """A copy of its network with the weights of now, on the CPU, in evaluation mode: yours, whatever the peer does.
+        """A copy of its network with the present weights, on the CPU, in evaluation mode. The peer never changes it.
 
-        It goes from normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``. The training thread makes
-        the copy between two passes through the network, so this waits for a step, or for an evaluation.
+        It maps normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``. The training thread makes the
+        copy between two passes through the network, so this waits for the end of a step or an evaluation.
         """
         return self._node.errands.ask(self._node.learner.network)
 
     @property
     def unwritten(self) -> str:
-        """Why the folder does not hold everything that it should, as where the disk is full; "" if it does."""
+        """The reason why a result could not be written, such as a full disk; "" if all were."""
         return self._node.unwritten
 
     def stop(self) -> None:
-        """Tell it to end early, and return at once: it says goodbye and writes a checkpoint. `wait` waits for that."""
+        """Tell the peer to end early, and return at once. It then says goodbye and writes a checkpoint; see `wait`."""
         self._reports.stop_asked = True
 
     def wait(self, timeout: float | None = None) -> "PeerSummary":
-        """Wait until it has ended: by its last step and after its neighbours' last, or by `stop`.
+        """Wait until the peer has ended, after its last step and the last step of its neighbours, or after `stop`.
 
         Args:
-            timeout: seconds; None: as long as it takes.
+            timeout: seconds; None: without limit.
 
         Returns:
-            What it has reached.
+            The summary of its results.
 
         Raises:
-            TimeoutError: it has not ended by then.
-            EdgeKDError: what has ended the training, such as `DivergedError` or `OutOfMemoryError`.
+            TimeoutError: it has not ended in time.
+            EdgeKDError: the error that has ended the training, such as `DivergedError` or `OutOfMemoryError`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._reports.changed:
@@ -176,12 +176,12 @@ class Peer:
         return self._result
 
     def __iter__(self) -> "Iterator[Progress]":
-        """Its reports, until it has ended: after every evaluation, at every change of its state, some times a second.
+        """Yield its reports until it has ended: after every evaluation and change of its state, and about 4 a second.
 
-        Each is given once. Of those that nobody has taken the newest 1,000 wait.
+        Each report is yielded once. The newest 1,000 reports wait to be read.
 
         Raises:
-            EdgeKDError: what has ended the training.
+            EdgeKDError: the error that has ended the training.
         """
         while (report := self._reports.next()) is not None:
             yield report
@@ -231,9 +231,9 @@ def start(
     out: "str | os.PathLike[str] | None" = None,
     resume: bool = False,
 ) -> Peer:
-    """Start a peer in this process: once it listens and has found its data, it trains on a thread of its own.
+    """Start a peer in this process. It returns when the peer has its data and listens; the training runs in a thread.
 
-    Two peers of one program, in lockstep:
+    Two peers in one program, in lockstep:
 
     >>> config = Config.of(clients=2, limit=100, steps=2, sync=math.inf)
     >>> with peer.start(config, id=0, listen="127.0.0.1:0", out="runs/0") as first:
@@ -242,20 +242,20 @@ def start(
     >>> [each.lessons for each in reached]
     [2, 2]
 
-    Torch's number of threads, `threads` of the settings, holds for the whole process, and so should be the same for all
-    peers in it. The process keeps its niceness: `nice` is for ``edgekd peer``.
+    The setting `threads` is torch's number of threads for the whole process, so give all peers in it the same. The
+    niceness of the process is not changed: the setting `nice` is for ``edgekd peer``.
 
     Args:
-        config: all settings, those of the exchange among them: keys, transport, encoding, lockstep, whom to wait for.
+        config: all settings, also those of the exchange, such as keys, transport, encoding, lockstep and `wait_for`.
             None: the defaults, or with `resume` the settings in `out`.
-        id: which peer of the group this is, from 0. With `resume` it may be left out: the checkpoints say it.
-        listen: "HOST:PORT" where neighbours may dial in; port 0: any free one, see `Peer.address`. None: nowhere.
+        id: of this peer in its group, >= 0. With `resume` it may be left out, since the checkpoints hold it.
+        listen: "HOST:PORT" to listen on; port 0: any free port, see `Peer.address`. None: do not listen.
         peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
-        discover: find peers of the same group on the local network, too.
-        metrics_port: PORT or "HOST:PORT" of metrics for Prometheus; None: there are none.
+        discover: also find peers of the same group on the local network.
+        metrics_port: PORT or "HOST:PORT" for metrics in Prometheus's format; None: no metrics.
         out: the folder of results, which may exist; None: a new one, ``runs/TIME-peer-ID``.
-        resume: go on from the newest sound checkpoint in `out`. A function, network or data set of one's own that the
-            settings held must be handed in again.
+        resume: continue from the newest valid checkpoint in `out`. Functions, networks or data sets of your own that
+            the settings held must be passed again.
 
     Raises:
         ConfigError: a setting, the data, the network, the keys or an address cannot be used; or `out` holds an earlier
@@ -298,7 +298,7 @@ def launch(
     resume: bool,
     frontend: Frontend | None = None,
 ) -> Peer:
-    """`start`, for who has more to say of it: `frontend`."""
+    """Check all arguments and start a peer, as `start` does, but with a `frontend`."""
     frontend = frontend or Frontend()
     check_honest(config)
     with frontend.faults():
@@ -332,8 +332,8 @@ def _made(
     resume: bool,
     frontend: Frontend,
 ) -> Peer:
-    """The peer, which listens and has written its settings; it does not train yet."""
-    from edgekd.data.decoding import IN_PROCESS  # loads torch, as the rest does: after what can be wrong without
+    """Make a peer that listens and has written its settings, but does not train yet."""
+    from edgekd.data.decoding import IN_PROCESS  # these imports load torch, so they come after the quick checks
     from edgekd.learning.computing import as_followed, follows_cores, settle
     from peer.node.recorder import check_unused
     from peer.node.start import make_node
@@ -375,7 +375,7 @@ def _made(
 
 
 def _settings_in(folder: Path) -> Config:
-    """The settings of the peer that goes on in `folder`."""
+    """The settings of the peer that is resumed in `folder`."""
     file = folder / "config.toml"
     tables = read_run(file) if file.is_file() else {}
     check_own_word(tables, {})
@@ -385,7 +385,10 @@ def _settings_in(folder: Path) -> Config:
 def _joined(
     config: Config, peers: tuple[str, ...], discover: bool, folder: Path, undo: ExitStack, frontend: Frontend
 ) -> Config:
-    """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
+    """Fetch the public file of the group; return the settings with it and with the group's contract.
+
+    Closing `undo` removes the file.
+    """
     from edgekd.contract import adopt, check_same, load_public
     from edgekd.files.atomic import discard_unfinished
     from edgekd.files.checkpoint import load_newest
@@ -394,7 +397,7 @@ def _joined(
     file, exchange, newest = (folder / PUBLIC).absolute(), config.exchange, load_newest(folder)
 
     def check(path: Path, contract: Contract) -> Config:
-        if newest is not None:  # resumed, in a folder that its public file has gone from
+        if newest is not None:  # resumed in a folder whose public file is gone
             check_same(newest.info.made_with, {"public": contract.public_sha256})
         load_public(path, contract, frontend.hashing)
         return adopt(config, contract, file)
@@ -421,7 +424,7 @@ def _looking(config: Config) -> AbstractContextManager[Callable[[], tuple[str, .
 def _open(
     node: "Node", metrics_at: tuple[str, int] | None, listen: str | None, discover: bool, frontend: Frontend
 ) -> None:
-    """Open what others may connect to; at the end of the peer it is closed."""
+    """Start the metrics, the network and the discovery; `frontend.undo` closes them at the end of the peer."""
     beside = frontend.undo
     if metrics_at is not None:
         from peer.node.metrics import PeerCollector

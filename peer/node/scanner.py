@@ -1,4 +1,4 @@
-"""The private folder of a box that collects while it trains, looked at and read in a thread of its own."""
+"""Scans the private folder for new pictures while the peer trains, in its own thread."""
 
 import contextlib
 import logging
@@ -23,43 +23,53 @@ from peer.node.out_of_memory import is_out_of_memory
 log = logging.getLogger("edgekd")
 
 GOES_ON = "training goes on with the pictures in memory"
-AT_ONCE = 1000  # pictures that are read before they are trained on: bounds the memory, and the wait of the first one
-STOP_WITHIN = 1.0  # seconds; a picture is read to its end
+AT_ONCE = 1000  # pictures that are read before the peer trains on them; limits the memory and the delay
+STOP_WITHIN = 1.0  # seconds; reading a picture is not interrupted
 
 
 def first_look(config: DataConfig) -> dict[Path, Stamp]:
-    """The pictures of the private folder, to be asked for before they are read; none if it is not there."""
-    with contextlib.suppress(OSError):  # `load_peer_data` tells of it
+    """List the pictures of the private folder with their sizes and times. Call it before they are read.
+
+    Returns:
+        An empty dictionary if there is no such folder.
+    """
+    with contextlib.suppress(OSError):  # `load_peer_data` reports this error
         return dict(look_through(folder_of(config.private or "")).pictures)
     return {}
 
 
 class Scanner:
-    """Keeps the data of a peer as its private folder is. The training thread takes `data` whenever it likes.
+    """Keeps the data of a peer equal to its private folder. Used as a context manager, which runs the thread.
+
+    The training thread reads `data` before each step.
 
     Args:
         data: as it was read at the start.
-        config: with `rescan`.
-        there: `first_look`, from before `data` was read.
+        config: with `private` and `rescan`.
+        there: the result of `first_look`, from before `data` was read.
         seed: `held_out.own_seed` of the peer.
     """
 
     def __init__(self, data: PeerData, config: DataConfig, there: Mapping[Path, Stamp], seed: int) -> None:
-        assert config.private is not None  # a setting of it
+        assert config.private is not None  # `rescan` needs it
         assert config.rescan is not None
         self._data, self._seed, self._every = data, seed, config.rescan
         self._root, self._own_evaluation = folder_of(config.private), config.eval is None
         self._size = data.private.images.shape[-1]
         read = in_memory(data, own_evaluation=self._own_evaluation) | data.unreadable
         self._changes = Changes(there, read, data.classes, config.keep)
-        self._troubles: Mapping[Path, str] = {}  # that have been told of
+        self._troubles: Mapping[Path, str] = {}  # those that were logged
         self._over = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="scanner", daemon=True)
 
     @property
     def data(self) -> PeerData:
-        """The newest data; another object if and only if it has changed. A bug that ended the thread is raised here."""
+        """The newest data. It is a new object if and only if it has changed.
+
+        Raises:
+            BaseException: the error that has ended the thread, a bug.
+        """
         if self._failure is not None:
             raise self._failure
         return self._data
@@ -81,7 +91,7 @@ class Scanner:
             self._failure = error
 
     def _scan(self) -> Mapping[Path, str]:
-        """Look once, and take up what has changed; what stood in the way, by folder."""
+        """Scan the folder once and take up the changes; return what prevented that, by folder."""
         try:
             listing = look_through(self._root)
             if not listing.pictures and not listing.unread:  # an unmounted disk leaves an empty folder
@@ -122,7 +132,7 @@ class Scanner:
             self._data = data
 
     def _read(self, due: Sequence[tuple[Path, bool]]) -> tuple[Labelled, set[Path]]:
-        """The pictures that can be read, and the files that are given up."""
+        """Read pictures; return those that could be read, and the files that will not be tried again."""
         images, files, unreadable = [], [], set()
         for path, last in due:
             if self._over.is_set():
@@ -140,7 +150,7 @@ class Scanner:
         return Labelled(images=pixels, labels=labels, files=tuple(files)), unreadable
 
     def _tell(self, troubles: Mapping[Path, str]) -> None:
-        """Say once what stands in the way, and when it no longer does."""
+        """Log each problem once, and again when it is over."""
         for folder, why in troubles.items():
             if self._troubles.get(folder) != why:
                 log.warning("%s: %s", folder, why)

@@ -39,31 +39,31 @@ def make_node(
     paused: Callable[[], bool] = lambda: False,
     follows_cores: bool = False,
 ) -> Node:
-    """A peer that is ready to be run; its network is not started yet.
+    """Make a peer that is ready to run; its network is not started yet.
 
     Args:
-        config: all settings; ``config.threads`` holds for the whole process from now on.
+        config: all settings. ``config.threads`` becomes the number of torch threads of this process.
         id: of the peer.
-        listen: "HOST:PORT" where neighbours may dial in; None: nowhere.
+        listen: "HOST:PORT" to listen on; None: do not listen.
         peers: "HOST:PORT" or "ID@HOST:PORT" of the neighbours to dial.
-        out: the folder of results; it exists.
-        stop: becomes true when the peer is to end early.
+        out: an existing folder for the results.
+        stop: becomes true when the peer should end early.
         on_progress: called with the peer's progress.
-        how: picture files are decoded.
-        paused: true as long as the peer is to take no step.
-        follows_cores: torch's threads follow the cores that the process may use.
+        how: how picture files are decoded.
+        paused: true while the peer should take no step.
+        follows_cores: whether the number of torch threads follows the cores that the process may use.
 
     Raises:
-        ConfigError: the data, the network, its weights, the device or the keys cannot be had.
+        ConfigError: the data, the network, its weights, the device or the keys cannot be used.
     """
     torch.set_num_threads(config.threads)
-    there = first_look(config.data) if config.data.rescan else {}  # before the first picture is read: none is missed
-    trained = out if checkpoints(out) else None  # what a start without any has held out binds nobody
+    there = first_look(config.data) if config.data.rescan else {}  # before reading, so that no picture is missed
+    trained = out if checkpoints(out) else None  # without a checkpoint, pictures may be held out anew
     data = load_peer_data(config.data, id, config.data_seed, trained, how)
     hello = hello_of(config, id, data.public)
     contract = hello.contract
     packing = Packing.parse(config.exchange.encoding)
-    packing.row_bytes(contract.classes)  # it can name them all
+    packing.row_bytes(contract.classes)  # raises if the packing cannot name all classes
     network = Network(
         lambda: make_transport(config.exchange.transport, longest_frame(contract), key_folder(config.exchange.certs)),
         hello,
@@ -92,7 +92,7 @@ def make_node(
 
 
 def hello_of(config: Config, id: int, public: PublicSet) -> Hello:
-    """What peer `id` says of itself, with these settings and this public set; it listens nowhere yet."""
+    """Make the Hello of peer `id` with these settings and this public set; its address is still empty."""
     return Hello(
         major=MAJOR,
         minor=MINOR,

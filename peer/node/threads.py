@@ -1,4 +1,4 @@
-"""Torch threads that follow the cores that a peer may use, as where a quota or an affinity changes while it runs."""
+"""Adapts the number of torch threads while a peer runs, when a quota or an affinity changes its usable cores."""
 
 import logging
 
@@ -6,19 +6,19 @@ import torch
 
 from edgekd.workers import threads_beside, usable_cores
 
-LOOK_EVERY = 5.0  # seconds; a look takes less than a millisecond
+LOOK_EVERY = 5.0  # seconds; a check takes less than a millisecond
 
 log = logging.getLogger("edgekd")
 
 
 class CoreFollower:
-    """Sees to it that torch has as many threads as ``--threads auto`` would take now."""
+    """Keeps the number of torch threads at what ``--threads auto`` would choose now."""
 
     def __init__(self) -> None:
         self._threads, self._looked = torch.get_num_threads(), -LOOK_EVERY
 
     def follow(self, now: float) -> None:
-        """Look, if it is time to; called between two steps, in the thread that trains.
+        """Check the usable cores every `LOOK_EVERY` seconds. Call it between two steps, in the training thread.
 
         Args:
             now: seconds of the monotonic clock.

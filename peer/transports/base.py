@@ -27,7 +27,7 @@ class Stream(Protocol):
     """A bidirectional stream between two peers. Frames arrive complete and in order, or the stream ends."""
 
     remote: str  # the address of the other side as this side sees it, for messages
-    holder: Holder | None  # whose key the other side has proven to hold; None: the transport uses no keys
+    holder: Holder | None  # the peer or observer whose key the other side has proven to hold; None: no keys
 
     async def send(self, frame: Frame) -> None:
         """Pass `frame` to the network. This waits for flow control, not until the frame arrives.
@@ -79,7 +79,7 @@ class Transport(Protocol):
         """
 
     def revoked(self) -> frozenset[Holder]:
-        """Whose keys are shut out now. The transport itself refuses nobody for that: whoever uses it does."""
+        """The holders whose keys are shut out now. The transport does not refuse them itself: its user does."""
 
     async def close(self) -> None:
         """Close the listener and all streams. Afterwards the port is free. Idempotent."""
@@ -100,9 +100,9 @@ def start(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
 
 
 async def dial(transport: Transport, address: str, *, timeout: float) -> Stream:
-    """`transport.dial`, but nobody whose key is shut out is dialled, and every failure is an OSError.
+    """Dial with `transport.dial`, unless the key of the peer is shut out; every failure becomes an OSError.
 
-    So a bug costs one dial, never the peer.
+    So a bug makes one dial fail and does not end this peer.
 
     Raises:
         OSError: there is no stream.
@@ -119,7 +119,7 @@ async def dial(transport: Transport, address: str, *, timeout: float) -> Stream:
 
 
 def as_bug(error: BaseException) -> str:
-    """One line about an error that only a bug can have caused: what it says, and where it was raised."""
+    """One line about an error that only a bug can have caused: its message, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
     return f"a bug of edgekd ({type(error).__name__}{where}): {error}"

@@ -1,4 +1,4 @@
-"""Addresses of this box: whether one can be bound, which gRPC does not say why not; and which lead to a listener."""
+"""Addresses of this box: why one cannot be bound, which gRPC does not report; and which of them lead to a listener."""
 
 import errno
 import os
@@ -9,16 +9,16 @@ from typing import Any
 from edgekd.errors import ConfigError, TransientError
 from edgekd.protocol.addresses import parse_address
 
-_PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN)  # not: a port for which one must be root
+_PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN)  # may pass; a missing permission does not
 
 
 def unbound(error: OSError, message: str) -> ConfigError:
-    """The error for an address that cannot be bound; a `TransientError` if what is in the way may pass by itself."""
+    """Make the error for an address that cannot be bound: a `TransientError` if the cause may be temporary."""
     return (TransientError if error.errno in _PASSING else ConfigError)(message)
 
 
 def check_bindable(address: str) -> None:
-    """Bind "HOST:PORT" and release it at once.
+    """Check that "HOST:PORT" can be bound: bind it and release it at once.
 
     Raises:
         TransientError: the address is in use, this box does not have it (yet), or no name server answers.
@@ -40,14 +40,14 @@ def check_bindable(address: str) -> None:
 
 
 def leads_to(listen: str, where: Any) -> bool:
-    """Whether whoever dials `where` on this box reaches the one who listens at "HOST:PORT".
+    """Whether a dial to `where` on this box reaches the listener at `listen`.
 
     Args:
         listen: "HOST:PORT".
         where: an address of the socket module.
 
     Raises:
-        ConfigError: `listen` has another form.
+        ConfigError: `listen` is not "HOST:PORT".
         OSError: its host is unknown.
     """
     host, port = parse_address(listen)

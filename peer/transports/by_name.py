@@ -1,4 +1,4 @@
-"""The transports by name."""
+"""Making a transport by its name."""
 
 from pathlib import Path
 

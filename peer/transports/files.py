@@ -1,12 +1,13 @@
-"""How many files a process may have open: connections are files, and checkpoints need some, too."""
+"""A limit on incoming connections, since each is an open file and the process needs files for checkpoints, too."""
 
-MOST_CONNECTIONS = 256  # incoming ones: twice as many as there can be neighbours and strangers with a stream
+MOST_CONNECTIONS = 256  # incoming; twice the possible number of neighbours and of strangers with a stream
 
 
 def most_connections() -> int:
-    """How many incoming connections a listener may have: at most half of the files that this process may open.
+    """The number of incoming connections that a listener may have, >= 1.
 
-    The other half is for checkpoints, for the connections that this peer itself dials, and for what is open already.
+    It is at most half of the files that this process may open. The other half is for checkpoints, for the connections
+    that this peer dials, and for files that are open already.
     """
     try:
         import resource

@@ -1,4 +1,4 @@
-"""What listens at an address, by the first bytes that it sends: for the message where no peer answers a dial."""
+"""What kind of program listens at an address, by its first bytes: for the error message of a failed dial."""
 
 import asyncio
 import contextlib
@@ -7,17 +7,18 @@ from enum import Enum
 from edgekd.protocol.addresses import parse_address
 
 LOOK_WITHIN = 1.0  # seconds
-SPEAKS_FIRST = 0.3  # seconds in which who speaks first has spoken
+SPEAKS_FIRST = 0.3  # seconds to wait for a server that sends the first bytes itself
 NO_PEER = "what listens there is no edgekd peer"
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # how HTTP/2 begins, with empty settings
-_ZMTP = b"\xff" + bytes(7)  # how ZeroMQ begins; the rest of its signature varies
-_SETTINGS, _TYPE = 4, 3  # the type of the first frame of HTTP/2, and its place
-_ALERT = b"\x15\x03"  # how TLS refuses bytes that are no handshake
+# The first bytes of an HTTP/2 client, with empty settings.
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_ZMTP = b"\xff" + bytes(7)  # the first bytes of ZeroMQ; the rest of its signature varies
+_SETTINGS, _TYPE = 4, 3  # the type of the first frame of HTTP/2, and the index of that byte
+_ALERT = b"\x15\x03"  # the answer of TLS to bytes that are no handshake
 
 
 class Greeting(Enum):
-    """What listens there, as the end of a sentence about it."""
+    """The kinds of programs that can listen at an address, each with the second half of an error message."""
 
     HTTP2 = "what listens there speaks HTTP/2, as with --transport grpc"
     ZEROMQ = "what listens there speaks ZeroMQ, as with --transport zmq"
@@ -28,10 +29,17 @@ class Greeting(Enum):
 
 
 async def greeting(address: str, *, within: float = LOOK_WITHIN) -> Greeting | None:
-    """Connect to "HOST:PORT", begin HTTP/2, and see what comes back in `within` seconds.
+    """Find out what listens at "HOST:PORT": connect, begin HTTP/2, and look at the answer.
 
-    None: there is no connection. Whoever closes it is asked once more, without a word of ours: ZeroMQ speaks first, and
-    what it has said can be lost when it closes over bytes that it does not know.
+    If the other side closes the connection, a second connection sends nothing: a ZeroMQ socket sends the first bytes
+    itself, and they can be lost if it closes because of bytes that it does not know.
+
+    Args:
+        address: "HOST:PORT".
+        within: seconds.
+
+    Returns:
+        None: there is no connection.
     """
     found = await _answer(address, _PREFACE, within)
     if found is Greeting.CLOSED and await _answer(address, b"", SPEAKS_FIRST) is Greeting.ZEROMQ:
@@ -60,7 +68,7 @@ async def _answer(address: str, say: bytes, within: float) -> Greeting | None:
 
 
 async def _first_bytes(reader: asyncio.StreamReader, within: float) -> bytes | None:
-    """As many as tell one protocol from another, or those that have come in time; None: there were none."""
+    """The first bytes, up to 8, that arrive within `within` seconds; None: none, and the connection is still open."""
     said: list[bytes] = []
 
     async def read() -> None:

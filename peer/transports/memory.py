@@ -10,7 +10,7 @@ from edgekd.protocol.holders import Holder
 from edgekd.protocol.messages import Frame
 from peer.transports.base import Accept, Accepting, Stream, StreamClosedError
 
-IN_FLIGHT = 16  # frames in one direction that are not received yet; `send` waits with the next one
+IN_FLIGHT = 16  # frames in one direction that are not received yet, at most; then `send` waits
 
 
 class MemoryNetwork:

@@ -1,6 +1,6 @@
 """The addresses of a host, and why none of them can be reached.
 
-The addresses of a host are looked up without holding up the loop or the end of the process.
+The look-up blocks neither the asyncio loop nor the end of the process.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ Address = tuple[Any, ...]  # of the socket module: host, port and for IPv6 two n
 
 
 class LookUpError(ConnectionError):
-    """The addresses of a host cannot be looked up, for now."""
+    """The addresses of a host cannot be looked up at present."""
 
 
 class UnresolvedError(LookUpError):
@@ -65,9 +65,10 @@ def _looked_up(host: str, port: int, flags: int) -> list[Address]:
 
 
 async def why_unreachable(where: Address) -> str:
-    """The reason why an address cannot be reached, which ZeroMQ does not report, and gRPC in words of its own.
+    """The operating system's reason why an address cannot be reached; `CLOSED_AT_ONCE` if it can.
 
-    It tries to connect; somebody who has begun to listen in the meantime sees a connection that ends at once.
+    ZeroMQ does not report the reason, and gRPC words it differently. This function tries to connect. If a program
+    listens there by now, it sees a connection that ends at once.
     """
     family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

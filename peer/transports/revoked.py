@@ -1,4 +1,4 @@
-"""Whose keys are shut out: the list in a peer's folder of keys, the same for every transport, read as it changes."""
+"""The list of revoked keys in a peer's folder of keys: the same for every transport, read again when it changes."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ log = logging.getLogger("edgekd")
 
 
 class RevokedKeys:
-    """The list in a folder of keys. Any thread may use it.
+    """The list of revoked keys in a folder. Any thread may use it.
 
-    If the file becomes one that cannot be read, there is one warning, and the list from before stays in use. A file
-    that has changed is read once it is the same at two looks: a program that copies it may not have written all of it.
+    If the file becomes invalid later, there is one warning, and the list from before stays in use. A changed file is
+    read only when two calls of `current` have seen it unchanged, since a program may still be writing it.
 
     Args:
-        folder: a peer's; None: there are no keys, and so none that are shut out.
+        folder: a peer's folder of keys; None: there are no keys, and so no revoked ones.
 
     Raises:
-        ConfigError: a line of the list names nobody, or it cannot be read.
+        ConfigError: a line of the list names no holder, or the list cannot be read.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -35,7 +35,7 @@ class RevokedKeys:
             self._holders = _read(folder)
 
     def current(self) -> frozenset[Holder]:
-        """Whose keys are shut out now."""
+        """The holders (peers and observers) whose keys are shut out now."""
         if self._folder is None:
             return self._holders
         with self._lock:

@@ -21,19 +21,19 @@ from edgekd.protocol.messages import Frame
 from peer.wire import peer_pb2 as pb
 from peer.wire.protobuf import MAX_STATUS_NEIGHBOURS, from_wire, to_wire
 
-MAX_ITEMS = MAX_STATUS_NEIGHBOURS  # of one list or map; peer.proto allows no longer ones, so they are not even built
-# Lists and maps in one message: an empty one is 1 byte there and 60 bytes here.
+MAX_ITEMS = MAX_STATUS_NEIGHBOURS  # of one list or map; peer.proto allows no longer ones
+# Lists and maps in one message: an empty one takes 1 byte on the wire and 60 bytes in memory.
 MAX_CONTAINERS = 4 * MAX_STATUS_NEIGHBOURS
 
 
 def to_bytes(frame: Frame) -> bytes:
-    """`frame` as MessagePack."""
+    """Write a frame as MessagePack."""
     packed: bytes = msgpack.packb(_plain(to_wire(frame)))
     return packed
 
 
 def from_bytes(data: bytes) -> Frame:
-    """Read a frame.
+    """Read a frame from MessagePack.
 
     Raises:
         RemoteProtocolError: `data` is not a frame, or the frame breaks a rule of peer.proto.
@@ -122,7 +122,7 @@ def _fill(message: Any, content: Any) -> None:
 
 
 def _of_type(kind: type, name: str, value: Any) -> Any:
-    """Returns `value` if it has exactly the type `kind`; an int is accepted for a float."""
+    """Return `value` if it has exactly the type `kind`, else raise; an int is accepted for a float."""
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise RemoteProtocolError("garbled", f"{name} must be {kind.__name__}, got {type(value).__name__}")
     return value

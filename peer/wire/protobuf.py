@@ -1,4 +1,4 @@
-"""Frames to protobuf and back, with all checks on bytes of strangers that need no contract.
+"""Frames to protobuf and back, with all checks of received bytes that need no contract.
 
 Additions of newer minor versions are accepted: unknown fields, unknown encodings in a Hello, unknown partings. Invalid
 bytes are refused with a RemoteProtocolError. Its reason is one of:
@@ -70,12 +70,12 @@ _PARTING_OF = {number: parting for parting, number in _PARTINGS.items()}
 
 
 def to_bytes(frame: Frame) -> bytes:
-    """`frame` as protobuf."""
+    """Write a frame as protobuf."""
     return to_wire(frame).SerializeToString()
 
 
 def from_bytes(data: bytes) -> Frame:
-    """Read a frame.
+    """Read a frame from protobuf.
 
     Raises:
         RemoteProtocolError: `data` is not a frame, or the frame breaks a rule of peer.proto.
@@ -88,7 +88,7 @@ def from_bytes(data: bytes) -> Frame:
 
 
 def to_wire(frame: Frame) -> pb.Frame:
-    """`frame` as a protobuf message."""
+    """Convert a frame to a protobuf message."""
     if isinstance(frame, SoftPredictions):
         return pb.Frame(
             predictions=pb.SoftPredictions(
@@ -305,7 +305,7 @@ _READERS: dict[str, Callable[[Any], Frame]] = {
 
 
 def _optional(check: Callable[[str, Number], Number], name: str, message: Any) -> Number | None:
-    """A field of `message`, once `check` has found it sound; None where it is absent."""
+    """A field of `message` after `check`, which raises if it is invalid; None if the field is absent."""
     return check(name, getattr(message, name)) if message.HasField(name) else None
 
 

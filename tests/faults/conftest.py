@@ -1,4 +1,4 @@
-"""What the tests of faults share. They take minutes, and some need root: ``pytest -m faults`` runs them."""
+"""Fixtures of the tests of faults. These tests take minutes, and some need root: ``pytest -m faults`` runs them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Start processes in the test's own folder; none is left behind."""
+    """A function that starts a process in the test's folder. All are ended after the test."""
     started: list[Process] = []
 
     def begin(arguments: Any, **more: Any) -> Process:
@@ -33,7 +33,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture
 def hosts() -> Iterator[Callable[..., Hosts]]:
-    """Network namespaces as hosts on one switch."""
+    """A function that makes `Hosts`. The test is skipped if this machine cannot make them."""
     if why := why_no_hosts():
         pytest.skip(why)
     made: list[Hosts] = []
@@ -51,7 +51,7 @@ def hosts() -> Iterator[Callable[..., Hosts]]:
 
 @pytest.fixture
 def quota() -> Iterator[Callable[[float], Quota]]:
-    """Shares of a core."""
+    """A function that makes a `Quota`. The test is skipped if this machine cannot make one."""
     if why := why_no_quota():
         pytest.skip(why)
     made: list[Quota] = []

@@ -1,4 +1,4 @@
-"""Small disks for tests: what happens where there is no room left."""
+"""Small disks, for tests of a full disk."""
 
 import os
 import shutil
@@ -12,7 +12,12 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A disk at the new `folder`, of `size` as mount takes it: ``40m``. The test is skipped where it may not mount."""
+    """Mount a memory disk at the new `folder`; the test is skipped if this user may not mount.
+
+    Args:
+        folder: does not exist yet.
+        size: in the form of mount, such as ``40m``.
+    """
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:

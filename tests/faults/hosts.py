@@ -1,8 +1,9 @@
-"""Hosts on one switch as network namespaces, with faults to put on them, and shares of a core. Linux, as root.
+"""Hosts on one switch as network namespaces, with faults, and shares of a core. Needs Linux and root.
 
-Each host has an address of its own (10.77.0.1 for host 0 and so on), and a process starts in it behind
-`Hosts.inside(i)`. The box's own network is not touched. Nothing here needs more than ``ip`` and a cgroup file system
-(NAT needs ``iptables`` too): delay, loss and bandwidth are made by `slow_wire.py`, since many kernels lack tc's netem.
+Each host has its own address (10.77.0.1 for host 0 and so on). A process starts in host `i` if its command follows
+`Hosts.inside(i)`. The network of the box itself is not changed. This needs only ``ip`` and a cgroup file system, and
+``iptables`` for NAT (network address translation). Delay, loss and bandwidth are made by `slow_wire.py`, since many
+kernels lack tc's netem.
 """
 
 import itertools
@@ -16,13 +17,17 @@ from functools import cache
 from pathlib import Path
 
 PORT = 7000
-NOBODY = "02:00:00:00:00:99"  # a network card that is on no host
+NOBODY = "02:00:00:00:00:99"  # the hardware address of no host
 CGROUP = Path("/sys/fs/cgroup")
 _numbers = itertools.count()
 
 
 def run(*command: object) -> str:
-    """Run a command; its output."""
+    """Run a command and return its output.
+
+    Raises:
+        OSError: the command has failed.
+    """
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
@@ -31,7 +36,7 @@ def run(*command: object) -> str:
 
 @cache
 def why_no_hosts() -> str:
-    """Why there can be no hosts here; "" if there can."""
+    """The reason why this machine cannot make hosts; "" if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
     if shutil.which("ip") is None:
@@ -47,7 +52,7 @@ def why_no_hosts() -> str:
 
 @cache
 def why_no_nat() -> str:
-    """Why no host can sit behind NAT here; "" if one can."""
+    """The reason why this machine cannot put a host behind NAT; "" if it can."""
     if why := why_no_hosts():
         return why
     if shutil.which("iptables") is None:
@@ -60,12 +65,12 @@ def why_no_nat() -> str:
 
 
 class Hosts:
-    """Some hosts, numbered from 0.
+    """A context manager that makes hosts, numbered from 0.
 
     Args:
-        count: how many, at most 99.
-        behind_nat: those of them that sit behind a router of their own, which lets them dial out only.
-        slow_wires: whether `slow` is to be used: packets then pass without the kernel's shortcuts.
+        count: of hosts, at most 99.
+        behind_nat: the hosts that have their own router in front of them, so that they can only dial out.
+        slow_wires: whether `slow` will be used. Then the kernel's checksum and segmentation shortcuts are off.
     """
 
     def __init__(self, count: int, *, behind_nat: Iterable[int] = (), slow_wires: bool = False) -> None:
@@ -90,19 +95,19 @@ class Hosts:
         self.close()
 
     def ip(self, i: int) -> str:
-        """Where the others see host `i`."""
+        """The address at which other hosts see host `i`."""
         return f"10.77.0.{i + 1}"
 
     def address(self, i: int) -> str:
-        """Where a peer of host `i` listens."""
+        """The "HOST:PORT" on which a peer in host `i` listens."""
         return f"{self.ip(i)}:{PORT}"
 
     def inside(self, i: int) -> list[str]:
-        """The command that runs another one in host `i`."""
+        """The words to put before a command, so that it runs in host `i`."""
         return ["ip", "netns", "exec", self._host(i)]
 
     def close(self) -> None:
-        """Take all of it away."""
+        """Remove all hosts."""
         for wire in self._wires.values():
             wire.kill()
             wire.wait()
@@ -115,43 +120,43 @@ class Hosts:
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def unplug(self, i: int) -> None:
-        """Pull host `i`'s cable; nothing that it would still send gets out, no FIN either."""
+        """Unplug host `i`'s cable: nothing that the host sends gets out, not even the end of a connection."""
         run("ip", "-n", self._switch, "link", "set", "dev", f"p{i}", "down")
 
     def plug(self, i: int) -> None:
-        """Put the cable back."""
+        """Plug host `i`'s cable in again."""
         run("ip", "-n", self._switch, "link", "set", "dev", f"p{i}", "up")
 
     def drop(self, i: int, j: int) -> None:
-        """From now on hosts `i` and `j` do not hear each other, and neither learns why."""
+        """Drop all packets between hosts `i` and `j`, without any error message to either."""
         for here, there in ((i, j), (j, i)):
             neighbour = [self.ip(there), "lladdr", NOBODY, "nud", "permanent", "dev", "eth0"]
             run("ip", "-n", self._host(here), "neigh", "replace", *neighbour)
 
     def hear(self, i: int, j: int) -> None:
-        """Take back `drop(i, j)`."""
+        """Undo `drop(i, j)`."""
         for here, there in ((i, j), (j, i)):
             run("ip", "-n", self._host(here), "neigh", "flush", "to", self.ip(there), "dev", "eth0", "nud", "permanent")
 
     def heal(self) -> None:
-        """Take back every `drop`."""
+        """Undo every `drop`."""
         for i in range(self.count):
             run("ip", "-n", self._host(i), "neigh", "flush", "dev", "eth0", "nud", "permanent")
 
     def name(self, i: int, names: dict[str, str], *, server: str = "") -> None:
-        """What host `i` resolves, without any DNS server; to be called before anything is started in it.
+        """Set the names that host `i` resolves without a DNS server. Call this before a process starts in the host.
 
-        Called again, it changes what is resolved from then on, for what runs in it already, too.
+        A later call changes the names, also for processes that run in the host already.
 
         Args:
             i: the host.
             names: addresses by name.
-            server: where it believes that a DNS server is; "": as this box does.
+            server: the address of a DNS server for the host; "": that of this box.
         """
         folder = Path("/etc/netns") / self._host(i)
         folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **names}.items()]
-        with (folder / "hosts").open("w") as file:  # in place: the file is bound over /etc/hosts
+        with (folder / "hosts").open("w") as file:  # not replaced: this file is mounted over /etc/hosts
             file.writelines(lines)
         if server:
             (folder / "resolv.conf").write_text(f"nameserver {server}\n")
@@ -218,7 +223,7 @@ class Hosts:
 
 @cache
 def why_no_quota() -> str:
-    """Why no process can be given a share of a core here; "" if one can."""
+    """The reason why this machine cannot limit a process to a share of a core; "" if it can."""
     try:
         Quota(0.5).close()
     except OSError as error:
@@ -227,7 +232,11 @@ def why_no_quota() -> str:
 
 
 class Quota:
-    """A cgroup whose processes get so many cores together, at most; by hand, version 1 or 2."""
+    """A cgroup (version 1 or 2) whose processes together get at most `cores` cores.
+
+    Raises:
+        OSError: this machine or this user cannot make one.
+    """
 
     PERIOD = 100_000  # microseconds
 
@@ -247,7 +256,7 @@ class Quota:
             raise
 
     def limit(self, cores: float) -> None:
-        """From now on it is so many cores."""
+        """Change the limit to `cores` cores."""
         quota = int(cores * self.PERIOD)
         if self._root == CGROUP:
             (self.folder / "cpu.max").write_text(f"{quota} {self.PERIOD}")
@@ -257,18 +266,18 @@ class Quota:
 
     @property
     def inside(self) -> list[str]:
-        """The command that runs another one in it."""
+        """The words to put before a command, so that it runs in this cgroup."""
         return ["sh", "-c", f'echo $$ > {self.folder}/cgroup.procs && exec "$@"', "sh"]
 
     def close(self) -> None:
-        """Take it away; what runs in it still goes on without a limit."""
+        """Remove the cgroup. Processes that still run in it go on without a limit."""
         for _ in range(50):
             try:
                 for pid in (self.folder / "cgroup.procs").read_text().split():
                     (self._root / "cgroup.procs").write_text(pid)
                 self.folder.rmdir()
             except OSError:
-                time.sleep(0.1)  # a process that has just ended is still there for a moment
+                time.sleep(0.1)  # a process that has just ended stays in it for a moment
             else:
                 return
         raise OSError(f"cannot remove {self.folder}")

@@ -1,9 +1,9 @@
-"""A peer without a learner: all of edgekd's network code, and predictions as often as one likes.
+"""A peer without a learner: it has all of edgekd's network code, and sends prepared predictions at any rate.
 
     python loud.py --id 1 --listen 10.77.0.2:7000 --peers 10.77.0.1:7000 --every 0.02 --rows 256 --classes 397
 
-Each round that it publishes on its own clock is the time in milliseconds, so a receiver on this machine knows how old
-predictions are as they arrive. Each second it prints a JSON line of what has come since the last one.
+Without --group-rounds each round that it publishes is the time in milliseconds, so a receiver on the same machine knows
+how old predictions are when they arrive. Each second it prints a JSON line about what has arrived since the last one.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def now_ms() -> int:
 
 
 def resident() -> int:
-    """Memory of this process that no file backs, in bytes."""
+    """The anonymous memory of this process (not backed by a file), in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
@@ -96,7 +96,7 @@ class Loud:
             line = {
                 "at": time.monotonic(),
                 "arrived": self.arrived,
-                "oldest": max(ages, default=None),  # ms, of those that arrived in this second
+                "oldest": max(ages, default=None),  # ms, of the predictions that arrived in this second
                 "up": sum(member.up for member in members),
                 "starts": self.starts,
                 "memory": resident(),

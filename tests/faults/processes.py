@@ -1,4 +1,4 @@
-"""Real processes for the tests of faults, the integration tests and the benchmarks: every line with its time."""
+"""Real processes for the tests of faults, the integration tests and the benchmarks; each output line has its time."""
 
 import asyncio
 import contextlib
@@ -18,31 +18,31 @@ from edgekd.cli.fleet import free_ports
 from edgekd.errors import ConfigError
 from peer.transports.binding import check_bindable
 
-DEADLINE = 120.0  # seconds: far more than any of this takes
-DOWN_WITHIN = 5.0  # seconds after which a neighbour that has gone counts as down
+DEADLINE = 120.0  # seconds, far more than anything here takes
+DOWN_WITHIN = 5.0  # seconds until a neighbour that is gone is seen down
 EXCHANGES_WITHIN = 5.0  # seconds from a first Hello, or a healed network, to predictions
 STOPS_WITHIN = 5.0  # seconds from SIGTERM to exit code 0
-SLACK = 3.0  # seconds on top of a claim: other work may hold the cores
+SLACK = 3.0  # seconds added to such a limit, since other work may use the cores
 
-# As small as a peer gets: some 20 steps/s on a core.
+# The smallest peer: about 20 steps/s on a core.
 SMALL = ["--data", "digits", "--limit", 300, "--gamma", 5, "--model", "mobilenet_v3_small"]
 SMALL += ["--batch", 8, "--public-batch", 8, "--eval-every", 0, "--threads", 1]  # several share the cores
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file below the folder, but for the lock that a killed process leaves."""
+    """The SHA-256 of each file below the folder, except for the lock file that a killed process leaves."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != ".lock"]
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 class Line(str):
-    """A line that a process wrote."""
+    """A line that a process has written."""
 
-    at: float  # seconds of the monotonic clock: when the line was read
+    at: float  # when the line was read, in seconds of the monotonic clock
 
 
 class Child(Protocol):
-    """A started process, as far as the tests need it; `subprocess.Popen` is one."""
+    """A started process; `subprocess.Popen` is one."""
 
     pid: int
     stdout: Any  # lines of text
@@ -56,10 +56,10 @@ class Child(Protocol):
 
 
 class Process:
-    """One process, mostly ``edgekd ...``: its output is read as it comes, every wait has a deadline.
+    """One process, mostly ``edgekd ...``. Threads read its output, and every wait has a deadline.
 
     Args:
-        child: leads a process group of its own, so it can be killed with its children.
+        child: a process that leads its own process group, so that it can be killed together with its children.
     """
 
     def __init__(self, child: Child) -> None:
@@ -85,7 +85,7 @@ class Process:
         with self._news:
             self._news.notify_all()
 
-    # -- what it has said --------------------------------------------------------------------------------------------
+    # -- its output --------------------------------------------------------------------------------------------------
 
     @property
     def pid(self) -> int:
@@ -97,34 +97,38 @@ class Process:
 
     @property
     def said(self) -> str:
-        """All of its stderr."""
+        """Its stderr so far."""
         return "\n".join(list(self.err))
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What it has said with --json, each with its time as "at"."""
+        """The JSON lines that it has printed so far, each with its time as "at"."""
         return [{"at": line.at, **json.loads(line)} for line in list(self.out) if line.startswith("{")]
 
     @property
     def last(self) -> dict[str, Any]:
-        """Its last progress."""
+        """The last progress that it has printed, with its time as "at"; {} if there is none."""
         for line in reversed(list(self.out)):
             if '"progress"' in line:
                 return {"at": line.at, **json.loads(line)}
         return {}
 
     def says(self, text: str, *, after: float = 0.0) -> float | None:
-        """When it first said `text` on stderr, not before `after`; None: it has not."""
+        """When `text` first appeared on its stderr, not before `after`; None: it has not."""
         return next((line.at for line in list(self.err) if line.at >= after and text in line), None)
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
     def until(self, holds: Callable[["Process"], Any], seconds: float = DEADLINE) -> Any:
-        """Wait until `holds(process)` is true; what it returned."""
+        """Wait until `holds(process)` is true, and return its result.
+
+        Raises:
+            AssertionError: the process has ended before, or `seconds` are over.
+        """
         deadline = time.monotonic() + seconds
         with self._news:
             while not (found := holds(self)) and self.alive and (left := deadline - time.monotonic()) > 0:
-                self._news.wait(min(left, 0.2))  # its end comes a moment after its last line, and no line tells of it
+                self._news.wait(min(left, 0.2))  # no line announces the end of the process
         found = found or holds(self)
         assert found or self.alive, f"ended before with code {self._child.poll()}; stderr:\n{self.said}"
         assert found, f"nothing of the kind within {seconds:.1f} s; last: {self.last}; stderr:\n{self.said}"
@@ -134,11 +138,11 @@ class Process:
         self.until(lambda p: p.last.get("step", -1) >= step, seconds)
 
     def until_says(self, text: str, *, after: float = 0.0, seconds: float = DEADLINE) -> float:
-        """When it said `text` on stderr, not before `after`."""
+        """Wait until `text` appears on its stderr, not before `after`; return when."""
         return float(self.until(lambda p: p.says(text, after=after), seconds))
 
     def until_exchanging(self, up: int = 1, *, after: float = 0.0, seconds: float = DEADLINE) -> float:
-        """When, after `after`, it first told of a lesson with `up` neighbours there."""
+        """Wait until it reports a lesson and at least `up` neighbours, not before `after`; return when."""
 
         def found(process: "Process") -> float | None:
             for line in list(process.out):
@@ -151,7 +155,7 @@ class Process:
         return float(self.until(found, seconds))
 
     def wait(self, timeout: float = DEADLINE) -> int:
-        """Its exit code."""
+        """Wait for its end; return its exit code."""
         code = self._child.wait(timeout)
         for reader in self._readers:
             reader.join(timeout)
@@ -163,7 +167,7 @@ class Process:
         self._child.send_signal(number)
 
     def terminate(self) -> float:
-        """SIGTERM, and its end with exit code 0; the seconds between them."""
+        """Send SIGTERM and wait until it ends with exit code 0; return the seconds that it took."""
         began = time.monotonic()
         self.send_signal(signal.SIGTERM)
         code = self.wait()
@@ -171,7 +175,7 @@ class Process:
         return time.monotonic() - began
 
     def kill9(self) -> float:
-        """Kill it without a word; when that was."""
+        """Kill it with SIGKILL; return when."""
         self.send_signal(signal.SIGCONT)
         self.send_signal(signal.SIGKILL)
         at = time.monotonic()
@@ -179,23 +183,23 @@ class Process:
         return at
 
     def close(self) -> None:
-        """Whatever is left of it, its children too."""
+        """Kill what is left of it and of its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self.wait()
 
-    # -- what the kernel knows of it ---------------------------------------------------------------------------------
+    # -- what the kernel reports -------------------------------------------------------------------------------------
 
     def memory(self) -> int:
-        """Its resident memory that no file backs, in bytes."""
+        """Its anonymous resident memory (not backed by a file), in bytes."""
         return self._status("RssAnon") * 1024
 
     def data_size(self) -> int:
-        """What RLIMIT_DATA limits, in bytes."""
+        """The size that RLIMIT_DATA limits, in bytes."""
         return self._status("VmData") * 1024
 
     def files(self) -> int:
-        """How many files it has open."""
+        """The number of its open files."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def children(self) -> list[str]:
@@ -220,11 +224,11 @@ def start(
     """Start a process.
 
     Args:
-        arguments: of ``edgekd``, or of `program`.
-        folder: in which it runs.
-        inside: a command that runs another one, such as ``ip netns exec NAME``.
-        program: instead of ``python -m edgekd``.
-        environment: added to this process's own.
+        arguments: of `program`.
+        folder: its working folder.
+        inside: words before the command, such as ``ip netns exec NAME``.
+        program: the program, by default ``python -m edgekd``.
+        environment: variables to add to those of this process.
     """
     child = subprocess.Popen(
         [*inside, *program, *map(str, arguments)],
@@ -243,27 +247,27 @@ def start(
 
 
 def peer(id: int, out: Path, *more: object, listen: str | None, peers: Sequence[str] = ()) -> list[object]:
-    """The arguments of a small peer; of a flag that is in `more` too, the last wins."""
-    where = ["--listen", listen, "--insecure"] if listen else []  # hosts made for one test are a network to trust
+    """The arguments of ``edgekd`` for a small peer; flags in `more` override the others."""
+    where = ["--listen", listen, "--insecure"] if listen else []  # hosts made for one test can be trusted
     where += ["--peers", ",".join(peers)] if peers else []
     return ["peer", "--id", id, *where, "--out", out / f"peer-{id}", "--json", *SMALL, *more]
 
 
 def summary(out: Path, id: int) -> dict[str, Any]:
-    """What a peer wrote at its end."""
+    """The entry of a peer in its ``summary.json``."""
     (only,) = json.loads((out / f"peer-{id}" / "summary.json").read_text())["peers"]
     assert isinstance(only, dict)
     return only
 
 
 def metrics(out: Path, id: int) -> list[dict[str, Any]]:
-    """What a peer has noted of its steps."""
+    """The records of a peer's steps, from its ``metrics.jsonl``."""
     lines = (out / f"peer-{id}" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
 def status(address: str, *, inside: Sequence[str] = ()) -> dict[str, Any]:
-    """``edgekd status ADDRESS --json``: a peer as it sees itself; in a namespace, by a process there."""
+    """Run ``edgekd status ADDRESS --json``, if wanted inside a namespace; return the entry of the peer."""
     command = [*inside, sys.executable, "-m", "edgekd", "status", address, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.stdout, done.stderr
@@ -287,7 +291,7 @@ async def _ask(address: str, transport: str) -> Any:
 def until_status(
     address: str, holds: Callable[[Any], bool], seconds: float = DEADLINE, *, transport: str = "grpc"
 ) -> Any:
-    """Ask the peer at `address` again and again how it is, until `holds(status)`."""
+    """Ask the peer at `address` for its status again and again, until `holds(status)` is true; return the status."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -299,7 +303,7 @@ def until_status(
 
 
 def neighbour(status: Any, id: int) -> Any:
-    """A neighbour in a status; None: it is not there."""
+    """The neighbour with this id in a status; None: there is none."""
     return next((each for each in status.neighbours if each.id == id), None)
 
 
@@ -307,12 +311,12 @@ def neighbour(status: Any, id: int) -> Any:
 
 
 def addresses(count: int) -> list[str]:
-    """ "127.0.0.1:PORT" with free ports."""
+    """Make `count` addresses "127.0.0.1:PORT" with free ports."""
     return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
 def is_free(address: str) -> bool:
-    """Whether a new listener can have an address of this box."""
+    """Whether a new listener can bind this address."""
     try:
         check_bindable(address)
     except ConfigError:

@@ -1,6 +1,8 @@
-"""``edgekd`` whose N-th training step fails as if the memory were full, in the words of some device.
+"""``edgekd`` whose N-th training step fails with a given error message, as if the memory were full.
 
 python short_of_memory.py WORDS N ARGUMENTS...
+
+WORDS is the message, as some device words it.
 """
 
 import sys

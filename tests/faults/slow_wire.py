@@ -1,11 +1,11 @@
 """A slow, lossy wire in user space, for kernels without tc's netem.
 
     python slow_wire.py A B DELAY LOSS RATE SEED    forward frames between two interfaces
-    python slow_wire.py A                           make what leaves A fit to be forwarded
+    python slow_wire.py A                           prepare interface A, so that its frames can be forwarded
 
-Each frame is lost with probability LOSS, else waits for its turn on a line of RATE bits/s (0: endlessly fast) whose
-queue holds `QUEUE` bytes, and arrives DELAY seconds later, in order. The kernel leaves checksums and the cutting into
-packets to a network card that a pair of virtual interfaces does not have: the second form makes it do both itself.
+Each frame is lost with probability LOSS. Otherwise it waits for its turn on a line of RATE bits/s (0: without limit)
+whose queue holds `QUEUE` bytes, and arrives DELAY seconds later, in order. By default the kernel leaves checksums and
+segmentation to the network card, but virtual interfaces have none. The second form makes the kernel do both itself.
 """
 
 import array
@@ -25,7 +25,7 @@ QUEUE = 64 * 1024  # bytes
 
 
 def without_shortcuts(name: str) -> None:
-    """Have the kernel compute checksums and cut packets for this interface."""
+    """Make the kernel compute checksums and segment packets for this interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for command in SHORTCUTS:
             value = array.array("B", struct.pack("II", command, 0))
@@ -45,10 +45,18 @@ def open_interface(name: str) -> socket.socket:
 
 
 def forward(names: tuple[str, str], delay: float, loss: float, rate: float, seed: int) -> None:
-    """Forward until an interface is gone."""
+    """Forward frames both ways until an interface is gone.
+
+    Args:
+        names: of the two interfaces.
+        delay: seconds.
+        loss: probability in [0, 1] that a frame is lost.
+        rate: bits/s; 0: without limit.
+        seed: of the losses.
+    """
     one, other = map(open_interface, names)
     far_end = {one: other, other: one}
-    free_at = {one: 0.0, other: 0.0}  # when the line towards it is free again
+    free_at = {one: 0.0, other: 0.0}  # when the line towards this interface is free again
     rng = random.Random(seed)
     under_way: list[tuple[float, int, socket.socket, bytes]] = []
     count = 0

@@ -1,4 +1,4 @@
-"""Somebody who speaks the wire format as badly as one likes: raw messages over one stream, of either transport."""
+"""A client that can send invalid messages to a peer: raw bytes over one stream, with either transport."""
 
 import contextlib
 import queue
@@ -48,7 +48,7 @@ class GrpcWire:
 
 
 class ZmqWire:
-    """Raw messages over a DEALER socket, which keeps to what the other side has room for, and to nothing else."""
+    """Raw messages over a DEALER socket. It obeys the flow control of the stream, and no other rule."""
 
     to_bytes, from_bytes = staticmethod(messagepack.to_bytes), staticmethod(messagepack.from_bytes)
     empty = b"\x80"
@@ -97,14 +97,14 @@ WIRES = {"grpc": GrpcWire, "zmq": ZmqWire}
 
 
 class Stranger:
-    """One stream to the peer at `address`; says Hello at once, and a heartbeat each second until it is closed.
+    """One stream to the peer at `address`. It sends a Hello at once, then a heartbeat each second until it is closed.
 
     Args:
-        address: where a real peer listens.
-        id: as whom it speaks.
+        address: of a real peer.
+        id: the id in its Hello.
         transport: "grpc" or "zmq".
-        raw: makes the bytes of its Hello out of what it would be; to say something else.
-        **changes: of its Hello, which else is one that fits the peer's.
+        raw: makes the first bytes to send from the Hello, to send something invalid; None: the Hello itself.
+        **changes: fields of its Hello to change. Without changes, the peer accepts the Hello.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Stranger:
         self._beating.start()
 
     def packed(self, frame: Frame) -> bytes:
-        """A frame as this transport carries it."""
+        """The bytes of a frame on this transport."""
         return bytes(self._wire.to_bytes(frame))
 
     def _read(self) -> None:
@@ -156,18 +156,18 @@ class Stranger:
         self._wire.send(data)
 
     def predictions(self, round: int) -> SoftPredictions:
-        """Sound ones."""
+        """Valid predictions of a round."""
         contract = self.theirs.contract
         rows = torch.zeros(contract.heads, contract.public_batch, contract.classes).log_softmax(-1)
         return encode(rows, round, Packing(Encoding.FLOAT16))
 
     def teach(self, *rounds: int) -> None:
-        """Send sound predictions about these rounds, in this order."""
+        """Send valid predictions of these rounds, in this order."""
         for round in rounds:
             self.send(self.predictions(round))
 
     def until(self, kind: type, holds: Callable[[Any], bool] = lambda frame: True) -> Any:
-        """The first frame of this kind of which it holds; waits for it."""
+        """Wait for the first frame of this kind for which `holds` is true, and return it."""
 
         def found() -> Any:
             return next((frame for frame in self.frames if isinstance(frame, kind) and holds(frame)), None)
@@ -179,14 +179,14 @@ class Stranger:
         return result
 
     def until_refused(self) -> str:
-        """Why it was turned away; the stream has ended then."""
+        """Wait until the peer has refused it and ended the stream; return the reason in the peer's goodbye."""
         goodbye: Goodbye = self.until(Goodbye)
         with self._news:
             assert self._news.wait_for(lambda: self.ended, DEADLINE)
         return goodbye.detail
 
     def acked(self, count: int) -> None:
-        """Wait until so many of its predictions were acknowledged, refused ones included."""
+        """Wait until `count` of its predictions were acknowledged; refused ones count, too."""
         deadline = time.monotonic() + DEADLINE
         while sum(isinstance(frame, Ack) for frame in list(self.frames)) < count:
             assert time.monotonic() < deadline, self.frames[-5:]

@@ -106,7 +106,7 @@ def mounted(disk: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take what is left of the disk."""
+    """Fill the rest of the disk."""
     filler = disk / "somebody-elses"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:

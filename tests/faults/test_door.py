@@ -1,4 +1,4 @@
-"""With keys, one holder of a sound key cannot keep others out, and a stranger none that the peer itself dials."""
+"""With keys, a holder of a valid key keeps no caller out, and a stranger keeps no neighbour out that the peer dials."""
 
 import asyncio
 import json
@@ -106,7 +106,7 @@ def test_neighbour_comes_back_and_status_answers_beside_a_hundred_silent_streams
 
 
 def half_a_handshake(transport: str) -> bytes:
-    """What a stranger sends, to say nothing after it: the hello of TLS; the greeting of ZMTP with CURVE."""
+    """The first bytes of a handshake that a stranger then does not continue: of TLS, or of ZeroMQ with CURVE."""
     if transport == "zmq":
         return b"\xff" + bytes(8) + b"\x7f\3\0CURVE" + bytes(15 + 1 + 31)
     context = ssl.create_default_context()

@@ -48,7 +48,7 @@ def rows(of: SoftPredictions) -> int:
 
 
 def in_unknown_encoding(by: Stranger, round: int) -> bytes:
-    """Of a version to come."""
+    """Predictions in an encoding of a later version."""
     sound = by.packed(replace(by.predictions(round), encoding=Encoding.ONE_BIT))
     number, another = {b"\x10\x05": b"\x10\x63", b"encoding\x05": b"encoding\x63"}, sound
     for now, then in number.items():
@@ -93,7 +93,7 @@ BAD: dict[str, tuple[Bad, str]] = {
 
 @pytest.fixture(params=["grpc", "zmq"])
 def group(request: pytest.FixtureRequest, spawn: Any, tmp_path: Path) -> Iterator[Any]:
-    """Where a real peer, 0, listens, and how; it; a stranger, 6, that behaves; and one, 5, that does not."""
+    """The address and transport of a real peer 0, its process, a well-behaved stranger 6, and a bad stranger 5."""
     (where,) = addresses(1)
     process = spawn(peer(0, tmp_path, *ENDLESS, "--transport", request.param, listen=where))
     process.until_step(1)

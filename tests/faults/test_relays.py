@@ -65,7 +65,7 @@ def boxes(hosts: Any, spawn: Callable[..., Process], tmp_path: Path) -> Boxes:
 
 @pytest.fixture
 def ssh(boxes: Boxes) -> str:
-    """An SSH server on the relay; how ``ssh`` is called so that it knows where the server is and who may use it."""
+    """Start an SSH server on the relay; return the ``ssh`` command with options for its address and its keys."""
     need("sshd", "ssh", "ssh-keygen")
     folder = boxes.folder
     Path("/run/sshd").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A liar among real peers, of real predictions and real heartbeats: it carries off neither a round nor the lessons."""
+"""A liar among real peers, with real predictions and heartbeats: it can neither move the round nor stop the lessons."""
 
 import contextlib
 import itertools

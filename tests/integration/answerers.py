@@ -1,8 +1,9 @@
-"""Peers that only answer how they are, over a real transport: so many fit a process.
+"""Many peers in one process that only answer questions for their status, over a real transport.
 
     python answerers.py TRANSPORT ADDRESS,ADDRESS,... [FIRST [LAST]]
 
-Answers as peers FIRST to LAST at their places in the list, which is the whole group. It prints a line when all listen.
+The list holds the addresses of the whole group, by id. The process answers as peers FIRST to LAST (default: all). It
+prints a line when all of them listen.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ from peer.transports.base import Stream
 from peer.transports.by_name import make_transport
 
 STEPS_A_SECOND = 20
-NASTY = "<img src=x onerror=alert(1)>"  # a state, of peer 1: a newer peer may say any word
+NASTY = "<img src=x onerror=alert(1)>"  # the state of peer 1, since a newer peer may send any text
 
 
 def status(id: int, addresses: Sequence[str], seconds: float) -> Status:
-    """Of one of these peers after so many seconds: everybody hears everybody."""
+    """The status of one of these peers after `seconds`; all peers are neighbours."""
     step = int(STEPS_A_SECOND * seconds)
     traffic = int(700 * (1 + id % 5) * seconds)
     neighbours = tuple(

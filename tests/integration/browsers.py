@@ -1,4 +1,4 @@
-"""A real headless Chromium, and what it notices of a page."""
+"""A real headless Chromium, and what tests ask it about a page."""
 
 import json
 import re
@@ -36,12 +36,12 @@ TEXTS = """() => {
   }
   return boxes;
 }"""
-"""Every text on the page, those in the charts too: what it says, and left, top, right, bottom in pixels."""
+"""JavaScript that returns every visible text of the page and of its charts, with left, top, right, bottom in pixels."""
 
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser of Playwright; without Chromium or Playwright the test is skipped."""
+    """Start a browser with Playwright; the test is skipped if Chromium or Playwright is missing."""
     api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
@@ -58,9 +58,9 @@ class Tab:
     """A page in a browser.
 
     Args:
-        browser: of `chromium`.
+        browser: from `chromium`.
         url: of the page.
-        options: of the browser's context: viewport, color_scheme, http_credentials.
+        options: of the browser's context, such as viewport, color_scheme and http_credentials.
     """
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
@@ -80,12 +80,12 @@ class Tab:
         self.page.get_by_text(text).first.wait_for(state="visible")
 
     def row(self, id: int) -> Any:
-        """The row of a peer."""
+        """The table row of a peer."""
         cell = self.page.locator("td:first-child", has_text=re.compile(rf"^{id}$"))
         return self.page.locator(".peers tr").filter(has=cell)
 
     def overlapping(self) -> list[tuple[str, str]]:
-        """Texts that cover one another, by more than a pixel."""
+        """Pairs of texts that overlap by more than a pixel."""
         boxes = self.page.evaluate(TEXTS)
         assert len(boxes) > 20
         return [
@@ -100,7 +100,7 @@ class Tab:
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
     def outside(self, url: str) -> list[str]:
-        """What was asked of others than the server of `url`."""
+        """The requests to other servers than that of `url`."""
         host = url.partition("://")[2].partition("/")[0]
         return [each for each in self.requests if f"://{host}/" not in each and not each.startswith("data:")]
 
@@ -109,9 +109,9 @@ class Tab:
 
 
 def longest_task(trace: bytes) -> float:
-    """Seconds of processor time of the longest task on a page's main thread, in a trace of Chromium.
+    """The processor time, in seconds, of the longest task on a page's main thread, from a trace of Chromium.
 
-    Of processor time, since other work on the cores makes every task take longer.
+    It is not wall-clock time, since other work on the cores makes every task take longer.
     """
     events = json.loads(trace)["traceEvents"]
     threads = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e.get("name") == "thread_name"}

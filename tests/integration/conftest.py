@@ -1,4 +1,4 @@
-"""Real ``edgekd`` processes on 127.0.0.1: started with a deadline, never left behind."""
+"""Fixtures of the integration tests, which run real ``edgekd`` processes on 127.0.0.1."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,10 @@ Spawn = Callable[..., Process]
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
-    """Start ``edgekd ARGUMENTS...`` in the test's own folder; `ignored`: signals that it ignores from its start."""
+    """A function that starts ``edgekd ARGUMENTS...`` in the test's folder. All are ended after the test.
+
+    Its argument `ignored` holds signals that the process ignores from its start.
+    """
     started: list[Process] = []
 
     def start(*arguments: object, ignored: Sequence[signal.Signals] = ()) -> Process:
@@ -27,5 +30,5 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
 
 @pytest.fixture
 def ports() -> Callable[[int], list[int]]:
-    """Free ports of 127.0.0.1."""
+    """A function that finds free ports of 127.0.0.1."""
     return free_ports

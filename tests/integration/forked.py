@@ -1,7 +1,7 @@
-"""``edgekd`` processes forked off one that has loaded torch already: they start in a tenth of the time.
+"""``edgekd`` processes that are forked from one that has loaded torch: they start in a tenth of the time.
 
-They are processes like any other but for what an interpreter does before ``main()`` and after it. Whole ones are
-started by the faults' tests, and by ``edgekd run``.
+They differ from ordinary processes only in what an interpreter does before ``main()`` and after it. The tests of faults
+and ``edgekd run`` start ordinary processes.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ _context.set_forkserver_preload(PRELOADED)
 
 
 class Forked:
-    """``edgekd ARGUMENTS...`` with its two streams; as much of ``subprocess.Popen`` as the tests need.
+    """A process ``edgekd ARGUMENTS...`` with pipes for stdout and stderr, a small ``subprocess.Popen``.
 
     Args:
         arguments: of the command.
         folder: its working folder.
-        ignored: signals that it ignores from its start.
+        ignored: signals that the process ignores from its start.
     """
 
     def __init__(self, arguments: Sequence[str], folder: Path, ignored: Sequence[signal.Signals] = ()) -> None:
@@ -43,7 +43,7 @@ class Forked:
         assert self._process.pid is not None
         self.pid = self._process.pid
         with contextlib.suppress(ProcessLookupError):  # it has ended already
-            while os.getpgid(self.pid) != self.pid:  # until it leads a group of its own it cannot be killed whole
+            while os.getpgid(self.pid) != self.pid:  # wait for its own group, to kill it with its children
                 time.sleep(0.001)
 
     def poll(self) -> int | None:
@@ -74,8 +74,8 @@ def _run(
     err: multiprocessing.connection.Connection,
 ) -> None:
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-    for each in (signal.SIGHUP, signal.SIGTSTP):  # and one under nohup that this is
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    for each in (signal.SIGHUP, signal.SIGTSTP):  # the first is ignored under nohup
         signal.signal(each, signal.SIG_DFL)
     for each in ignored:
         signal.signal(each, signal.SIG_IGN)
@@ -88,7 +88,7 @@ def _run(
 
     try:
         main(arguments)
-    finally:  # an interpreter waits for its threads before it tidies up; multiprocessing does so afterwards
+    finally:  # an interpreter first waits for its threads, multiprocessing only at the end
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()

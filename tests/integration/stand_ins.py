@@ -1,4 +1,4 @@
-"""Wheels that hold nothing but a name, a version and requirements, for tests of what pip would choose."""
+"""Makes wheels with only a name, a version and requirements, for tests of what pip chooses."""
 
 import zipfile
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_wheel(folder: Path, name: str, version: str, requires: Iterable[str] = ()) -> Path:
-    """A wheel of an empty package `name`, in `folder`."""
+    """Write a wheel of an empty package into `folder`; return its path."""
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     files = {

@@ -1,4 +1,4 @@
-"""``edgekd`` on a real terminal of a given width: what it writes there, and what that leaves on the lines."""
+"""Runs ``edgekd`` on a real terminal of a given width, and records what it writes there."""
 
 import fcntl
 import os
@@ -15,51 +15,51 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-DEADLINE = 240.0  # seconds: far more than any of this takes
+DEADLINE = 240.0  # seconds, far more than anything here takes
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]")
 _DRAWN_OVER = re.compile(r"\x1b\[\d*A")  # the cursor goes up
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a command has written to its terminal."""
+    """The output of a command on its terminal."""
 
     code: int  # its exit code
     text: str
-    out: str  # its stdout, where that was a file
+    out: str  # its stdout, if that was a file
 
     @property
     def drawn_over(self) -> bool:
-        """Whether the cursor ever went up, to write over a line."""
+        """Whether the cursor has ever gone up, to overwrite a line."""
         return _DRAWN_OVER.search(self.text) is not None
 
     @property
     def lines(self) -> list[str]:
-        """All lines in the order in which they were written, without control sequences, those written over too."""
+        """All lines in the order in which they were written, also overwritten ones, without control sequences."""
         return re.split(r"[\r\n]+", _CONTROL.sub("", self.text))
 
     @property
     def width(self) -> int:
-        """Of the widest line, in cells."""
+        """The width of the widest line, in cells."""
         return max(map(cell_len, self.lines))
 
     @property
     def last(self) -> list[str]:
-        """The lines since the cursor went up for the last time."""
+        """The lines after the last time that the cursor has gone up."""
         return re.split(r"[\r\n]+", _CONTROL.sub("", _DRAWN_OVER.split(self.text)[-1]).strip())
 
 
 def on_terminal(
     arguments: Sequence[object], folder: Path, columns: int, *, stdout: Path | None = None, **environment: str
 ) -> Shown:
-    """Run ``edgekd ARGUMENTS...`` in `folder` on a terminal, to its end.
+    """Run ``edgekd ARGUMENTS...`` on a terminal until it ends.
 
     Args:
         arguments: of the command.
         folder: its working folder.
-        columns: of the terminal.
-        stdout: a file that stdout goes to; None: the terminal.
-        environment: over this process's, whose own settings of terminals are left out.
+        columns: width of the terminal.
+        stdout: a file for stdout; None: the terminal.
+        environment: variables to add to those of this process, without the latter's settings of terminals.
     """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
@@ -96,6 +96,6 @@ def on_terminal(
                 break
             said += chunk
     finally:
-        os.close(ours)  # a process that is still there gets SIGHUP
+        os.close(ours)  # a process that still runs gets SIGHUP
         _, status = os.waitpid(pid, 0)
     return Shown(os.waitstatus_to_exitcode(status), said.decode(), stdout.read_text() if stdout else "")

@@ -44,7 +44,7 @@ def peer(id: int, group: int, *more: object) -> list[object]:
 
 
 def some_group() -> int:
-    """A contract of its own: whatever else on this box looks for peers is to find others."""
+    """A random number for a contract of its own, so that other peers on this box do not find those of the test."""
     return secrets.randbelow(2**31)
 
 

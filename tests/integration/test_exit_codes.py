@@ -93,7 +93,7 @@ def port_in_use(spawn: Any, folder: Path) -> Any:
 
 
 def address_of_another_box(spawn: Any, folder: Path) -> Any:
-    """Or this box's, and it has not got it yet."""
+    """A peer that listens on an address which this box does not have, at least not yet."""
     return peer(spawn, folder, "--listen", "192.0.2.200:7000", "--insecure")
 
 

@@ -18,7 +18,7 @@ def pictures(folder: Path, *names: str, count: int = 12) -> Path:
 
 
 def fails(process: Any) -> str:
-    """The one line that it ends with."""
+    """Wait until the process fails without a traceback; return its last line."""
     code = process.wait()
     said = "\n".join(process.err)
     assert code != 0, said

@@ -68,7 +68,7 @@ def said(process: Any, text: str) -> list[str]:
 
 
 def shares_the_cores(pid: str) -> bool:
-    """Whether a peer has been told to be one of two."""
+    """Whether the environment of a peer says that two peers share the cores."""
     with contextlib.suppress(FileNotFoundError):
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         return f"LOKY_MAX_CPU_COUNT={at_once(2)}".encode() in variables

@@ -29,7 +29,7 @@ def pip(*arguments: str) -> None:
 
 
 def after_install(folder: Path, there: dict[str, str], bounds: list[str]) -> dict[str, str]:
-    """The versions after `pip install edgekd` in an environment that has those of `there`, of an index with newer ones.
+    """The versions after `pip install edgekd` in an environment with the packages of `there`; the index has newer ones.
 
     Args:
         folder: an empty folder.

@@ -47,18 +47,18 @@ def peer(box: Path, *more: object) -> list[object]:
 
 
 def now(process: Any) -> tuple[int, int]:
-    """How many pictures it trains on, and is evaluated on, by what its last look has taken up."""
+    """The numbers of pictures to train on and to evaluate on, by the last line in the log about them."""
     found = re.findall(r"now (\d+) to train on, (\d+) to evaluate on", process.said)
     return (int(found[-1][0]), int(found[-1][1])) if found else (36, 4)
 
 
 def told(process: Any, what: str) -> int:
-    """How many pictures its lines tell of, such as ``removed``."""
+    """The number of pictures that the log reports as `what`, such as ``removed``."""
     return sum(int(number) for number in re.findall(rf"(\d+) {what}", process.said))
 
 
 def until_trained(process: Any, total: int) -> None:
-    """Wait until it trains on what is not held out of `total` pictures."""
+    """Wait until the peer trains on all but the held-out ones of `total` pictures."""
 
     def trains(p: Any) -> bool:
         return sum(now(p)) == total and p.last.get("private_samples") == now(p)[0] and p.last["state"] == "training"

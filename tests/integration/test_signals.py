@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="r
 
 
 def trains(process: Any) -> bool:
-    """Whether each of its learners has said so."""
+    """Whether each of the two learners has printed a step."""
     return all(any(line.startswith(f"peer {id}:") and "step" in line for line in process.out) for id in range(2))
 
 

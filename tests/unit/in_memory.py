@@ -1,7 +1,7 @@
-"""Peers in one process, and the links between them: frames move at once, or when a test says so. No sockets, no clock.
+"""Peers in one process, and the links between them, without sockets and clock. Frames arrive at once, unless held.
 
-Nothing is decided here: `edgekd.protocol.members` and the codec say what a frame does, the exchange says the rest. A
-stream begins as the hub's do: with Hello, heartbeat and the newest predictions (in lockstep the newest two).
+The decisions are not made here: `edgekd.protocol.members` and the codec handle frames, and the exchange does the rest.
+A stream begins as in the hub: with Hello, heartbeat and the newest predictions (in lockstep the newest two).
 """
 
 from collections import deque
@@ -38,12 +38,12 @@ class Peer:
     exchange: Exchange
     neighbours: dict[int, members.Member] = field(default_factory=dict)
     arrived: list[tuple[int, int, int, torch.Tensor]] = field(default_factory=list)
-    recent: tuple[SoftPredictions, ...] = ()  # what a new stream sends again
-    began: bool = False  # has taught in its step, and has yet to learn
-    notes: list[str] = field(default_factory=list)  # what has happened to it since its last line of the record
+    recent: tuple[SoftPredictions, ...] = ()  # predictions that a new stream sends again
+    began: bool = False  # whether it has taught in its step, but not learned
+    notes: list[str] = field(default_factory=list)  # events since its last line of the record
 
     def look(self) -> list[members.Member]:
-        """Take what has arrived; the neighbours as they are."""
+        """Post the predictions that have arrived to the exchange; return the neighbours."""
         for sender, instance, round, probs in self.arrived:
             if not self.exchange.post(sender, instance, round, probs, self.step):
                 self.notes.append(f"ignores {round:_} of {sender}")
@@ -77,17 +77,17 @@ class Peer:
 
 
 class Network:
-    """Everybody is linked with everybody who is on, but for links that are down."""
+    """Links between all running peers, except for links that are down."""
 
     def __init__(self) -> None:
-        self.peers: dict[int, Peer] = {}  # those that are on
+        self.peers: dict[int, Peer] = {}  # the running ones
         self.down: set[Link] = set()
-        self.held: set[Link] = set()  # what is sent this way does not arrive
-        self.garbled: set[Link] = set()  # the next predictions this way arrive as NaN
-        self._streams: dict[Link, deque[Frame]] = {}  # what is on its way
+        self.held: set[Link] = set()  # frames in this direction do not arrive
+        self.garbled: set[Link] = set()  # the next predictions in this direction arrive as NaN
+        self._streams: dict[Link, deque[Frame]] = {}  # frames on their way
 
     def connect(self, *, liar: int = -1, claim: int = -1) -> None:
-        """Open all streams that can be; `liar` says in its Hello that it has published the round `claim`."""
+        """Open all possible streams; peer `liar` claims in its Hello that it has published the round `claim`."""
         links = {(a, b) for a, b in product(self.peers, repeat=2) if a != b and not {(a, b), (b, a)} & self.down}
         new = sorted(links - self._streams.keys())
         for sender, receiver in new:
@@ -97,19 +97,19 @@ class Network:
         self.flow(new)
 
     def cut(self, links: Iterable[Link]) -> None:
-        """End these streams, both ways; what is on its way is lost."""
+        """End these streams in both directions; frames on their way are lost."""
         for sender, receiver in {way for link in links for way in (link, link[::-1])} & self._streams.keys():
             del self._streams[sender, receiver]
             if receiver in self.peers and sender in (known := self.peers[receiver].neighbours):
                 known[sender] = members.on_down(known[sender])
 
     def remove(self, id: int) -> None:
-        """Take a peer out."""
+        """Remove a peer and its streams."""
         del self.peers[id]
         self.cut([link for link in self._streams if id in link])
 
     def say(self, sender: int, frame: Frame, to: list[int] | None = None) -> None:
-        """Send a frame to all neighbours, or to some."""
+        """Send a frame from `sender` to all its neighbours, or to those in `to`."""
         links = [link for link in sorted(self._streams) if link[0] == sender and (to is None or link[1] in to)]
         for link in links:
             garbled = link in self.garbled and isinstance(frame, SoftPredictions)
@@ -118,12 +118,12 @@ class Network:
         self.flow(links)
 
     def drop(self, links: Iterable[Link]) -> None:
-        """Take the predictions that are on their way away."""
+        """Lose the predictions that are on their way over these links."""
         for link in links:
             self._streams[link] = deque(f for f in self._streams[link] if not isinstance(f, SoftPredictions))
 
     def flow(self, links: Iterable[Link]) -> None:
-        """Let what is on its way arrive."""
+        """Let the frames on their way over these links arrive, unless a link is held."""
         for link in links:
             while link not in self.held and self._streams[link]:
                 self.peers[link[1]].receive(link[0], self._streams[link].popleft())

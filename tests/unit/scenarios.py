@@ -4,23 +4,23 @@ A scenario is a text file in tests/scenarios. Lines that begin with ``#`` are pr
 indented is a command; the indented lines below it record what happened. A frame arrives at once, unless its link is
 held. A heartbeat follows each step.
 
-    peers SETTING=VALUE ...         for all: settings of the section [exchange], and steps (0: without end)
-    up IDS [resumes STEP] [SETTING=VALUE ...]   they are started, from nothing or from a checkpoint of that step
-    down IDS                        they crash: what is on its way to and from them is lost
-    part IDS from IDS               the links between these break; `heal`: all links work again
-    hold IDS to IDS                 what is sent this way is delayed; `release IDS to IDS`: it arrives
-    drop IDS to IDS                 delayed predictions are lost
-    garble IDS to IDS               the next predictions this way arrive as NaN
-    jump IDS round N                they count as having published that round
-    step IDS [x TIMES] [waited SECONDS]   all teach, then all learn; those that wait go on at their next `step`
-    disagree ID ID=VALUE ...        the first one's learner finds that the others disagree so far with the rest
-    claim ID round N [to IDS]       a liar's heartbeat
-    hello ID round N [to IDS]       a liar's Hello, on a new stream; its heartbeat says the truth
-    lie ID round N [to IDS]         a liar's predictions
-    linger IDS at SECONDS           they have done their steps, at second 0, and look what to do
+    peers SETTING=VALUE ...         for all peers: settings of the section [exchange], and steps (0: without end)
+    up IDS [resumes STEP] [SETTING=VALUE ...]   start peers, anew or from a checkpoint of that step
+    down IDS                        peers crash: frames on the way to and from them are lost
+    part IDS from IDS               break the links between these peers; `heal`: all links work again
+    hold IDS to IDS                 delay frames in this direction; `release IDS to IDS`: they arrive
+    drop IDS to IDS                 lose delayed predictions
+    garble IDS to IDS               the next predictions in this direction arrive as NaN
+    jump IDS round N                the peers count as having published that round
+    step IDS [x TIMES] [waited SECONDS]   all teach, then all learn; those that wait continue at their next `step`
+    disagree ID ID=VALUE ...        the learner of the first peer finds these disagreements of the others
+    claim ID round N [to IDS]       a liar sends a heartbeat with this round
+    hello ID round N [to IDS]       a liar sends a Hello with this round on a new stream, and a true heartbeat
+    lie ID round N [to IDS]         a liar sends predictions of this round
+    linger IDS at SECONDS           the peers did their last step at second 0, and decide what to do now
 
 Numbers may hold underscores. In the record, "age" is that of the lesson (if not 0), "trust" its trust (if not 1), and
-"old" says that everything in it was learned from before.
+"old" means that the peer has learned from all of its predictions before.
 """
 
 import re
@@ -38,11 +38,11 @@ from edgekd.protocol.messages import Goodbye, Lesson, Parting
 
 SECONDS_A_STEP = 2.0  # of peers that linger
 Ids = list[int]
-One = Sequence[int]  # a single number
+One = Sequence[int]  # holds a single number
 
 
 def replayed(scenario: str) -> str:
-    """The text of a scenario, with what happens now recorded under each of its commands.
+    """Replay a scenario; return its text with a new record under each command.
 
     Raises:
         ValueError: there is no such command.

@@ -45,7 +45,7 @@ def share(peer: PeerSummary, *, fresh: bool = False) -> float:
 
 
 def untimed(summary: Summary) -> Summary:
-    """Without the time that it took."""
+    """The summary without the time that the run took."""
     return replace(summary, seconds=0.0)
 
 

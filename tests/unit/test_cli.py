@@ -26,7 +26,7 @@ from edgekd.learning.models import make_model
 
 
 def parsed(*arguments: str) -> Config:
-    """What a command is given for these arguments."""
+    """The settings that a command is passed for these arguments."""
     seen: list[Config] = []
 
     @click.command()

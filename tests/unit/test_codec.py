@@ -59,7 +59,7 @@ def reason(message: SoftPredictions, contract: Contract = CONTRACT) -> str:
 
 
 def largest_error(packing: Packing, classes: int) -> float:
-    """Of a probability, as the table in edgekd/protocol/encodings.py has it."""
+    """The largest error of a probability, by the table in edgekd/protocol/encodings.py."""
     rounding = 1 / math.e + math.log(classes)
     return {
         Encoding.FLOAT32: 2**-21 * rounding,

@@ -1,4 +1,4 @@
-"""Whom a peer dials, and when it is news that nobody answers."""
+"""Which addresses a peer dials, and when failed dials are logged."""
 
 import asyncio
 import logging

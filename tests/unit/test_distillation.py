@@ -20,7 +20,7 @@ seeds = st.integers(0, 2**32)
 
 
 def plainly(**changes: Any) -> DistillConfig:
-    """Neither softened nor weighed, whatever the defaults are."""
+    """Settings without temperature and weights, so that a test does not depend on the defaults."""
     return DistillConfig(**{"temperature": 1.0, "combine": "average", "kd_weight": 1.0, "kd_warmup": 0, **changes})
 
 

@@ -346,7 +346,7 @@ def test_another_boxs_address_is_not_this_peers() -> None:
 
 @contextmanager
 def barred(folder: Path) -> Iterator[None]:
-    """The folder cannot be entered, by root neither: root goes on as a user without rights meanwhile."""
+    """Inside the block the folder cannot be entered; a test that runs as root becomes another user meanwhile."""
     user = os.geteuid()
     folder.chmod(0)
     try:

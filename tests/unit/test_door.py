@@ -1,4 +1,4 @@
-"""The door: who asks for the public file, and reads it slowly, does not keep others from it."""
+"""The door: callers that read the public file slowly do not keep others from fetching it."""
 
 import asyncio
 

@@ -51,7 +51,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 @pytest.fixture(scope="module")
 def evaluation(predictor: Predictor) -> Labelled:
-    """Of which the network gets all but some right."""
+    """60 images of which the network classifies nine in ten correctly."""
     pixels = images(60, seed=7)
     labels = predictor.logits(pixels).argmax(dim=1)
     labels[::10] = (labels[::10] + 1) % len(CLASSES)

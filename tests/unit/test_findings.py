@@ -80,7 +80,7 @@ def configs(
 def study_of(
     grid: Sequence[Config], accuracy: Accuracy, spread: Spread = lambda config: 0.02, alone: float = 0.4
 ) -> Study:
-    """What findings are drawn from."""
+    """Make a study (the material for findings) of a grid, with the accuracies that the functions give."""
     cells = [outcome(TOGETHER, config, accuracy(config) + wobble(config), spread(config)) for config in grid]
     lonely = dict.fromkeys(lone(config, balance="off") for config in grid)
     return study_from(cells, [outcome(ALONE, config, alone) for config in lonely])

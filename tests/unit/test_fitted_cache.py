@@ -32,7 +32,7 @@ from edgekd.workers import workers
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed."""
+    """A folder of pictures that tests must not change."""
     root = tmp_path_factory.mktemp("pictures")
     write_pictures(root)
     return root

@@ -1,4 +1,4 @@
-"""Where no peer answers, ``edgekd status`` and the like say so, and what it is that listens there."""
+"""If no peer answers at an address, ``edgekd status`` and other commands say what listens there instead."""
 
 import asyncio
 import contextlib

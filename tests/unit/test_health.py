@@ -1,4 +1,4 @@
-"""The gRPC health service of a peer: what strangers can hold of it is bounded."""
+"""The gRPC health service of a peer: strangers can use only limited resources of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -55,7 +55,7 @@ def honest(transport: str, content: bytes = CONTENT, **changes: object) -> Itera
 
 @contextmanager
 def serving(transport: str, accept: Accept) -> Iterator[str]:
-    """Somebody who does so with each stream, in a thread."""
+    """Listen in a thread and await `accept` with each stream; yields the address."""
     loop, over = asyncio.new_event_loop(), asyncio.Event()
     bound: asyncio.Future[str] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""The table of neighbours: what is counted never falls, even if ids are without number."""
+"""The table of neighbours: the traffic never decreases, even with any number of ids."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -29,9 +29,9 @@ def test_newer_frame_takes_the_place_of_one_that_still_waits_and_is_counted() ->
 
 
 def carried(*, frames: float, answer: float, until: float) -> tuple[list[float], int]:
-    """What a link brings that carries so many frames a unit and whose acknowledgements come `answer` units later.
+    """Simulate a link that carries `frames` frames a unit of time, with acknowledgements `answer` units later.
 
-    A frame is published each unit. Returned are how long each was under way, and the most that were in flight.
+    A frame is published each unit. Returned are the time that each frame took, and the most frames in flight.
     """
     outbox, free, ages, most = make_outbox(), 0.0, [], 0
     due: list[tuple[float, float]] = []  # when the acknowledgement is here, and when the frame was published

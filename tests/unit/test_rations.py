@@ -1,4 +1,4 @@
-"""Who asks as often as people and dashboards do is answered at once; who asks without pause waits for its turn."""
+"""Rate limits of questions: people and dashboards are answered at once, callers that ask without pause have to wait."""
 
 from hypothesis import given
 from hypothesis import strategies as st

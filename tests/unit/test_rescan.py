@@ -185,7 +185,7 @@ def labelled(*pictures: tuple[Path, int]) -> Labelled:
 
 
 def started(contents: dict[Path, int | None], held: HeldOut | None) -> PeerData:
-    """As a start reads it: by class and name, without what is damaged."""
+    """The data that a start would read: ordered by class and name, without damaged pictures."""
     found = [(path, content) for path, content in contents.items() if content is not None]
     found.sort(key=lambda each: (CLASSES.index(each[0].parent.name), each[0].name))
     digests = [pixel_digests(pixels(content)[None])[0] for _, content in found]

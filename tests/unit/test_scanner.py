@@ -54,7 +54,7 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(own: Path) -> DataConfig:
-    """Of this folder, looked at twenty times a second."""
+    """Settings of a peer that scans this folder twenty times a second."""
     file = own.parent / "public.safetensors"
     make_public(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), CLASSES, "none").save(file)
     return DataConfig(private=f"folder:{own}", public=str(file), rescan=0.05)

@@ -169,7 +169,7 @@ def nameless(keys: Path) -> tuple[bytes, bytes]:
 
 @asynccontextmanager
 async def stranger(certificate: bytes, key: bytes, ca: bytes) -> AsyncIterator[str]:
-    """A TLS server that is none of ours, for keys that ours would not start with."""
+    """A TLS server that is not edgekd's, for keys with which a peer would not start."""
     server = grpc.aio.server()
     credentials = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
     port = server.add_secure_port("127.0.0.1:0", credentials)

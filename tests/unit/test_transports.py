@@ -44,7 +44,7 @@ ANYWHERE = "127.0.0.1:0"
 
 
 class Keyed(GrpcTransport):
-    """With the keys of peer 0, which is to be wherever is dialled."""
+    """A transport with the keys of peer 0 that expects peer 0 at every address."""
 
     async def dial(self, address: str, *, timeout: float) -> Stream:
         return await super().dial(f"0@{address}", timeout=timeout)

@@ -493,11 +493,11 @@ def test_without_keys_nobody_proves_who_it_is() -> None:
 def refused(
     caplog: pytest.LogCaptureFixture, here: Path | None, there: Path | None, name: str, why: str, said: str
 ) -> None:
-    """Dialling with the keys `here` a listener with those `there` fails because of `why`, and the listener says so.
+    """Check that a dial with keys `here` to a listener with keys `there` fails with `why`, and is logged with `said`.
 
-    The side that sees first that the two do not match closes the connection, and may leave the other to guess. ZeroMQ
-    tries a second time before it is closed, and a try can end before its address has been read: so there may be two
-    lines, and either may have no address.
+    The side that first sees that the keys do not match closes the connection, so the other may not know the reason.
+    ZeroMQ tries twice before it is closed, and a try can end before its address is read. So the listener may log two
+    lines, and each may be without an address.
     """
 
     def lines() -> list[str]:

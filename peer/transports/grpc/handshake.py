@@ -1,7 +1,7 @@
-"""The cause of a failed connection. gRPC reports it in words that change, or reports only "Socket closed".
+"""The cause of a failed connection. gRPC's messages about it change between versions, or only say "Socket closed".
 
-So after a failed dial, Python's own TLS tries a handshake with the same keys, and its outcome shows the cause. What
-speaks no TLS is asked for its first bytes.
+So after a failed dial, Python's own TLS tries a handshake with the same keys, and its outcome shows the cause. If the
+other side does not use TLS, its first bytes are looked at.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and 
 
 
 async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeout: float) -> str | None:
-    """Why there is no connection to "HOST:PORT", if keys are the cause, or what listens there is no peer.
+    """Explain why there is no connection to "HOST:PORT", if keys are the cause, or no peer listens there.
 
     Args:
         address: where something may listen. All addresses of a host name are tried, one after another.
@@ -35,7 +35,7 @@ async def refusal(address: str, id: int | None, files: KeyFiles | None, *, timeo
         timeout: seconds.
 
     Returns:
-        One line; None: neither is the case, or the cause is unknown.
+        One line; None: the cause is another one, or unknown.
     """
     with contextlib.suppress(asyncio.TimeoutError, OSError):
         return await asyncio.wait_for(_first_refusal(address, id, files, timeout), timeout)
@@ -64,7 +64,7 @@ async def _look_without_keys(address: str, timeout: float) -> str | None:
 
 
 async def _greeted(address: str, http2: str | None, timeout: float) -> str | None:
-    """What a listener without TLS is; `http2`: what to return if it speaks HTTP/2, as gRPC does."""
+    """A line about a listener without TLS; `http2` if it uses HTTP/2, as gRPC does; None: unknown, or TLS."""
     found = await greeting(address, within=timeout)
     if found is Greeting.HTTP2:
         return http2
@@ -84,7 +84,7 @@ async def _stranger(address: str) -> str | None:
         certificate = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = found.get_values_for_type(x509.DNSName)
-    except Exception:  # whatever a stranger's certificate holds: there is none, it names nobody, or it is damaged
+    except Exception:  # a stranger's certificate may be missing, damaged or without names
         names = []
     finally:
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The standard gRPC health service. Strangers may use it, so everything that a call can hold is bounded.
+"""The standard gRPC health service. Strangers may use it, so the resources of every call are limited.
 
 A Check has a deadline for its request: gRPC itself would wait for one without end. There are at most `MOST_WATCHES`
 Watches. The peer is SERVING for as long as it listens, so a Watch tells nothing that a Check does not tell.
@@ -25,11 +25,11 @@ class HealthService:
         self._watches = 0
 
     async def serving(self, service: str) -> None:
-        """Say that `service` is SERVING, too."""
+        """Report that `service` is SERVING, too."""
         await self._servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     def handler(self) -> Any:
-        """For a server. Both methods read their requests themselves, within a deadline."""
+        """The method handlers for a gRPC server. Both methods read their requests themselves, with a deadline."""
         encode = health_pb2.HealthCheckResponse.SerializeToString
         methods = {
             "Check": grpc.stream_unary_rpc_method_handler(self._check, response_serializer=encode),

@@ -25,13 +25,13 @@ _BROKEN = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError, asyncio
 
 
 class GrpcStream:
-    """The common part of both ends.
+    """The common part of the dialled and the accepted end of a gRPC stream.
 
-    gRPC cancels a call if its reader or writer is cancelled. So reading and writing have tasks of their own.
+    gRPC cancels a call if its reader or writer is cancelled. So reading and writing run in their own tasks.
 
     Args:
         remote: the address of the other side.
-        holder: whose key the other side has proven to hold; None: there are no keys.
+        holder: the peer or observer whose key the other side has proven to hold; None: there are no keys.
         call: gRPC's call or servicer context.
         longest: the largest number of bytes of a message. Longer ones are refused.
         open_streams: the set that contains the stream until it is closed.

@@ -40,7 +40,7 @@ def only(id: int) -> tuple[str, str]:
 
 
 def proven(auth_context: Mapping[str, Iterable[bytes]]) -> Holder | None:
-    """Whose certificate the dialling side has used; None: it names no peer and no observer."""
+    """The holder of the certificate that the dialling side has used; None: it names no peer and no observer."""
     return named_holder([name.decode(errors="replace") for name in auth_context.get(_NAMES, ())])
 
 

@@ -57,7 +57,7 @@ _SERVER = [
     ("grpc.max_connection_idle_ms", 5_000),  # a connection without a stream
     ("grpc.so_reuseport", 0),  # else two peers on one port would share the incoming streams
 ]
-# In messages about a broken connection that gRPC words itself; the system's words take their place.
+# Words in gRPC's own messages about a broken connection, which are replaced by the operating system's message.
 _GRPCS_OWN = ("recvmsg", "sendmsg", "getsockopt", "Socket closed", "Endpoint closing")
 
 
@@ -70,7 +70,7 @@ class GrpcTransport:
         keys: this peer's folder of keys (see `edgekd.keys.keyring`). Changed keys are used for new connections.
 
     Raises:
-        ConfigError: a key is missing, unreadable or expired, the keys do not match, or the list of revoked ones cannot
+        ConfigError: a key is missing, unreadable or expired, the keys do not match, or the list of revoked keys cannot
             be read.
     """
 
@@ -105,7 +105,7 @@ class GrpcTransport:
             else:
                 port = server.add_secure_port(address, grpc_tls.listening(self._keys))
         except RuntimeError as error:  # the port was taken after the check
-            why = str(error).partition("; set GRPC_VERBOSITY")[0]  # the rest is advice for who develops with gRPC
+            why = str(error).partition("; set GRPC_VERBOSITY")[0]  # the rest is advice for developers
             raise TransientError(f"cannot listen on {address}: {why}") from error
         self._accept, self._server = accept, server
         await server.start()
@@ -169,7 +169,7 @@ class GrpcTransport:
         await stream.over.wait()
 
     async def _refuse(self, context: Any) -> None:
-        """End the call of somebody whose certificate has the right authority but names no peer."""
+        """End a call whose certificate is signed by the right authority but names no peer and no observer."""
         host = remote(context).rpartition(":")[0]
         message = f"refused somebody at {host}: its certificate names no peer, as peer-ID.edgekd"
         self._news.say(host, logging.WARNING, message, time.monotonic())
@@ -177,11 +177,11 @@ class GrpcTransport:
 
 
 class _UnavailableError(ConnectionError):
-    """There is no connection, perhaps because of the keys; or what listens there says so itself, in gRPC's words."""
+    """gRPC's status UNAVAILABLE: there is no connection, perhaps because of keys, or a server sent this status."""
 
 
 async def _in_the_systems_words(error: _UnavailableError, address: str, *, timeout: float) -> OSError:
-    """The error as the system says it; `error` itself, if there is a connection now, or no time to see."""
+    """The error with the operating system's message; `error` itself if a connection is possible now, or time is up."""
     try:
         why = await asyncio.wait_for(why_host_unreachable(*parse_address(address)), timeout)
     except LookUpError as unknown:
@@ -200,7 +200,7 @@ def _target(address: str) -> str:
 
 
 async def _no_answer(call: Any, address: str) -> OSError | None:
-    """Wait for the headers that a peer sends at once; returns the error if the call ends without them."""
+    """Wait for the headers that a peer sends at once; return the error if the call ends without them."""
     if IDENTITY in tuple(await call.initial_metadata() or ()):
         return None
     code = await call.code()
@@ -209,7 +209,7 @@ async def _no_answer(call: Any, address: str) -> OSError | None:
     details = await call.details() or code.name
     if "http2 header with status" in details:  # in gRPC's words: a web server that speaks HTTP/2
         return ConnectionError(f"cannot reach {address}: {Greeting.OTHER.value}")
-    # They may be words of a stranger: a listener can answer with any code and text. So they are shown, never parsed.
+    # The text may come from a stranger: a listener can answer with any code and text. So show it, but never parse it.
     why = printable(details.rpartition("last error: ")[2].rpartition("remote host: ")[2], LONGEST_WHY)
     kind = _UnavailableError if code is grpc.StatusCode.UNAVAILABLE else ConnectionError
     return kind(f"cannot reach {address}: {why}")

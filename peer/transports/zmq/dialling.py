@@ -40,7 +40,7 @@ async def dial(
         timeout: seconds.
 
     Raises:
-        OSError: nobody answers, what answers is no peer, or a key is not accepted.
+        OSError: there is no answer, what answers is not a peer, or a key is not accepted.
     """
     id, where = place(address)
     if keys is not None and id is None:
@@ -188,6 +188,6 @@ def _why_refused(event: int, value: int, keys: CurveKeys | None, id: int | None)
 
 
 async def _other(where: Address) -> str | None:
-    """What listens there, if it does not speak ZeroMQ."""
+    """A line about what listens there, if it does not use ZeroMQ; None: it does, or it is unknown."""
     found = await greeting(format_address(*where[:2]))
     return found.value if found in (Greeting.HTTP2, Greeting.OTHER) else None

@@ -1,4 +1,4 @@
-"""CURVE keys: a folder of keys, and the decision whom to admit.
+"""CURVE keys: a folder of keys, and the decision which callers to admit.
 
 The folder contains this peer's own pair, `curve.key_secret`, and the public key of each peer and observer of the group,
 `curve/ID.key` and `curve/observer-NAME.key`, in the format of zmq.auth. The files are read again for each connection.
@@ -65,7 +65,7 @@ class CurveKeys:
         return public
 
     def holder(self, public: bytes) -> Holder | None:
-        """The peer or observer with this public key; None: nobody has it. Files that are none of theirs are skipped."""
+        """The peer or observer with this public key; None: nobody has it. Other files in the folder are skipped."""
         for file in sorted(self._others.glob("*.key")):
             try:
                 if str(whose := holder(file.stem)) == file.stem and _read(file)[0] == public:

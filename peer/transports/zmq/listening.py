@@ -63,7 +63,7 @@ class Listener:
     Args:
         context: of ZeroMQ, for the sockets.
         max_message_bytes: the length of the longest message to send or receive.
-        keys: of the peers to admit; None: everybody is admitted.
+        keys: of this peer and of the peers and observers to admit; None: every caller is admitted.
         accept: awaited with each stream.
         open_streams: the set that contains each stream until it is closed.
     """
@@ -99,7 +99,7 @@ class Listener:
         self._stopped = False
 
     async def bind(self, address: str) -> str:
-        """Listen on "HOST:PORT"; returns the bound address.
+        """Listen on "HOST:PORT"; return the bound address.
 
         Raises:
             TransientError: the address cannot be bound.
@@ -204,7 +204,7 @@ class Listener:
         return newest is not None and identity != caller.identity and not _is_newer(identity, newest)
 
     def _forget_name(self, caller: _Caller) -> None:
-        """The caller's name, if it has any, turned out to be that of the connection before."""
+        """Remove the caller's name, if it has one: it turned out to be that of the connection before."""
         if caller.stream is not None:
             self._streams.pop(caller.identity, None)
             self._gone.append(caller.stream)

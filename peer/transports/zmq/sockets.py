@@ -131,10 +131,10 @@ def cut(descriptor: int, remote: str) -> None:
 
 @contextlib.contextmanager
 def _copied(descriptor: int) -> Iterator[socket.socket | None]:
-    """The connection of a descriptor; None: there is no such socket.
+    """The socket of a descriptor; None: there is no such socket.
 
-    It is a duplicate, which refers to the same connection even if libzmq closes its own. If no file is left for a
-    duplicate, it is the descriptor itself: strangers must be cut then above all.
+    It is a duplicate, which refers to the same connection even if libzmq closes its own descriptor. If the process has
+    too many open files for a duplicate, it is the descriptor itself: above all then strangers must be cut.
     """
     try:
         own = os.dup(descriptor)

@@ -31,7 +31,7 @@ class ZmqStream:
 
     Args:
         remote: the address of the other side.
-        holder: whose key the other side has proven to hold; None: there are no keys.
+        holder: the peer or observer whose key the other side has proven to hold; None: there are no keys.
         max_message_bytes: the length of the longest message to send. A longer one that arrives is refused.
         post: passes a message to ZeroMQ without waiting; raises zmq.ZMQError if ZeroMQ does not accept it.
         let_go: ends the connection.
@@ -105,7 +105,7 @@ class ZmqStream:
         self._news.set()
 
     def lose(self) -> None:
-        """The connection has ended. Frames that have arrived can still be received."""
+        """Note that the connection has ended. Frames that have arrived can still be received."""
         self._said_end = self._heard_end = True
         self._news.set()
 

@@ -32,7 +32,7 @@ MAX_SOCKETS = 4096  # of a transport; each dialled stream has three
 
 
 class ZmqTransport:
-    """A `Transport` over ZeroMQ. With keys it is encrypted by CURVE and admits only peers of the group.
+    """A `Transport` over ZeroMQ. With keys it is encrypted with CURVE and admits only the group's peers and observers.
 
     Args:
         max_message_bytes: the length of the longest message to send or receive. A longer one is refused as "oversized".
@@ -40,7 +40,7 @@ class ZmqTransport:
         keys: the folder of keys (see `peer/transports/zmq/keys.py`); None: no encryption and no authentication.
 
     Raises:
-        ConfigError: the folder lacks a file, or its list of revoked keys is none; the message names it.
+        ConfigError: a file is missing in the folder, or its list of revoked keys is invalid; the message names it.
     """
 
     def __init__(self, max_message_bytes: int, keys: Path | None = None) -> None:
