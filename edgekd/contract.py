@@ -1,4 +1,8 @@
-"""From a peer's settings to its contract; and from a group's contract to the settings of a newcomer."""
+"""Contracts: making one from a peer's settings, and taking over a group's contract as a newcomer.
+
+A contract is what the peers of a group must agree on. This module also compares the settings that a checkpoint was made
+with ("definition") with the present settings.
+"""
 
 import logging
 import math
@@ -20,12 +24,12 @@ from edgekd.protocol.messages import Contract
 
 log = logging.getLogger("edgekd")
 
-EVALUATION = "evaluation"  # in a definition: the digest of the images that a common data set keeps for evaluation
+EVALUATION = "evaluation"  # key in a definition: digest of the images that a common data set keeps for evaluation
 LEAVE_OUT = "Leave out what differs, or start anew with another --out"
 
 
 def make_contract(public: PublicSet, config: Config) -> Contract:
-    """The contract of a peer with this public set and these settings."""
+    """Make the contract of a peer with this public set and these settings."""
     return Contract(
         public_sha256=public.sha256,
         public_batch=public.rows(config.public_batch),
@@ -38,7 +42,10 @@ def make_contract(public: PublicSet, config: Config) -> Contract:
 
 
 def _mode(config: Config) -> str:
-    """``async`` or ``sync/EVERY``; with two phases ``sync/EVERY/STEPS``, STEPS being the length of the first phase."""
+    """The mode in the contract: ``async``, ``sync/EVERY`` or, with two phases, ``sync/EVERY/STEPS``.
+
+    EVERY is ``broadcast_every``, and STEPS is the length of the first phase.
+    """
     if config.exchange.sync is None:
         return "async"
     phases = f"/{config.steps // 2}" if config.distill.two_phase else ""
@@ -46,7 +53,7 @@ def _mode(config: Config) -> str:
 
 
 def data_definition(config: Config) -> dict[str, Any]:
-    """The settings that decide which images a peer trains on and which it is evaluated on, by name."""
+    """The settings that determine which images a peer trains on and is evaluated on, by their names."""
     data, seeds = config.data, {"seed": config.train.seed, "data_seed": config.data_seed}
     if data.private is not None:
         return {"private": True, **seeds}
@@ -56,7 +63,10 @@ def data_definition(config: Config) -> dict[str, Any]:
 
 
 def common_data(config: Config, size: int) -> str:
-    """What a peer's Hello says of the common data set, with images of `size` pixels; "": its pictures are its own."""
+    """The settings of a common data set, as the text for a peer's Hello; "" if the peer has pictures of its own.
+
+    `size` is the height and width of the images in pixels.
+    """
     data = config.data
     if data.private is not None:
         return ""
@@ -77,18 +87,29 @@ def common_data(config: Config, size: int) -> str:
 
 
 def evaluation_definition(config: Config, images: Tensor) -> dict[str, Any]:
-    """Which images a peer is evaluated on, uint8 ``[N, 3, S, S]``; empty for a box's own, which may become more."""
+    """The part of a definition that tells which images a peer is evaluated on.
+
+    Args:
+        config: all settings.
+        images: the evaluation images, uint8 ``[N, 3, S, S]``.
+
+    Returns:
+        Their digest under `EVALUATION`; empty if the pictures are the box's own, since more may be added to these.
+    """
     return {EVALUATION: set_digest(images)} if config.data.private is None else {}
 
 
 def definition(data: PeerData, config: Config) -> dict[str, Any]:
-    """What a checkpoint was made with, by the names of the settings: the data, and what the contract fixes."""
+    """The definition of a checkpoint that is made now: the data, and the settings that the contract fixes.
+
+    The keys are the names of the settings.
+    """
     evaluation = evaluation_definition(config, data.evaluation.images)
     return {**settings_definition(config), "public": data.public.sha256, **evaluation}
 
 
 def settings_definition(config: Config) -> dict[str, Any]:
-    """What a definition says that follows from the settings alone."""
+    """The part of a definition that follows from the settings alone."""
     return {
         **data_definition(config),
         "public_batch": config.public_batch,
@@ -100,14 +121,15 @@ def settings_definition(config: Config) -> dict[str, Any]:
 
 
 def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
-    """What a checkpoint in the folder `run` was made with.
+    """The definition of the checkpoint in the folder `run`.
 
     Args:
-        made_with: what the checkpoint says of it. Of older ones, which say nothing, the folder's settings are taken.
+        made_with: the definition in the checkpoint. It is empty in older checkpoints; then the settings in the folder
+            are used.
         run: the peer's folder.
 
     Raises:
-        ConfigError: the folder's settings cannot be read.
+        ConfigError: the settings in the folder cannot be read.
     """
     settings = run / "config.toml"
     before = made_with
@@ -123,19 +145,19 @@ def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], advice: str = LEAVE_OUT) -> None:
-    """See to it that a checkpoint is used with the settings that it was made with.
+    """Check that a checkpoint is used with the settings that it was made with.
 
     Args:
-        before: `definition_before` of the checkpoint; what it does not say is not compared.
-        now: `definition`, or a part of it, of the settings and the data at hand.
-        advice: what the user can do about other settings.
+        before: the `definition_before` of the checkpoint. What it does not contain is not compared.
+        now: the `definition` of the present settings and data, or a part of it.
+        advice: what the user can do if settings differ; it ends the error message.
 
     Raises:
-        ConfigError: they differ; it names each setting.
+        ConfigError: they differ. The message names each setting that differs.
     """
     others = {n: f"{n} was {_said(before[n])}, now {_said(now[n])}" for n in now if n in before and before[n] != now[n]}
     images = others.pop(EVALUATION, None)
-    if others.keys() - ({"public"} if images else ()):  # other images follow from other settings
+    if others.keys() - ({"public"} if images else ()):  # if settings differ, other images are no surprise
         raise ConfigError(f"the checkpoint was made with other settings: {'; '.join(others.values())}. {advice}")
     if images is not None:
         raise ConfigError(
@@ -146,12 +168,16 @@ def check_same(before: dict[str, Any], now: dict[str, Any], advice: str = LEAVE_
 
 
 def load_public(path: Path, contract: Contract, watch: Watch = unwatched) -> PublicSet:
-    """Read the public file of a group, and see whether it is what the group's contract says.
+    """Read the public file of a group, and check it against the group's contract.
 
-    `watch` is told of what was read.
+    Args:
+        path: the public file.
+        contract: the group's contract.
+        watch: is told how much has been read.
 
     Raises:
-        ConfigError: it is no public file, has other classes, another augmentation, or too few images for a batch.
+        ConfigError: the file is not a public file, has other classes or another augmentation than the contract, or has
+            too few images for a batch.
     """
     public = PublicSet.load(path, watch)
     rules = (("classes", len(public.classes), contract.classes), ("augmentation", public.augment, contract.augment))
@@ -165,19 +191,20 @@ def load_public(path: Path, contract: Contract, watch: Watch = unwatched) -> Pub
 def _said(value: Any) -> str:
     if value is None:
         return "not set"
-    return f"{value[:8]}..." if len(str(value)) == 64 else str(value)  # a SHA-256 is as long
+    return f"{value[:8]}..." if len(str(value)) == 64 else str(value)  # 64 characters: a SHA-256
 
 
 def adopt(config: Config, contract: Contract, public: Path) -> Config:
-    """The settings of a newcomer to a group: its own settings, replaced by those that the contract fixes.
+    """The settings of a newcomer to a group: its own settings, with those that the contract fixes replaced.
 
     Args:
         config: the newcomer's own settings.
-        contract: of the group.
+        contract: the group's contract.
         public: the public file of the group.
 
     Raises:
-        ConfigError: this version does not know the contract's mode, or the contract does not fit the settings.
+        ConfigError: this version does not know the contract's mode, the group trains in two phases, or the contract
+            does not fit the settings.
     """
     exchange = config.exchange
     kind, _, every = contract.mode.partition("/")

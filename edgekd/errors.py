@@ -1,10 +1,10 @@
-"""Everything edgekd raises on purpose.
+"""All errors that edgekd raises on purpose.
 
 EdgeKDError
 ├── ConfigError           the user's file, flag or data is wrong: fix it and start again
-│   └── TransientError    what is needed is not there now: another choice helps at once, and waiting may, too
+│   └── TransientError    something is missing at the moment: choose another one, or wait and try again
 ├── OutOfMemoryError      a step does not fit into the device's memory: make it smaller
-├── DivergedError         weights or predictions are no numbers any more: learn more slowly
+├── DivergedError         weights or predictions are NaN or infinite: learn more slowly
 ├── LocalProtocolError    our own code broke the protocol: a bug, let it crash
 └── RemoteProtocolError   a peer broke the protocol: refuse, count, keep running
 """
@@ -15,7 +15,7 @@ from edgekd.exit_codes import ExitCode
 class EdgeKDError(Exception):
     """Base of every error that edgekd raises on purpose; the CLI prints it as one line."""
 
-    exit_code = ExitCode.FAILED  # of a command that it ends
+    exit_code = ExitCode.FAILED  # of a command that this error ends
 
 
 class ConfigError(EdgeKDError):
@@ -23,7 +23,7 @@ class ConfigError(EdgeKDError):
 
 
 class TransientError(ConfigError):
-    """A port is in use, a disk full, a server does not answer: the same command may do later, without a change."""
+    """Something fails that may pass, for example a port in use or a full disk: the same command may work later."""
 
     exit_code = ExitCode.TRANSIENT
 
@@ -31,13 +31,13 @@ class TransientError(ConfigError):
 class OutOfMemoryError(EdgeKDError):
     """A step does not fit into the device's memory; the message says what to make smaller and what is kept."""
 
-    exit_code = ExitCode.OUT_OF_MEMORY  # starting again helps only if others took the memory
+    exit_code = ExitCode.OUT_OF_MEMORY  # starting again helps only if other programs used the memory
 
 
 class DivergedError(EdgeKDError):
-    """Weights or predictions are NaN or infinite; nothing can be learned from there, nor taught."""
+    """Weights or predictions are NaN or infinite, so nothing can be learned or taught any more."""
 
-    exit_code = ExitCode.DIVERGED  # the checkpoints of before are kept; the settings are to blame
+    exit_code = ExitCode.DIVERGED  # earlier checkpoints are kept; the cause is the settings
 
 
 class LocalProtocolError(EdgeKDError):
@@ -47,10 +47,10 @@ class LocalProtocolError(EdgeKDError):
 
 
 class RemoteProtocolError(EdgeKDError):
-    """A peer broke the protocol. Refuse what it sent, count it under `reason`, keep running."""
+    """A peer broke the protocol: refuse what it sent, count it under `reason`, and keep running."""
 
     exit_code = ExitCode.TRANSIENT
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.reason = reason  # a short slug to count by, e.g. "shape", "nan", "sum"
+        self.reason = reason  # a short word to count by, e.g. "shape", "nan", "sum"

@@ -1,25 +1,25 @@
-"""The exit codes of ``edgekd``: by them a service manager knows what a restart cannot mend."""
+"""The exit codes of ``edgekd``. A service manager can see from them whether a restart may help."""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Why a command has ended; 70 and 75 are EX_SOFTWARE and EX_TEMPFAIL of sysexits.h.
+    """The reason why a command has ended; 70 and 75 are EX_SOFTWARE and EX_TEMPFAIL of sysexits.h.
 
-    A command that a second or third request has ended at once, since it hung, has 128 + the number of the signal.
+    If a command hangs and a second or third Ctrl-C or signal ends it at once, its code is 128 + the signal's number.
     """
 
     DONE = 0
-    FAILED = 1  # it cannot be done: a wrong value, file or key; `doctor`, `status`, `predict`: the answer is no
-    USAGE = 2  # click's own: no such flag or command
+    FAILED = 1  # impossible: a wrong value, file or key; for `doctor`, `status` and `predict`: the answer is no
+    USAGE = 2  # set by click: an unknown flag or command
     OUT_OF_MEMORY = 4
     DIVERGED = 5
     BUG = 70
-    TRANSIENT = 75  # what it needs is not there now: a port in use, a full disk, a name server that does not answer
-    STOPPED = 130  # as a shell has it after Ctrl-C
+    TRANSIENT = 75  # something is missing at the moment: a port in use, a full disk, a name server that does not answer
+    STOPPED = 130  # the code that a shell reports after Ctrl-C
 
 
-NO_RESTART = (ExitCode.FAILED, ExitCode.USAGE, ExitCode.DIVERGED)  # the same settings would end the same again
+NO_RESTART = (ExitCode.FAILED, ExitCode.USAGE, ExitCode.DIVERGED)  # the same settings would end in the same way
 
 IN_SHORT = {
     ExitCode.DONE: "done, or stopped by Ctrl-C or SIGTERM",

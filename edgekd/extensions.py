@@ -69,12 +69,12 @@ def with_absolute_file(value: Function) -> str:
 
 @contextlib.contextmanager
 def without_exit() -> Iterator[None]:
-    """In this block the user's code runs. If it calls ``sys.exit``, that is an error like all others.
+    """A block for running the user's code, in which ``sys.exit`` becomes an ordinary error.
 
-    Else it would end a command at once and without a word, often with exit code 0.
+    Otherwise ``sys.exit`` would end the command at once and without a message, often with exit code 0.
 
     Raises:
-        RuntimeError: it calls ``sys.exit``.
+        RuntimeError: the user's code calls ``sys.exit``.
     """
     try:
         yield
@@ -112,17 +112,17 @@ def _named(name: str) -> Any:
 
 def _of_name(module: str) -> ModuleType:
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: a random.py there must not take the place of Python's own
+        sys.path.append(os.getcwd())  # at the end: a random.py in the folder must not replace Python's own module
     return importlib.import_module(module)
 
 
 def _of_file(file: str) -> ModuleType:
     path = _absolute(file)
-    name = path.removesuffix(".py").replace(".", "_")  # of no other module: a random.py must not replace Python's own
+    name = path.removesuffix(".py").replace(".", "_")  # a new name: a random.py must not replace Python's own
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix is .py
     assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses look for what they name
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except BaseException:

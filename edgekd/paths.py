@@ -1,9 +1,12 @@
-"""Paths as users write them."""
+"""Paths as users write them, made usable."""
 
 import os
 from pathlib import Path
 
 
 def expanded(path: str) -> Path:
-    """`path` with ``~`` replaced by the home folder. Where there is none ``~`` stays; `Path.expanduser` would raise."""
+    """Replace ``~`` in `path` by the home folder.
+
+    If there is no home folder, ``~`` stays, whereas `Path.expanduser` would raise an error.
+    """
     return Path(os.path.expanduser(path))

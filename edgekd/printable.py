@@ -1,16 +1,17 @@
-"""Text from outside made harmless: no line breaks, no escape codes of terminals, nothing that turns text around."""
+"""Safe printing of text from outside: no line breaks, no terminal escape codes, no change of writing direction."""
 
 import logging
 
-LONGEST_WHY = 200  # characters of what is wrong with a file: it may come from a stranger, and so do the words
+LONGEST_WHY = 200  # characters of an error about a file: both may come from a stranger
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    r"""The text on one line, with ``\x1b`` and the like for each character that cannot be printed.
+    r"""The text on one line; characters that cannot be printed are replaced by escapes such as ``\x1b``.
 
     Args:
-        text: anything, such as the name of a file or the words of a stranger.
-        longest: of the result, in characters; what is cut off is shown as three dots. None: nothing is cut off.
+        text: any text, such as the name of a file or a message from a stranger.
+        longest: largest number of characters in the result; a longer text is cut and ends with three dots. None: no
+            limit.
     """
     text = text if longest is None else text[: longest + 1]
     shown = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -18,26 +19,26 @@ def printable(text: str, longest: int | None = None) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says; of one that says nothing, its type."""
+    """The first line of an error's message, or the name of its type if the message is empty."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class Lines(logging.Formatter):
-    """Formats log records: a line each, whatever is in it; a bug's traceback follows."""
+    """A log formatter that writes each record on one line, whatever it contains; only tracebacks add lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback's lines."""
+        """The line of the record, and the lines of its traceback if it has one."""
         lines = [self.line(record.levelname, record.getMessage())]
         if record.exc_info:
             lines += map(printable, self.formatException(record.exc_info).splitlines())
         return "\n".join(lines)
 
     def line(self, level: str, message: str) -> str:
-        """One line, whatever is in `message`."""
+        """The line for one message, with characters that cannot be printed replaced."""
         return printable(message)
 
 
 def log_plainly() -> None:
-    """Have warnings said on stderr as `Lines` where a process has set up no log of its own."""
+    """Use `Lines` for warnings on stderr in a process that has set up no logging of its own."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Lines())

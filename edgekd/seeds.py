@@ -15,11 +15,11 @@ def derive(*names: int | str) -> int:
 
 
 def uniform(*names: int | str) -> float:
-    """A number in [0, 1) out of a path of names: `derive`, scaled."""
+    """A number in [0, 1) from a path of names, by the same rule as `derive`."""
     return derive(*names) / 2**63
 
 
-_GENERATOR = threading.RLock()  # all threads share torch's generator of a device
+_GENERATOR = threading.RLock()  # all threads share torch's global generator of a device
 
 
 @contextmanager

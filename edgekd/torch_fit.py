@@ -1,4 +1,4 @@
-"""Whether the installed torch fits the installed numpy and the processor. Nothing here imports torch."""
+"""Checks that the installed torch fits the installed numpy and the processor. Nothing here imports torch."""
 
 import importlib.util
 import mmap
@@ -9,24 +9,25 @@ from pathlib import Path
 from edgekd.errors import ConfigError
 
 CPUINFO = Path("/proc/cpuinfo")
-_FOR_NUMPY_2 = b"numpy._core"  # a module of numpy 2 that whatever was built for numpy 2 looks for
+_FOR_NUMPY_2 = b"numpy._core"  # a module of numpy 2; a library that was built for numpy 2 contains its name
 
 
 def check_torch(cpuinfo: Path = CPUINFO) -> None:
-    """See whether the installed torch can use the installed numpy, and runs on this processor.
+    """Check that the installed torch can use the installed numpy and runs on this processor.
 
-    It takes milliseconds: torch is not imported. One that cannot use numpy would print a page at its import, and would
-    only fail where it first meets an array; one that does not run here would end the process without a word.
+    The check takes milliseconds, since it does not import torch. A torch that cannot use numpy would print a long
+    warning at its import, and fail only at the first array. A torch for another processor would end the process without
+    a message.
 
     Args:
-        cpuinfo: what the system says of its processor; only Linux has such a file.
+        cpuinfo: the file in which the system describes its processor; it exists only on Linux.
 
     Raises:
-        ConfigError: torch was built for numpy 1, and numpy 2 is installed; or it needs another processor.
+        ConfigError: torch was built for numpy 1, and numpy 2 is installed; or torch needs another processor.
     """
     try:
         torch, numpy = version("torch"), version("numpy")
-    except PackageNotFoundError:  # the import says it
+    except PackageNotFoundError:  # the import of torch will report this
         return
     check_runs_on(torch, cpuinfo.read_text(errors="replace") if cpuinfo.exists() else "")
     library = _torch_library()
@@ -35,14 +36,15 @@ def check_torch(cpuinfo: Path = CPUINFO) -> None:
 
 
 def check_runs_on(torch: str, cpuinfo: str) -> None:
-    """See whether a torch runs on a processor.
+    """Check that a version of torch runs on a processor.
 
-    PyTorch 2.10 for arm64 uses atomic instructions of ARMv8.1 (LSE) as it is loaded, which a Cortex-A72 does not have:
-    an import ends with "Illegal instruction" (https://github.com/pytorch/pytorch/issues/174344).
+    PyTorch 2.10 for arm64 uses atomic instructions of ARMv8.1 (LSE) when it is loaded. A Cortex-A72 does not have them,
+    so the import ends with "Illegal instruction" (https://github.com/pytorch/pytorch/issues/174344).
 
     Args:
-        torch: its version.
-        cpuinfo: what the system says of the processor; without a list of an ARM core's features it is not judged.
+        torch: the version of torch.
+        cpuinfo: the system's description of the processor. If it does not list the features of an ARM core, nothing is
+            checked.
 
     Raises:
         ConfigError: the processor lacks instructions that this torch needs.
@@ -55,11 +57,11 @@ def check_runs_on(torch: str, cpuinfo: str) -> None:
 
 
 def check_built_for(torch: str, numpy: str, library: Path) -> None:
-    """See whether a torch can use a numpy.
+    """Check that a version of torch can use a version of numpy.
 
     Args:
-        torch: its version.
-        numpy: its version.
+        torch: the version of torch.
+        numpy: the version of numpy.
         library: the shared library with torch's Python interface.
 
     Raises:
@@ -71,7 +73,7 @@ def check_built_for(torch: str, numpy: str, library: Path) -> None:
 
 
 def _torch_library() -> Path | None:
-    """The shared library with torch's Python interface; None: there is none."""
+    """The shared library with torch's Python interface, or None."""
     spec = importlib.util.find_spec("torch")
     folder = Path(spec.origin).parent / "lib" if spec and spec.origin else None
     return next(iter(sorted(folder.glob("*torch_python.*"))), None) if folder else None

@@ -1,4 +1,4 @@
-"""Every setting: sections (frozen dataclasses), tables (TOML and other nested mappings), presets."""
+"""All settings: sections (frozen dataclasses), tables (TOML and other nested mappings) and presets."""
 
 from edgekd.config.exchange_settings import ACCESS, LYING, ExchangeConfig
 from edgekd.config.fields import ImageDataset, Images, setting_type

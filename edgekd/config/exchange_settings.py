@@ -11,8 +11,8 @@ from edgekd.protocol.messages import Encoding
 from edgekd.protocol.timing import TIMINGS, Timing
 
 SECURITY, LIARS = "Security", "Liars"  # titles in --help
-LYING = ("liars", "lie", "lie_from")  # of [exchange]: only simulated peers lie
-ACCESS = ("certs", "insecure", "allow")  # of [exchange]: who gets in is a matter of `edgekd peer` alone
+LYING = ("liars", "lie", "lie_from")  # only simulated peers use these
+ACCESS = ("certs", "insecure", "allow")  # only `edgekd peer` uses these, to decide who may connect
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,9 +98,9 @@ class ExchangeConfig:
         self.allowed()
 
     def allowed(self) -> frozenset[int] | None:
-        """The ids that may be neighbours; None: any."""
+        """The ids of the peers that may be neighbours; None allows all."""
         return None if self.allow is None else frozenset(ids(self.allow))
 
     def time_limits(self) -> Timing:
-        """The preset that `timing` names; None: `lan`."""
+        """The time limits of the preset in `timing`; those of `lan` if it is None."""
         return TIMINGS[self.timing or "lan"]

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from edgekd.errors import ConfigError
 from edgekd.names import with_nearest
 
-LARGEST = 2**31 - 1  # of whole numbers: more is a slip of the finger
+LARGEST = 2**31 - 1  # of whole numbers; a larger one is a typing error
 
 
 class ImageDataset(Protocol):
@@ -54,16 +54,16 @@ def setting(
     group: str | None = None,
     takes: Callable[[object], bool] | None = None,
 ) -> Any:
-    """A field with what its flag needs.
+    """Make a dataclass field for a setting, with everything that its flag needs.
 
     Args:
-        default: the value where nothing was said.
-        help: of the flag.
-        choices: all values that there are; None: any of its type.
-        endless: a number may be infinite.
-        words: what a number may be instead of one.
-        known: values that have a name, where there are others, too.
-        path: the value is, or may be, a file or a folder.
+        default: the value if the user gives none.
+        help: the help text of the flag.
+        choices: all allowed values; None: any value of its type.
+        endless: whether a number may be infinite.
+        words: words that may be given instead of a number.
+        known: named values, if other values are also allowed.
+        path: whether the value is, or may be, a file or a folder.
         group: the title in ``--help`` that the flag stands under; None: the section's.
         takes: says of an object whether a Python program may set it in the place of a name; None: none may be.
     """
@@ -78,16 +78,21 @@ def require(holds: bool, rule: str, value: object) -> None:
 
 
 def setting_type(f: "Field[Any]") -> type:
-    """The one type of a setting's value, apart from None and words; ``int | None`` is annotated so."""
+    """The type of a setting's value, without None and words: int for a field annotated ``int | None``."""
     name = str(f.type).replace("<class '", "").replace("'>", "").partition(" | ")[0]
     return {"int": int, "float": float, "str": str, "bool": bool}[name]
 
 
 def check_type(f: "Field[Any]", value: Any, section: str = "") -> None:
-    """See whether a value is of the setting's type; `section` is where it stands, for the message.
+    """Check that a value has the type of its setting; a whole number is allowed for a float.
+
+    Args:
+        f: the field of the setting.
+        value: the value.
+        section: the section in which it stands, for the message.
 
     Raises:
-        ConfigError: it is not. A whole number will do where any number does.
+        ConfigError: it has another type.
     """
     kind, words, takes = setting_type(f), f.metadata["words"], f.metadata["takes"]
     if (isinstance(value, str) and value in words) or (takes is not None and takes(value)):

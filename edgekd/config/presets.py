@@ -1,9 +1,10 @@
-"""Named settings, to start from: the paper's set-up as its text has it, and as the authors' script does it; and light.
+"""Presets, that is named settings to start from: "paper-text", "paper-code" and "light".
 
-"light" is for the smallest boxes. It holds nothing that a group must agree on, so one box of a group may have it.
+The first two are the paper's set-up, as its text describes it and as the authors' script does it. docs/experiments.md
+lists what differs here. Above all, peers exchange only predictions and distil on a public batch, while the script has
+all networks in one process and predicts on each client's private images.
 
-What neither of the paper's can have here is in docs/experiments.md: above all, peers that move only predictions distil
-on a public batch, where the script predicts on each client's private images with everybody's weights in one process.
+"light" is for the smallest boxes. It contains no setting on which a group must agree, so a single box may use it.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from edgekd.errors import ConfigError
 from edgekd.names import with_nearest
 
 _PAPER: dict[str, dict[str, Any]] = {
-    # gamma: the data set's default is the paper's
+    # gamma is not here: the default for each data set is the paper's value
     "data": {"size": 224, "clients": 3, "eval_fraction": 0.1, "public_augment": "none"},
     "distill": {
         "alpha": 0.5,
@@ -27,7 +28,7 @@ _PAPER: dict[str, dict[str, Any]] = {
     },
     "model": {"model": "resnet18", "heads": 2, "head_layers": "512,256", "head_start": "random", "head_end": "trained"},
     "train": {
-        "steps": 12_500,  # two phases of 50 epochs of CIFAR-10's shards; SUN397's take 22,700
+        "steps": 12_500,  # two phases of 50 epochs each on the shards of CIFAR-10; those of SUN397 need 22,700
         "batch": 128,
         "public_batch": 128,
         "optimiser": "sgd",
@@ -36,7 +37,7 @@ _PAPER: dict[str, dict[str, Any]] = {
         "lr": 0.001,
         "momentum": 0.9,
         "weight_decay": 5e-4,
-        "schedule": "constant",  # the script's cosine of 200 epochs is cut off at 50, where it has come down by 15 %
+        "schedule": "constant",  # the script has a cosine over 200 epochs but stops at 50, when it has fallen by 15 %
     },
 }
 
@@ -55,7 +56,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def find_preset(name: str) -> dict[str, dict[str, Any]]:
-    """The nested tables of a preset, as `edgekd.config.from_mapping` takes them.
+    """The nested tables of a preset, for `edgekd.config.from_mapping`.
 
     Raises:
         ConfigError: there is no such preset.

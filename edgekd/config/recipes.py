@@ -1,6 +1,7 @@
-"""What training is like where nothing was said of it: from pretrained weights, and from random ones.
+"""The default settings of training, for networks with pretrained weights and for those with random weights.
 
-Both are chosen by experiments/gap.md, for the same computing. Pretrained features must be kept, random ones changed.
+Both were chosen in experiments/gap.md, for the same amount of computing. Pretrained features must be kept, and random
+ones changed.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Defaults that go together; each is named and explained as the setting of this name."""
+    """Defaults that belong together; each field is the default of the setting with the same name."""
 
     steps: int
     batch: int  # images

@@ -1,6 +1,6 @@
-"""Every setting, in frozen dataclasses: one section of the TOML file each, one flag a field.
+"""All settings, in frozen dataclasses: each class is a section of the TOML file, and each field is a flag.
 
-A field's name is the flag's with dashes for underscores (``kd_weight`` is ``--kd-weight``); its help is the flag's.
+The flag has the name of the field with dashes instead of underscores (``kd_weight`` is ``--kd-weight``).
 """
 
 import os
@@ -16,19 +16,19 @@ from edgekd.errors import ConfigError
 from edgekd.extensions import OBJECT, Function, is_extension, is_own_network, spelt
 from edgekd.names import COMBINATION_NAMES, DEVICE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES, WEIGHT_NAMES, with_nearest
 
-DATA_SETS = ("digits", "cifar10", "sun397")  # those that have a name
+DATA_SETS = ("digits", "cifar10", "sun397")  # data sets that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
-EACH = "-each"  # of a public augmentation: each image has a crop and flip of its own
+EACH = "-each"  # ending of public augmentations in which each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
-COLLECTING = ("rescan", "keep")  # of [data]: `edgekd peer` alone has a folder whose pictures come and go
-# Settings of real peers, which no simulation depends on.
+COLLECTING = ("rescan", "keep")  # only for `edgekd peer`, whose folder of pictures may change
+# Settings of real peers, on which no simulation depends.
 LIVE = (*ACCESS, "timing", "keep_best", "tensorboard", "nice", *COLLECTING)
-UNSWEPT = (*LIVE, "cache")  # what no cell of a sweep has: the cache changes nothing but the time of a start
-MOST_SECONDS = 86_400  # between two scans
+UNSWEPT = (*LIVE, "cache")  # settings that no cell of a sweep has; the cache only makes the start faster
+MOST_SECONDS = 86_400  # largest time between two scans
 
-AUTO = "auto"  # of threads and precision: as this machine allows
-COMPUTING = "Computing"  # of [train]: what a peer computes with
-STRONGEST_PULL = 0.4  # of the distillation weight times SGD's learning rate
+AUTO = "auto"  # value of threads and precision: chosen for this machine
+COMPUTING = "Computing"  # title in --help for the settings of [train] about processor, threads and precision
+STRONGEST_PULL = 0.4  # largest product of the default distillation weight and SGD's learning rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +140,7 @@ class DataConfig:
 
     @property
     def public_augmentation(self) -> str:
-        """The augmentation of a public set that is made with these settings."""
+        """The augmentation of the public set: the setting, or its default for this data set."""
         return self.public_augment or ("none" if self.digits else f"crop+flip{EACH}")
 
 
@@ -270,7 +270,7 @@ class ModelConfig:
         self.hidden_layers()
 
     def hidden_layers(self) -> tuple[int, ...]:
-        """Widths of the hidden layers of the heads after the first."""
+        """The widths of the hidden layers of all heads except the first."""
         if self.head_layers == "none":
             return ()
         widths = [width.strip() for width in self.head_layers.split(",")]
@@ -490,37 +490,40 @@ class Config:
 
     @property
     def weights(self) -> str:
-        """``none``, ``imagenet`` or a file; where nothing was said it follows from the data set and the networks."""
+        """The weights to begin with, ``none``, ``imagenet`` or a file; the default depends on data set and networks."""
         return self.model.weights or ("none" if self.data.digits or self.model.all_own else "imagenet")
 
     @property
     def from_scratch(self) -> bool:
-        """Whether networks begin with random weights; what the user's own functions return is not known."""
+        """Whether networks begin with random weights; False for functions of the user, of which this is not known."""
         return self.weights == "none" and not self.model.all_own
 
     @property
     def augment(self) -> str:
-        """The augmentation of private images; where nothing was said it is the data set's: a mirrored digit is none."""
+        """The augmentation of private images; the default mirrors images, but not digits."""
         return self.train.augment or ("crop" if self.data.digits else "crop+flip")
 
     @property
     def recipe(self) -> Recipe:
-        """What the settings of training are where nothing was said."""
+        """The defaults of training for these weights."""
         return SCRATCH if self.weights == "none" else PRETRAINED
 
     @property
     def steps(self) -> int:
-        """Training steps; 0: without end."""
+        """The number of training steps; 0: training has no end."""
         return self.recipe.steps if self.train.steps is None else self.train.steps
 
     @property
     def batch(self) -> int:
-        """Private images a step."""
+        """The number of private images in a step."""
         return self.train.batch or self.recipe.batch
 
     @property
     def public_batch(self) -> int:
-        """Public images a round, at most. It is the group's, so it follows from the data and not from the network."""
+        """The largest number of public images in a round.
+
+        A group must agree on it, so the default depends on the data and not on the network.
+        """
         return self.train.public_batch or (32 if self.data.digits else 80)
 
     @property
@@ -530,34 +533,34 @@ class Config:
 
     @property
     def precision(self) -> str:
-        """``float32`` or ``bfloat16``; float32 where the setting is ``auto`` (still)."""
+        """The number format of the forward pass, ``float32`` or ``bfloat16``; float32 as long as it is ``auto``."""
         return "float32" if self.train.precision == AUTO else self.train.precision
 
     @property
     def optimiser(self) -> str:
-        """``sgd`` or ``adamw``."""
+        """The optimiser: ``sgd`` or ``adamw``."""
         return self.train.optimiser or self.recipe.optimiser
 
     @property
     def peak_lr(self) -> float:
-        """The learning rate at its highest."""
+        """The largest learning rate of the schedule."""
         if self.optimiser == "adamw":
             return self.train.lr or 0.001
         return self.train.lr or (0.03 if self.weights == "none" else 0.02)
 
     @property
     def weight_decay(self) -> float:
-        """The weight decay: with ``adamw`` it is not part of the gradient, so it is much larger."""
+        """The weight decay; the default is much larger with ``adamw``, where it is not part of the gradient."""
         default = 0.01 if self.optimiser == "adamw" else 5e-4
         return default if self.train.weight_decay is None else self.train.weight_decay
 
     @property
     def kd_weight(self) -> float:
-        """The factor of the distillation loss, as given; else 4, with SGD 2, or less where that would be too much.
+        """The factor of the distillation loss; the default is 4 with AdamW, and at most 2 with SGD.
 
-        With SGD the product of this factor and the learning rate decides how far the neighbours pull in a step. Above
-        `STRONGEST_PULL` training from random weights collapses (experiments/gap.md). AdamW divides the gradient by its
-        own size, so with it the factor has no such limit.
+        With SGD, the product of this factor and the learning rate determines how strongly the neighbours pull in a
+        step. Above `STRONGEST_PULL`, training from random weights collapses (experiments/gap.md), so the default is
+        smaller if necessary. AdamW divides the gradient by its own size, so it needs no such limit.
         """
         if self.distill.kd_weight is not None:
             return self.distill.kd_weight
@@ -565,33 +568,33 @@ class Config:
 
     @property
     def norm_from(self) -> str:
-        """``private``, ``public``, ``both`` or ``frozen``."""
+        """The images that move batch norm's running statistics: ``private``, ``public``, ``both`` or ``frozen``."""
         return self.train.norm_from or self.recipe.norm_from
 
     @property
     def freeze(self) -> float:
-        """The fraction of the network's layers that stay as they are, in [0, 1]."""
+        """The fraction of the network's layers that are frozen, in [0, 1]."""
         return self.recipe.freeze if self.train.freeze is None else self.train.freeze
 
     @property
     def head_start(self) -> str:
-        """``random`` or ``discriminant``."""
+        """How head 0 begins: ``random`` or ``discriminant``."""
         return self.model.head_start or self.recipe.head_start
 
     @property
     def head_end(self) -> str:
-        """``trained`` or ``discriminant``."""
+        """How the head ends: ``trained`` or ``discriminant``."""
         if self.model.head_end is not None:
             return self.model.head_end
         return self.recipe.head_end if self._one_head_learns_from_all else "trained"
 
     @property
     def _one_head_learns_from_all(self) -> bool:
-        """Whether one head has the labels and the neighbours to the end, and there is an end."""
+        """Whether a single head learns from labels and neighbours in all steps, and training has an end."""
         public = not self.simulation.on_private
         return self.model.heads == 1 and not self.distill.two_phase and public and self.steps > 0
 
     @property
     def data_seed(self) -> int:
-        """The seed of what a group shares."""
+        """The seed of what a group shares, such as the split of the data set."""
         return self.train.seed if self.data.data_seed is None else self.data.data_seed

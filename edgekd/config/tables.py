@@ -1,4 +1,4 @@
-"""Settings as nested tables, such as a TOML file's: read, checked, laid over one another, written back."""
+"""Settings as nested tables, such as those of a TOML file: reading, checking, merging and writing them."""
 
 import sys
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ SECTIONS: dict[str, type] = {
     "exchange": ExchangeConfig,
     "simulation": SimulationConfig,
 }
-TITLES = {  # of the sections, in --help
+TITLES = {  # titles of the sections in --help
     "data": "Data",
     "distill": "Loss",
     "model": "Network",
@@ -40,7 +40,7 @@ TITLES = {  # of the sections, in --help
 
 
 def from_mapping(tables: Mapping[str, Any]) -> Config:
-    """A Config out of nested tables such as a TOML file's.
+    """Make a Config from nested tables, such as those of a TOML file.
 
     Raises:
         ConfigError: a section or setting is unknown (the known ones are listed), of the wrong type, or out of range.
@@ -92,9 +92,9 @@ def check_own_word(tables: Any, given: Mapping[str, Any]) -> None:
 
 
 def usable(tables: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """As much of the tables as makes a Config, setting by setting, and what is wrong with the rest.
+    """Make a Config from as many of the settings as possible, and return it with the errors of the other settings.
 
-    A program that looks for faults reads settings so: one wrong setting hides no other, nor what the others name.
+    This is for a program that looks for faults: one wrong setting does not hide another one, or what others name.
     """
     try:
         return from_mapping(tables), []
@@ -106,7 +106,7 @@ def usable(tables: Mapping[str, Any]) -> tuple[Config, list[str]]:
         left += (
             [{name: {key: value}} for key, value in table.items()] if isinstance(table, Mapping) else [{name: table}]
         )
-    while True:  # a setting may need another one, which comes after it
+    while True:  # a setting may need another one that comes later
         refused: list[dict[str, Any]] = []
         why: list[str] = []
         for each in left:
@@ -124,9 +124,9 @@ def usable(tables: Mapping[str, Any]) -> tuple[Config, list[str]]:
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables in which what `above` sets takes the place of what `below` does, setting by setting.
+    """Merge nested tables: settings in `above` replace those in `below`.
 
-    The three kinds of split exclude one another, so any of them (and a sweep's ``split``) takes the place of all.
+    The three kinds of split exclude one another, so any of them (and ``split`` in a sweep) replaces all.
     """
     tables = dict(below)
     for name, table in above.items():
@@ -135,7 +135,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
             tables[name] = table
             continue
         if not isinstance(under, Mapping):
-            continue  # what is no table is refused when it is read
+            continue  # a section that is not a table is refused later
         replaced = {*table, *(SPLITS if name == "data" and not SPLITS.isdisjoint(table) else ())}
         tables[name] = {**{key: value for key, value in under.items() if key not in replaced}, **table}
     return tables

@@ -1,4 +1,4 @@
-"""The settings of simulations alone, above all of the virtual clock and its links: section ``[simulation]``."""
+"""The settings that only simulations have, above all the virtual clock and its links: section ``[simulation]``."""
 
 import math
 import re
@@ -8,8 +8,8 @@ from itertools import pairwise
 from edgekd.config.fields import check_fields, require, setting
 from edgekd.errors import ConfigError
 
-MOST_TIMES = 1000  # a step of one client may be so many times as long as the first one's
-# Least and most of each number; beyond them a simulation would take for ever, or its clock would stand still.
+MOST_TIMES = 1000  # largest ratio of the step times of two clients
+# Smallest and largest value of each number. Outside, a simulation would never end, or its clock would stand still.
 _BOUNDS = (
     ("delay", 0.0, 1e6),
     ("jitter", 0.0, 1e6),
@@ -22,12 +22,12 @@ _BOUNDS = (
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A box that is off for a while; times in units."""
+    """A time for which a box is off, in units (steps of the first client)."""
 
     id: int
     begins: float
-    ends: float  # infinite: it does not come back
-    fresh: bool  # it comes back with nothing; else it goes on from the last step that it had done
+    ends: float  # infinity: it does not come back
+    fresh: bool  # True: it begins again from nothing; False: it continues after the last step that it had done
 
     def __str__(self) -> str:
         ends = "" if math.isinf(self.ends) else f"{self.ends:.12g}"
@@ -35,10 +35,10 @@ class Outage:
 
     @classmethod
     def parse(cls, text: str) -> "Outage":
-        """``ID:FROM-TO:checkpoint`` or ``ID:FROM-TO:fresh``.
+        """Parse ``ID:FROM-TO:checkpoint`` or ``ID:FROM-TO:fresh``; without TO, the box does not come back.
 
         Raises:
-            ConfigError: it is something else.
+            ConfigError: `text` has another form.
         """
         match = re.fullmatch(r"(\d+):([\d.]+)-([\d.]*)(?::(checkpoint|fresh))?", text)
         try:
@@ -54,7 +54,7 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """The virtual clock of an asynchronous simulation, what happens to its boxes and links; and one cell of the paper.
+    """The virtual clock of an asynchronous simulation, its boxes and its links; and `on_private`, as in the paper.
 
     Times are in units of the first client's step. Everything defaults to None, so that the cells of sweeps from before
     there was such a clock keep their names.
@@ -109,7 +109,7 @@ class SimulationConfig:
         self.outages()
 
     def times(self) -> tuple[float, ...]:
-        """Units that a step of each client takes, dealt out in turn."""
+        """The units that a step takes, for each client; if there are more clients, the list starts again."""
         texts = (self.step_times or "1").split(":")
         times = tuple(map(_positive, texts))
         if any(time is None for time in times):
@@ -119,7 +119,11 @@ class SimulationConfig:
         return tuple(time or 0.0 for time in times)
 
     def outages(self) -> tuple[Outage, ...]:
-        """Who is off when."""
+        """The times for which boxes are off.
+
+        Raises:
+            ConfigError: `down` has another form, or two times of one box overlap.
+        """
         texts = [text.strip() for text in (self.down or "").split(",") if text.strip()]
         found = tuple(Outage.parse(text) for text in texts)
         for earlier, later in pairwise(sorted(found, key=lambda outage: (outage.id, outage.begins))):

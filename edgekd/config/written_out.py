@@ -1,4 +1,4 @@
-"""Defaults that follow from other settings, written out, so that a run's folder means the same to a later version."""
+"""Writing out the defaults that depend on other settings, so that later versions read a run's folder the same way."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Any
 from edgekd.config.sections import Config
 from edgekd.config.tables import overlay, read_toml
 
-# What a run meant whose file leaves these out. Since then all that follows from other settings is written out.
+# The values in files of older runs, which leave these settings out. Newer runs write out all such defaults.
 BEFORE: dict[str, dict[str, Any]] = {
     "data": {"public_augment": "none"},
     "model": {"head_start": "random", "head_end": "trained"},
@@ -17,9 +17,9 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 
 def written_out(config: Config) -> Config:
-    """The same settings, with a value for each that would else follow from the others."""
+    """The same settings, with values for all whose default depends on other settings."""
     data = config.data
-    if data.private is None:  # else the public file says how it is augmented
+    if data.private is None:  # otherwise the public file contains its augmentation
         data = replace(data, public_augment=data.public_augmentation)
     return replace(
         config,
@@ -42,7 +42,7 @@ def written_out(config: Config) -> Config:
 
 
 def read_run(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The tables of a run's ``config.toml``, with what they meant when it was written.
+    """Read the tables of a run's ``config.toml``, completed by the defaults of the time when it was written.
 
     Raises:
         ConfigError: the file cannot be read or is not TOML.

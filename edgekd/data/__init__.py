@@ -1,1 +1,1 @@
-"""Pictures and labels: where they come from, how they are split, the public file."""
+"""Images and labels: where they come from, how they are split among peers, and the public file."""

@@ -1,4 +1,4 @@
-"""The pictures that paths name, and those that appear in a folder while somebody writes them."""
+"""Finding picture files, and deciding when a picture that appears in a watched folder is complete."""
 
 import glob
 import logging
@@ -14,26 +14,27 @@ from edgekd.paths import expanded
 
 log = logging.getLogger("edgekd")
 
-SETTLED = 2  # scans in which a file has the same size and time: it is taken to be whole
-TRIES = 10  # as many scans later a file that cannot be read is given up: its writer may only have paused
-REMEMBERED = 100_000  # the most pictures to remember of folders that are gone, the newest; they take some 30 MB
+SETTLED = 2  # scans in which size and time of a file are the same; then the file counts as complete
+TRIES = 10  # after so many more scans, a file that cannot be read is given up: its writer may only pause
+REMEMBERED = 100_000  # largest number of pictures to remember of folders that are gone; they take about 30 MB
 
 Stamp: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in nanoseconds
 
 
 def find_pictures(arguments: Iterable[str]) -> list[Path]:
-    """The picture files that are named, in this order, each once.
+    """The picture files that the arguments name, in this order, each once.
 
-    What leads nowhere is taken to be a file: reading it will tell. A folder without pictures is warned of.
+    A path that does not exist counts as a file; reading it will report the error. A folder without pictures causes a
+    warning.
 
     Args:
-        arguments: picture files of any name; folders, which are searched with their subfolders; patterns such as
+        arguments: picture files with any name; folders, which are searched with their subfolders; patterns such as
             ``photos/**/*.jpg``.
 
     Raises:
-        ConfigError: nothing but folders without pictures is named.
+        ConfigError: only folders without pictures are named.
     """
-    found: dict[Path, Path] = {}  # by where links lead to
+    found: dict[Path, Path] = {}  # by the path after following links
     empty = []
     for argument in arguments:
         path = expanded(argument)
@@ -52,18 +53,22 @@ def find_pictures(arguments: Iterable[str]) -> list[Path]:
 
 
 def pictures_under(folder: Path) -> list[Path]:
-    """The picture files in `folder` and its subfolders, known by their suffixes, sorted by name.
+    """The picture files in `folder` and its subfolders, recognised by their suffixes, sorted by name.
 
-    Hidden files and folders, and those that systems leave everywhere, are passed over.
+    Hidden files and folders are skipped, and so are those that operating systems leave behind.
 
     Raises:
-        OSError: the folder cannot be read. Subfolders that cannot be read are warned of.
+        OSError: the folder cannot be read. Subfolders that cannot be read cause a warning.
     """
     return [Path(entry.path) for entry in _entries(folder)]
 
 
 def stamps(folder: Path, *, deep: bool = True) -> dict[Path, Stamp]:
-    """The pictures in `folder`, with `deep` in its subfolders too, and what tells whether they have changed.
+    """The pictures in `folder`, each with its size and time of change.
+
+    Args:
+        folder: the folder.
+        deep: whether to search its subfolders, too.
 
     Raises:
         OSError: the folder cannot be read.
@@ -72,7 +77,7 @@ def stamps(folder: Path, *, deep: bool = True) -> dict[Path, Stamp]:
     for entry in _entries(folder, deep=deep):
         try:
             about = entry.stat()
-        except OSError:  # it has gone since, or may not be looked at
+        except OSError:  # it was deleted meanwhile, or this user may not read it
             continue
         found[Path(entry.path)] = (about.st_size, about.st_mtime_ns)
     return found
@@ -83,7 +88,7 @@ def _entries(
 ) -> Iterator["os.DirEntry[str]"]:
     about = folder.stat()
     here = (about.st_dev, about.st_ino)
-    if here in above:  # a link to a folder that holds it
+    if here in above:  # a link to a folder that contains it
         return
     with os.scandir(folder) as entries:
         listed = sorted((each for each in entries if not is_of_system(each)), key=lambda each: each.name)
@@ -100,29 +105,29 @@ def _entries(
 
 @lru_cache
 def _warn_once(path: str, why: str) -> None:
-    """A watched folder is looked at again and again."""
+    """Log a warning only once, since a watched folder is scanned again and again."""
     log.warning("cannot read %s: %s", path, why)
 
 
 class Arrivals:
-    """Decides which pictures of a watched folder are new and whole. It does no I/O.
+    """Decides which pictures of a watched folder are new and complete. It does no I/O.
 
     Args:
-        there: `stamps` of the pictures that are not new.
+        there: the `stamps` of the pictures that are not new.
     """
 
     def __init__(self, there: Mapping[Path, Stamp]) -> None:
         self._seen = dict(there)
-        self._waiting: dict[Path, tuple[Stamp, int]] = {}  # and in how many scans it was so
+        self._waiting: dict[Path, tuple[Stamp, int]] = {}  # with the number of scans in which the stamp was the same
 
     def look(self, there: Mapping[Path, Stamp], wanted: Set[Path] | None = None) -> Sequence[tuple[Path, bool]]:
-        """The pictures to read after this scan, the oldest first; and whether this is the last time.
+        """The pictures to read after this scan, the oldest first, each with whether this is the last try.
 
-        A picture comes again at each scan until `done` is called, or for the last time.
+        A picture is returned at each scan until `done` is called for it, or until its last try.
 
         Args:
-            there: `stamps` of the folder.
-            wanted: those of them that are to be read if they are new; None: all.
+            there: the `stamps` of the folder.
+            wanted: the pictures to read if they are new; None: all.
         """
         due = []
         for path, stamp in there.items():
@@ -142,21 +147,24 @@ class Arrivals:
         return sorted(due, key=lambda each: (there[each[0]][1], each[0]))
 
     def done(self, path: Path) -> None:
-        """The picture was read as `look` last saw it; it is due again only if it changes."""
+        """Note that the picture was read as `look` last saw it. It is returned again only if it changes."""
         if path in self._waiting:
             self._seen[path], _ = self._waiting.pop(path)
 
     def has_seen(self, path: Path, stamp: Stamp) -> bool:
-        """Whether the picture as it is now is not new: it has been read, or given up."""
+        """Whether the picture, in its present state, was already read or given up."""
         return self._seen.get(path) == stamp
 
     def forget(self, paths: Iterable[Path]) -> None:
-        """These pictures are new when they are there again."""
+        """Forget these pictures, so that they count as new if they appear again."""
         for path in paths:
             self._seen.pop(path, None)
 
     def _forget_missing(self, there: Mapping[Path, Stamp]) -> None:
-        """Forget what has gone, unless its folder has: that may be on a disk, and not new when the disk is back."""
+        """Forget pictures that are gone, but not if their whole folder is gone.
+
+        Such a folder may be on a disk that comes back, and then its pictures are not new.
+        """
         missing = [path for path in self._seen if path not in there]
         folders = {path.parent for path in there} if missing else set()
         away = [path for path in missing if path.parent not in folders]

@@ -1,4 +1,4 @@
-"""Copies of one picture that are both trained on and evaluated on: they make an accuracy look better than it is."""
+"""A check for pictures that are both trained on and evaluated on: such copies make accuracies look too good."""
 
 import hashlib
 import logging
@@ -10,14 +10,14 @@ log = logging.getLogger("edgekd")
 
 
 def warn_of_copies(evaluated: Sequence[Path], trained: Sequence[Path], where: str) -> None:
-    """Say in the log how many of the pictures to evaluate on are, byte for byte, also trained on.
+    """Warn if pictures to evaluate on are also among those to train on, byte for byte.
 
-    Only files of one size are read, so this costs little where sizes differ.
+    Only files of equal size are read, so this costs little if sizes differ.
 
     Args:
         evaluated: files of pictures to evaluate on.
         trained: files of pictures to train on.
-        where: the data set, for the message.
+        where: the name of the data set, for the message.
     """
     found = _copies(evaluated, trained)
     if found:
@@ -47,7 +47,7 @@ def _copies(evaluated: Sequence[Path], trained: Sequence[Path]) -> list[Path]:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except OSError:  # it is gone; reading it will say so
+    except OSError:  # it was deleted; reading it will report the error
         return 0
 
 

@@ -1,4 +1,4 @@
-"""The data of one peer: a shard of a common data set, or files of the peer's own box."""
+"""The data of one peer: a shard of a common data set, or pictures of the peer's own box."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -33,20 +33,20 @@ class PeerData:
     private: Labelled
     public: PublicSet
     evaluation: Labelled
-    held_out: HeldOut | None = None  # of a box's own pictures; None: a common data set
-    unreadable: frozenset[Path] = frozenset()  # of a box's own pictures, those that were damaged when it started
+    held_out: HeldOut | None = None  # only if the pictures are the box's own; None: a common data set
+    unreadable: frozenset[Path] = frozenset()  # of the box's own pictures, those that could not be read at the start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CommonData:
-    """A data set and its split. No picture is decoded yet."""
+    """A labelled data set and its split among the clients. No picture is decoded yet."""
 
     source: Source
     split: Split
     augment: str
 
     def labelled(self, indices: Indices) -> Labelled:
-        """Decode these images, ordered by label and then by index, as a folder of their files would be read."""
+        """Decode these images, ordered by label and then by index, as a folder of them would be read."""
         labels = self.source.labels[indices]
         return self.source.load(indices[np.lexsort((indices, labels))])
 
@@ -61,8 +61,8 @@ def open_common(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> Co
 
     Args:
         config: the data set and the kind of split.
-        seed: of the split, unless the config has a `data_seed`.
-        how: its picture files will be decoded.
+        seed: the seed of the split, unless the config has a `data_seed`.
+        how: how its picture files will be decoded.
 
     Raises:
         ConfigError: there is no such data set, or it has too few images or classes.
@@ -92,15 +92,15 @@ def open_common(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> Co
 def load_peer_data(
     config: DataConfig, id: int, seed: int, run: Path | None = None, how: Decoding = IN_PROCESS
 ) -> PeerData:
-    """The data of peer `id`: its own shard, the public set and the evaluation set. No other images are decoded.
+    """Load the data of peer `id`: its own shard, the public set and the evaluation set. No other images are decoded.
 
     Args:
-        config: with a common data set, or with --private and --public.
-        id: of the peer; with a common data set it is below `config.clients`.
-        seed: of the split, see `open_common`. With the peer's own files and no --eval, it chooses the images that are
-            held out.
+        config: the settings, with a common data set, or with --private and --public.
+        id: the peer's id; with a common data set it is below `config.clients`.
+        seed: the seed of the split, see `open_common`. If the peer has its own pictures and no --eval, it also chooses
+            which of them are held out.
         run: the peer's folder. What an earlier start there has held out stays held out.
-        how: picture files are decoded.
+        how: how picture files are decoded.
 
     Raises:
         ConfigError: the data is missing or does not fit the settings.
@@ -114,7 +114,7 @@ def load_peer_data(
 
 
 def load_group(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> list[PeerData]:
-    """The data of each client, for learners in one process. They share the public set and the evaluation set.
+    """Load the data of all clients, for learners in one process; they share the public set and the evaluation set.
 
     Raises:
         ConfigError: the data is missing or does not fit the settings.
@@ -124,7 +124,7 @@ def load_group(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> lis
 
 
 def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
-    """The shards of all clients as one: the data of a model for which the clients would share their images.
+    """Load the shards of all clients as one, for a model that is trained as if the clients shared their images.
 
     Raises:
         ConfigError: the data is missing or does not fit the settings.
@@ -136,7 +136,16 @@ def load_pooled_data(config: DataConfig, seed: int) -> PeerData:
 def load_evaluation(
     config: DataConfig, id: int, classes: tuple[str, ...], size: int, seed: int, run: Path, how: Decoding = IN_PROCESS
 ) -> Labelled:
-    """The evaluation images of peer `id`: those of --eval folder:PATH, else those of the peer's own run in `run`.
+    """Load the evaluation images of peer `id`: those of --eval folder:PATH, else those of the peer's run in `run`.
+
+    Args:
+        config: the settings of the data.
+        id: the peer's id.
+        classes: the class names that the images must have.
+        size: height and width of the images, in pixels.
+        seed: as in `load_peer_data`.
+        run: the peer's folder.
+        how: how picture files are decoded.
 
     Raises:
         ConfigError: the data is missing, does not fit the settings, or has other classes.
@@ -176,10 +185,10 @@ def _own_files(config: DataConfig, id: int, seed: int, run: Path | None, how: De
 
 
 def own_public(config: DataConfig, how: Decoding = IN_PROCESS) -> PublicSet:
-    """The public file of a box that has its own pictures; `how` tells of what was read.
+    """Read the public file of a box that has its own pictures; `how` is told how much was read.
 
     Raises:
-        ConfigError: none is named, it is none, or the settings want it to be another.
+        ConfigError: no file is named, it is not a public file, or its size or augmentation differs from the settings.
     """
     if config.public is None:
         raise ConfigError(
@@ -198,9 +207,9 @@ def own_public(config: DataConfig, how: Decoding = IN_PROCESS) -> PublicSet:
 def own_pictures(
     config: DataConfig, public: PublicSet, id: int, seed: int, run: Path | None, how: Decoding, *, strict: bool
 ) -> PeerData:
-    """The data of a box that has its own pictures.
+    """Load the data of a box that has its own pictures.
 
-    `load_peer_data` says what the arguments are, and `edgekd.data.sources.folder` what `strict` is.
+    The arguments are explained at `load_peer_data`, and `strict` at `edgekd.data.sources.folder`.
 
     Raises:
         ConfigError: the pictures are missing, or do not fit the public file or the settings.
@@ -239,7 +248,7 @@ def _newest(source: Source, private: Images, keep: int | None) -> tuple[Labelled
     there = {file: stamp for file, stamp in look_through(root).pictures.items() if file in places}
     images: Labelled | None = None
     unreadable: frozenset[Path] = frozenset()
-    # A picture that is among the newest stays so when others go: so none is read that is not kept.
+    # If other pictures go, one of the newest remains one of the newest. So every picture that is read is kept.
     while due := newest(there, source.classes, keep).keys() - {*(images.files if images else ())}:
         more = source.read(sorted(places[file] for file in due))
         images = merged(images, more, range(len(more.files))) if images else more
@@ -254,7 +263,7 @@ def _newest(source: Source, private: Images, keep: int | None) -> tuple[Labelled
 def _hold_out(
     images: Labelled, before: HeldOut | None, seed: int, run: Path | None
 ) -> tuple[HeldOut, Labelled, Labelled]:
-    """What is held out by now, the images to train on, and those to evaluate on."""
+    """What is held out now, the images to train on, and the images to evaluate on."""
     if before == NOTHING:
         raise ConfigError(f"{run} has held no picture out, since it was evaluated on --eval: give --eval folder:PATH")
     digests = pixel_digests(images.images)

@@ -1,6 +1,6 @@
-"""Many picture files decoded and fitted: from the cache, in this process, or side by side in others.
+"""Decoding and fitting of many picture files: from the cache, in this process, or in parallel processes.
 
-How changes nothing but the time: the pixels, their order and what is said of a picture are the same.
+The way of decoding changes only the time that it takes. Pixels, their order and all messages stay the same.
 """
 
 import logging
@@ -20,23 +20,24 @@ from edgekd.workers import at_once, workers
 
 log = logging.getLogger("edgekd")
 
-# To start a worker takes a third of a second, most of it of a core. So each is to have more to do than that: 67 MB of
-# JPEGs, twenty photos of 12 megapixels, take 0.6 s. A small picture takes as long as 30 kB of a large one.
+# Starting a worker takes a third of a second, mostly CPU time of one core. So each worker should have more work than
+# that: 67 MB of JPEGs, which are twenty photos of 12 megapixels, take 0.6 s. A small picture takes as long as 30 kB of
+# a large one.
 WORTH = 2**26  # bytes
 OVERHEAD = 30_000  # bytes
-CHUNK = 2**22  # bytes that a worker is given at once
-AHEAD = 4  # chunks for each worker that are under way or wait to be fetched: the rest takes no memory yet
+CHUNK = 2**22  # bytes given to a worker at once
+AHEAD = 4  # chunks per worker that are in work or wait to be fetched; the others take no memory yet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
     """How picture files are decoded."""
 
-    # Processes that decode. None: one a core, if the pictures are worth it. 0: this process decodes; a program whose
-    # main module cannot be imported again, such as a script without `if __name__ == "__main__"`, needs that.
+    # Number of processes that decode. None: one per core, if there is enough work. 0: this process decodes. A program
+    # needs 0 if its main module cannot be imported again, such as a script without `if __name__ == "__main__"`.
     workers: int | None = 0
-    watch: Watch = unwatched  # of the pictures
-    watch_bytes: Watch = unwatched  # of the bytes of a public file that is read
+    watch: Watch = unwatched  # is told how many pictures are done
+    watch_bytes: Watch = unwatched  # is told how many bytes of a public file were read
     cache: Path | None = None  # folder in which fitted pictures are kept
 
 
@@ -44,12 +45,13 @@ IN_PROCESS = Decoding()
 
 
 def fitted(files: Sequence[Path], size: int, how: Decoding) -> Generator[tuple[int, Fitted], None, None]:
-    """The place of each file in `files`, and its pixels: first those in the cache, then all others, in their order.
+    """Decode and fit files; yields the position of each file in `files`, and its pixels.
 
-    Close the generator, else an interrupt leaves processes behind.
+    Files in the cache come first, then all others, in their order. Close the generator; otherwise an interrupt leaves
+    processes behind.
 
     Raises:
-        ConfigError: decoding a picture has killed the process that did nothing else.
+        ConfigError: a process that decoded only one picture was killed, perhaps because it took too much memory.
     """
     with FittedCache(how.cache, size, files) as cache, how.watch(len(files)) as advance:
         missing = []
@@ -69,7 +71,7 @@ def fitted(files: Sequence[Path], size: int, how: Decoding) -> Generator[tuple[i
 
 
 def _decoded(files: Sequence[Path], size: int, number: int | None) -> Generator[Fitted, None, None]:
-    """Each of the files as pixels, in their order."""
+    """Decode the files in their order."""
     number = _worth(files) if number is None else number
     left = deque(files)
     try:
@@ -91,7 +93,7 @@ def _decoded(files: Sequence[Path], size: int, number: int | None) -> Generator[
 
 
 def _side_by_side(left: deque[Path], size: int, number: int, chunk: int) -> Generator[Fitted, None, None]:
-    """Decode in `number` processes; what is yielded is off `left`."""
+    """Decode in `number` processes. What was yielded is removed from `left`."""
     under_way: deque[Future[list[Fitted]]] = deque()
     with workers(number) as pool:
         for part in _chunks(list(left), chunk):
@@ -109,7 +111,7 @@ def _fetched(future: Future[list[Fitted]], left: deque[Path]) -> Iterator[Fitted
 
 
 def _chunks(files: Iterable[Path], least: int) -> Iterator[list[Path]]:
-    """The files in their order, in parts of at least so much work."""
+    """Split the files, in their order, into parts with at least `least` work each."""
     part, work = [], 0
     for file in files:
         part.append(file)
@@ -122,7 +124,7 @@ def _chunks(files: Iterable[Path], least: int) -> Iterator[list[Path]]:
 
 
 def _worth(files: Sequence[Path]) -> int:
-    """How many workers pay for decoding these files; 0: none."""
+    """The number of workers that are worth starting for these files; 0: none."""
     work = sum(map(_work, files))
     if work < 2 * WORTH:
         return 0
@@ -131,8 +133,8 @@ def _worth(files: Sequence[Path]) -> int:
 
 
 def _work(file: Path) -> int:
-    """How long it takes to decode a file, in bytes of a large JPEG."""
+    """The work of decoding a file, in bytes of a large JPEG."""
     try:
         return OVERHEAD + file.stat().st_size
-    except OSError:  # it is gone; decoding it will say so
+    except OSError:  # it was deleted; decoding it will report the error
         return OVERHEAD

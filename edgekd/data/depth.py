@@ -1,7 +1,7 @@
-"""Pictures whose values are not of 8 bits: 16-bit and 32-bit integers, and floats, become 8 bits.
+"""Conversion of pictures to 8 bits: from integers of 16 or 32 bits, and from floats.
 
-Of colours of 16 bits Pillow keeps the upper 8. They are wanted where the values are of 14 bits or fewer: then the
-picture is read a second time, with the order of the bytes reversed, which gives the lower 8.
+Of colours with 16 bits, Pillow keeps only the upper 8. If the values have 14 bits or fewer, the lower bits are needed.
+Then the picture is read a second time with the order of its bytes reversed, which gives the lower 8 bits.
 """
 
 import re
@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners use
-_BITS, _MAXIMUM, _PLANES, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 284, 339, 341  # tags of TIFF
+_DEPTHS = (8, 10, 12, 14, 16)  # numbers of bits that cameras and scanners use
+_BITS, _MAXIMUM, _PLANES, _SAMPLE_FORMAT, _SIGNED_MAXIMUM = 258, 281, 284, 339, 341  # TIFF tags
 _UNSIGNED = 1
-_WIDE = re.compile(r"(?<=;16)[BLN]")  # in Pillow's names of raw data: big-endian, little-endian, native
+_WIDE = re.compile(r"(?<=;16)[BLN]")  # in Pillow's names of raw formats: big-endian, little-endian, native
 _REVERSED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_STRIP = 2**18  # pixels whose values are computed with at a time: of a whole large picture they would take gigabytes
-_FAINT = 1 / 16  # floats below this are taken to have another unit than 1
+_STRIP = 2**18  # pixels converted at a time; for a whole large picture, the floats would take gigabytes
+_FAINT = 1 / 16  # if all floats are below this, white is not taken to be 1
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -28,7 +28,9 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """The picture in grey of 8 bits; white is the largest value that the file names, else that its own values suggest.
+    """Convert a picture to grey with 8 bits.
+
+    White is the largest value that the file names. If it names none, white is guessed from the picture's values.
 
     Raises:
         ValueError: no value is finite.
@@ -42,12 +44,12 @@ def to_grey(image: Image.Image) -> Image.Image:
 
 
 def has_wide_colours(image: ImageFile) -> bool:
-    """Whether each colour has 16 bits in the file, of which Pillow reads the upper 8."""
+    """Whether the file has 16 bits for each colour, of which Pillow reads only the upper 8."""
     return not is_deep(image) and any(_WIDE.search(str(tile.args)) for tile in image.tile)
 
 
 def is_misread(image: ImageFile) -> bool:
-    """Whether it is a TIFF with colours of 16 bits, a plane each, of which Pillow takes every byte for a value."""
+    """Whether it is a TIFF with 16-bit colours in separate planes, whose bytes Pillow takes for values."""
     tags = getattr(image, "tag_v2", {})
     return (tags.get(_PLANES), _first(image, _BITS)) == (2, 16) and any(
         isinstance(tile.args, tuple) and tile.args[0] in ("R", "G", "B") for tile in image.tile
@@ -55,7 +57,7 @@ def is_misread(image: ImageFile) -> bool:
 
 
 def read_lower_halves(image: ImageFile) -> None:
-    """Have a picture with wide colours, which is not loaded yet, give the lower 8 bits instead of the upper ones."""
+    """Make a picture with wide colours, which must not be loaded yet, give the lower 8 bits instead of the upper 8."""
     image.tile = [tile._replace(args=_reversed(tile.args)) for tile in image.tile]
 
 
@@ -66,7 +68,10 @@ def _reversed(args: Any) -> Any:
 
 
 def wide_to_rgb(upper: Image.Image, lower: Image.Image) -> Image.Image:
-    """The picture in RGB of 8 bits from both halves of its colours, in RGB. White is found as in `to_grey`."""
+    """Make an RGB picture of 8 bits from two RGB pictures with the upper and the lower halves of its colours.
+
+    White is found as in `to_grey`.
+    """
 
     def values_of(upper: Any, lower: Any) -> Any:
         return upper.astype(np.uint16) << 8 | lower
@@ -75,7 +80,7 @@ def wide_to_rgb(upper: Image.Image, lower: Image.Image) -> Image.Image:
 
 
 def _said(image: Image.Image) -> float | None:
-    """The largest possible value by the tags of a TIFF."""
+    """The largest possible value according to the tags of a TIFF; None: they do not say."""
     for tag in (_SIGNED_MAXIMUM, _MAXIMUM):
         if isinstance(value := _first(image, tag), int | float) and value > 0:
             return float(value)
@@ -91,14 +96,14 @@ def _first(image: Image.Image, tag: int) -> Any:
 def _eight_bits(
     mode: str, parts: tuple[Image.Image, ...], values_of: Callable[..., Any], said: float | None
 ) -> Image.Image:
-    """Values of any range to 0..255.
+    """Scale values of any range to 0..255.
 
-    Integers of 16 bits lose their lower half. So do those of 10, 12 or 14 bits lose their lowest 2, 4 or 6.
+    Integers with 16 bits lose their lower 8 bits, those with 10, 12 or 14 bits their lowest 2, 4 or 6.
 
     Args:
-        mode: of the result.
-        parts: pictures of one size.
-        values_of: the values of a strip, from the same strip of each part.
+        mode: Pillow's mode of the result.
+        parts: pictures of equal size.
+        values_of: a function that makes the values of a strip from the same strip of each part.
         said: the largest possible value, if the file names it.
 
     Raises:
@@ -129,7 +134,7 @@ def _eight_bits(
 
 
 def _strips(parts: tuple[Image.Image, ...]) -> Iterator[tuple[int, list[Any]]]:
-    """Some rows after others: the first one's place, and the values of these rows in each part."""
+    """Divide the parts into strips of rows; yields the first row of a strip, and its values in each part."""
     width, height = parts[0].size
     rows = max(1, _STRIP // max(1, width))
     for top in range(0, height, rows):
@@ -138,7 +143,7 @@ def _strips(parts: tuple[Image.Image, ...]) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _guessed(low: float, high: float, is_float: bool) -> float:
-    """The largest possible value where all are from `low` to `high`: that of the least usual depth which has them."""
+    """Guess the largest possible value from the range of the values: by the smallest usual bit depth that fits."""
     if low < 0:
         return high
     if is_float and high <= 1:

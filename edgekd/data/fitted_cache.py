@@ -1,12 +1,12 @@
-"""Fitted pictures kept on a disk, so that a second start need not decode them again.
+"""A cache of fitted pictures on disk, so that a second start need not decode them again.
 
-They are rows of one SQLite database: one file whatever their number, to which only what is new is written, which
-several processes may use at once, and which a power cut leaves as it was. Nothing depends on it: where it is damaged,
-locked or full, pictures are decoded. Rows have a checksum, since SQLite has none.
+The pictures are rows of one SQLite database. So there is one file for any number of pictures, only new pictures are
+written, several processes may use it at once, and a power cut does no harm. Nothing depends on the cache: if it is
+damaged, locked or full, pictures are decoded. Each row has a checksum, since SQLite has none.
 
-A picture is known by its path, its size and the times of its last change. To know it by its content, the whole file
-would have to be read, and from an SD card that takes longer than decoding. The inode's time counts, too: programs that
-turn a picture may set back the time of its content.
+A picture is recognised by its path, its size and its times of change. To recognise it by its content, the whole file
+would have to be read, and from an SD card that takes longer than decoding. The time of the inode is compared, too,
+because programs that rotate a picture may set back the time of its content.
 """
 
 import hashlib
@@ -27,28 +27,28 @@ from edgekd.data.fitting import Fitted, made_with
 log = logging.getLogger("edgekd")
 
 FILE = "fitted.sqlite"
-BOUND = 2**32  # bytes that the file may take: 28,000 pictures of 224 pixels, 350,000 of 64
-# What is written at once: a process that is killed loses no more than that, about a second of decoding.
+BOUND = 2**32  # largest size of the file in bytes: 28,000 pictures of 224 pixels, or 350,000 of 64
+# So much is written at once. A process that is killed loses no more than that, about a second of decoding.
 BATCH = 2**22  # bytes of pixels
 EFFORT = 2**26  # bytes of picture files
-PATIENCE = 30.0  # seconds that another process may write
+PATIENCE = 30.0  # seconds to wait while another process writes
 
 _COLUMNS = "file, side, stamp, remarks, pixels, digest"
 _SCHEMA = f"CREATE TABLE fitted ({_COLUMNS}, PRIMARY KEY (file, side))"
-# Bytes, the times of the last change of the content and of the inode, and the version. A process of another version may
-# have the cache open while it is made anew, and then write its rows into the new table.
+# Size in bytes, times of change of the content and of the inode, and the version. The version is needed because a
+# process of another version may have the cache open while it is made anew, and then write its rows into the new table.
 _STAMP = "%d %d %d %d"
-# SQLite's words for what is no damage to the database. Python 3.10 does not tell SQLite's numbers.
+# Words in SQLite's messages for errors that are not damage. Python 3.10 does not give SQLite's error codes.
 _OUTSIDE = ("locked", "full", "readonly", "unable to open", "disk I/O", "locking protocol", "permission", "memory")
 
 
 class FittedCache:
-    """The fitted pictures in a folder; a context, at whose end all that is new has been written, also at an error.
+    """The cache in one folder, as a context; new pictures are written at its end at the latest, also after an error.
 
     Args:
-        folder: is made if it does not exist. None: there is no cache, so nothing is found and nothing kept.
-        size: side of the fitted pictures, pixels.
-        files: the pictures that it will be asked for. Where there is not room for all, others are dropped for them.
+        folder: the folder; it is made if it does not exist. None: no cache, so nothing is found and nothing is kept.
+        size: height and width of the fitted pictures, in pixels.
+        files: the pictures that will be asked for. If there is not room for all, others are deleted.
     """
 
     def __init__(self, folder: Path | None, size: int, files: Sequence[Path]) -> None:
@@ -56,11 +56,11 @@ class FittedCache:
         self._names = {file: os.fsencode(os.path.abspath(file)) for file in files} if folder else {}
         self._wanted = {(name, size) for name in self._names.values()}
         self._version = _version() if folder else 0
-        self._about: dict[Path, os.stat_result] = {}  # the picture files, from before they are decoded
+        self._about: dict[Path, os.stat_result] = {}  # the state of the picture files before they were decoded
         self._rows: list[tuple[Any, ...]] = []  # not written yet
-        self._effort = 0  # bytes of the picture files of these rows
+        self._effort = 0  # bytes of the picture files in these rows
         self._db: sqlite3.Connection | None = None
-        self._warned = False  # of rows that do not have their checksum
+        self._warned = False  # of rows with a wrong checksum
 
     def __enter__(self) -> "FittedCache":
         if self._folder is not None:
@@ -76,13 +76,13 @@ class FittedCache:
         self._close()
 
     def get(self, file: Path) -> Fitted | None:
-        """The fitted picture; None: it is not there, or the file has changed since."""
+        """The fitted picture; None: it is not in the cache, or the file has changed since."""
         with self._guarded():
             return self._get(file)
         return None
 
     def put(self, file: Path, found: Fitted) -> None:
-        """Keep what decoding `file` gave, after `get` has not found it. What cannot be read is not kept."""
+        """Keep the result of decoding `file`, for which `get` has returned None. An unreadable file is not kept."""
         about = self._about.get(file)
         if self._db is None or about is None or found.pixels is None:
             return
@@ -96,15 +96,15 @@ class FittedCache:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """In this block trouble with the database or its disk costs the cache, and nothing else."""
+        """A block in which trouble with the database or its disk only ends the use of the cache."""
         try:
             yield
         except OSError as error:
             self._give_up(error.strerror or str(error))
-        except UnicodeDecodeError:  # SQLite's own message holds a damaged name
+        except UnicodeDecodeError:  # SQLite's own message contains a damaged name
             self._make_anew()
         except sqlite3.ProgrammingError:
-            raise  # a bug of ours
+            raise  # a bug in edgekd
         except sqlite3.Error as error:
             if _is_damage(error):
                 self._make_anew()
@@ -133,11 +133,11 @@ class FittedCache:
 
     def _open(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would let everybody read what it makes.
+        # SQLite would create a file that everybody can read.
         os.close(os.open(folder / FILE, os.O_CREAT | os.O_RDONLY, 0o600))
         self._db = db = sqlite3.connect(folder / FILE, timeout=PATIENCE, isolation_level=None)
-        db.text_factory = bytes  # a damaged row may hold text that is none
-        db.execute("PRAGMA secure_delete = ON")  # of a picture that is gone, nothing is left here
+        db.text_factory = bytes  # a damaged row may hold text that is not UTF-8
+        db.execute("PRAGMA secure_delete = ON")  # of a deleted picture, nothing is left in the file
         version, before = self._version, _pragma(db, "user_version")
         if before != version:
             if before:
@@ -149,7 +149,7 @@ class FittedCache:
                     db.execute(_SCHEMA)
                     db.execute(f"PRAGMA user_version = {version}")
         page, used = _pragma(db, "page_size"), _pragma(db, "page_count")
-        left = shutil.disk_usage(folder).free // 2  # others need the disk, too
+        left = shutil.disk_usage(folder).free // 2  # other programs need the disk, too
         db.execute(f"PRAGMA max_page_count = {min(BOUND // page, used + left // page)}")
 
     def _get(self, file: Path) -> Fitted | None:
@@ -157,7 +157,7 @@ class FittedCache:
             return None
         try:
             about = file.stat()
-        except OSError:  # it is gone; decoding it will say so
+        except OSError:  # it was deleted; decoding it will report the error
             return None
         self._about[file] = about
         key = (self._names[file], self._size)
@@ -185,7 +185,7 @@ class FittedCache:
             if "full" not in str(error) or not self._drop(lambda name, side: (name, side) not in self._wanted):
                 raise
             self._insert(self._db, self._rows)
-        self._rows, self._effort = [], 0  # an interrupt until here leaves them for the end
+        self._rows, self._effort = [], 0  # if an interrupt comes before this line, they are written at the end
 
     def _insert(self, db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
         with db:
@@ -193,7 +193,7 @@ class FittedCache:
             db.executemany("INSERT OR REPLACE INTO fitted VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def _drop(self, unwanted: Callable[[bytes, int], bool]) -> int:
-        """Delete the rows of these files and sizes; how many they were."""
+        """Delete the rows of unwanted files and sizes; returns their number."""
         if self._db is None:
             return 0
         rows = self._db.execute("SELECT rowid, file, side FROM fitted").fetchall()
@@ -206,7 +206,7 @@ class FittedCache:
 
 
 def _version() -> int:
-    """A number that stands for all that decides what rows hold, in [1, 2^31)."""
+    """A number in [1, 2^31) that stands for everything that determines the content of rows."""
     content = json.dumps([_SCHEMA, _STAMP, made_with()], sort_keys=True).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "big") >> 1 or 1
 
@@ -225,10 +225,10 @@ def _digest(content: Sequence[Any]) -> bytes:
 def _is_sound(row: Sequence[Any], key: tuple[bytes, int]) -> bool:
     try:
         return (row[0], row[1]) == key and row[-1] == _digest(row[:-1])
-    except TypeError:  # what should be bytes is none
+    except TypeError:  # a value that should be bytes is not
         return False
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    """Whether the database holds what was never written into it; else it is locked, full or out of reach."""
+    """Whether the error means damage to the database; otherwise the database is locked, full or out of reach."""
     return not isinstance(error, sqlite3.OperationalError) or not any(words in str(error) for words in _OUTSIDE)

@@ -1,7 +1,8 @@
-"""Which of a box's own pictures are held out for evaluation. They are known by their pixels, not by name or place.
+"""Which of a box's own pictures are held out for evaluation.
 
-So a picture stays on its side when others are added, removed or renamed, and when a program rewrites its metadata. A
-picture that is there twice is on one side. The run folder keeps the list, which only grows.
+Pictures are recognised by their pixels, not by their names. So a picture stays held out, or stays in training, when
+others are added, removed or renamed, and when a program rewrites its metadata. A picture that exists twice is on one
+side only. The run folder keeps the list, which only grows.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from edgekd.seeds import derive
 log = logging.getLogger("edgekd")
 
 FILE = "held-out.json"  # in the run folder
-SHARE = 10  # one picture of so many is held out
+SHARE = 10  # one picture in so many is held out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +33,11 @@ class HeldOut:
 
     digests: frozenset[str]  # from `pixel_digests`
     cut: str  # a new picture is held out if its `_rank` is at most this; "": no new picture is held out
-    trained: frozenset[str] = frozenset()  # pictures that are no new ones: up to the cut, but trained on from the start
+    trained: frozenset[str] = frozenset()  # pictures up to the cut that are not new: trained on from the start
 
     @classmethod
     def load(cls, folder: Path) -> "HeldOut | None":
-        """What the run in `folder` has held out; None: the folder does not say.
+        """Read what the run in `folder` has held out; None: there is no such file.
 
         Raises:
             ConfigError: the file is damaged.
@@ -63,21 +64,23 @@ class HeldOut:
         write_atomically(folder / FILE, [(json.dumps(content, indent=1) + "\n").encode()])
 
 
-NOTHING = HeldOut(digests=frozenset(), cut="")  # where --eval names other pictures
+NOTHING = HeldOut(digests=frozenset(), cut="")  # used if --eval names other pictures
 
 
 def pixel_digests(images: Tensor) -> list[str]:
-    """A digest of the pixels of each image, uint8 ``[N, 3, S, S]``: 32 hexadecimal digits."""
+    """A digest of the pixels of each image, uint8 ``[N, 3, S, S]``: 32 hexadecimal digits each."""
     return [hashlib.blake2b(image.contiguous().numpy(), digest_size=16).hexdigest() for image in images]
 
 
 def set_digest(images: Tensor) -> str:
-    """The SHA-256 of a set of images, uint8 ``[N, 3, S, S]``, in whatever order they come; in hexadecimal."""
+    """The SHA-256 of a set of images, uint8 ``[N, 3, S, S]``, in hexadecimal digits; their order has no effect."""
     return hashlib.sha256("".join(sorted(pixel_digests(images))).encode()).hexdigest()
 
 
 def choose(digests: Sequence[str], seed: int) -> HeldOut:
-    """A tenth of the different pictures, at least one, chosen by `seed`; and of those that come later each by itself.
+    """Choose what is held out: a tenth of the different pictures, at least one, by `seed`.
+
+    The result also holds the rule by which each later picture is held out or not.
 
     Raises:
         ConfigError: there are fewer than two different pictures.
@@ -94,7 +97,7 @@ def choose(digests: Sequence[str], seed: int) -> HeldOut:
 
 
 def by_position(digests: Sequence[str], seed: int, run: Path) -> HeldOut:
-    """What versions before this file held out: a tenth of the sorted pictures, by their places."""
+    """What older versions, which kept no list, held out: a tenth of the sorted pictures, by their positions."""
     log.warning(
         "%s was made before edgekd noted which pictures are held out. The tenth is taken as it was then, which is "
         "right if no picture was added, removed or renamed; else use --eval folder:PATH",
@@ -105,28 +108,28 @@ def by_position(digests: Sequence[str], seed: int, run: Path) -> HeldOut:
 
 
 def own_seed(seed: int, id: int) -> int:
-    """The seed by which peer `id` holds pictures out; `seed` is that of the data."""
+    """The seed by which peer `id` chooses pictures to hold out; `seed` is that of the data."""
     return derive(seed, "peer", id, "held-out")
 
 
 def grown(held: HeldOut, digests: Sequence[str], seed: int) -> HeldOut:
-    """`held` with those of the new pictures that are to be held out, too."""
+    """Add those of these pictures that are new and must be held out by the rule of `held`."""
     new = {digest for digest in digests if held.cut and _rank(digest, seed) <= held.cut} - held.trained
     return replace(held, digests=held.digests | new)
 
 
 def divide(images: Labelled, digests: Sequence[str], held: HeldOut) -> tuple[Labelled, Labelled]:
-    """Split into what is trained on and what is held out, both in the order of `images`, whose memory they reuse.
+    """Divide images into those to train on and those held out, both in their order; the memory of `images` is reused.
 
     Raises:
-        ConfigError: one of the two would be empty.
+        ConfigError: one of the two parts would be empty.
     """
     out = torch.tensor([digest in held.digests for digest in digests], dtype=torch.bool)
     if out.all() or not out.any():
         what = "all private pictures are" if out.all() else "no private picture is one of those that are"
         raise ConfigError(f"{what} held out for evaluation in this run; add pictures, or use --eval folder:PATH")
     held_images, kept = images.images[out], (~out).nonzero().flatten().tolist()
-    for to, place in enumerate(kept):  # in place: the images may be a file larger than the memory
+    for to, place in enumerate(kept):  # in place, since the images may be in a file larger than the memory
         if to != place:
             images.images[to] = images.images[place]
     images.images[len(kept) :] = held_images
@@ -140,6 +143,6 @@ def divide(images: Labelled, digests: Sequence[str], held: HeldOut) -> tuple[Lab
 
 
 def _rank(digest: str, seed: int) -> str:
-    """A number in [0, 2^64) as 16 hexadecimal digits, which a picture and the seed determine."""
+    """A number in [0, 2^64) as 16 hexadecimal digits, determined by the picture and the seed."""
     key = seed.to_bytes(8, "big", signed=False)
     return hashlib.blake2b(digest.encode(), key=key, digest_size=8).hexdigest()

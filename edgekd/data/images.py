@@ -1,4 +1,4 @@
-"""Pictures become uint8 tensors."""
+"""Decoding of picture files into uint8 tensors."""
 
 import errno
 import logging
@@ -22,26 +22,26 @@ from edgekd.errors import ConfigError
 
 logger = logging.getLogger("edgekd")
 
-IN_MEMORY = 2**30  # bytes; larger sets of images are kept in a memory-mapped temporary file
-ALIKE = 4  # of 255; pictures whose values differ by no more look alike
+IN_MEMORY = 2**30  # bytes; larger sets of images are stored in a memory-mapped temporary file
+ALIKE = 4  # of 255; if values differ by at most this, pictures look alike
 
 
 def fit(image: Image.Image, size: int) -> Tensor:
-    """`fitting.fit` as a tensor, uint8 ``[3, size, size]``."""
+    """Resize and crop a picture as `fitting.fit` does, to a tensor, uint8 ``[3, size, size]``."""
     return torch.from_numpy(fitting.fit(image, size)).permute(2, 0, 1)
 
 
 def decode_files(files: Sequence[Path], size: int, where: str, how: Decoding = IN_PROCESS) -> tuple[Tensor, list[int]]:
-    """Decode and fit picture files. A warning names each unreadable one, which is left out.
+    """Decode and fit picture files. An unreadable file is left out with a warning.
 
     Args:
         files: the pictures.
-        size: side of the images, pixels.
-        where: a name for the pictures, for messages.
-        how: in which processes, with which cache. It does not change the result.
+        size: height and width of the images, in pixels.
+        where: a name for the set of pictures, for messages.
+        how: in which processes, and with which cache. It does not change the result.
 
     Returns:
-        uint8 ``[n, 3, size, size]`` in the order of `files`, and the places in `files` of these n pictures.
+        uint8 ``[n, 3, size, size]`` in the order of `files`, and the positions of these n pictures in `files`.
 
     Raises:
         ConfigError: no picture can be read, or there is no room for the temporary file.
@@ -53,20 +53,27 @@ def decode_files(files: Sequence[Path], size: int, where: str, how: Decoding = I
 
 
 def decode_readable(files: Sequence[Path], size: int, where: str, how: Decoding) -> tuple[Tensor, list[int]]:
-    """`decode_files`, of which nothing may be left."""
+    """The same as `decode_files`, but without an error if no picture can be read."""
     with closing(fitted(files, size, how)) as found:
         return gather(found, len(files), size, where)
 
 
 def none_readable(count: int, where: str) -> ConfigError:
-    """The error for `count` pictures none of which can be read."""
+    """Make the error for the case that none of `count` pictures can be read."""
     return ConfigError(f"none of the {count} pictures of {where} can be read")
 
 
 def gather(found: Iterable[tuple[int, Fitted]], count: int, size: int, where: str) -> tuple[Tensor, list[int]]:
-    """`decode_readable` of pictures that have been fitted: `count` of them, each with its place, in any order."""
+    """Collect fitted pictures in one tensor; the result is that of `decode_readable`.
+
+    Args:
+        found: the position and the result of each picture, in any order.
+        count: the number of pictures.
+        size: height and width of the images, in pixels.
+        where: a name for the set of pictures, for messages.
+    """
     images, read = allocate(count, size), []
-    pixels = images.permute(0, 2, 3, 1).numpy()  # the same memory
+    pixels = images.permute(0, 2, 3, 1).numpy()  # a view of the same memory
     for place, each in found:
         tell(each.remarks)
         if each.pixels is None:
@@ -77,14 +84,14 @@ def gather(found: Iterable[tuple[int, Fitted]], count: int, size: int, where: st
     read.sort()
     if 0 < len(read) < count:
         logger.warning("%d of %d pictures of %s could not be read", count - len(read), count, where)
-        for to, place in enumerate(read):  # in place: the images may be a file larger than the memory
+        for to, place in enumerate(read):  # in place, since the images may be in a file larger than the memory
             if to != place:
                 images[to] = images[place]
     return images[: len(read)], read
 
 
 def warn_if_alike(images: Tensor, indices: Sequence[int], name: str) -> None:
-    """Warn if two images or more have these indices and all nearly equal the first: something went wrong with them."""
+    """Warn if two or more images, chosen by `indices`, are all nearly equal: probably something went wrong."""
     if len(indices) < 2:
         return
     first = images[indices[0]].short()
@@ -93,9 +100,10 @@ def warn_if_alike(images: Tensor, indices: Sequence[int], name: str) -> None:
 
 
 def allocate(count: int, size: int) -> Tensor:
-    """An uninitialised tensor for images, uint8 ``[count, 3, size, size]``; beyond `IN_MEMORY` in an unlinked file.
+    """Make an uninitialised tensor for images, uint8 ``[count, 3, size, size]``.
 
-    The file is in $TMPDIR, else in /var/tmp: unlike /tmp, it is seldom a RAM disk.
+    Above `IN_MEMORY` bytes, it is mapped to a temporary file without a name in $TMPDIR, else in /var/tmp. Unlike /tmp,
+    that is seldom a RAM disk.
 
     Raises:
         ConfigError: there is no room for the file.
@@ -118,17 +126,19 @@ def allocate(count: int, size: int) -> Tensor:
 
 
 def _reserve(file: int, size: int) -> bool:
-    """Give an open, empty file its room on the disk: where a mapped file gets it as it is written, a full disk kills.
+    """Reserve space on the disk for an open, empty file.
+
+    Without this, the space would be taken while the mapped file is written, and a full disk would kill the process.
 
     Returns:
         False: there is no room.
     """
     try:
         os.posix_fallocate(file, 0, size)
-    except AttributeError:  # macOS has none: others may take the room meanwhile
+    except AttributeError:  # macOS lacks it; there, other programs may take the space meanwhile
         return size <= shutil.disk_usage(file).free
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # nor has this file system
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # this file system lacks it, too
             return size <= shutil.disk_usage(file).free
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise

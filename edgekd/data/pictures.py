@@ -1,4 +1,4 @@
-"""Picture files: which files of a folder are pictures, and how one of them is decoded."""
+"""Picture files: which files in a folder are pictures, and how a picture is decoded."""
 
 import io
 import logging
@@ -16,12 +16,12 @@ from edgekd.data.stripping import without_metadata
 
 log = logging.getLogger("edgekd")
 
-_NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}  # Pillow runs a program, or finds no pixels
-_OF_SYSTEMS = {  # what systems leave in folders
+_NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}  # Pillow starts a program, or finds no pixels
+_OF_SYSTEMS = {  # files and folders that operating systems leave behind
     *("lost+found", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX"),
     *("Thumbs.db", "ehthumbs.db", "desktop.ini"),
 }
-_ORIENTATION = 0x0112  # a tag of EXIF
+_ORIENTATION = 0x0112  # an EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -31,22 +31,22 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_DARK = 64  # of 255; 16-bit colours whose upper halves are all below it may be of 14 bits or fewer
+_DARK = 64  # of 255; if the upper halves of all 16-bit colours are below this, the colours may have 14 bits or fewer
 
 
 class UnreadableError(Exception):
-    """A picture cannot be decoded; the message names it."""
+    """A picture cannot be decoded; the message names it and gives the reason."""
 
 
 def is_of_system(path: "Path | os.DirEntry[str]") -> bool:
-    """Whether it is hidden, or a file or folder that systems leave everywhere: it is passed over without a word."""
+    """Whether it is hidden, or is left behind by an operating system: then it is skipped without a message."""
     return path.name.startswith(".") or path.name in _OF_SYSTEMS
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files directly in `folder`, known by their suffixes, sorted by name. A warning says what else it has.
+    """The picture files directly in `folder`, recognised by their suffixes, sorted by name.
 
-    Hidden files, and those that systems leave in folders, count as nothing.
+    A warning counts what was left out. Hidden files, and those that operating systems leave behind, are not counted.
     """
     entries = sorted((p for p in folder.iterdir() if not is_of_system(p)), key=lambda p: p.name)
     left_out = {path: why for path in entries if (why := _no_picture(path))}
@@ -57,7 +57,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def _no_picture(path: Path) -> str | None:
-    """Why this is no picture to read; None if it is one."""
+    """The reason why `path` is not a picture to read; None if it is one."""
     if path.is_dir():
         return "folder(s) in it, which are not searched"
     if not path.exists():
@@ -71,7 +71,7 @@ def _no_picture(path: Path) -> str | None:
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read."""
+    """The names, in Pillow, of the formats that are read."""
     Image.init()
     return tuple(sorted(Image.OPEN.keys() - _NO_PICTURES))
 
@@ -84,7 +84,7 @@ def suffixes() -> frozenset[str]:
 
 
 def open_picture(path: Path, size: int) -> Image.Image:
-    """`decode` a picture, and log what is to be said of it.
+    """Decode a picture as `decode` does, and log the remarks about it.
 
     Raises:
         UnreadableError: the file is not a picture, is damaged, or has too many pixels.
@@ -95,13 +95,17 @@ def open_picture(path: Path, size: int) -> Image.Image:
 
 
 def decode(path: Path, size: int) -> tuple[Image.Image, tuple[str, ...]]:
-    """Decode a picture as RGB, turned upright by its EXIF tag; `fitting.fit` will resize it to `size` pixels.
+    """Decode a picture as RGB, and turn it upright by its EXIF tag.
 
-    Of several frames or pages the first is taken. An alpha channel is dropped. A grey channel is repeated. Values of
-    more than 8 bits are scaled.
+    Of several frames or pages, the first is taken. An alpha channel is dropped, a grey channel is repeated, and values
+    with more than 8 bits are scaled.
+
+    Args:
+        path: the picture file.
+        size: the number of pixels to which `fitting.fit` will resize it; large photos are decoded smaller.
 
     Returns:
-        The picture, and what is to be said of it, for `tell`.
+        The picture, and remarks about it, for `tell`.
 
     Raises:
         UnreadableError: the file is not a picture, is damaged, or has too many pixels.
@@ -116,7 +120,7 @@ def decode(path: Path, size: int) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def tell(remarks: Iterable[str]) -> None:
-    """Log the remarks of `decode`, each once: some are true of each picture of a folder, and name the folder."""
+    """Log the remarks of `decode`, each only once: some hold for all pictures of a folder, and name the folder."""
     for remark in remarks:
         _told(remark)
 
@@ -126,7 +130,7 @@ def _decoded(path: Path, size: int) -> Image.Image:
         return _decode(path, size)
     except (Image.DecompressionBombError, MemoryError):
         raise
-    except Exception:  # it may be the metadata alone
+    except Exception:  # perhaps only the metadata is damaged
         bare = without_metadata(path)
         if bare is None:
             raise
@@ -135,7 +139,7 @@ def _decoded(path: Path, size: int) -> Image.Image:
 
 def _decode(file: Path | io.BytesIO, size: int) -> Image.Image:
     with Image.open(file, formats=formats()) as image:
-        # Large photos are decoded at 1/2, 1/4 or 1/8, but not below twice the size. At 12 megapixels that is 4
+        # Large photos are decoded at 1/2, 1/4 or 1/8, but not below twice the size. At 12 megapixels this is 4
         # times as fast.
         image.draft(None, (2 * size, 2 * size))
         if is_misread(image):
@@ -152,14 +156,14 @@ def _decode(file: Path | io.BytesIO, size: int) -> Image.Image:
 
 
 def _brightened(file: Path | io.BytesIO, upper: Image.Image) -> Image.Image:
-    """The picture from all 16 bits of its colours; `upper` and a warning where the lower 8 cannot be read."""
+    """Make the picture from all 16 bits of its colours; `upper`, with a warning, if the lower 8 cannot be read."""
     if isinstance(file, io.BytesIO):
         file.seek(0)
     try:
         with Image.open(file, formats=formats()) as image:
             read_lower_halves(image)
             return wide_to_rgb(upper, image.convert("RGB"))
-    except Exception:  # Pillow knows no such order of bytes for this kind of picture
+    except Exception:  # Pillow has no such byte order for this kind of picture
         warnings.warn("nearly black: of 16 bits a colour only the upper 8 are read; save it with 8", stacklevel=2)
         return upper
 
@@ -167,7 +171,7 @@ def _brightened(file: Path | io.BytesIO, upper: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Pillow raises many kinds of errors on damaged tags; the pixels are sound
+    except Exception:  # Pillow raises many kinds of errors on damaged tags; the pixels are good
         return 1
 
 
@@ -188,7 +192,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow can read; save it as PNG or JPEG"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the path, which the message names already
+        return error.strerror  # without the path, which is in the message already
     return str(error) or type(error).__name__
 
 

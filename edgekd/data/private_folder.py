@@ -1,4 +1,4 @@
-"""A box's private folder, looked at again and again: its pictures, and what has changed since the last look."""
+"""A box's private folder, which is scanned again and again: its pictures, and what has changed since the last scan."""
 
 import os
 from collections import Counter
@@ -12,21 +12,21 @@ from edgekd.data.pictures import is_of_system
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """What one look at the folder has found."""
+    """The result of one scan of the folder."""
 
-    pictures: Mapping[Path, Stamp]  # directly in its subfolders
-    unread: Mapping[Path, str]  # subfolders that cannot be read, and why: nobody knows what they hold
+    pictures: Mapping[Path, Stamp]  # the pictures directly in its subfolders
+    unread: Mapping[Path, str]  # subfolders that cannot be read, with the reason; their content is unknown
 
 
 def look_through(root: Path) -> Listing:
-    """Look at all pictures directly in the subfolders of `root`; none is opened.
+    """List all pictures directly in the subfolders of `root`, without opening them.
 
     Raises:
         OSError: `root` cannot be read.
     """
     pictures: dict[Path, Stamp] = {}
     unread: dict[Path, str] = {}
-    with os.scandir(root) as entries:  # a link may lead to a folder that is not there now
+    with os.scandir(root) as entries:  # a link may lead to a folder that does not exist at the moment
         named = [each for each in entries if not is_of_system(each)]
         folders = sorted(Path(each.path) for each in named if each.is_dir() or each.is_symlink())
     for folder in folders:
@@ -40,21 +40,21 @@ def look_through(root: Path) -> Listing:
 
 
 def newest(pictures: Mapping[Path, Stamp], classes: Sequence[str], keep: int | None) -> dict[Path, Stamp]:
-    """The newest `keep` pictures, of every class alike: the newest one of each class, then the second of each...
+    """The newest `keep` pictures, equally from all classes: the newest of each, then the second newest of each.
 
-    A class with few pictures keeps them all, and the others share what is left. Subfolders of other names than
-    `classes` have no part.
+    A class with few pictures keeps them all, and the other classes share the rest. Subfolders that are not named in
+    `classes` are ignored.
 
     Args:
-        pictures: of the folder.
-        classes: the known ones.
-        keep: how many at most; None: all.
+        pictures: the pictures of the folder.
+        classes: the known classes.
+        keep: the largest number of pictures; None: all.
     """
     known = {*classes}
     there = {path: stamp for path, stamp in pictures.items() if path.parent.name in known}
     if keep is None or len(there) <= keep:
         return there
-    places: Counter[Path] = Counter()  # of each class, how many newer pictures there are
+    places: Counter[Path] = Counter()  # for each class, the number of newer pictures
     ranked = []
     for age, path in enumerate(sorted(there, key=lambda path: (-there[path][1], path))):
         ranked.append((places[path.parent], age, path))
@@ -64,24 +64,24 @@ def newest(pictures: Mapping[Path, Stamp], classes: Sequence[str], keep: int | N
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """What is to be done after a look."""
+    """What must be done after a scan."""
 
-    due: Sequence[tuple[Path, bool]]  # pictures to read, and whether this is the last try: as `Arrivals.look` says
-    removed: Set[Path]  # pictures in memory that have left the folder
-    unknown: Sequence[str]  # names of subfolders with pictures that are no classes, which no look before has found
+    due: Sequence[tuple[Path, bool]]  # pictures to read, each with whether it is the last try, as from `Arrivals.look`
+    removed: Set[Path]  # pictures in memory that are no longer in the folder
+    unknown: Sequence[str]  # names of subfolders with pictures that are not classes and are new
 
 
 class Changes:
-    """Decides which pictures of the folder are to be read, and which are to be dropped. It does no I/O.
+    """Decides which pictures of the folder must be read, and which must be dropped. It does no I/O.
 
-    A picture that is missing is dropped by the second look that misses it: so the same look that drops one reads what
-    has taken its place, an older picture or itself at another place. A picture is dropped for newer ones once these
-    have been read. What cannot be read takes no place.
+    A missing picture is dropped only by the second scan that misses it. The same scan then reads what takes its place:
+    an older picture, or the same one at another path. A picture is dropped in favour of newer ones only when these have
+    been read. A picture that cannot be read takes no place.
 
     Args:
-        there: the pictures of the folder before they were read for the first time.
-        read: those that the start has read, or found that it cannot read.
-        classes: the known ones.
+        there: the pictures in the folder before they were read for the first time.
+        read: the pictures that the start has read, or has found to be unreadable.
+        classes: the known classes.
         keep: how many pictures are kept in memory; None: all.
     """
 
@@ -89,13 +89,15 @@ class Changes:
         self._there, self._classes, self._keep = dict(there), classes, keep
         self._unknown = self._others()
         self._arrivals = Arrivals({path: stamp for path, stamp in there.items() if path in read})
-        self._missing: Set[Path] = frozenset()  # pictures in memory that the last look did not find
+        self._missing: Set[Path] = frozenset()  # pictures in memory that the last scan did not find
 
     def look(self, listing: Listing, held: Set[Path]) -> Difference:
-        """What is to be done. The caller reads the pictures, calls `make_room`, then `done` for each that was read.
+        """Find what must be done after a scan.
+
+        The caller then reads the pictures, calls `make_room`, and calls `done` for each picture that was read.
 
         Args:
-            listing: with at least one picture. The pictures of subfolders that cannot be read stay as they were.
+            listing: the scan, with at least one picture. Pictures in unreadable subfolders count as unchanged.
             held: the pictures in memory.
         """
         unread = {path: stamp for path, stamp in self._there.items() if path.parent in listing.unread}
@@ -109,7 +111,7 @@ class Changes:
         return Difference(due=due, removed=removed, unknown=unknown)
 
     def _wanted(self, held: Set[Path]) -> Mapping[Path, Stamp]:
-        """The newest of those that are in memory, or may get there: what has been given up is neither."""
+        """The newest of the pictures that are in memory or can still be read; those that were given up do not count."""
         able = {
             path: stamp
             for path, stamp in self._there.items()
@@ -118,13 +120,13 @@ class Changes:
         return newest(able, self._classes, self._keep)
 
     def make_room(self, held: Set[Path]) -> Set[Path]:
-        """Drop what is beyond `keep`: first what is missing from the folder, then the older ones.
+        """Choose what to drop if more than `keep` pictures are held: first missing ones, then the older ones.
 
         Args:
-            held: the pictures in memory, and those that were read to get there.
+            held: the pictures in memory, and those that were just read.
 
         Returns:
-            Those of `held` that are dropped; they are read again when they are wanted again.
+            The pictures to drop. They are read again if they are wanted again.
         """
         if self._keep is None or len(held) <= self._keep:
             return frozenset()
@@ -139,5 +141,5 @@ class Changes:
         return {path.parent.name for path in self._there} - {*self._classes}
 
     def done(self, path: Path) -> None:
-        """The picture was read as `look` last saw it; it is due again only if it changes."""
+        """Note that the picture was read as `look` last saw it. It is due again only if it changes."""
         self._arrivals.done(path)

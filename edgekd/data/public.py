@@ -1,7 +1,7 @@
-"""The public set: unlabelled images that all peers of a group hold, and the file that they share.
+"""The public set: unlabelled images that all peers of a group hold, and the file that contains them.
 
-The file is safetensors. It has one tensor, ``images``, and one metadata key, ``edgekd``, with JSON. Its bytes depend on
-its content alone, so two peers have the same images if and only if their files have the same SHA-256.
+The file is safetensors, with one tensor, ``images``, and one metadata key, ``edgekd``, with JSON. Its bytes depend only
+on its content. So two peers have the same images if and only if their files have the same SHA-256.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from edgekd.files.tensors import CHUNK, read_header, safetensors_pieces
 from edgekd.files.watching import Watch, unwatched
 from edgekd.printable import LONGEST_WHY, printable
 
-# Of the file, not of the package, so that peers of two versions of the package agree.
+# The version of the file, not of the package, so that peers with different versions of the package agree.
 FORMAT, VERSION = "edgekd-public", 1
 
 
@@ -47,19 +47,20 @@ class PublicSet:
         return len(self.images)
 
     def rows(self, wanted: int) -> int:
-        """How many images a public batch has: as many as wanted, or all that there are.
+        """The number of images in a public batch: `wanted`, or all images if there are fewer.
 
         Raises:
-            ConfigError: the set has one image.
+            ConfigError: the set has fewer than two images.
         """
         check_enough(len(self), 2)  # batch norm needs two
         return min(wanted, len(self))
 
     def batch(self, round: int, rows: int) -> Tensor:
-        """The public batch of `round` >= 0, uint8 ``[rows, 3, S, S]``, the same on every peer.
+        """The public batch of `round` >= 0, uint8 ``[rows, 3, S, S]``; it is the same on every peer.
 
-        An epoch has ``N // rows`` rounds and uses no image twice. Keyed hashes determine its order, and the crops and
-        flips: one for the whole batch, or with an augmentation that ends in ``-each`` one for each image.
+        An epoch has ``N // rows`` rounds and uses no image twice. Keyed hashes determine the order of the images, and
+        the crops and flips. There is one crop and flip for the whole batch, or one for each image if the name of the
+        augmentation ends in ``-each``.
 
         Raises:
             ConfigError: the set has fewer than `rows` images.
@@ -70,7 +71,7 @@ class PublicSet:
         return _each_augmented(images, kind, [_hash(self.sha256, "augment", round, row) for row in range(rows)])
 
     def numbers(self, round: int, rows: int) -> Tensor:
-        """Which images are the public batch of `round` >= 0, int64 ``[rows]``.
+        """The indices of the images in the public batch of `round` >= 0, int64 ``[rows]``.
 
         Raises:
             ConfigError: the set has fewer than `rows` images.
@@ -89,14 +90,15 @@ class PublicSet:
         write_atomically(path, self.pieces())
 
     def pieces(self) -> Iterator[bytes | memoryview]:
-        """The file's bytes, in pieces."""
+        """The bytes of the file, in pieces."""
         return _pieces(self.images, self.classes, self.augment)
 
     @classmethod
     def load(cls, path: Path, watch: Watch = unwatched) -> "PublicSet":
-        """Read a file that `save` wrote. The images are a copy, so it does not matter what becomes of the file.
+        """Read a file that `save` wrote.
 
-        The copy is in memory, or in a file of its own if it is large: see `allocate`. `watch` is told of what was read.
+        The images are copied into memory or, if they are large, into another file (see `allocate`), so the file itself
+        may change later. `watch` is told how much was read.
 
         Raises:
             ConfigError: there is no such file, it is not a public file of this version, or there is no room for a copy.
@@ -113,10 +115,10 @@ class PublicSet:
 
 
 def check_enough(images: int, rows: int) -> None:
-    """Check that `images` public images are enough for a public batch of `rows`.
+    """Check that `images` public images are enough for a public batch of `rows` images.
 
     Raises:
-        ConfigError: they are too few.
+        ConfigError: there are too few.
     """
     if images < rows:
         raise ConfigError(
@@ -125,11 +127,11 @@ def check_enough(images: int, rows: int) -> None:
 
 
 def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicSet:
-    """A public set in memory, with the SHA-256 that its file would have.
+    """Make a public set in memory, with the SHA-256 that its file would have.
 
     Args:
         images: uint8 ``[N, 3, S, S]``.
-        classes: >= 2 different names, printable and none empty.
+        classes: two or more different names, printable and not empty.
         augment: one of `edgekd.config.PUBLIC_AUGMENTATIONS`.
 
     Raises:
@@ -146,9 +148,9 @@ def make_public(images: Tensor, classes: Sequence[str], augment: str) -> PublicS
 def public_from_pictures(
     paths: Iterable[Path], classes: Sequence[str], size: int, augment: str, how: Decoding = IN_PROCESS
 ) -> PublicSet:
-    """A public set made from picture files and from folders of pictures, in this order; subfolders are not read.
+    """Make a public set from picture files and folders of pictures, in this order; subfolders are not read.
 
-    How the files are decoded does not change it.
+    The way in which the files are decoded (`how`) does not change the set.
 
     Raises:
         ConfigError: a path is missing, a folder has no pictures, there are no pictures, or none can be read.
@@ -179,7 +181,11 @@ def _pieces(images: Tensor, classes: Sequence[str], augment: str) -> Iterator[by
 
 
 def _read_about(path: Path, file: BufferedReader) -> tuple[dict[str, Any], list[int], "hashlib._Hash"]:
-    """The fields of a `PublicSet` and the shape of its images; and the SHA-256 so far, of what comes before these."""
+    """Read what comes before the images in a public file.
+
+    Returns:
+        The fields of a `PublicSet`, the shape of its images, and the SHA-256 of the bytes that were read.
+    """
     try:
         text, header = read_header(file)
         about = json.loads(header.pop("__metadata__", {})["edgekd"])
@@ -199,7 +205,7 @@ def _read_about(path: Path, file: BufferedReader) -> tuple[dict[str, Any], list[
 def _read_images(
     path: Path, file: BufferedReader, images: Tensor, digest: "hashlib._Hash", advance: Callable[[int], None]
 ) -> None:
-    """Fill `images` from where `file` is. What is hashed is what was read: the file may change meanwhile."""
+    """Fill `images` from the file. Exactly the bytes that were read are hashed, since the file may change meanwhile."""
     left = images.view(-1).numpy().data
     while left:
         count = file.readinto(left[:CHUNK])
@@ -218,17 +224,17 @@ def _no_public_file(path: Path, error: Exception) -> ConfigError:
 
 
 def _checked(about: dict[str, Any], dtype: object, shape: Sequence[int]) -> dict[str, Any]:
-    """The fields of a `PublicSet`, from a file's metadata; `dtype` and `shape` are those of its images.
+    """Check the metadata of a public file, and the dtype and shape of its images; returns fields of a `PublicSet`.
 
     Raises:
-        ConfigError: they are invalid, or of another format or version.
+        ConfigError: they are invalid, or belong to another format or version.
     """
     if (about["format"], about["version"]) != (FORMAT, VERSION):
         raise ConfigError(f"format {about['format']} version {about['version']}, not {FORMAT} version {VERSION}")
     classes = tuple(about["classes"])
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(isinstance(c, str) and c for c in classes):
         raise ConfigError(f"classes must be two names or more, no two alike, got {', '.join(map(str, classes))}")
-    if strange := [name for name in classes if not name.isprintable()]:  # it would reach logs and terminals
+    if strange := [name for name in classes if not name.isprintable()]:  # it would appear in logs and on terminals
         raise ConfigError(f"class names must be printable, got {printable(strange[0])}")
     sound = dtype == torch.uint8 and len(shape) == 4 and all(type(side) is int and side > 0 for side in shape)
     if not sound or shape[1] != 3 or shape[2] != shape[3]:
@@ -241,14 +247,14 @@ def _hash(sha256: str, *names: int | str) -> bytes:
     return hashlib.blake2b(text.encode(), key=bytes.fromhex(sha256), digest_size=8).digest()
 
 
-@lru_cache(maxsize=4)  # lessons of the last epoch may alternate with lessons of this one
+@lru_cache(maxsize=4)  # lessons from the last epoch may alternate with lessons from the present one
 def _order(sha256: str, epoch: int, count: int) -> Tensor:
     """The order of the images in an epoch, int64 ``[count]``: sorted by their hashes."""
     return torch.tensor(sorted(range(count), key=lambda index: _hash(sha256, epoch, index)))
 
 
 def _augmented(images: Tensor, augment: str, bits: bytes) -> Tensor:
-    """Crop and flip the whole batch in one way, which `bits` determine. An augmented batch is a new tensor."""
+    """Crop and flip the whole batch in the same way, determined by `bits`. An augmented batch is a new tensor."""
     if augment == "none":
         return images
     size = images.shape[-1]
@@ -259,7 +265,7 @@ def _augmented(images: Tensor, augment: str, bits: bytes) -> Tensor:
 
 
 def _each_augmented(images: Tensor, augment: str, bits: Sequence[bytes]) -> Tensor:
-    """Crop and flip each image in its own way, which its `bits` determine; ``[N, 3, S, S]``."""
+    """Crop and flip each image in its own way, determined by its `bits`; returns ``[N, 3, S, S]``."""
     size = images.shape[-1]
     pad = padding(size)
     top, left, flip = torch.tensor([_view(each, pad) for each in bits])[:, :, None].unbind(1)  # each [N, 1]
@@ -271,6 +277,6 @@ def _each_augmented(images: Tensor, augment: str, bits: Sequence[bytes]) -> Tens
 
 
 def _view(bits: bytes, pad: int) -> tuple[int, int, int]:
-    """Top and left of a crop, in [0, 2 pad], and whether to flip (0 or 1), from 8 random bytes."""
+    """The top and left of a crop, in [0, 2 pad], and whether to flip (0 or 1), from 8 random bytes."""
     top, left = (int.from_bytes(part, "big") % (2 * pad + 1) for part in (bits[:3], bits[3:6]))
     return top, left, bits[6] & 1

@@ -1,4 +1,4 @@
-"""Labelled data sets by name. A source knows all labels before it decodes a picture."""
+"""Labelled data sets by their names. A source knows all labels before it decodes a picture."""
 
 import os
 from collections.abc import Callable, Sequence, Set
@@ -23,7 +23,7 @@ from edgekd.files.locks import locked
 from edgekd.files.writable import missing_folders, remove_empty
 from edgekd.paths import expanded
 
-SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # the default side of the input images, pixels
+SIZES = {"digits": 32, "cifar10": 32, "sun397": 224, "folder": 64}  # default height and width of the images, in pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,13 +32,14 @@ class Labelled:
 
     images: Tensor  # uint8 [N, 3, S, S]
     labels: Tensor  # int64 [N], in [0, classes)
-    files: tuple[Path, ...] = ()  # of the pictures, in the same order; empty: they are not from files
+    files: tuple[Path, ...] = ()  # the picture files, in the same order; empty if the images are not from files
 
 
 def merged(images: Labelled, added: Labelled, places: Sequence[int], dropped: Set[Path] = frozenset()) -> Labelled:
-    """`images` without `dropped` and with those of `added` at `places`: by class and name, as a folder is read.
+    """Remove `dropped` files from `images`, and add those of `added` at the positions `places`.
 
-    It is `images` itself if nothing changes, or if nothing would be left.
+    The result is sorted by class and name, as a folder is read. If nothing changes, or nothing would be left, `images`
+    itself is returned.
     """
     rows = [row for row in _rows(images) if row[1] not in dropped]
     if not places and len(rows) in (0, len(images.files)):
@@ -53,7 +54,7 @@ def merged(images: Labelled, added: Labelled, places: Sequence[int], dropped: Se
 
 
 def _rows(images: Labelled) -> list[tuple[int, Path, Tensor]]:
-    """Label, file and pixels of each."""
+    """Label, file and pixels of each image."""
     return list(zip(images.labels.tolist(), images.files, images.images, strict=True))
 
 
@@ -63,14 +64,14 @@ class Source:
 
     classes: tuple[str, ...]
     labels: Indices  # int64 [N], in [0, classes)
-    size: int  # side of the images that `load` gives, pixels
+    size: int  # height and width of the images that `load` returns, in pixels
     where: str  # a name for the data set, for messages
-    pixels: Any = ()  # uint8 [N, H, W] or [N, H, W, 3], of pictures that are not from files
-    files: tuple[Path, ...] = ()  # of the pictures; empty: they are not from files
-    decoding: Decoding = IN_PROCESS  # of the files
+    pixels: Any = ()  # uint8 [N, H, W] or [N, H, W, 3], if the pictures are not from files
+    files: tuple[Path, ...] = ()  # the picture files; empty if the pictures are not from files
+    decoding: Decoding = IN_PROCESS  # how the files are decoded
 
     def load(self, indices: Sequence[int] | Indices) -> Labelled:
-        """Decode these pictures only. A warning names each unreadable picture, which is left out.
+        """Decode the pictures with these indices. An unreadable picture is left out with a warning.
 
         Raises:
             ConfigError: no picture can be read.
@@ -82,7 +83,7 @@ class Source:
         return images
 
     def read(self, indices: Sequence[int] | Indices) -> Labelled:
-        """`load`, of which nothing may be left, and without a look at whether the pictures of a class are alike."""
+        """The same as `load`, without an error if no picture can be read, and without `warn_of_alike`."""
         chosen = np.asarray(indices, dtype=np.int64)
         if self.files:
             files = [self.files[index] for index in chosen]
@@ -95,16 +96,21 @@ class Source:
         return Labelled(images=images, labels=torch.from_numpy(self.labels[found]), files=names)
 
     def warn_of_alike(self, images: Labelled) -> None:
-        """Warn of each class whose pictures are nearly equal."""
+        """Warn of each class whose pictures are all nearly equal."""
         for label in images.labels.unique().tolist():
             places = (images.labels == label).nonzero().flatten().tolist()
             warn_if_alike(images.images, places, f"class {self.classes[label]} of {self.where}")
 
 
 def open_source(data: str, size: int | None = None, how: Decoding = IN_PROCESS) -> Source:
-    """The data set of ``--data``: digits, cifar10, sun397 or folder:PATH, at `size` pixels, decoded as `how` says.
+    """Open the data set of ``--data``: digits, cifar10, sun397 or folder:PATH.
 
-    A data set of torchvision is downloaded into $EDGEKD_DATA, default ~/.cache/edgekd, unless it is there already.
+    A data set of torchvision is downloaded into $EDGEKD_DATA (default: ~/.cache/edgekd) if it is not there.
+
+    Args:
+        data: the name.
+        size: height and width of the images, in pixels; None: the default of the data set.
+        how: how picture files are decoded.
 
     Raises:
         ConfigError: there is no such data set or folder, or it is empty.
@@ -128,15 +134,15 @@ def folder(
     *,
     strict: bool = True,
 ) -> Source:
-    """A data set of picture files, with one subfolder for each class.
+    """Open a data set of picture files, with one subfolder for each class.
 
     Args:
         path: the folder with the subfolders. Pictures in deeper folders are not read.
-        size: side of the images, pixels.
-        classes: the class names; label i is the i-th one. The subfolders may be some of them. Default: the names of the
-            subfolders with pictures, sorted.
-        known_to: what `classes` are from, for a message.
-        strict: a subfolder with pictures whose name `classes` lacks is an error; else a warning names it.
+        size: height and width of the images, in pixels.
+        classes: the class names; label i is the i-th name. Subfolders may be missing. Default: the sorted names of the
+            subfolders with pictures.
+        known_to: where `classes` come from, for a message.
+        strict: True: a subfolder with pictures whose name is not in `classes` is an error. False: it is a warning.
 
     Raises:
         ConfigError: there is no such folder, it has no pictures, or it has such a subfolder.
@@ -165,18 +171,18 @@ def folder(
 
 
 def unknown_class(root: Path, names: Sequence[str], classes: Sequence[str], known_to: str = "the public file") -> str:
-    """What is said of subfolders of `root` that are no classes."""
+    """The message about subfolders of `root` that are not known classes."""
     return f"{root} has a subfolder {', '.join(names)}, which {known_to} does not know; known: {', '.join(classes)}"
 
 
 def _digits(size: int) -> Source:
-    rows = np.loadtxt(_digits_file(), delimiter=",", dtype=np.int64)  # [N, 65]: 8 x 8 pixels from 0 to 16, the label
+    rows = np.loadtxt(_digits_file(), delimiter=",", dtype=np.int64)  # [N, 65]: 8 x 8 pixels from 0 to 16, a label
     pixels = (rows[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16  # from 0..16 to 0..255
     return _from_arrays(tuple("0123456789"), rows[:, -1], pixels.astype(np.uint8), size, "digits")
 
 
 def _digits_file() -> Path:
-    """The file of the digits in scikit-learn, which is not imported: that takes 70 MB."""
+    """The file of the digits in scikit-learn, found without importing scikit-learn, which would take 70 MB."""
     spec = find_spec("sklearn")
     assert spec is not None  # it is a dependency
     assert spec.origin is not None
@@ -199,7 +205,7 @@ def _sun397(size: int) -> Source:
     from torchvision.datasets import SUN397
 
     scenes = _torchvision("sun397", lambda root: SUN397(root, download=True))
-    # Some names are paths, such as "apartment_building/outdoor". The files come in the order of the disk, so sort them.
+    # Some names are paths, such as "apartment_building/outdoor". The files come in the order of the disk: sort them.
     classes = tuple(name.replace("/", "-") for name in scenes.classes)
     files = sorted(zip(scenes._labels, scenes._image_files, strict=True))
     if not files:
@@ -211,7 +217,7 @@ _OPENERS: dict[str, Callable[[int], Source]] = {"digits": _digits, "cifar10": _c
 
 
 def data_root() -> Path:
-    """The folder of torchvision's data sets: $EDGEKD_DATA, default ~/.cache/edgekd."""
+    """The folder of torchvision's data sets: $EDGEKD_DATA, or ~/.cache/edgekd by default."""
     return expanded(os.environ.get("EDGEKD_DATA") or "~/.cache/edgekd")
 
 
@@ -220,7 +226,7 @@ def _torchvision(name: str, make: Callable[[Path], Any]) -> Any:
     made = missing_folders(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{name}.lock", wait=True):  # peers of one box must not download into the same file at once
+        with locked(root / f".{name}.lock", wait=True):  # peers on one box must not download into the same file at once
             return make(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise TransientError(

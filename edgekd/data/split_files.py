@@ -1,4 +1,4 @@
-"""A split written as files, so each box can be given its own shard and nothing else."""
+"""Writing a split as files, so that each box can be given only its own shard."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,18 +21,18 @@ def write_split(
 ) -> dict[Path, dict[str, int]]:
     """Write ``OUT/eval/CLASS/*.png``, ``OUT/client-I/private/CLASS/*.png`` and, last, ``OUT/public.safetensors``.
 
-    Training on these files is the same as training on the common data set: the pixels and their order are equal.
+    Training on these files equals training on the common data set: the pixels and their order are the same.
 
     Args:
         config: the data set and the kind of split.
-        seed: of the split, unless the config has a `data_seed`.
-        out: is created if it does not exist. It may contain empty folders, such as mounted volumes, and
-            what systems leave in folders, but no other file.
-        how: picture files are decoded.
-        watch: called with the total; its context is called with each number written.
+        seed: the seed of the split, unless the config has a `data_seed`.
+        out: the folder; it is created if it does not exist. It may contain empty folders, such as mounted volumes, and
+            files that operating systems leave behind, but no other files.
+        how: how picture files are decoded.
+        watch: is called with the total number of pictures; its context is called with each number written.
 
     Returns:
-        The number of pictures of each class, for each folder of pictures.
+        For each folder of pictures, the number of pictures of each class.
 
     Raises:
         ConfigError: `out` contains files or cannot be written to, or the data is missing or does not fit the settings.
@@ -56,7 +56,7 @@ def _write_pictures(
 ) -> dict[str, int]:
     for number, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
         (folder / classes[label]).mkdir(parents=True, exist_ok=True)
-        # Numbers in the names keep the order if the files are sorted. PNG is lossless, so the fastest level will do.
+        # The numbers in the names keep the order of the images. PNG is lossless, so the fastest level is enough.
         F.to_pil_image(image).save(folder / classes[label] / f"{number:07d}.png", compress_level=1)
         advance(1)
     counts = torch.bincount(part.labels, minlength=len(classes)).tolist()

@@ -1,8 +1,7 @@
 """The split of one labelled data set into an evaluation set, a public set and private shards.
 
-The functions are pure, and their results are the same on every platform and with every numpy: random numbers are raw
-bits of Philox, whose stream numpy guarantees, and sorts are stable. For the methods of numpy's Generator there is no
-such guarantee.
+The functions are pure. Their results are the same on every platform and with every numpy: random numbers are the raw
+bits of Philox, which numpy guarantees, and sorts are stable. The methods of numpy's Generator have no such guarantee.
 """
 
 from collections.abc import Sequence
@@ -34,8 +33,8 @@ def split(labels: Sequence[int] | Indices, config: DataConfig, seed: int) -> Spl
 
     Args:
         labels: int ``[N]``.
-        config: the fractions, the number of clients and the kind of split. The default kind is skewed, see `skew`.
-        seed: the same for all peers of a group.
+        config: the fractions, the number of clients and the kind of split. The default is a skewed split, see `skew`.
+        seed: the seed of the split; it is the same for all peers of a group.
 
     Raises:
         ConfigError: there are too few images.
@@ -61,7 +60,7 @@ def split(labels: Sequence[int] | Indices, config: DataConfig, seed: int) -> Spl
 
 
 def skew(config: DataConfig) -> float | None:
-    """The gamma of a split; None: it is not skewed. The default is the paper's: 10 for sun397, else 15."""
+    """The gamma of a split; None: it is not skewed. The default is that of the paper: 10 for sun397, otherwise 15."""
     if config.iid or config.dirichlet is not None:
         return None
     if config.gamma is not None:
@@ -85,12 +84,13 @@ def partition(
 
     Args:
         labels: int ``[N]``.
-        clients: K >= 1.
-        gamma: >= 0. A sample goes to client k with a probability proportional to 1 + gamma if its label is primary for
-            k, else proportional to 1. Each label is primary for one client; all clients have about as many of them.
-        seed: of all random numbers.
-        dirichlet: > 0. The shares of the clients in each label are drawn from a symmetric Dirichlet distribution.
-        primary: with `gamma`: each client draws this number of primary labels for itself.
+        clients: the number of clients, K >= 1.
+        gamma: >= 0, the skew. A sample goes to client k with a probability proportional to 1 + gamma if its label is
+            a primary label of k, else proportional to 1. Each label is primary for one client, and all clients have
+            about the same number of primary labels.
+        seed: the seed of all random numbers.
+        dirichlet: > 0. For each label, the shares of the clients are drawn from a symmetric Dirichlet distribution.
+        primary: only with `gamma`: each client draws this number of primary labels independently.
 
     Returns:
         K arrays of ascending indices. They are disjoint and not empty, and together they are ``range(N)``.
@@ -130,7 +130,7 @@ def permutation(count: int, key: int) -> Indices:
 
 
 def uniforms(count: int, key: int) -> Floats:
-    """Float64 ``[count]`` in [0, 1), multiples of 2^-53."""
+    """Random numbers, float64 ``[count]`` in [0, 1), multiples of 2^-53."""
     draws: Floats = (_bits(count, key) >> np.uint64(11)) * 2.0**-53
     return draws
 
@@ -154,7 +154,7 @@ def _check(clients: int, gamma: float | None, dirichlet: float | None, primary: 
 
 
 def _skewed_weights(labels: int, clients: int, gamma: float, seed: int, primary: int | None) -> Floats:
-    """``[labels, clients]``: 1 + gamma where the label is primary for the client, else 1."""
+    """The weights ``[labels, clients]``: 1 + gamma if the label is primary for the client, else 1."""
     weights = np.ones((labels, clients))
     if primary is None:
         order = permutation(labels, derive(seed, "primary"))
@@ -168,19 +168,19 @@ def _skewed_weights(labels: int, clients: int, gamma: float, seed: int, primary:
 
 
 def _dirichlet_shares(labels: int, clients: int, beta: float, seed: int) -> Floats:
-    """``[labels, clients]``, rows proportional to a draw from Dirichlet(beta, ..., beta)."""
+    """The weights ``[labels, clients]``, each row proportional to a draw from Dirichlet(beta, ..., beta)."""
     from scipy.special import gammaincinv
 
     draws = uniforms(labels * clients, derive(seed, "dirichlet")).reshape(labels, clients)
     gammas: Floats = np.asarray(gammaincinv(beta, draws), dtype=np.float64)
-    # With a tiny beta a whole row can underflow to 0. In the limit, one client has everything.
+    # With a tiny beta, a whole row can underflow to 0. In the limit, one client gets everything.
     lost = np.flatnonzero(gammas.sum(axis=1) == 0)
     gammas[lost, draws[lost].argmax(axis=1)] = 1
     return gammas
 
 
 def _deal(weights: Floats, label: Indices, draws: Floats) -> Indices:
-    """The client of each sample, int ``[N]``, drawn by inversion with the weights in the row of the sample's label."""
+    """Draw the client of each sample, int ``[N]``, by inversion, with the weights in the row of the sample's label."""
     cumulative = weights.cumsum(axis=1)[label]
     owner: Indices = (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1)
     return owner.clip(max=weights.shape[1] - 1)  # a draw close to 1 can be rounded up to the total

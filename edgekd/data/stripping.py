@@ -1,4 +1,4 @@
-"""PNG and JPEG files without their metadata, for pictures whose metadata keep Pillow from reading the pixels."""
+"""PNG and JPEG files without metadata, for pictures whose metadata keep Pillow from reading the pixels."""
 
 import zlib
 from pathlib import Path
@@ -9,7 +9,10 @@ _START_OF_SCAN, _APP0, _APP1, _APP14, _COMMENT = 0xDA, 0xE0, 0xE1, 0xEE, 0xFE
 
 
 def without_metadata(path: Path) -> bytes | None:
-    """The file's bytes with nothing but pixels and EXIF, which has the orientation; None: it is neither PNG nor JPEG.
+    """The bytes of a file with only its pixels and EXIF data, which has the orientation.
+
+    Returns:
+        None if the file is neither PNG nor JPEG.
 
     Raises:
         OSError: the file cannot be read.
@@ -43,7 +46,7 @@ def _stripped_jpeg(data: bytes) -> bytes:
 
 
 def _is_needed(marker: bytes, content: bytes) -> bool:
-    """Of the application's segments only EXIF and Adobe's, which has the colour space."""
+    """Whether a JPEG segment is needed. Of the application segments, only EXIF and Adobe's (the colour space) are."""
     if marker == bytes([_APP1]):
         return content.startswith(b"Exif\0\0")
     if marker == bytes([_APP14]):

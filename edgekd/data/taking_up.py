@@ -1,4 +1,4 @@
-"""The data of a peer whose private folder has changed: what a new start would read, without reading it all."""
+"""Applying changes in a peer's private folder to its data: what a new start would read, without reading it all."""
 
 import dataclasses
 from collections import Counter
@@ -19,20 +19,20 @@ NO_FILES: frozenset[Path] = frozenset()
 class Change:
     """What has changed in a private folder."""
 
-    added: Labelled  # pictures that have been read, with their files: new ones, and files in memory that were changed
-    removed: Set[Path] = NO_FILES  # files in memory that have left the folder
+    added: Labelled  # pictures that were read, with their files: new ones, and changed ones that are in memory
+    removed: Set[Path] = NO_FILES  # files in memory that are no longer in the folder
     older: Set[Path] = NO_FILES  # files in memory that are no longer among the newest
     unreadable: Set[Path] = NO_FILES  # new or changed files that are damaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """What has been taken up, in numbers of pictures."""
+    """The applied changes, as numbers of pictures."""
 
     new: int = 0
     removed: int = 0
-    moved: int = 0  # the same pixels at another place, of another class perhaps
-    changed: int = 0  # other pixels at the same place
+    moved: int = 0  # the same pixels at another path, perhaps of another class
+    changed: int = 0  # other pixels at the same path
     older: int = 0
     unreadable: int = 0
     first_of: tuple[str, ...] = ()  # classes of which no picture was trained on before
@@ -51,21 +51,24 @@ class Taken:
 
 
 def in_memory(data: PeerData, *, own_evaluation: bool) -> set[Path]:
-    """The files of the private folder whose pictures `data` holds."""
+    """The files of the private folder whose pictures are in `data`."""
     return {file for images in _own(data, own_evaluation) for file in images.files}
 
 
 def take_up(data: PeerData, change: Change, *, seed: int, own_evaluation: bool) -> tuple[PeerData, Taken]:
-    """The data after `change`, which is `data` itself if all pictures are the same; and what has been taken up.
+    """Apply a change of the private folder to the data of a peer.
 
-    Which new pictures are held out is decided by the rule of the run, `data.held_out`. A set that would be empty stays
-    as it is.
+    The rule of the run, `data.held_out`, decides which new pictures are held out. If a set would become empty, the
+    data stays as it is.
 
     Args:
-        data: of a peer with a private folder.
+        data: the data of a peer with a private folder.
         change: what has changed in that folder.
-        seed: `held_out.own_seed` of the peer.
-        own_evaluation: the peer is evaluated on pictures of its private folder, not on those of ``--eval``.
+        seed: the `held_out.own_seed` of the peer.
+        own_evaluation: whether the peer is evaluated on pictures of its private folder, not on those of ``--eval``.
+
+    Returns:
+        The data after the change (`data` itself if no picture differs), and the numbers of pictures.
     """
     assert data.held_out is not None  # its pictures are its own
     gone = {*change.removed, *change.older, *change.unreadable}
@@ -81,7 +84,7 @@ def take_up(data: PeerData, change: Change, *, seed: int, own_evaluation: bool) 
     private, evaluation = merged(data.private, change.added, trained, dropped), data.evaluation
     if own_evaluation:
         evaluation = merged(evaluation, change.added, evaluated, dropped)
-    if private is data.private and evaluation is data.evaluation:  # one of them would be empty
+    if private is data.private and evaluation is data.evaluation:  # one of the sets would be empty
         return data, Taken(unreadable=len(change.unreadable))
     after = dataclasses.replace(data, private=private, evaluation=evaluation, held_out=held)
     left = {file: before[file] for file in gone & before.keys() - in_memory(after, own_evaluation=own_evaluation)}
@@ -93,7 +96,7 @@ def _own(data: PeerData, own_evaluation: bool) -> tuple[Labelled, ...]:
 
 
 def _digests(sets: Sequence[Labelled], files: Set[Path]) -> dict[Path, str]:
-    """The digests of those of these files that are in memory."""
+    """The digests of the pictures in memory that are among these files."""
     found: dict[Path, str] = {}
     for images in sets:
         places = [place for place, file in enumerate(images.files) if file in files]
@@ -104,13 +107,13 @@ def _digests(sets: Sequence[Labelled], files: Set[Path]) -> dict[Path, str]:
 def _taken(
     change: Change, left: Mapping[Path, str], added: Mapping[Path, str], changed: Set[Path], first_of: tuple[str, ...]
 ) -> Taken:
-    """In numbers.
+    """Count the changes.
 
     Args:
-        change: what was to be taken up.
+        change: the change of the folder.
         left: files that are no longer in memory, with their digests.
         added: files whose pixels are new in memory, with their digests.
-        changed: those of them that had other pixels there.
+        changed: the files among `added` that had other pixels before.
         first_of: as in `Taken`.
     """
     arrived = Counter(digest for file, digest in added.items() if file not in changed)

@@ -1,1 +1,4 @@
-"""What ``edgekd doctor`` looks at on this box: the machine and the files. `peer/checks/` looks at keys and network."""
+"""The checks of ``edgekd doctor`` on this box: the machine and the files.
+
+`peer/checks/` has the checks of keys and network.
+"""

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what was found."""
+"""The result of one check, and running a check so that no error stops the next one."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -10,19 +10,19 @@ from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
 from edgekd.printable import first_line
 
-ENDS = 2  # so many of the first warnings are shown, and of the last
+ENDS = 2  # number of first warnings that are shown, and of last ones
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found of one thing.
+    """The result of one check.
 
     Attributes:
-        name: of the thing, one to three words.
-        ok: True: sound; False: a fault; None: it does not apply, or there is only a warning.
-        message: what was found, and for a fault or a warning what to do. One line.
+        name: what was checked, in one to three words.
+        ok: True: good; False: a fault; None: the check does not apply, or there is only a warning.
+        message: what was found and, for a fault or a warning, what to do. One line.
     """
 
     name: str
@@ -31,11 +31,12 @@ class Check:
 
 
 def examine(name: str, look: Callable[[], str]) -> Check:
-    """Look at one thing. No error leaves this function, so that the next thing is looked at, too.
+    """Run one check. Errors become its result, so that the next check runs, too.
 
     Args:
-        name: of the thing.
-        look: returns what it found. The warnings that it logs make the check a warning, its error a fault.
+        name: what is checked.
+        look: a function that returns what it found. If it logs warnings, the result is a warning; if it raises an
+            error, the result is a fault.
     """
     check, _ = examine_and_return(name, lambda: (look(), None))
     return check
@@ -44,12 +45,12 @@ def examine(name: str, look: Callable[[], str]) -> Check:
 def examine_and_return(
     name: str, look: Callable[[], tuple[str, Found]], *, said: str | None = None
 ) -> tuple[Check, Found | None]:
-    """`examine` for a thing that other checks need: `look` also returns it. After a fault it is None.
+    """Run a check as `examine` does, and return an object that other checks need; None after a fault.
 
     Args:
-        name: of the thing.
-        look: returns what it found, and the thing.
-        said: warnings that begin so are left out, since the caller says so itself; None: none is.
+        name: what is checked.
+        look: a function that returns what it found, and the object.
+        said: warnings that begin with this text are left out, since the caller reports them; None: none is left out.
     """
     with collected_warnings() as collected:
         found = None
@@ -60,7 +61,7 @@ def examine_and_return(
             message, ok = str(error), False
         except OSError as error:
             message, ok = in_words(error), False
-        except Exception as error:  # whatever a library makes of a broken box
+        except Exception as error:  # any error that a library raises on a broken box
             message, ok = f"{type(error).__name__}: {first_line(error)}", False
     warnings = [each for each in collected if said is None or not each.startswith(said)]
     return Check(name, None if ok and warnings else ok, with_warnings(message, warnings)), found
@@ -68,7 +69,7 @@ def examine_and_return(
 
 @contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that edgekd logs in this block, each once; nothing is written anywhere else."""
+    """A block in which edgekd's warnings are collected, each once, and not written to the log."""
     log, found = logging.getLogger("edgekd"), _Collector()
     before = log.propagate, log.handlers[:]
     log.propagate, log.handlers[:] = False, [found]
@@ -79,7 +80,7 @@ def collected_warnings() -> Iterator[list[str]]:
 
 
 def with_warnings(message: str, warnings: Sequence[str]) -> str:
-    """The message, and after it the warnings; of very many the first ones and the last ones, which often sum up."""
+    """Append warnings to a message; of many, only the first and the last ones, which often sum up the others."""
     left_out = len(warnings) - 2 * ENDS
     if left_out > 0:
         warnings = [*warnings[:ENDS], f"({left_out} more warnings)", *warnings[-ENDS:]]
@@ -92,7 +93,7 @@ class _Collector(logging.Handler):
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note the message."""
+        """Keep the message if it is new."""
         message = record.getMessage()
         if message not in self.messages:
             self.messages.append(message)

@@ -1,4 +1,4 @@
-"""A peer's files: its settings, the public file, its pictures."""
+"""Checks of a peer's files: its public file and its pictures."""
 
 import dataclasses
 from collections import Counter
@@ -18,16 +18,20 @@ from edgekd.doctor.check import Check, collected_warnings, examine_and_return, w
 from edgekd.errors import ConfigError
 from edgekd.files.folders import checkpoints
 
-FEW = 20  # pictures to evaluate on; an accuracy on fewer says little: its standard error can be above 0.11
-DOWNLOADED = {"cifar10": "cifar-10-batches-py", "sun397": "SUN397"}  # torchvision's folder of each data set
+FEW = 20  # evaluation pictures; an accuracy on fewer says little, since its standard error can be above 0.11
+DOWNLOADED = {"cifar10": "cifar-10-batches-py", "sun397": "SUN397"}  # torchvision's folders for data sets
 
 
 def public_file(config: Config, how: Decoding, *, joins: bool) -> tuple[Check, PublicSet | None]:
-    """The group's public file of a box with pictures of its own.
+    """Check the group's public file on a box that has its own pictures.
 
     Args:
         config: all settings.
-        joins: the peer has neighbours from whom it can fetch the file.
+        how: is told how much of the file was read.
+        joins: whether the peer has neighbours from which it can fetch the file.
+
+    Returns:
+        The check, and the public set, or None if there is none.
     """
     name, data = "public file", config.data
     if data.private is None:
@@ -48,17 +52,17 @@ def public_file(config: Config, how: Decoding, *, joins: bool) -> tuple[Check, P
 def pictures(
     config: Config, public: PublicSet | None, id: int, out: Path | None, how: Decoding = IN_PROCESS
 ) -> Generator[Check, None, PeerData | None]:
-    """The pictures of peer `id`: what cannot be read, what does not fit, and what would be trained and evaluated on.
+    """Check the pictures of peer `id`: which cannot be read, which do not fit, and how many there are for what.
 
     Args:
         config: all settings.
-        public: the group's public file; None: nobody knows yet which classes the group tells apart.
-        id: of the peer.
-        out: its folder of results, where an earlier start has noted what it holds out.
-        how: picture files are decoded.
+        public: the group's public set; None: it is not known yet which classes the group has.
+        id: the peer's id.
+        out: the peer's folder, where an earlier start has noted what it holds out.
+        how: how picture files are decoded.
 
     Returns:
-        All data of the peer, with the group's public set; None: part of it is not known.
+        All data of the peer, with the group's public set; None: a part of it is not known.
     """
     data = config.data
     if data.private is None:
@@ -70,7 +74,7 @@ def pictures(
 
     def look() -> tuple[str, PeerData]:
         shared = public or _stand_in(data)
-        # One wrong class hides nothing of the others: it is left out.
+        # A folder that is not a class is left out, so that the other classes are checked, too.
         found = own_pictures(data, shared, id, config.data_seed, run, how, strict=False)
         return _split(found, public is not None), found
 
@@ -87,12 +91,12 @@ def pictures(
 
 
 def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
-    """Pictures of this box that lie in the public file, too, known by their pixels.
+    """Check whether pictures of this box are also in the public file; they are compared by their pixels.
 
     Args:
-        private: uint8 ``[N, 3, S, S]``, to train on.
-        evaluation: uint8 ``[M, 3, S, S]``.
-        public: of the same S.
+        private: the images to train on, uint8 ``[N, 3, S, S]``.
+        evaluation: the images to evaluate on, uint8 ``[M, 3, S, S]``.
+        public: the public set, with images of the same S.
     """
     shared = {*pixel_digests(public.images)}
     own = [*pixel_digests(private), *pixel_digests(evaluation)]
@@ -122,21 +126,21 @@ def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check,
 
 
 def _unknown_classes(data: DataConfig, public: PublicSet | None) -> str | None:
-    """What is said of subfolders that are no classes; None: there are none, they are left out, or nobody knows."""
+    """The message about subfolders that are not classes; None: there are none, they are left out, or it is unknown."""
     if public is None or data.private is None or data.rescan is not None:
         return None
     root = folder_of(data.private)
     try:
-        with collected_warnings():  # they are said when the pictures are read
+        with collected_warnings():  # these warnings appear when the pictures are read
             names = folder(root, public.images.shape[-1]).classes
-    except (ConfigError, OSError):  # so is this
+    except (ConfigError, OSError):  # this error appears then, too
         return None
     unknown = [name for name in names if name not in public.classes]
     return unknown_class(root, unknown, public.classes) if unknown else None
 
 
 def _stand_in(data: DataConfig) -> PublicSet:
-    """A public set that knows the classes of the private folder."""
+    """A public set of two black images, with the classes of the private folder."""
     assert data.private is not None  # the caller has checked it
     size = data.size or SIZES["folder"]
     with collected_warnings():
@@ -149,7 +153,10 @@ def _stand_in(data: DataConfig) -> PublicSet:
 
 
 def _split(found: PeerData, group: bool) -> str:
-    """What a start would train and evaluate on; `group`: the group's classes are known."""
+    """The message about what a start would train and evaluate on.
+
+    `group` tells whether the group's classes are known.
+    """
     counts = Counter(found.private.labels.tolist())
     each = ", ".join(f"{found.classes[label]} {count}" for label, count in sorted(counts.items()))
     known = f"; {len(counts)} of the group's {len(found.classes)} classes" if group else ""
@@ -157,7 +164,7 @@ def _split(found: PeerData, group: bool) -> str:
 
 
 def _few(found: PeerData, batch: int) -> list[str]:
-    """What is too little of them."""
+    """Warnings about too few pictures to train on or to evaluate on."""
     trained, evaluated = len(found.private.labels), len(found.evaluation.labels)
     few = [f"{trained} to train on are fewer than a batch of {batch}: add some"] if trained < batch else []
     if evaluated < FEW:

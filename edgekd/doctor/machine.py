@@ -1,4 +1,4 @@
-"""What the box has: Python, cores, clock, memory, disk. Nothing here imports torch."""
+"""Checks of the machine: Python, cores, clock, memory and disk. Nothing here imports torch."""
 
 import os
 import platform
@@ -14,11 +14,11 @@ from edgekd.workers import threads_beside, usable_cores
 
 TRIED = ((3, 10), (3, 13))  # the oldest and the newest Python that edgekd is tested with
 MB, GB = 10**6, 10**9
-RESERVE = 1.25  # what is free should be so many times what is needed
+RESERVE = 1.25  # what is free should be at least this many times what is needed
 
 
 def python() -> Check:
-    """The interpreter."""
+    """Check the Python interpreter."""
     said = f"edgekd {version('edgekd')} on Python {platform.python_version()}, {platform.machine()}"
     if sys.maxsize < 2**32:
         return Check("python", False, f"{said}, 32 bits: PyTorch needs a system and a Python of 64 bits")
@@ -29,12 +29,12 @@ def python() -> Check:
 
 
 def threads(wanted: int, *, auto: bool, lockstep: bool) -> Check:
-    """``--threads`` against the cores that this process may use: by its affinity, and by its cgroup's quota.
+    """Check ``--threads`` against the cores that this process may use, by its affinity and its cgroup's quota.
 
     Args:
-        wanted: how many the peer would have.
-        auto: the number is not the user's.
-        lockstep: the peer waits for its neighbours.
+        wanted: the number of threads of the peer.
+        auto: whether the number was chosen by edgekd, not by the user.
+        lockstep: whether the peer waits for its neighbours.
     """
     usable, there = usable_cores(), os.cpu_count() or 1
     cores = f"{usable} core{'s' if usable > 1 else ''}" if usable == there else f"{usable} of {there} cores"
@@ -48,11 +48,11 @@ def threads(wanted: int, *, auto: bool, lockstep: bool) -> Check:
 
 
 def clock(now: datetime, installed: datetime, *, keys: bool) -> Check:
-    """The clock, which certificates are valid by.
+    """Check the clock, since certificates depend on it.
 
     Args:
-        now: what it says.
-        installed: when edgekd was put on this box, which cannot be in the future.
+        now: the time of the clock.
+        installed: the time at which edgekd was installed on this box, which cannot be in the future.
         keys: whether the peer has certificates.
     """
     said = f"{now:%Y-%m-%d %H:%M} {now.tzname()}"
@@ -63,11 +63,11 @@ def clock(now: datetime, installed: datetime, *, keys: bool) -> Check:
 
 
 def memory(status: str | None, free: int | None) -> Check:
-    """The main memory, after all that a start needs was tried in this process.
+    """Check the main memory. It must come last, after everything that a start needs was tried in this process.
 
     Args:
-        status: the text of ``/proc/self/status``; None: this system has none.
-        free: bytes that can still be had, see `free_memory`.
+        status: the text of ``/proc/self/status``; None: this system has no such file.
+        free: bytes that are still available, see `free_memory`.
     """
     fields = dict(line.split(":", 1) for line in (status or "").splitlines() if ":" in line)
     if free is None or not {"VmHWM", "VmRSS"} <= fields.keys():
@@ -85,14 +85,14 @@ def memory(status: str | None, free: int | None) -> Check:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of main memory that this process could still take: of the box, and of its cgroup; None: nobody says."""
+    """The bytes of main memory that this process can still use, limited by the box and its cgroup; None: unknown."""
     try:
         lines = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines() if ":" in line)
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
     group = root / "sys/fs/cgroup"
-    try:  # of a container; elsewhere the files are not there
+    try:  # of a container; elsewhere these files do not exist
         limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
         return free if limit == "max" else min(free, max(0, int(limit) - int(used) + _reclaimable(group)))
     except (OSError, ValueError):
@@ -100,7 +100,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def _reclaimable(group: Path) -> int:
-    """Bytes of a cgroup's page cache that it would give back at once; they count as used all the same."""
+    """The bytes of page cache that a cgroup would give back at once, although they count as used."""
     try:
         fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return int(fields["inactive_file"])
@@ -109,12 +109,12 @@ def _reclaimable(group: Path) -> int:
 
 
 def disk(folder: Path, checkpoint: int | None, copies: int) -> Check:
-    """The disk of the results: writable, and with room for the checkpoints.
+    """Check the disk for the results: whether it is writable and has room for the checkpoints.
 
     Args:
-        folder: of the results; it need not exist yet, and is not made.
-        checkpoint: bytes of one; None: not known.
-        copies: of it that are there at once.
+        folder: the folder of the results. It need not exist, and is not made.
+        checkpoint: the bytes of one checkpoint; None: unknown.
+        copies: the number of checkpoints that exist at once.
     """
     there = existing(folder)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""Can this box train with these settings: the device, the weights, and a step, tried on made-up images."""
+"""Checks whether this box can train with the settings: the device, the weights, and a step on random images."""
 
 import dataclasses
 import os
@@ -18,19 +18,19 @@ from edgekd.learning.learner import Learner
 from edgekd.learning.models import model_from_config
 from edgekd.protocol.messages import Lesson
 
-CLASSES = 10  # where no public file says how many
+CLASSES = 10  # assumed number of classes if there is no public file
 DRIVERS = (
     "/dev/nvidiactl",
     "/dev/nvhost-gpu",
     "/dev/nvgpu",
-)  # what the driver of an NVIDIA GPU makes, also on a Jetson
+)  # device files of the driver for NVIDIA GPUs, also on a Jetson
 UNUSED = (
     "there is an NVIDIA GPU, and this PyTorch cannot use it: install the build for its CUDA, or on a Jetson NVIDIA's"
 )
 
 
 def device(name: str, drivers: tuple[str, ...] = DRIVERS) -> Check:
-    """``--device``; a warning where a GPU lies idle."""
+    """Check ``--device``; warns if there is a GPU that is not used."""
 
     def look() -> str:
         found = choose_device(name)
@@ -45,7 +45,7 @@ def device(name: str, drivers: tuple[str, ...] = DRIVERS) -> Check:
 
 
 def weights(config: Config, id: int, public: PublicSet | None) -> Check:
-    """The network and the weights that it begins with; those of ImageNet are downloaded if they are not here yet."""
+    """Check the network and its initial weights; weights of ImageNet are downloaded if they are not on this box yet."""
 
     def look() -> str:
         data = made_up(config, public)
@@ -61,19 +61,22 @@ def weights(config: Config, id: int, public: PublicSet | None) -> Check:
 def step(
     config: Config, id: int, public: PublicSet | None, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Check, int | None]:
-    """A training step with a lesson, and what it takes; and the bytes of a checkpoint, None after a fault.
+    """Check a training step with a lesson, and measure the time and memory that it takes.
 
     Args:
-        config: all settings, with a device and weights that are there.
-        id: of the peer.
-        public: whose classes and size count; None: those that are usual with these settings.
-        clock: in seconds.
+        config: all settings, with a device and weights that exist.
+        id: the peer's id.
+        public: the public set, for the number of classes and the size of images; None: the usual ones are taken.
+        clock: a function that returns the time in seconds.
+
+    Returns:
+        The check, and the bytes of a checkpoint, or None after a fault.
     """
 
     def look() -> tuple[str, int]:
         torch.set_num_threads(config.threads)
         learner = Learner(made_up(config, public), config, id)
-        _step(learner, id)  # the first one is slow: kernels are chosen, memory is taken
+        _step(learner, id)  # the first step is slow: kernels are chosen, and memory is allocated
         began = clock()
         _step(learner, id)
         seconds = clock() - began
@@ -86,7 +89,7 @@ def step(
 
 
 def without_weights(config: Config) -> Config:
-    """The settings with random weights, for a step where the weights cannot be had."""
+    """The same settings with random weights, to try a step if the real weights are not available."""
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, weights="none"),
@@ -112,7 +115,7 @@ def made_up(config: Config, public: PublicSet | None) -> PeerData:
 
 
 def _step(learner: Learner, id: int) -> None:
-    """A whole step with one teacher, who says what the learner itself would."""
+    """Do a whole step with one teacher, which has the same predictions as the learner."""
     teacher = learner.teach(0).exp()
     learner.study()
     learner.learn(Lesson(0, {id + 1: teacher}))

@@ -1,6 +1,6 @@
-"""Atomic writes: a file is complete or unchanged, even after a power cut.
+"""Atomic writes: afterwards a file is either complete or unchanged, even after a power cut.
 
-Links are followed. What is no regular file, such as a device or a pipe, cannot be replaced: it is written to.
+Symbolic links are followed. A device or a pipe cannot be replaced; the content is written to it.
 """
 
 import contextlib
@@ -24,13 +24,14 @@ _TEMPORARY = ".tmp"
 
 @contextmanager
 def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
-    """A temporary file. If the block ends without an exception it replaces `path`, or is written to a device or pipe.
+    """Open a temporary file that replaces `path` when the block ends without an exception.
 
-    The file is created with `mode`, so others can never read a secret. Without `mode`, it takes the mode of an existing
-    `path`. Its name is random: several processes may write the same `path` at once, and the last one to end wins.
+    If `path` is a device or a pipe, the content is written to it instead. The temporary file is created with `mode`, so
+    that others can never read a secret. Without `mode`, it gets the mode of an existing `path`. Its name is random, so
+    several processes may write the same `path` at once; the last one to end wins.
 
     Raises:
-        OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
+        OSError: the disk is full or not writable. Then `path` is unchanged, and no temporary file is left.
     """
     file = followed(path)
     if is_replaceable(file):
@@ -45,9 +46,9 @@ def atomic_file(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
 
 
 def append_whole(path: Path, data: bytes) -> None:
-    """Append all of `data` to a file, which need not be there, or nothing: what comes later is not glued to half of it.
+    """Append either all of `data` to a file or nothing, so that later data does not follow half a record.
 
-    After a power cut a part of it may be there.
+    The file is created if it does not exist. Only after a power cut a part of `data` may be there.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -63,38 +64,38 @@ def append_whole(path: Path, data: bytes) -> None:
 
 
 def followed(path: Path) -> Path:
-    """Where the links at `path` lead to, whether there is a file or not.
+    """The path to which the symbolic links at `path` lead; it need not exist.
 
     Raises:
-        OSError: they lead nowhere, or may not be looked at.
+        OSError: the links form a circle, or this process may not read them.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        path.stat()  # else links in a circle would be followed for ever
+        path.stat()  # fails for links in a circle, which would be followed for ever
     while path.is_symlink() and not _is_descriptor(path):
         path = path.parent.resolve() / path.readlink()
     return path
 
 
 def is_replaceable(path: Path) -> bool:
-    """Whether `path`, from `followed`, is a regular file or none; not a device, a pipe or what a process has open."""
+    """Whether `path`, from `followed`, is a regular file or does not exist: not a device, pipe or open descriptor."""
     return not _is_descriptor(path) and (not path.exists() or path.is_file())
 
 
 def _is_descriptor(path: Path) -> bool:
-    """Whether it stands for what a process has open. That /dev/stdout may be a file, which others write on."""
+    """Whether it is an open file descriptor. Such a /dev/stdout may be a file that other programs write to."""
     folder = path.parent.resolve()
     return folder.name == "fd" and folder.parts[1:2] == ("proc",)
 
 
 def _opened(path: Path) -> BinaryIO:
     if path.parent.resolve() == Path(f"/proc/{os.getpid()}/fd"):
-        return open(os.dup(int(path.name)), "wb")  # it goes on where it is: opened again it would begin anew
+        return open(os.dup(int(path.name)), "wb")  # keeps its position: opened again, it would begin anew
     return path.open("wb")
 
 
 @contextmanager
 def _replacement(path: Path, mode: int | None) -> Iterator[BinaryIO]:
-    """A temporary file in the folder of `path`, which it replaces if the block ends without an exception."""
+    """Open a temporary file in the folder of `path` that replaces `path` if the block ends without an exception."""
     clear_leftovers(path.parent, path.name)
     temporary = path
     try:
@@ -105,12 +106,12 @@ def _replacement(path: Path, mode: int | None) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            temporary.replace(path)  # while its lock is held
+            temporary.replace(path)  # while the lock is held
     except BaseException as error:
         if temporary != path:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (str(error.filename).endswith(_TEMPORARY) or error.errno in _FULL):
-            error.filename = str(path)  # the name that the user knows; the error of a full disk has none
+            error.filename = str(path)  # the name that the user knows; the error of a full disk names no file
         raise
     _sync_folder(path.parent)
 
@@ -127,15 +128,16 @@ def _sync_folder(path: Path) -> None:
 
 
 def link_atomically(path: Path, target: str) -> None:
-    """Make `path` a symbolic link to `target`, in the place of a link or a file of this name.
+    """Make `path` a symbolic link to `target`; an existing link or file with this name is replaced.
 
-    Who opens `path` meanwhile gets what the old link or the new one leads to. Only one process may write it.
+    A program that opens `path` meanwhile gets the target of the old link or of the new one. Only one process may write
+    the link.
 
     Raises:
-        OSError: the file system is full, not writable, or has no symbolic links. `path` is unchanged.
+        OSError: the file system is full, not writable, or has no symbolic links. Then `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}{_TEMPORARY}")
-    temporary.unlink(missing_ok=True)  # of a writer that was killed
+    temporary.unlink(missing_ok=True)  # left by a writer that was killed
     try:
         temporary.symlink_to(target)
         temporary.replace(path)
@@ -149,7 +151,7 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int
     """Write `pieces` one after another into an `atomic_file`.
 
     Raises:
-        OSError: the disk is full or not writable. `path` is unchanged, and no temporary file is left.
+        OSError: the disk is full or not writable. Then `path` is unchanged, and no temporary file is left.
     """
     with atomic_file(path, mode) as file:
         for piece in pieces:
@@ -157,24 +159,24 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview], mode: int
 
 
 def _create(path: Path, mode: int) -> BinaryIO:
-    """A new file beside `path`, locked for as long as it is open: so others see that its writer is alive."""
+    """Create a temporary file beside `path`. It is locked as long as it is open, as a sign that its writer is alive."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         _lock(file, wait=True)
         if os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # another process has cleared it away before it was locked
+        file.close()  # another process removed it before it was locked
 
 
 def discard_unfinished(path: Path) -> None:
-    """Delete the temporary files of `path`, also those that are still written: for a process that ends at once."""
+    """Delete all temporary files of `path`, even those that are being written: for a process that ends at once."""
     for unfinished in _temporaries(path.parent, path.name):
         unfinished.unlink(missing_ok=True)
 
 
 def clear_leftovers(folder: Path, name: str | None = None) -> None:
-    """Delete the temporary files in `folder` of writers that were killed: of the file `name`, or of any file."""
+    """Delete temporary files in `folder` whose writers were killed: those of the file `name`, or of all files."""
     for leftover in _temporaries(folder, name):
         with contextlib.suppress(OSError), open(leftover, "r+b") as file:
             if _lock(file, wait=False):
@@ -186,7 +188,7 @@ def _temporaries(folder: Path, name: str | None) -> Iterator[Path]:
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> bool:
-    """Whether `file` is locked now, until it is closed; False, too, where there are no locks."""
+    """Lock `file` until it is closed; returns False if that fails, also on a system without locks."""
     try:
         lock(file.fileno(), wait=wait)
     except OSError:

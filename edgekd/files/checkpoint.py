@@ -1,7 +1,7 @@
-"""Checkpoints: written atomically, checked against their SHA-256 when they are read.
+"""Checkpoints: written atomically, and checked against their SHA-256 when they are read.
 
-A checkpoint is a safetensors file with one metadata entry, JSON. The newest are kept, and the one of the best
-evaluation where that is asked for.
+A checkpoint is a safetensors file with one metadata entry, which is JSON. A folder keeps the newest checkpoints and, on
+request, the one of the best evaluation.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from edgekd.printable import LONGEST_WHY, printable
 
 log = logging.getLogger("edgekd")
 
-KEEP = 2  # checkpoints in a folder, beside the best
-_KEY = "edgekd"  # of the metadata entry
+KEEP = 2  # checkpoints kept in a folder, besides the best one
+_KEY = "edgekd"  # name of the metadata entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,16 +38,16 @@ class CheckpointInfo:
     round: int  # the newest published round; -1: none
     model: str
     classes: tuple[str, ...]
-    size: int  # pixels
+    size: int  # height and width of the images, in pixels
     heads: int
-    head_layers: str  # as in `ModelConfig`
-    counts: dict[str, int]  # over all steps so far: `edgekd.protocol.counts.Counts`, and the bytes
-    accuracy: Accuracy | None  # of the last evaluation, perhaps of an earlier step; None: there was none yet
-    made_with: dict[str, Any] = field(default_factory=dict)  # `contract.definition`; empty in older checkpoints
+    head_layers: str  # see `ModelConfig`
+    counts: dict[str, int]  # over all steps so far: those of `edgekd.protocol.counts.Counts`, and the bytes
+    accuracy: Accuracy | None  # of the last evaluation, perhaps at an earlier step; None: there was none
+    made_with: dict[str, Any] = field(default_factory=dict)  # the `contract.definition`; empty in older checkpoints
 
 
 class Loaded(NamedTuple):
-    """A checkpoint that was found in a folder."""
+    """A checkpoint that was read from a folder."""
 
     info: CheckpointInfo
     state: dict[str, Tensor]
@@ -55,9 +55,12 @@ class Loaded(NamedTuple):
 
 
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
-    """Write ``checkpoint-STEP.safetensors``, then delete all of these but the newest `KEEP`.
+    """Write ``checkpoint-STEP.safetensors``, then delete all numbered checkpoints except the newest `KEEP`.
 
-    That to which the link ``current`` leads stays, however old: a program may be about to open it.
+    The target of the link ``current`` is never deleted, since a program may be about to open it.
+
+    Returns:
+        The path of the new checkpoint.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -72,10 +75,10 @@ def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]
 
 
 def save_best(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:
-    """Write ``best.safetensors``, in the place of the one before.
+    """Write ``best.safetensors``, replacing an earlier one.
 
     Raises:
-        OSError: the disk is full or not writable. The one before is unchanged.
+        OSError: the disk is full or not writable. Then the earlier one is unchanged.
     """
     path = folder / BEST
     _write(path, info, state)
@@ -83,16 +86,16 @@ def save_best(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> P
 
 
 def link_current(checkpoint: Path) -> None:
-    """Let the link ``current`` in the folder of `checkpoint` lead to it.
+    """Make the link ``current`` in the folder of `checkpoint` point to it.
 
     Raises:
-        OSError: there are no symbolic links here, or the folder cannot be written.
+        OSError: the file system has no symbolic links, or the folder is not writable.
     """
     link_atomically(checkpoint.with_name(CURRENT), checkpoint.name)
 
 
 def _current(folder: Path) -> str | None:
-    """The name of the checkpoint that the link leads to; None: there is no link."""
+    """The name of the checkpoint to which the link points; None: there is no link."""
     try:
         return os.readlink(folder / CURRENT)
     except OSError:
@@ -102,15 +105,16 @@ def _current(folder: Path) -> str | None:
 def _write(path: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> None:
     entry = asdict(info)
     if entry["accuracy"] is not None:
-        del entry["accuracy"]["confusion"]  # the peer's folder has it: see `edgekd.files.evaluation_file`
+        del entry["accuracy"]["confusion"]  # it is stored in the peer's folder: see `edgekd.files.evaluation_file`
     entry["sha256"] = _digest(entry, state)
     write_atomically(path, safetensors_pieces(state, {_KEY: json.dumps(entry, sort_keys=True)}))
 
 
 def set_aside_unread(folder: Path, step: int) -> None:
-    """Rename what is newer than the checkpoint of `step`, the newest sound one: it is damaged, or another version's.
+    """Rename the checkpoints that are newer than `step`, so that they do not count among the `KEEP` newest.
 
-    So it does not count among the `KEEP` that stay. Where there is none of `step`, none is sound but perhaps the best.
+    `step` is that of the newest valid checkpoint. The newer ones are damaged, or were written by another version. If no
+    numbered checkpoint has this step, all of them are renamed: then only the best one can be valid.
 
     Raises:
         OSError: the folder cannot be written.
@@ -136,7 +140,7 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         expected = entry.pop("sha256")
         digest = _digest(entry, tensors)
-        if digest == expected:  # else it may be damage that makes its fields strange
+        if digest == expected:  # otherwise strange fields may come from damage, which is reported below
             _check_fields(entry)
         accuracy = _accuracy(**entry["accuracy"]) if entry["accuracy"] else None
         info = CheckpointInfo(**{**entry, "classes": tuple(entry["classes"]), "accuracy": accuracy})
@@ -159,9 +163,9 @@ def _reason(error: Exception) -> str:
 
 
 def load_newest(folder: Path) -> Loaded | None:
-    """Read the newest valid checkpoint in `folder`, or else the best one; None: there is none.
+    """Read the newest valid checkpoint in `folder`; if there is none, read the best one; None: there is no checkpoint.
 
-    Damaged ones are skipped with a warning.
+    Damaged checkpoints are skipped with a warning.
     """
     tried: set[Path] = set()
     while left := [path for path in checkpoints(folder) if path not in tried]:
@@ -170,13 +174,13 @@ def load_newest(folder: Path) -> Loaded | None:
         try:
             return Loaded(*load_checkpoint(path), path)
         except ConfigError as error:
-            if path.exists():  # else its peer has deleted it for a newer one, which is read next
+            if path.exists():  # otherwise its peer has deleted it for a newer one, which is read next
                 log.warning("%s%s", error, "; trying the one before it" if left[1:] else "")
     return None
 
 
 def load_best(folder: Path) -> Loaded | None:
-    """Read the checkpoint of the best evaluation in `folder`; None: it is not kept there.
+    """Read the checkpoint of the best evaluation in `folder`; None: there is none.
 
     Raises:
         ConfigError: it is damaged.
@@ -186,15 +190,19 @@ def load_best(folder: Path) -> Loaded | None:
 
 
 def peer_in(folder: Path) -> int | None:
-    """The id of the peer whose checkpoints `folder` holds; None: there is no sound one."""
+    """The id of the peer whose checkpoints are in `folder`; None: there is no valid checkpoint."""
     for path in checkpoints(folder):
-        with contextlib.suppress(ConfigError):  # `load_newest` tells of it
+        with contextlib.suppress(ConfigError):  # `load_newest` reports it
             return load_checkpoint(path)[0].id
     return None
 
 
 def _check_fields(entry: dict[str, Any]) -> None:
-    """See whether this version of edgekd knows the fields of the metadata, and finds those that it needs."""
+    """Check that this version of edgekd knows all fields of the metadata, and that none is missing.
+
+    Raises:
+        ValueError: another version wrote the checkpoint.
+    """
     needed = {f.name for f in fields(CheckpointInfo) if f.default is MISSING and f.default_factory is MISSING}
     unknown = sorted(entry.keys() - {f.name for f in fields(CheckpointInfo)})
     lacking = sorted(needed - entry.keys())
@@ -204,7 +212,11 @@ def _check_fields(entry: dict[str, Any]) -> None:
 
 
 def _check(info: CheckpointInfo) -> None:
-    """See whether the metadata is what its fields say."""
+    """Check the types and ranges of the fields.
+
+    Raises:
+        ValueError: a field has a wrong type, or a number is negative.
+    """
     numbers, texts = (info.id, info.step, info.size, info.heads, *info.counts.values()), (info.model, info.head_layers)
     if not all(type(number) is int and number >= 0 for number in numbers) or type(info.round) is not int:
         raise ValueError("a number in its metadata is no whole number from 0")
@@ -217,10 +229,10 @@ def _check(info: CheckpointInfo) -> None:
 def _accuracy(
     overall: float, own: float, heads: list[float], samples: int | None = None, step: int | None = None
 ) -> Accuracy | None:
-    """None if it is not known on how many images it was measured, as in older checkpoints: it is measured anew."""
+    """Make the accuracy from its fields; None in older checkpoints without the number of images: evaluate again."""
     return None if samples is None else Accuracy(overall, own, tuple(heads), samples, step=step)
 
 
 def _digest(entry: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    """The SHA-256 of the tensors and of the metadata as they are written, so that later fields change nothing."""
+    """The SHA-256 of the tensors and of the metadata exactly as written, so that later fields do not change it."""
     return tensors_sha256(tensors, json.dumps(entry, sort_keys=True).encode())

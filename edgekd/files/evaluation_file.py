@@ -1,4 +1,4 @@
-"""``evaluation.json`` in a peer's folder: what its last evaluation has counted, class by class."""
+"""The file ``evaluation.json`` in a peer's folder: the counts of its last evaluation, class by class."""
 
 import json
 import logging
@@ -27,15 +27,15 @@ class Counted:
     id: int  # of the peer
     step: int
     classes: tuple[str, ...]
-    private: tuple[int, ...]  # images of each class that the peer trains on
+    private: tuple[int, ...]  # number of images of each class that the peer trains on
     confusion: Confusion
 
     def matrix(self) -> NDArray[np.int64]:
-        """Images by class (rows) and by the class that was predicted (columns), ``[classes, classes]``."""
+        """The number of images by true class (rows) and predicted class (columns), int64 ``[classes, classes]``."""
         return confusion_matrix(self.confusion, len(self.classes))
 
     def to_mapping(self) -> dict[str, Any]:
-        """The contents of the file."""
+        """The content of the file, ready for JSON."""
         return {
             "id": self.id,
             "step": self.step,
@@ -47,7 +47,7 @@ class Counted:
 
 
 def confusion_matrix(confusion: Confusion, classes: int) -> NDArray[np.int64]:
-    """Images by class (rows) and by the class that was predicted (columns), ``[classes, classes]``."""
+    """The number of images by true class (rows) and predicted class (columns), int64 ``[classes, classes]``."""
     matrix = np.zeros((classes, classes), dtype=np.int64)
     for label, predicted, count in confusion:
         matrix[label, predicted] = count
@@ -55,7 +55,7 @@ def confusion_matrix(confusion: Confusion, classes: int) -> NDArray[np.int64]:
 
 
 def recalls(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The share of each class's images that is predicted right, ``[classes]``; NaN where there are no images."""
+    """The fraction of correct predictions for each class, ``[classes]`` in [0, 1]; NaN for classes without images."""
     images = matrix.sum(axis=1)
     found: NDArray[np.float64] = np.full(len(matrix), np.nan)
     np.divide(np.diag(matrix), images, out=found, where=images > 0)
@@ -91,9 +91,9 @@ def load_counted(file: Path) -> Counted:
 
 
 def read_counted(folder: Path) -> Counted | None:
-    """What the last evaluation of the peer in `folder` has counted; None: there is no such file, or it is damaged.
+    """Read the counts of the last evaluation of the peer in `folder`; None: there is no such file, or it is damaged.
 
-    A damaged file is warned of: the next evaluation writes it anew.
+    A damaged file causes a warning. The next evaluation writes the file again.
     """
     if not (folder / FILE).exists():
         return None

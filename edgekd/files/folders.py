@@ -1,4 +1,4 @@
-"""What lies in the folder of a peer or of a run: which checkpoints, whose, and their settings. Nothing is opened."""
+"""Which checkpoints and settings are in the folder of a peer or of a run. No file is opened."""
 
 import contextlib
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 from edgekd.errors import ConfigError
 
 BEST = "best.safetensors"  # the checkpoint of the best evaluation, with --keep-best
-CURRENT = "current"  # a link to the newest whole checkpoint
-WHICH = ("newest", "best")  # checkpoint of a folder
+CURRENT = "current"  # a symbolic link to the newest complete checkpoint
+WHICH = ("newest", "best")  # which checkpoint of a folder to take
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`: in descending order of their steps, and then the best one, if it is kept."""
+    """The checkpoints in `folder`, the latest step first, and the best one last, if there is one."""
     best = folder / BEST
     return [*numbered(folder), *([best] if best.is_file() else [])]
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The checkpoints in `folder` that have their step in their name, in descending order of it."""
+    """The checkpoints in `folder` with a step in their name, the latest step first."""
     found = [path for path in folder.glob("checkpoint-*.safetensors") if _step_of(path).isdecimal()]
     return sorted(found, key=lambda path: int(_step_of(path)), reverse=True)
 
@@ -27,14 +27,14 @@ def _step_of(path: Path) -> str:
 
 
 def peer_folder(where: Path, peer: int | None) -> Path:
-    """The folder of a peer: where its checkpoints lie.
+    """The folder with the checkpoints of a peer.
 
     Args:
-        where: this folder, or that of a run.
-        peer: the id of the peer; needed if a run's folder holds several.
+        where: this folder itself, or the folder of a run.
+        peer: the id of the peer; needed if the folder of a run holds several peers.
 
     Raises:
-        ConfigError: there is no checkpoint, or the peer is not clear.
+        ConfigError: there is no checkpoint, or there are several peers and `peer` is None.
     """
     if not where.is_dir():
         raise ConfigError(f"there is no file or folder {where}: give a run's folder, a peer's, or a checkpoint file")
@@ -54,15 +54,15 @@ def peer_folder(where: Path, peer: int | None) -> Path:
 
 
 def settings_file(where: Path, peer: int | None = None) -> Path | None:
-    """The ``config.toml`` of a checkpoint: in the folder of its peer, else in that of the run; None: in neither.
+    """The ``config.toml`` that belongs to a checkpoint: in its peer's folder, else in the run's folder; None: none.
 
     Args:
         where: the checkpoint, or the folder of its peer or of its run.
-        peer: the id of the peer, where a run's folder holds several.
+        peer: the id of the peer, if the folder of a run holds several.
     """
     places = [where if where.is_dir() else where.parent]
     if where.is_dir():
-        with contextlib.suppress(ConfigError):  # whoever reads the checkpoint is told of it
+        with contextlib.suppress(ConfigError):  # the code that reads the checkpoint reports it
             places.insert(0, peer_folder(where, peer))
     if places[0].absolute().name.startswith("peer-"):
         places.append(places[0].absolute().parent)

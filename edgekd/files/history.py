@@ -1,4 +1,4 @@
-"""What ``metrics.jsonl`` tells of a whole run: the losses, and who taught the peer how often."""
+"""The history of a run from ``metrics.jsonl``: the losses, and how often each neighbour taught the peer."""
 
 import json
 import statistics
@@ -7,24 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-POINTS = 200  # of a curve of losses at most; each is the mean of some steps
+POINTS = 200  # largest number of points of a loss curve; each is the mean of some steps
 
 Curve = Sequence[tuple[float, float]]  # (step, value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """Of one peer."""
+    """The history of one peer."""
 
-    steps: int = 0  # that the file tells of
-    lessons: int = 0  # steps that learned from somebody
-    taught: dict[int, int] = field(default_factory=dict)  # by the teacher's id: lessons with its predictions
-    labels: Curve = ()  # losses
+    steps: int = 0  # number of steps in the file
+    lessons: int = 0  # steps that learned from neighbours
+    taught: dict[int, int] = field(default_factory=dict)  # id of a teacher -> number of lessons with its predictions
+    labels: Curve = ()  # label loss
     distil: Curve = ()
 
 
 def read_history(metrics: Path) -> History:
-    """Read a ``metrics.jsonl``, which may be long; empty if there is none. Garbled lines are passed over."""
+    """Read a ``metrics.jsonl``, which may be long; the history is empty if there is no file.
+
+    Damaged lines are skipped.
+    """
     if not metrics.is_file():
         return History()
     steps = lessons = 0
@@ -55,7 +58,7 @@ def read_history(metrics: Path) -> History:
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> Curve:
-    """At most `POINTS` points, each the mean of as many neighbouring ones."""
+    """Reduce a curve to at most `POINTS` points, each the mean of equally many neighbouring points."""
     window = -(-len(points) // POINTS) or 1
     parts = [points[start : start + window] for start in range(0, len(points), window)]
     return tuple(

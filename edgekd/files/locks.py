@@ -1,7 +1,7 @@
-"""A lock between processes: a file that is there while one of them holds it.
+"""A lock between processes: a file that exists while one of them holds the lock.
 
-The locks of the package filelock are not used. Some of its versions remove the lock file and some do not, and a file
-that both filelock and its user remove may be the lock of the next process.
+The package filelock is not used. Some of its versions remove the lock file and some do not. If both filelock and its
+user remove the file, it may already be the lock of the next process.
 """
 
 import contextlib
@@ -14,32 +14,36 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock `path` in this block. The lock file is removed at the end, also one that was there before.
+    """Hold the lock `path` during a block. The lock file is removed at the end, even if it existed before.
 
     Args:
         path: the lock file.
-        wait: for the process that holds the lock; else that is an error.
+        wait: True: wait for the process that holds the lock. False: raise an error.
 
     Raises:
         BlockingIOError: another process holds the lock.
-        FileNotFoundError: there is no folder for the file.
-        OSError: the folder is not writable, or the file system or the system has no locks.
+        FileNotFoundError: the folder of the file does not exist.
+        OSError: the folder is not writable, or the file system or the operating system has no locks.
     """
     file = _opened(path, wait=wait)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):  # the folder may have become read-only
-            path.unlink()  # before the lock is free: later, the file may be the lock of the next process
+            path.unlink()  # before the lock is released: later, the file may be the lock of the next process
         os.close(file)
 
 
 def lock(file: int, *, wait: bool) -> None:
     """Lock an open file until it is closed.
 
+    Args:
+        file: the file descriptor.
+        wait: whether to wait if another process has locked it.
+
     Raises:
-        BlockingIOError: it is locked already, and `wait` is False.
-        OSError: the file system or the system has no locks.
+        BlockingIOError: it is locked, and `wait` is False.
+        OSError: the file system or the operating system has no locks.
     """
     try:
         import fcntl
@@ -49,7 +53,7 @@ def lock(file: int, *, wait: bool) -> None:
 
 
 def _opened(path: Path, *, wait: bool) -> int:
-    """The lock file, open and locked."""
+    """Open and lock the lock file; returns its descriptor."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
@@ -60,4 +64,4 @@ def _opened(path: Path, *, wait: bool) -> int:
             raise
         if held:
             return file
-        os.close(file)  # its holder has removed it before it was locked here: it keeps nobody else out
+        os.close(file)  # the holder removed it before it was locked here, so it locks nobody out

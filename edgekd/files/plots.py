@@ -1,4 +1,4 @@
-"""Plots of a run."""
+"""Plots of the accuracy of a run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,12 @@ def plot_accuracy(
     """Plot accuracy over steps as PNG, with a band of one standard error.
 
     Args:
-        path: of the file.
-        curves: of each peer by its id: "together", "alone, balanced" and "alone", those that there are.
-        pooled: the accuracy of one model on all shards, drawn as a level.
+        path: the file to write.
+        curves: name -> peer id -> curve; the names are "together", "alone, balanced" and "alone", as far as these
+            exist.
+        pooled: the accuracy of one model that is trained on all shards, drawn as a horizontal line; None: no line.
         title: what was run.
-        samples: evaluation images.
+        samples: the number of evaluation images.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def plot_accuracy(
 
 
 def read_curve(metrics: Path) -> list[tuple[int, float]]:
-    """The evaluations in a ``metrics.jsonl``; empty if the file does not exist."""
+    """Read the accuracies from a ``metrics.jsonl`` as (step, accuracy); empty if the file does not exist."""
     if not metrics.is_file():
         return []
     records = (json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines())

@@ -1,4 +1,4 @@
-"""The run folder: the settings and results of a run."""
+"""The run folder: the settings and the results of a run."""
 
 import contextlib
 import itertools
@@ -21,9 +21,9 @@ from edgekd.files.summary import Summary
 from edgekd.files.writable import make_folder, missing_folders, remove_empty
 from edgekd.paths import expanded
 
-PUBLIC = "public.safetensors"  # the public file in the folder of a peer that has joined a group
+PUBLIC = "public.safetensors"  # name of the public file in the folder of a peer that has joined a group
 
-# Of [data]: what a box with its own pictures does not use.
+# The settings in [data] that a box with its own pictures does not use.
 COMMON = frozenset(
     {
         *("data", "limit", "clients", "iid", "gamma", "dirichlet", "primary"),
@@ -31,14 +31,14 @@ COMMON = frozenset(
     }
 )
 
-TRIES = 100  # to lock a folder that other processes remove at the same time, since they have left nothing in it
+TRIES = 100  # to lock a folder that other processes remove at the same time, because they left nothing in it
 
 
 @contextmanager
 def run_folder(out: Path | None, name: str) -> Iterator[Path]:
-    """The folder `out`, which may exist, or a new ``runs/TIME-NAME`` if `out` is None; locked during the block.
+    """The folder `out`, which may exist, or a new folder ``runs/TIME-NAME`` if `out` is None; locked in the block.
 
-    Of the folders that this has created, those go again that hold nothing when the block ends.
+    If folders that were created here are empty at the end of the block, they are removed.
 
     Raises:
         ConfigError: the folder cannot be created.
@@ -58,13 +58,13 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
 
 @contextmanager
 def _made_and_locked(parent: Path, name: str | None) -> Iterator[Path]:
-    """The folder `parent`, or with `name` a new one in it.
+    """The folder `parent`, or with a `name` a new folder in it, locked during the block.
 
     Raises:
-        FileNotFoundError: another process, which had made `parent` and has ended, has removed it meanwhile.
+        FileNotFoundError: another process, which had made `parent`, has ended and removed it meanwhile.
     """
     with contextlib.ExitStack() as undo:
-        if not parent.is_dir() or name is not None:  # a peer resumes in a folder that has become read-only, too
+        if not parent.is_dir() or name is not None:  # a peer may resume in a folder that is now read-only
             make_folder(parent)
         folder = parent
         if name is not None:
@@ -75,7 +75,7 @@ def _made_and_locked(parent: Path, name: str | None) -> Iterator[Path]:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """A folder that nobody else has: another run may have begun in the same second."""
+    """Make a folder that no other run has; another run may have begun in the same second, so a number is appended."""
     for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
         with contextlib.suppress(FileExistsError):
             folder = parent / f"{name}{suffix}"
@@ -92,7 +92,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             advice = "stop that, or choose another --out"
             raise TransientError(f"{folder} is in use by another process; {advice}") from error
-        except FileNotFoundError:  # the folder has gone
+        except FileNotFoundError:  # the folder was removed
             raise
         except OSError:  # the folder is not writable, or the file system has no locks
             pass
@@ -100,7 +100,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def refuse_folder_of_peer(folder: Path) -> None:
-    """See to it that no other command writes its settings over those of a peer.
+    """Refuse a folder with checkpoints, so that no other command replaces a peer's settings by its own.
 
     Raises:
         ConfigError: there are checkpoints in `folder`.
@@ -110,20 +110,23 @@ def refuse_folder_of_peer(folder: Path) -> None:
 
 
 def write_config(folder: Path, config: Config) -> Path:
-    """Write ``config.toml``, which repeats the run with ``--config``, also where a later version has other defaults.
+    """Write ``config.toml``. With ``--config`` it repeats the run, even if a later version has other defaults.
 
     Raises:
-        OSError: the file cannot be written. An existing file is unchanged.
+        OSError: the file cannot be written. Then an existing file is unchanged.
     """
     path, tables = folder / "config.toml", to_mapping(_absolute(written_out(config)))
-    if config.data.private is not None:  # settings of a common data set have no part in this run
+    if config.data.private is not None:  # such a run does not use the settings of a common data set
         tables["data"] = {name: value for name, value in tables["data"].items() if name not in COMMON}
     write_atomically(path, [tomli_w.dumps(tables).encode(errors="surrogateescape")])
     return path
 
 
 def changed_settings(folder: Path, config: Config) -> list[str]:
-    """How `config` differs from the folder's ``config.toml``: "steps 200 (was 120)"; empty if there is no such file."""
+    """The settings in `config` that differ from the folder's ``config.toml``, each as text: "steps 200 (was 120)".
+
+    The list is empty if there is no such file.
+    """
     file = folder / "config.toml"
     if not file.is_file():
         return []

@@ -1,4 +1,4 @@
-"""The results of a run: accuracy of each peer, baselines without neighbours and pooled, and the gap closed."""
+"""The results of a run: the accuracy of each peer, the baselines, and how much of the gap between them is closed."""
 
 import math
 import statistics
@@ -7,8 +7,8 @@ from typing import Any
 
 from edgekd.protocol.counts import Counts
 
-SURE = 2.0  # standard errors: a difference beyond them is hardly chance
-_SIMULATED = ("ages", "teachers")  # fields that only an asynchronous simulation fills in
+SURE = 2.0  # standard errors; a larger difference is hardly due to chance
+_SIMULATED = ("ages", "teachers")  # fields that only asynchronous simulations fill in
 
 
 def standard_error(accuracy: float, samples: int) -> float:
@@ -17,9 +17,17 @@ def standard_error(accuracy: float, samples: int) -> float:
 
 
 def differ(right: int, images: int, other_right: int, other_images: int, errors: float = SURE) -> bool:
-    """Whether two accuracies differ by more than so many standard errors. If the images are the same, this is careful.
+    """Whether two accuracies differ by more than `errors` standard errors.
 
-    Each counts one right and one wrong image more, so that all right of a few is not taken to be certain.
+    One right and one wrong image are added to each count, so that a few images that are all right do not count as
+    certain. If both accuracies were measured on the same images, the test is conservative.
+
+    Args:
+        right: number of images that are classified correctly.
+        images: number of images.
+        other_right: the same for the other accuracy.
+        other_images: the same for the other accuracy.
+        errors: the threshold, in standard errors.
 
     Source: Agresti and Caffo 2000.
     """
@@ -29,62 +37,68 @@ def differ(right: int, images: int, other_right: int, other_images: int, errors:
 
 
 def with_error(accuracy: float | None, samples: int) -> str:
-    """``0.944 ± 0.017``, the accuracy and its standard error; a dash where there is none."""
+    """The accuracy and its standard error as text, ``0.944 ± 0.017``; a dash for None."""
     return "-" if accuracy is None else f"{accuracy:.3f} ± {standard_error(accuracy, samples):.3f}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerSummary(Counts):
-    """The results of one peer. Accuracies are fractions of the evaluation set, in [0, 1]. Bytes are of payloads."""
+    """The results of one peer.
+
+    Accuracies are fractions of the evaluation set, in [0, 1]. Bytes are those of the predictions, without framing.
+    """
 
     id: int
     accuracy: float | None  # None: the peer was stopped before its first evaluation
-    own_accuracy: float | None  # weighted with the label distribution of the private shard
+    own_accuracy: float | None  # weighted by the class frequencies of the peer's own shard
     steps: int
-    accuracy_step: int | None = None  # at which the accuracies were measured; None: it is not known
-    head_accuracies: tuple[float, ...] = ()  # of every head; the last one is `accuracy`
+    accuracy_step: int | None = None  # step at which the accuracies were measured; None: unknown
+    head_accuracies: tuple[float, ...] = ()  # accuracy of each head; the last one is `accuracy`
     private_samples: int = 0
     evaluation_samples: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
-    replaced: int = 0  # frames that a newer frame replaced before they were sent
-    refused: dict[str, int] = field(default_factory=dict)  # frames and neighbours, by reason
+    replaced: int = 0  # predictions that were never sent, because newer ones took their place
+    refused: dict[str, int] = field(default_factory=dict)  # reason -> number of refused frames and neighbours
     weights_sha256: str = ""
-    liar: bool = False  # only in simulations: the peer sent lies, so its accuracy is not part of the mean
-    ages: tuple[int, ...] | None = None  # of each lesson in steps, ascending; only in asynchronous simulations
-    teachers: float | None = None  # of a lesson, on average; only in asynchronous simulations
+    liar: bool = False  # only in simulations: the peer sent false predictions, so its accuracy is not part of the mean
+    ages: tuple[int, ...] | None = None  # age of each lesson in steps, ascending; only in asynchronous simulations
+    teachers: float | None = None  # mean number of teachers in a lesson; only in asynchronous simulations
 
     @property
     def accuracy_is_older(self) -> bool:
-        """Whether the accuracies are of the weights of an earlier step than the last one."""
+        """Whether the accuracies were measured before the last step."""
         return self.accuracy_step not in (None, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """The results of one run. The caller, which has a clock, sets `seconds`."""
+    """The results of one run. `seconds` is set by the caller, which has a clock."""
 
     peers: tuple[PeerSummary, ...]
     seconds: float = 0.0
-    baseline: "Summary | None" = None  # the same peers without neighbours, without balance
+    baseline: "Summary | None" = None  # the same peers without neighbours and without balance
     balanced: "Summary | None" = None  # without neighbours, with balance; None if balance is off
     pooled: float | None = None  # the accuracy of one model trained on all shards
 
     @property
     def mean_accuracy(self) -> float | None:
-        """The mean accuracy of the honest peers."""
+        """The mean accuracy of the honest peers; None if none was evaluated."""
         reached = self._reached()
         return statistics.fmean(reached) if reached else None
 
     @property
     def std_accuracy(self) -> float | None:
-        """The population standard deviation of the accuracy of the honest peers."""
+        """The population standard deviation of the accuracies of the honest peers; None if none was evaluated."""
         reached = self._reached()
         return statistics.pstdev(reached) if reached else None
 
     @property
     def gap_closed(self) -> float | None:
-        """(together - alone) / (pooled - alone), alone and pooled without balance; None if there is no gap."""
+        """The part of the gap that learning together closes: (together - alone) / (pooled - alone).
+
+        Alone and pooled are the baselines without balance. None if a baseline is missing or there is no gap.
+        """
         alone = self.baseline.mean_accuracy if self.baseline else None
         if alone is None or self.pooled is None or self.mean_accuracy is None or self.pooled <= alone:
             return None
@@ -92,7 +106,7 @@ class Summary:
 
     @property
     def older_accuracies(self) -> str:
-        """A sentence naming the peers whose accuracy is of an earlier step than their last; "" if there are none."""
+        """A sentence naming the peers that were last evaluated before their last step; "" if there are none."""
         older = [peer for peer in self.peers if peer.accuracy_is_older]
         each = ", ".join(f"peer {peer.id} at step {peer.accuracy_step} of {peer.steps}" for peer in older)
         return f"Last evaluated before their last step: {each}." if older else ""
@@ -101,7 +115,7 @@ class Summary:
         return [peer.accuracy for peer in self.peers if peer.accuracy is not None and not peer.liar]
 
     def to_mapping(self) -> dict[str, Any]:
-        """The contents of ``summary.json``."""
+        """The content of ``summary.json``."""
         mapping: dict[str, Any] = {
             "mean_accuracy": self.mean_accuracy,
             "std_accuracy": self.std_accuracy,
@@ -121,7 +135,7 @@ class Summary:
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "Summary":
-        """The summary that `to_mapping` has written."""
+        """Make the summary from what `to_mapping` has written."""
         base = mapping.get("baseline")
         balanced = base.get("balanced") if base else None
         return cls(
@@ -135,7 +149,7 @@ class Summary:
 
 def _peer_mapping(peer: PeerSummary) -> dict[str, Any]:
     shown = {name: value for name, value in asdict(peer).items() if name not in _SIMULATED or value is not None}
-    return {"id": peer.id, **shown}  # first: the order in which people read
+    return {"id": peer.id, **shown}  # the id first, since people read it first
 
 
 def _peer(mapping: dict[str, Any]) -> PeerSummary:
@@ -145,6 +159,6 @@ def _peer(mapping: dict[str, Any]) -> PeerSummary:
 
 
 def merge(summaries: list[Summary], seconds: float) -> Summary:
-    """Merge the summaries that peers wrote for themselves into one."""
+    """Merge the summaries of single peers into one."""
     peers = sorted((peer for summary in summaries for peer in summary.peers), key=lambda peer: peer.id)
     return Summary(peers=tuple(peers), seconds=seconds)

@@ -1,8 +1,8 @@
-"""Tensors as bytes: the one writer of safetensors files, the one way to open them, and the one SHA-256 of tensors.
+"""Tensors as bytes: writing and opening safetensors files, and the SHA-256 of tensors.
 
-The writer is our own for two reasons. The bytes of a file depend on its content alone; the library's writer promises no
-fixed bytes. And the writer needs no second copy of the tensors in memory; a peer that has run out of memory has no room
-for one.
+edgekd has its own writer for two reasons. The bytes of a file depend only on its content, which the library's writer
+does not promise. And the writer needs no second copy of the tensors in memory: a peer that has run out of memory has
+no room for one.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from edgekd.errors import ConfigError
 
-CHUNK = 2**24  # bytes of a piece
+CHUNK = 2**24  # bytes in one piece
 _ALIGNMENT = 8  # bytes
-_LENGTH = struct.Struct("<Q")  # of the header, the first bytes of a file
+_LENGTH = struct.Struct("<Q")  # length of the header, in the first bytes of a file
 _DTYPES = {  # the names that safetensors uses
     torch.float64: "F64",
     torch.float32: "F32",
@@ -36,13 +36,13 @@ _DTYPES = {  # the names that safetensors uses
 
 
 def check_writable(entries: Mapping[str, Any]) -> None:
-    """See whether a safetensors file can hold these.
+    """Check that a safetensors file can hold these entries.
 
     Args:
-        entries: by name, such as a state_dict, which may hold anything.
+        entries: name -> anything, for example a state_dict.
 
     Raises:
-        ConfigError: one of them is no tensor, not dense, or of numbers that such files do not have.
+        ConfigError: an entry is not a tensor, is not dense, or has a dtype that such files do not have.
     """
     for name, entry in entries.items():
         if not isinstance(entry, Tensor):
@@ -58,12 +58,12 @@ def check_writable(entries: Mapping[str, Any]) -> None:
 
 
 def safetensors_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
-    """The bytes of a safetensors file, in pieces of at most `CHUNK` bytes after the header.
+    """The bytes of a safetensors file: the header, then pieces of at most `CHUNK` bytes.
 
-    Tensors of wide elements come first, so each tensor is aligned; tensors of equal width are sorted by name.
+    Tensors with wide elements come first, so that each tensor is aligned; those of equal width are sorted by name.
 
     Args:
-        tensors: by name, on any device.
+        tensors: name -> tensor on any device.
         metadata: the file's ``__metadata__``.
     """
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
@@ -84,14 +84,14 @@ def safetensors_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str
 
 @contextmanager
 def open_safetensors(path: Path) -> Iterator[Any]:
-    """The file as the library's `safe_open`.
+    """Open a file with the library's `safe_open`.
 
-    The library opens a file twice by its name, and another one may have this name by then: so it is given the number
-    of an open file, where there are such names. Nor does it take other names than UTF-8.
+    The library opens a file twice by its name, and in between another file may get this name. So it is given the number
+    of an open file (/dev/fd), where the system has these. This also allows names that are not UTF-8.
 
     Raises:
         OSError: the file cannot be read.
-        SafetensorError: it is no such file, or is damaged.
+        SafetensorError: it is not a safetensors file, or is damaged.
     """
     from safetensors import safe_open
 
@@ -102,12 +102,15 @@ def open_safetensors(path: Path) -> Iterator[Any]:
 
 
 def read_header(file: BinaryIO) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of a safetensors file before its tensors, and what they say; `file` is left where the tensors begin.
+    """Read the header of a safetensors file; afterwards `file` is at the first byte of the tensors.
 
-    For a file that others may write into: `open_safetensors` maps it, so it changes, or is gone, as it is used.
+    This is for files that others may change: `open_safetensors` maps the file into memory, where such changes appear.
+
+    Returns:
+        The bytes of the header, with its length before it, and its parsed content.
 
     Raises:
-        ValueError: it is no such file, or is damaged.
+        ValueError: it is not a safetensors file, or is damaged.
     """
     first = file.read(_LENGTH.size)
     length = _LENGTH.unpack(first)[0] if len(first) == _LENGTH.size else 0
@@ -121,12 +124,12 @@ def read_header(file: BinaryIO) -> tuple[bytes, dict[str, Any]]:
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor], about: bytes = b"") -> str:
-    """The SHA-256 of names, types, shapes and values, in hexadecimal.
+    """The SHA-256 of names, types, shapes and values of tensors, in hexadecimal digits.
 
     Two mappings have the same digest if and only if they hold the same tensors; the order of the names has no effect.
 
     Args:
-        tensors: by name, on any device.
+        tensors: name -> tensor on any device.
         about: bytes that are hashed first, such as metadata.
     """
     digest = hashlib.sha256(about)
@@ -137,5 +140,5 @@ def tensors_sha256(tensors: Mapping[str, Tensor], about: bytes = b"") -> str:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    """The values in index order. This copies only a tensor that is on another device or not contiguous."""
+    """The values in index order. A copy is made only if the tensor is on another device or not contiguous."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

@@ -1,11 +1,11 @@
-"""How whoever shows the progress of long work is told of it."""
+"""The interface through which long work reports its progress."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
-# It is called with the total, such as bytes or images, 0 where that is not known. What its context gives is called with
-# how much more is done.
+# A function that is called with the total amount, such as bytes or images, or 0 if it is unknown. The context that it
+# returns gives a function, which is called with how much more is done.
 Watch: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 

@@ -1,4 +1,4 @@
-"""Folders to write into, and why a file or folder cannot be had, in plain words."""
+"""Folders to write into, and plain reasons why a file or folder cannot be used."""
 
 import contextlib
 import errno
@@ -11,14 +11,14 @@ from edgekd.files.atomic import followed, is_replaceable
 
 
 def make_folder(path: Path) -> Path:
-    """Create the folder `path` with its parents, unless it exists, and see whether this process may write into it.
+    """Create the folder `path` with its parents, unless it exists, and check that this process may write into it.
 
     Raises:
-        ConfigError: it cannot be created, is a file, or is read-only. The message says why.
+        ConfigError: it cannot be created, is a file, or is read-only. The message gives the reason.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # `mkdir` itself raises another one where it cannot look
+    except OSError as error:  # `mkdir` may raise any of these if this user may not look into a folder
         why = _file_on(path) or error.strerror
         raise ConfigError(f"cannot make the folder {path}: {why}; choose another --out") from error
     if not os.access(path, os.W_OK | os.X_OK):
@@ -27,8 +27,8 @@ def make_folder(path: Path) -> Path:
 
 
 def existing(path: Path) -> Path:
-    """The folder or file that `path` is, or the nearest above it that there is."""
-    # Of os.path, since those of pathlib raise an error below a folder that this user may not enter.
+    """`path` itself if it exists, else the nearest existing folder above it."""
+    # os.path, because the functions of pathlib raise an error below a folder that this user may not enter.
     return next((part for part in (path, *path.absolute().parents) if os.path.exists(part)), Path("/"))
 
 
@@ -38,18 +38,18 @@ def missing_folders(path: Path) -> list[Path]:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove each of these folders, in their order, that holds nothing."""
+    """Remove those of these folders that are empty, in this order."""
     for folder in folders:
-        with contextlib.suppress(OSError):  # it holds something, or was not made
+        with contextlib.suppress(OSError):  # not empty, or never made
             folder.rmdir()
 
 
 def check_file(path: Path) -> None:
-    """See whether the file `path` can be written as `atomic_file` does, and make the folder that it is in.
+    """Check that `atomic_file` can write the file `path`, and make its folder.
 
     Raises:
-        ConfigError: it is a folder, its folder cannot be made or is read-only, or it is a device that may not be
-            written to.
+        ConfigError: `path` is a folder, its folder cannot be made or is read-only, or it is a device that this process
+            may not write to.
     """
     if os.path.isdir(path):
         raise ConfigError(f"cannot write {path}: it is a folder")
@@ -64,8 +64,8 @@ def check_file(path: Path) -> None:
 
 
 def in_words(error: OSError) -> str:
-    """What went wrong, without an error number, and with the name of the file if it is known."""
-    if error.strerror is None:  # an error of our own, which has a sentence
+    """An error as a plain sentence: without its number, and with the name of the file if that is known."""
+    if error.strerror is None:  # an error of edgekd, which already is a sentence
         return str(error)
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -80,7 +80,7 @@ def in_words(error: OSError) -> str:
 
 
 def _file_on(path: Path) -> str | None:
-    """Which part of `path` is no folder."""
-    # Of os.path, since those of pathlib raise an error below a folder that this user may not enter.
+    """The part of `path` that is a file and not a folder, as a sentence; None if there is none."""
+    # os.path, because the functions of pathlib raise an error below a folder that this user may not enter.
     found = next((part for part in (path, *path.parents) if os.path.exists(part) and not os.path.isdir(part)), None)
     return f"{found} is a file, not a folder" if found else None

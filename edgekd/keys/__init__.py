@@ -1,1 +1,1 @@
-"""The keys by which peers know one another: X.509 certificates (gRPC) and CURVE keys (ZeroMQ)."""
+"""The keys by which peers prove who they are: X.509 certificates (gRPC) and CURVE keys (ZeroMQ)."""

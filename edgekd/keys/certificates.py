@@ -1,7 +1,7 @@
-"""Keys and certificates of a group: pure, bytes in and bytes out, with `now` an argument. All files are PEM.
+"""Keys and certificates of a group, as pure functions: bytes in, bytes out, and `now` as an argument.
 
-One certificate authority a group; each certificate binds a key to its holder, a peer's id or an observer's name, by the
-one name in it.
+All files are in PEM format. Each group has one certificate authority. A certificate binds a key to its holder (a peer's
+id or an observer's name) by the one DNS name in it.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from edgekd.errors import ConfigError, TransientError
 from edgekd.protocol.holders import Holder, folder_name, holder
 
-EARLY = timedelta(hours=24)  # certificates are valid from so long ago: the clocks of edge boxes are off
-CA_DAYS = 3650  # a new authority means a visit to every box; a new certificate to one
-DAYS = 825  # of a peer's certificate: the longest that every common TLS library takes
+EARLY = timedelta(hours=24)  # certificates are valid from so long before now, since the clocks of edge boxes are off
+CA_DAYS = 3650  # long, since a new authority means a visit to every box, a new certificate only to one
+DAYS = 825  # validity of a peer's certificate: the longest that every common TLS library accepts
 
-_ENDING = ".edgekd"  # of the names in certificates
+_ENDING = ".edgekd"  # ending of the names in certificates
 _USES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -32,7 +32,7 @@ _USES = (
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who signs the certificates of a group."""
+    """The certificate authority that signs the certificates of a group, as PEM."""
 
     certificate: bytes
     key: bytes
@@ -40,19 +40,19 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a certificate says, once it is known to be sound."""
+    """The content of a certificate that was checked."""
 
     holder: Holder
-    until: datetime  # it is valid
+    until: datetime  # end of its validity
 
 
 def key_name(whose: Holder) -> str:
-    """The name that binds a certificate to its holder: "peer-3.edgekd", "observer-pc.edgekd"."""
+    """The DNS name that binds a certificate to its holder, for example "peer-3.edgekd" or "observer-pc.edgekd"."""
     return f"{folder_name(whose)}{_ENDING}"
 
 
 def named_holder(names: list[str]) -> Holder | None:
-    """The one peer or observer that the names of a certificate speak of; None: of nobody, or of several."""
+    """The one holder that the names of a certificate name; None if they name no holder or several."""
     found: set[Holder] = set()
     for name in names:
         with contextlib.suppress(ConfigError):
@@ -62,7 +62,7 @@ def named_holder(names: list[str]) -> Holder | None:
 
 
 def make_key() -> bytes:
-    """A private key: EC P-256, not encrypted, since a peer starts without anybody there."""
+    """Make a private key, EC P-256. It is not encrypted: a peer must start without a person who types a password."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -70,10 +70,10 @@ def make_key() -> bytes:
 
 
 def make_authority(now: datetime, days: int = CA_DAYS) -> Authority:
-    """A new authority, valid from `EARLY` before `now` until `days` after."""
+    """Make a new authority, valid from `EARLY` before `now` until `days` after `now`."""
     pem = make_key()
     key, serial = _private(pem), x509.random_serial_number()
-    name = _name(f"edgekd {serial:x}"[:23])  # its own, so that a peer of another group is told apart by it
+    name = _name(f"edgekd {serial:x}"[:23])  # a name of its own, so that peers of another group are recognised by it
     builder = _builder(name, name, key, serial, now, now + timedelta(days=days))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
@@ -81,17 +81,17 @@ def make_authority(now: datetime, days: int = CA_DAYS) -> Authority:
 
 
 def make_certificate(authority: Authority, whose: Holder, key: bytes, now: datetime, days: int = DAYS) -> bytes:
-    """A certificate: for a peer to dial with and to listen with, for an observer to dial with.
+    """Make a certificate: a peer uses it to dial and to listen, an observer only to dial.
 
     Args:
-        authority: of the group; the certificate does not outlive its own.
-        whose: the peer, or the observer.
-        key: its private key.
-        now: with a time zone; it is valid from `EARLY` before.
-        days: until which it is valid.
+        authority: the group's authority. The certificate is not valid for longer than the authority.
+        whose: the holder.
+        key: the holder's private key.
+        now: the time, with a time zone; the certificate is valid from `EARLY` before it.
+        days: the days for which it is valid.
 
     Raises:
-        ValueError: a key or a certificate is none, or the authority's do not belong together.
+        ValueError: a key or a certificate is invalid, or the authority's key and certificate do not belong together.
     """
     issuer, signer, owner = _certificates(authority.certificate)[0], _private(authority.key), _private(key)
     if issuer.public_key() != signer.public_key():
@@ -112,17 +112,17 @@ def make_certificate(authority: Authority, whose: Holder, key: bytes, now: datet
 
 
 def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
-    """See whether the three files of a peer or an observer are sound and belong together.
+    """Check that the three files of a peer or an observer are valid and belong together.
 
     Args:
-        ca: one certificate of an authority or several.
-        certificate: its own.
-        key: its private key.
-        now: with a time zone.
+        ca: one or more certificates of authorities.
+        certificate: the holder's own certificate.
+        key: the holder's private key.
+        now: the time, with a time zone.
 
     Raises:
-        ConfigError: they are not; the message says which file, as ``ca.pem``, ``cert.pem`` and ``key.pem``, and why.
-        TransientError: the certificate is not valid yet, by this box's clock.
+        ConfigError: they do not; the message names the file (``ca.pem``, ``cert.pem`` or ``key.pem``) and the reason.
+        TransientError: by this box's clock, the certificate is not valid yet.
     """
     own = _read("cert.pem", "certificate", lambda: _certificates(certificate))[0]
     authorities = _read("ca.pem", "certificate", lambda: _certificates(ca))
@@ -144,7 +144,7 @@ def prove(ca: bytes, certificate: bytes, key: bytes, now: datetime) -> Proof:
 
 
 def is_authority_key(key: bytes, ca: bytes) -> bool:
-    """Whether `key` is the private key of one of the authorities whose certificates `ca` holds; False if it is none."""
+    """Whether `key` is the private key of an authority whose certificate is in `ca`; False if it is not a key."""
     try:
         public = _private(key).public_key()
         return any(authority.public_key() == public for authority in _certificates(ca))

@@ -1,4 +1,4 @@
-"""Keys for ZeroMQ's CURVE, in the file format of `zmq.auth`: bytes in and bytes out."""
+"""Keys for ZeroMQ's CURVE encryption, in the file format of `zmq.auth`: bytes in and bytes out."""
 
 import re
 
@@ -6,16 +6,16 @@ import zmq
 
 
 def make_curve_pair() -> bytes:
-    """A new pair of keys for ZeroMQ's CURVE, as the secret file of `zmq.auth`."""
+    """Make a new pair of CURVE keys; returns the content of the secret file of `zmq.auth`."""
     public, secret = zmq.curve_keypair()
     return _curve_file("secret: for this peer alone", public, secret)
 
 
 def curve_public(pair: bytes) -> bytes:
-    """The public file that goes with a secret one.
+    """The content of the public file that belongs to a secret file.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `pair` is not the content of a secret file.
     """
     found = re.search(rb'public-key = "([^"\s]{40})"', pair)
     if found is None:

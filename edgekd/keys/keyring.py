@@ -1,11 +1,11 @@
-"""The folder that ``edgekd certs`` keeps: an authority, and for each peer and observer a folder with all its box needs.
+"""The folder that ``edgekd certs`` keeps: an authority, and for each peer and observer the files for its box.
 
 ```
-ca/cert.pem, key.pem       the authority; its key lets anybody in, and leaves this folder for no box
-ca/revoked.txt             whose keys are shut out; each peer that is left has a copy
-peer-I/ca.pem              who is believed
-peer-I/cert.pem, key.pem   who peer I is
-peer-I/curve.key_secret    the same for ZeroMQ, which knows no authority, so each peer holds the others' keys:
+ca/cert.pem, key.pem       the authority; whoever has its key can admit anybody, so it is never copied to a box
+ca/revoked.txt             the holders whose keys are revoked; each peer that is left has a copy
+peer-I/ca.pem              the authorities that peer I trusts
+peer-I/cert.pem, key.pem   by which peer I proves its id
+peer-I/curve.key_secret    the same for ZeroMQ, which has no authorities, so each peer holds the others' public keys:
 peer-I/curve/J.key
 observer-NAME/             the same for an observer, whose public key is curve/observer-NAME.key
 ```
@@ -28,27 +28,28 @@ from edgekd.keys.curve import curve_public, make_curve_pair
 from edgekd.keys.revocation import revoked
 from edgekd.protocol.holders import REVOKED, Holder, folder_name, holder, revoked_text, spoken
 
-SECRET, OPEN = 0o600, 0o644  # modes of files
-PRIVATE = 0o700  # mode of folders that hold private keys
-_OWN = ("key.pem", "cert.pem", "curve.key_secret")  # of a peer or an observer
+SECRET, OPEN = 0o600, 0o644  # file modes
+PRIVATE = 0o700  # mode of folders with private keys
+_OWN = ("key.pem", "cert.pem", "curve.key_secret")  # files of a peer or an observer
 
 
 def make_keys(folder: Path, whose: Sequence[Holder], now: datetime, days: int, *, renew: bool) -> list[Holder]:
-    """Make what is missing for these; nothing that is there is overwritten, but theirs with `renew`.
+    """Make the keys and certificates that are missing for these holders; existing ones stay, unless `renew` is set.
 
     Args:
-        folder: made if it is not there.
+        folder: the folder of the group's keys; it is made if it does not exist.
         whose: the peers and observers.
-        now: with a time zone.
-        days: for which the certificates are valid.
-        renew: new keys and certificates for `whose`, signed by the same authority.
+        now: the time, with a time zone.
+        days: the days for which the certificates are valid.
+        renew: make new keys and certificates for `whose`, signed by the same authority.
 
     Returns:
-        The others, whose folders have got a public key of `whose` that their boxes do not have.
+        The other holders whose folders have changed: their boxes need the new public keys of `whose`.
 
     Raises:
-        ConfigError: the authority's key is not there, a file is none, one is shut out, or one to `renew` has no keys.
-        OSError: something cannot be read or written.
+        ConfigError: the authority's key is missing, a file is invalid, a holder is revoked, or a holder to `renew` has
+            no keys.
+        OSError: a file cannot be read or written.
     """
     _check_not_revoked(folder, whose)
     if renew:
@@ -61,18 +62,18 @@ def make_keys(folder: Path, whose: Sequence[Holder], now: datetime, days: int, *
 
 
 def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
-    """Shut the keys of these out: their names are added to the list, of which each peer has a copy.
+    """Revoke the keys of these holders: add them to the list, and copy the list to each peer that is left.
 
     Args:
-        folder: that `make_keys` has made.
+        folder: a folder that `make_keys` has made.
         whose: the peers and observers.
 
     Returns:
-        The copies, each for a box.
+        The copies of the list; each must be brought to its box.
 
     Raises:
-        ConfigError: no group has its keys there, or the list is none.
-        OSError: something cannot be read or written.
+        ConfigError: the folder holds no keys of a group, or its list is invalid.
+        OSError: a file cannot be read or written.
     """
     if not (folder / "ca" / "cert.pem").exists():
         raise ConfigError(f"{folder} holds no keys of a group; name with --out the folder that they are in")
@@ -84,7 +85,7 @@ def revoke(folder: Path, whose: Sequence[Holder]) -> list[Path]:
 
 
 def _check_not_revoked(folder: Path, whose: Sequence[Holder]) -> None:
-    """See whether none of these is shut out: the list names holders, so their new keys would be refused, too."""
+    """Check that no holder is revoked. The list names holders, so their new keys would be refused, too."""
     gone = revoked(folder / "ca")
     if out := [each for each in whose if each in gone]:
         listed = ", ".join(map(spoken, out))
@@ -92,7 +93,10 @@ def _check_not_revoked(folder: Path, whose: Sequence[Holder]) -> None:
 
 
 def _copy_revoked(folder: Path) -> list[Path]:
-    """Have the list, if there is one, in the folder of every peer that is left; the copies. Observers need none."""
+    """Copy the list, if there is one, into the folder of every peer that is left; returns the copies.
+
+    Observers need no copy.
+    """
     path = folder / "ca" / REVOKED
     if not path.exists():
         return []
@@ -106,7 +110,7 @@ def _copy_revoked(folder: Path) -> list[Path]:
 
 
 def _check_known(folder: Path, whose: Sequence[Holder]) -> None:
-    """See whether each of these has keys to renew, if only some of its files."""
+    """Check that each of these holders has keys to renew; some of its files are enough."""
     new = [each for each in whose if not any((folder / folder_name(each) / name).exists() for name in _OWN)]
     if new:
         ids = ",".join(str(each) for each in new if isinstance(each, int))
@@ -120,7 +124,7 @@ def _check_known(folder: Path, whose: Sequence[Holder]) -> None:
 
 
 def _authority(folder: Path, now: datetime) -> Authority:
-    """The one in `folder`; a new one, if that is empty."""
+    """The authority in `folder`; if there is none, a new one is made."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
     if not certificate.exists() and not key.exists():
         _make_private(folder)
@@ -134,7 +138,10 @@ def _authority(folder: Path, now: datetime) -> Authority:
 
 
 def _make(folder: Path, whose: Holder, authority: Authority, now: datetime, days: int, renew: bool) -> None:
-    """Somebody's own files; where only some are there, after an interruption, the others are made to go with them."""
+    """Make the files of one holder.
+
+    If only some are there, after an interruption, the others are made to fit them.
+    """
     _make_private(folder)
     key, certificate, pair = (folder / name for name in _OWN)
 
@@ -148,12 +155,12 @@ def _make(folder: Path, whose: Holder, authority: Authority, now: datetime, days
     write(key, make_key, SECRET)
     write(certificate, lambda: make_certificate(authority, whose, key.read_bytes(), now, days), OPEN)
     write(pair, make_curve_pair, SECRET)
-    if not (folder / "ca.pem").exists():  # it may believe a second authority by now
+    if not (folder / "ca.pem").exists():  # an existing file may by now list a second authority
         write_atomically(folder / "ca.pem", [authority.certificate], OPEN)
 
 
 def _share(folder: Path, whose: Sequence[Holder]) -> list[Holder]:
-    """Have everybody's public key in everybody's folder; which others got a new one."""
+    """Put the public keys of all into the folders of all; returns the other holders whose folders have changed."""
     public: dict[Holder, bytes] = {}
     for owner, path in _secrets(folder):
         try:
@@ -173,10 +180,10 @@ def _share(folder: Path, whose: Sequence[Holder]) -> list[Holder]:
 
 
 def _secrets(folder: Path) -> list[tuple[Holder, Path]]:
-    """Everybody who has a pair of CURVE keys there, and its file; peers by id, then observers."""
+    """All holders that have a pair of CURVE keys in `folder`, and its file; peers by id, then observers."""
     found: list[tuple[Holder, Path]] = []
     for path in folder.glob("*-*/curve.key_secret"):
-        with contextlib.suppress(ConfigError):  # else a copy that somebody keeps
+        with contextlib.suppress(ConfigError):  # any other folder is a copy that somebody keeps
             if folder_name(owner := holder(path.parent.name)) == path.parent.name:
                 found.append((owner, path))
     return sorted(found, key=lambda each: (isinstance(each[0], str), each[0]))

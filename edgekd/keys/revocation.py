@@ -7,11 +7,11 @@ from edgekd.protocol.holders import REVOKED, Holder, parse_revoked
 
 
 def revoked(folder: Path) -> frozenset[Holder]:
-    """Whose keys are shut out, by the list in `folder`; nobody's, if there is none.
+    """The holders whose keys are revoked by the list in `folder`; empty if there is no list.
 
     Raises:
-        ConfigError: a line of it names nobody.
-        OSError: it cannot be read.
+        ConfigError: a line of the list is not a holder.
+        OSError: the list cannot be read.
     """
     path = folder / REVOKED
     try:

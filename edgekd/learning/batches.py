@@ -1,4 +1,4 @@
-"""The private batches of a learner, a pure function of its seed, its private images and the step."""
+"""The private batches of a learner, as a pure function of its seed, its private images and the step."""
 
 from collections.abc import Callable
 
@@ -10,27 +10,31 @@ from edgekd.seeds import seeded
 
 
 class PrivateBatches:
-    """The private images in batches: the next ones of the epoch, and of the following epoch at its end.
+    """The private images in batches, epoch after epoch; a batch may cross the end of an epoch.
 
-    The order of an epoch is drawn from its number and the number of images. A set that has changed has batches of its
-    own, from the step on that is next: as if it had always been so, which a restarted peer then finds. Of the epoch in
-    which a set changes some images may be drawn twice, and others not.
+    The order of an epoch depends on its number and on the number of images. If the set of images changes, new batches
+    follow from the next step on, as if the set had always been this one; so a restarted peer finds the same batches. In
+    the epoch of the change, some images may be drawn twice and others not at all.
 
     Args:
         private: the images and their labels.
-        size: of a batch.
-        augment: from uint8 ``[batch, 3, S, S]`` to the same, drawing from torch's global generator.
-        seed: a seed of the learner's own, by names.
+        size: the number of images in a batch.
+        augment: from uint8 ``[batch, 3, S, S]`` to the same shape, with torch's global random generator.
+        seed: a function from names to a seed of this learner.
     """
 
     def __init__(
         self, private: Labelled, size: int, augment: Callable[[Tensor], Tensor], seed: Callable[..., int]
     ) -> None:
         self._private, self._size, self._augment, self._seed = private, size, augment, seed
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))  # of an epoch
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))  # number of an epoch, and its order
 
     def at(self, step: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Those of `step`, on `device`: augmented images, uint8 ``[batch, 3, S, S]``; labels, int64 ``[batch]``."""
+        """The batch of `step`, on `device`.
+
+        Returns:
+            Augmented images, uint8 ``[batch, 3, S, S]``, and labels, int64 ``[batch]``.
+        """
         count = len(self._private.labels)
         wanted = torch.arange(step * self._size, (step + 1) * self._size)
         parts = [
@@ -43,7 +47,7 @@ class PrivateBatches:
             return self._augment(images), labels
 
     def _epoch(self, epoch: int) -> Tensor:
-        """The order of the private images in an epoch."""
+        """The order of the private images in an epoch, int64 ``[images]``."""
         if self._order[0] != epoch:
             generator = torch.Generator().manual_seed(self._seed("order", epoch))
             self._order = (epoch, torch.randperm(len(self._private.labels), generator=generator))

@@ -1,4 +1,4 @@
-"""The device that a learner computes on."""
+"""The device on which a learner computes."""
 
 import re
 from pathlib import Path
@@ -10,14 +10,14 @@ from edgekd.errors import ConfigError
 from edgekd.names import DEVICE_NAMES, with_nearest
 
 CPUINFO = Path("/proc/cpuinfo")
-BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the names of x86 and, the last, of ARM
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the names on x86 and, the last one, on ARM
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of ``--device``; "auto" is CUDA where there is one, else MPS, else the CPU.
+    """Choose the device for ``--device``; "auto" is CUDA if it exists, else MPS, else the CPU.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: this box has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -35,9 +35,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_bfloat16(device: torch.device, cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the processor or the GPU says that it computes with bfloat16 itself; nothing is timed.
+    """Whether the processor or GPU has hardware for bfloat16, by its own description; nothing is measured.
 
-    NVIDIA's GPUs do so from compute capability 8.0 on. Of a processor only Linux says it.
+    NVIDIA's GPUs have it since compute capability 8.0. Processors are only known on Linux.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -51,7 +51,7 @@ def computes_bfloat16(device: torch.device, cpuinfo: Path = CPUINFO) -> bool:
 
 
 def compute_reproducibly(device: torch.device) -> None:
-    """Make the kernels of a GPU deterministic, so the same seed gives the same weights. The CPU's already are."""
+    """Make the kernels of a GPU deterministic, so that equal seeds give equal weights. Those of CPUs already are."""
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
 

@@ -1,15 +1,15 @@
-"""A head in closed form: the linear discriminant of the features of a network, at the start and at the end.
+"""A head computed without training steps: the linear discriminant of a network's features, at the start and at the end.
 
-A random head must first be learned, and while it is, its gradients disturb the pretrained features below it. So the
-head may begin as the discriminant of the private images' features. Every class counts alike, so it does not learn the
-class frequencies of the shard.
+A random head must first be learned. While this happens, its gradients disturb the pretrained features below it. So the
+head may begin as the discriminant of the private images' features. All classes have equal weight in it, so the head
+does not learn the class frequencies of the shard.
 
-At the end the features have changed, and the head has followed them in small steps only. So it may end as the mean of
-what it was trained to and of another discriminant: that of the private images, by their labels, and of the public
-images, by what the neighbours said of them last. Before that, the running statistics of batch norm, which have followed
-the features likewise, are measured anew.
+At the end, the features have changed, and the head has followed them only in small steps. So the head may end as the
+mean of the trained head and a new discriminant. This one uses the private images with their labels, and the public
+images with the last predictions of the neighbours. Before that, the running statistics of batch norm, which have also
+followed the features slowly, are measured again.
 
-Each costs one forward pass over these images. No step is needed, and nothing is sent.
+Each of the two costs one forward pass over these images. No training step is needed, and nothing is sent.
 
 Source: Fisher 1936 (linear discriminant analysis); Kumar et al. 2022, Fine-tuning can distort pretrained features;
 Wu and Johnson 2021, Rethinking "batch" in BatchNorm, section 3 (statistics measured anew).
@@ -28,22 +28,22 @@ from edgekd.learning.statistics import measure_statistics, train_mode
 from edgekd.losses.distillation import log_prior
 from edgekd.seeds import seeded
 
-MOST_AT_START, MOST_AT_END = 64, 512  # private images of each class that are used
-MOST_OF_A_KIND = 4096  # private images in all, and public ones, that are used at the end
-SHRINKAGE_AT_START, SHRINKAGE_AT_END = 0.9, 0.1  # of the covariance towards a multiple of the identity
-SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the logits; the one with the least loss is taken
-_BATCH = 64  # images of a forward pass; for the statistics of batch norm, of each kind
-MOST_MEASURED = 512  # images of each kind by which those statistics are measured
+MOST_AT_START, MOST_AT_END = 64, 512  # largest number of private images of each class
+MOST_OF_A_KIND = 4096  # largest number of private images in all, and of public images, at the end
+SHRINKAGE_AT_START, SHRINKAGE_AT_END = 0.9, 0.1  # of the covariance towards a multiple of the identity, in [0, 1]
+SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the logits; the one with the smallest loss is used
+_BATCH = 64  # images in a forward pass; for the statistics of batch norm, of each kind
+MOST_MEASURED = 512  # images of each kind for measuring these statistics
 
 
 @torch.no_grad()
 def start_as_discriminant(model: Classifier, private: Labelled, seed: int) -> None:
-    """Set the weights of head 0 to the discriminant of `private`. The running statistics of batch norm do not move.
+    """Set head 0 to the discriminant of `private`. The running statistics of batch norm do not change.
 
     Args:
-        model: its head 0 is linear. It is in evaluation mode afterwards.
-        private: the images, and labels in [0, classes); a class may have none.
-        seed: decides which images are used, where a class has more than `MOST_AT_START`.
+        model: the network; its head 0 is linear. It is in evaluation mode afterwards.
+        private: the images, and labels in [0, classes); a class may have no images.
+        seed: determines which images are used if a class has more than `MOST_AT_START`.
     """
     head, chosen = _linear(model), _some_of_each(private.labels, MOST_AT_START, seed)
     labels, features = private.labels[chosen], _features(model, private.images, chosen)
@@ -65,20 +65,20 @@ def end_as_discriminant(
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Move head 0 half the way to the discriminant of `private` and of the public images that were spoken of.
+    """Move head 0 half-way to the discriminant of `private` and of the public images with predictions.
 
-    The private and the public images have the same weight in all. If a feature is not finite, training has diverged,
-    and the head stays as it is.
+    The private images together have the same weight as the public images together. If a feature is not finite, training
+    has diverged, and the head does not change.
 
     Args:
-        model: its head 0 is linear. It is in evaluation mode afterwards.
-        private: the images, and labels in [0, classes); a class may have none.
+        model: the network; its head 0 is linear. It is in evaluation mode afterwards.
+        private: the images, and labels in [0, classes); a class may have no images.
         public: uint8 ``[images, 3, size, size]``.
-        said: what the neighbours said of each, probabilities ``[images, classes]``; a row of zeros: nothing. At least
-            one row has something.
-        in_evaluation: the modules of the network that stay in evaluation mode; their statistics stay.
-        seed: decides which images are used, where there are more than `MOST_AT_END` of a class or `MOST_OF_A_KIND`.
-        stop: is asked between two batches; once it is true the head stays as it is.
+        said: the neighbours' predictions for each public image, probabilities ``[images, classes]``. A row of zeros
+            means that there is none; at least one row must have some.
+        in_evaluation: the modules of the network that stay in evaluation mode, with their statistics.
+        seed: determines which images are used if there are more than `MOST_AT_END` of a class or `MOST_OF_A_KIND`.
+        stop: is called between two batches; if it returns True, the head does not change.
     """
     head = _linear(model)
     chosen = _some_of_each(private.labels, min(MOST_AT_END, max(1, MOST_OF_A_KIND // len(head.bias))), seed)
@@ -96,7 +96,7 @@ def end_as_discriminant(
         return
     weight, bias = discriminant(features, targets, SHRINKAGE_AT_END, weights)
     trained = features @ head.weight.cpu().T + head.bias.cpu()
-    scale = trained.std() / (features @ weight.T + bias).std().clamp(min=1e-12)  # both say it as loudly
+    scale = trained.std() / (features @ weight.T + bias).std().clamp(min=1e-12)  # both get logits of the same size
     head.weight.lerp_((scale * weight).to(head.weight), 0.5)
     head.bias.lerp_((scale * bias).to(head.bias), 0.5)
 
@@ -104,17 +104,18 @@ def end_as_discriminant(
 def discriminant(
     features: Tensor, targets: Tensor, shrinkage: float, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The linear discriminant with equal frequencies of all classes.
+    """Compute the linear discriminant with equal frequencies of all classes.
 
     Args:
         features: ``[images, width]``, on the CPU.
-        targets: probabilities of the classes, ``[images, classes]``; a class that no image has any of gets the mean of
-            all features.
+        targets: probabilities of the classes, ``[images, classes]``. For a class without any, the mean of all features
+            is used.
         shrinkage: of the covariance towards a multiple of the identity, in [0, 1].
         weights: of the images, ``[images]``, > 0. None: equal weights.
 
     Returns:
-        The weight ``[classes, width]`` and the bias ``[classes]`` of logits on some scale.
+        The weight ``[classes, width]`` and the bias ``[classes]`` of a linear layer. The scale of its logits is
+        arbitrary.
     """
     weights = torch.full((len(features),), 1 / len(features)) if weights is None else weights / weights.sum()
     features, targets, weights = features.double(), targets.double(), weights.double()  # small differences matter
@@ -122,10 +123,10 @@ def discriminant(
     count = shares.sum(dim=0)
     centre = weights @ features
     means = torch.where(count[:, None] > 0, shares.T @ features / count.clamp(min=1e-12)[:, None], centre)
-    # The scatter within the classes is that of all features less that of the means.
+    # The scatter within the classes is the scatter of all features minus that of the class means.
     apart, means_apart = features - centre, means - centre
     covariance = (apart.T * weights) @ apart - (means_apart.T * count) @ means_apart
-    level = covariance.diagonal().mean().clamp(min=1e-6)  # 0 if all images of each class are alike
+    level = covariance.diagonal().mean().clamp(min=1e-6)  # 0 if all images of each class are equal
     covariance = torch.lerp(covariance, level * torch.eye(len(covariance), dtype=level.dtype), shrinkage)
     weight = torch.linalg.solve(covariance, means.T).T
     bias = -(weight * means).sum(dim=1) / 2
@@ -139,9 +140,10 @@ def _measure(
     seed: int,
     stop: Callable[[], bool],
 ) -> None:
-    """Measure the statistics of batch norm anew, over as many images of each kind, given by indices.
+    """Measure the statistics of batch norm again, with equally many images of each kind.
 
-    If it is stopped they are those of fewer batches, of one at least.
+    `kinds` holds images and the indices of those to use. If `stop` returns True, only the batches so far count, at
+    least one.
     """
     generator = torch.Generator().manual_seed(seed)
     count = min([len(chosen) for _, chosen in kinds] + [MOST_MEASURED])
@@ -154,7 +156,7 @@ def _measure(
     )
     device = next(model.parameters()).device
     train_mode(model, in_evaluation)
-    with seeded(seed, device):  # a network may draw random numbers in training mode
+    with seeded(seed, device):  # some networks draw random numbers in training mode
         measure_statistics(model.backbone, (normalise(images.to(device)) for images in mixed))
 
 
@@ -165,9 +167,9 @@ def _linear(model: Classifier) -> nn.Linear:
 
 
 def _features(model: Classifier, images: Tensor, chosen: Tensor, stop: Callable[[], bool] = lambda: False) -> Tensor:
-    """Features in evaluation mode, float32 ``[chosen, width]``; if it is stopped, those of the first batches.
+    """Features in evaluation mode, float32 ``[chosen, width]`` on the CPU; if stopped, only those of the first batches.
 
-    They are used on the CPU: a GPU adds up in no order.
+    They are used on the CPU because a GPU adds up in no fixed order.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -180,14 +182,14 @@ def _features(model: Classifier, images: Tensor, chosen: Tensor, stop: Callable[
 
 
 def _some(indices: Tensor, most: int, seed: int) -> Tensor:
-    """At most `most` of the indices; all of them in their order, or some in a random one."""
+    """At most `most` of the indices: all of them in their order, or some in random order."""
     if len(indices) <= most:
         return indices
     return indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:most]]
 
 
 def _some_of_each(labels: Tensor, most: int, seed: int) -> Tensor:
-    """Indices of at most `most` images of each class, in a random order, int64."""
+    """Indices of at most `most` images of each class, in random order, int64."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     shuffled = labels[order]
     return torch.cat([order[shuffled == label][:most] for label in shuffled.unique()])

@@ -1,4 +1,4 @@
-"""Divergence: training has failed once predictions, losses or weights hold NaN or an infinity."""
+"""Divergence: training has failed if predictions, losses or weights contain NaN or infinity."""
 
 from collections.abc import Iterable
 
@@ -12,14 +12,14 @@ def check_finite(tensors: Iterable[Tensor], id: int, step: int) -> None:
     """Check that a learner has not diverged.
 
     Args:
-        tensors: the learner's predictions or its state. The check waits for their device once.
-        id: of the learner, for the message.
-        step: of the learner, for the message.
+        tensors: the learner's predictions or its state. The check waits once for their device.
+        id: the learner's id, for the message.
+        step: the learner's step, for the message.
 
     Raises:
-        DivergedError: one of them holds NaN or an infinity.
+        DivergedError: a tensor contains NaN or infinity.
     """
-    # The extremes of a tensor are NaN if a value is. They need no memory; a mask as large as the weights might not fit.
+    # If a value is NaN, so are the extremes. They need no memory, while a mask as large as the weights might not fit.
     extremes = [torch.stack(t.aminmax()).double() for t in tensors if t.is_floating_point() and t.numel()]
     if extremes and not torch.stack(extremes).isfinite().all():
         raise diverged(id, step)

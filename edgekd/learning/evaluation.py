@@ -10,23 +10,23 @@ from torch import Tensor
 from edgekd.config import TrainConfig
 from edgekd.data.sources import Labelled
 
-PIXELS = 256 * 32 * 32  # of a batch: limits the memory, and the time until a stop takes effect
+PIXELS = 256 * 32 * 32  # pixels in a batch; this limits the memory, and the time until a stop takes effect
 
 
-# (class, class that was predicted, images), sorted; what did not occur has no entry, so it is small with many classes.
+# (class, predicted class, number of images), sorted. Only pairs that occur have an entry, so many classes need little.
 Confusion: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Fractions in [0, 1] of the evaluation set that are classified correctly."""
+    """The accuracy of a network: fractions, in [0, 1], of the evaluation set that are classified correctly."""
 
-    overall: float  # every image has the same weight; of one head
-    own: float  # classes weighted as in the private shard, predictions with the shard's prior; of the same head
-    heads: tuple[float, ...]  # `overall` of every head
-    samples: int  # images that it was measured on
-    confusion: Confusion = field(default=(), compare=False, repr=False)  # of the same head; (): it is not known
-    step: int | None = field(default=None, compare=False)  # of the weights; None: it is not known
+    overall: float  # of the answering head; all images have equal weight
+    own: float  # of the same head, with the class frequencies of the private shard as weights and as prior
+    heads: tuple[float, ...]  # `overall` of each head
+    samples: int  # number of evaluation images
+    confusion: Confusion = field(default=(), compare=False, repr=False)  # of the same head; (): unknown
+    step: int | None = field(default=None, compare=False)  # step of the weights; None: unknown
 
 
 @torch.no_grad()
@@ -39,21 +39,21 @@ def evaluate(
     log_prior: Tensor | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Accuracy | None:
-    """Accuracy of `predict` on `evaluation`.
+    """Measure the accuracy of `predict` on labelled images.
 
     Args:
-        predict: from uint8 images ``[batch, 3, H, W]`` to logits ``[heads, batch, classes]``; in evaluation mode.
+        predict: from uint8 images ``[batch, 3, H, W]`` to logits ``[heads, batch, classes]``, in evaluation mode.
         evaluation: the labelled images.
         shard: the number of private images of each class, ``[classes]``.
-        head: the head that `Accuracy.overall` and `Accuracy.own` describe.
+        head: the index of the head for `Accuracy.overall` and `Accuracy.own`.
         log_prior: ``[classes]``, added to the logits for `Accuracy.own`; None: the logits already contain it.
-        stop: called before each batch.
+        stop: is called before each batch.
 
     Returns:
-        The accuracy; None if `stop()` returned true before the last batch.
+        The accuracy; None if `stop()` returned True before the last batch.
     """
     classes = shard.numel()
-    right: Tensor | None = None  # [heads + 1, classes]: of each head, then of `head` with the prior
+    right: Tensor | None = None  # [heads + 1, classes]: for each head, and for `head` with the prior
     predicted: list[Tensor] = []  # by `head`
     batch = max(1, PIXELS // evaluation.images.shape[-1] ** 2)
     batches = zip(evaluation.images.split(batch), evaluation.labels.split(batch), strict=True)
@@ -67,7 +67,7 @@ def evaluate(
         predicted.append(logits[head].argmax(dim=1).cpu())
     assert right is not None  # there are images
     count = torch.bincount(evaluation.labels, minlength=classes)
-    weight = shard.cpu() * (count > 0)  # classes that the evaluation set lacks do not count
+    weight = shard.cpu() * (count > 0)  # classes that are missing in the evaluation set do not count
     own = (weight * right[-1].double() / count.clamp(min=1)).sum() / weight.sum().clamp(min=1)
     heads = [float(each.sum().double() / count.sum()) for each in right[:-1]]
     confusion = _confusion(evaluation.labels, torch.cat(predicted), classes)

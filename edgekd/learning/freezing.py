@@ -1,7 +1,7 @@
-"""Layers that stay as they are pretrained.
+"""Freezing layers, so that they keep their pretrained weights.
 
-The first layers of a pretrained network see edges and textures, which are the same in most pictures. Left alone, they
-cost no backward pass and no state of the optimiser, and a few hundred pictures cannot spoil them.
+The first layers of a pretrained network detect edges and textures, which are the same in most pictures. If they are
+frozen, they need no backward pass and no optimiser state, and a few hundred pictures cannot spoil them.
 
 Source: Yosinski et al. 2014, How transferable are features in deep neural networks?
 """
@@ -14,20 +14,20 @@ from torch import nn
 def freeze(network: nn.Module, fraction: float) -> list[nn.Module]:
     """Freeze the first layers of `network`: their weights get no gradient.
 
-    A layer is a module whose `weight` is a matrix or has more dimensions, such as a convolution. The layers are counted
-    in the order in which the network registers them, and whatever lies between two frozen layers, or after the last
-    one, is frozen too.
+    A layer is a module whose `weight` has two or more dimensions, such as a convolution. Layers are counted in the
+    order in which the network registers them. Modules between two frozen layers, or after the last frozen one, are also
+    frozen.
 
     Args:
-        network: without its heads.
-        fraction: of the layers, in [0, 1]; it is rounded down to whole layers. 1: the whole network.
+        network: the network without its heads.
+        fraction: the fraction of layers to freeze, in [0, 1], rounded down to whole layers. 1: the whole network.
 
     Returns:
-        The frozen modules but those that hold unfrozen ones. They must stay in evaluation mode, so that batch norm uses
-        the statistics that go with their weights.
+        The frozen modules, except those that contain unfrozen modules. They must stay in evaluation mode, so that batch
+        norm uses the statistics that belong to their weights.
     """
     layers = sum(map(_is_layer, network.modules()))
-    most = math.floor(fraction * layers + 1e-9)  # 0.29 of 100 layers are 29
+    most = math.floor(fraction * layers + 1e-9)  # for example, 0.29 of 100 layers are 29
     found, frozen = 0, set()
     for module in network.modules() if most else ():
         found += _is_layer(module)

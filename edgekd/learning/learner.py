@@ -147,7 +147,7 @@ class Learner:
 
     @property
     def disagreements(self) -> dict[int, float]:
-        """The disagreement of each neighbour with the rest so far, in [0, 1], by id. Waits for the device."""
+        """The disagreement of each neighbour with the others so far, in [0, 1], by id. Waits for the device."""
         if not self._scores:
             return {}
         values = torch.stack(list(self._scores.values())).tolist()
@@ -155,13 +155,13 @@ class Learner:
         return {id: value for id, value in found if math.isfinite(value)}  # NaN if training has diverged
 
     def train_on(self, private: Labelled) -> None:
-        """Take the private batches from `private` from now on, and its class frequencies; all else stays.
+        """Use other private images from now on, and their class frequencies; nothing else changes.
 
         Args:
-            private: of the same classes and size as before.
+            private: images and labels, of the same size and classes as before.
 
         Raises:
-            LocalProtocolError: a step has begun.
+            LocalProtocolError: a step has begun and is not finished.
         """
         if self._batch is not None:
             raise LocalProtocolError("train_on() belongs between two steps")
@@ -174,14 +174,14 @@ class Learner:
         """Predictions on the public batch of `round`.
 
         Args:
-            round: of the public batch.
-            keep: keep the forward pass for `learn`: this round will be the step's lesson, as it always is in lockstep.
+            round: the round, which names the public batch.
+            keep: keep the forward pass for `learn`, since this round will be the step's lesson (always so in lockstep).
 
         Returns:
             log_probs = log softmax(logits / T), float32 ``[heads, rows, classes]``, on the learner's device. If
             ``noise_std`` is set, Gaussian noise with this standard deviation is added to logits / T first.
         """
-        keep = keep and self._frozen is None and not self._joint  # what others get to know never depends on the batch
+        keep = keep and self._frozen is None and not self._joint  # predictions must not depend on the private batch
         with torch.set_grad_enabled(keep):
             found = self._public_pass(round, self._frozen or self.model)
         self._kept = (round, found) if keep else None
@@ -191,7 +191,7 @@ class Learner:
         return F.log_softmax(scaled, dim=-1)
 
     def answer(self, images: Tensor) -> Tensor:
-        """Predictions on somebody else's images, as a teacher that is at hand gives them.
+        """Predictions on the images of another learner in this process, as its teacher.
 
         Args:
             images: uint8 ``[batch, 3, size, size]``, on any device.
@@ -216,9 +216,9 @@ class Learner:
         return self._batch[0]
 
     def study(self) -> None:
-        """The forward pass on this step's private batch.
+        """Do the forward pass on this step's private batch.
 
-        With ``norm_from`` both nothing is computed here: `learn` passes both batches through the network together.
+        If ``norm_from`` is both, nothing is computed here: `learn` passes private and public batch together.
         """
         self._batch = self._batches.at(self.step, self.device)
         if not self._joint:
@@ -227,13 +227,15 @@ class Learner:
     def learn(self, lesson: Lesson | None, *, stop: Callable[[], bool] = lambda: False) -> Losses:
         """Finish the step: run both backward passes and update the weights.
 
-        The last step also sets the head, where it ends as a discriminant; `stop` is asked now and then meanwhile, and
-        leaves it as it was trained.
+        Without a lesson, the step is the same as that of a peer without neighbours, and so it is with alpha 1 and one
+        head. The running statistics of batch norm are moved by the private pass. If ``norm_from`` is public, the public
+        pass moves them instead in steps with a lesson; if it is both, private and public images are one batch in such
+        steps; if it is frozen, they never change.
 
-        Without a lesson the step is the same as that of a peer without neighbours; so it is with alpha 1 and one head.
-        With ``norm_from`` public, the public pass of a lesson moves the running statistics of batch norm; with both,
-        the private and the public images are one batch. The private pass alone moves them in steps without a lesson.
-        With frozen nothing ever moves them.
+        Args:
+            lesson: the teachers' predictions, or None.
+            stop: the last step may also set the head to a discriminant. Meanwhile `stop` is called now and then; if it
+                returns True, the head stays as it was trained.
 
         Raises:
             LocalProtocolError: `study` was not called in this step.
@@ -283,7 +285,7 @@ class Learner:
         return Losses(shown, None if loss is None else loss.detach())
 
     def _end(self, stop: Callable[[], bool]) -> None:
-        """What is left to do after the last step."""
+        """Set the head to a discriminant after the last step."""
         public, said = self._public.images, self._said.cpu()
         end_as_discriminant(self.model, self._private, public, said, self._in_evaluation, self._seed("end"), stop)
         self._train_mode()
@@ -307,7 +309,7 @@ class Learner:
     def evaluate_as(
         self, state: dict[str, Tensor], step: int, evaluation: Labelled, *, stop: Callable[[], bool] = lambda: False
     ) -> Accuracy | None:
-        """The accuracy that `state()` as it was at `step` has on `evaluation`. The learner itself stays as it is."""
+        """The accuracy of an earlier `state()`, that of `step`, on `evaluation`. The learner itself does not change."""
         weights = {name: tensor.to(self.device) for name, tensor in _part(state, "model").items()}
 
         def model(images: Tensor) -> Tensor:
@@ -328,11 +330,11 @@ class Learner:
         return tensors_sha256(self.model.state_dict())
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that changes during training but `step`.
+        """Everything that changes during training except `step`.
 
         Its parts are ``model.*``, ``momentum.*`` (with AdamW also ``square.*`` and ``updates.*``), ``frozen.*`` and
-        ``score.*``; ``said`` is what the neighbours said of the public images, if that is used.
-        There is no random state, since every draw is a function of the seed, the id and the step.
+        ``score.*``; and, if they are used, the neighbours' predictions for the public images, ``said``. There is no
+        random state, since every draw is a function of the seed, the id and the step.
         """
         state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         state |= optimiser_state(self.optimiser, self.model)
@@ -346,7 +348,7 @@ class Learner:
         """Continue from `state()` as it was at `step`.
 
         Raises:
-            ConfigError: the state is of another network, of the other phase, or of another optimiser.
+            ConfigError: the state belongs to another network, phase or optimiser.
         """
         parts = {part: _part(state, part) for part in ("model", "frozen")}
         if bool(parts["frozen"]) != (0 < self.alone_until <= step):
@@ -392,7 +394,7 @@ class Learner:
         return distil_heads(teachers, logits, self.config.distill, weights)
 
     def _remember(self, round: int, teachers: Tensor, weights: Tensor) -> None:
-        """Keep what the teachers say together of the images of `round`, without the temperature."""
+        """Keep the combined predictions of the teachers for the images of `round`, without the temperature."""
         if self._ends_as_discriminant:
             said = combine(AGREEMENT, teachers[:, 0], self.config.distill.temperature, weights)[0]
             self._said[self._public.numbers(round, self._rows).to(self.device)] = said
@@ -427,11 +429,11 @@ class Learner:
 
     @property
     def _on_private(self) -> bool:
-        """Whether a lesson is about the private batch of the step, in the place of a public one."""
+        """Whether a lesson is about the private batch of the step, instead of a public batch."""
         return bool(self.config.simulation.on_private)
 
     def _answering(self, step: int) -> int:
-        """The head that gives the accuracy at `step`: the last; with two phases, head 0 until the second has begun."""
+        """The index of the head that answers at `step`: the last; in the first of two phases, head 0."""
         return 0 if step <= self.alone_until and self.alone_until else -1
 
     def _learning_rate(self) -> float:
@@ -445,7 +447,7 @@ class Learner:
         self.optimiser = make_optimiser(self.model, self.config)
 
     def _has_settable_head(self) -> bool:
-        """Whether head 0 is linear and has a bias, as a discriminant. If one is wanted of another, a line says so."""
+        """Whether head 0 is linear with a bias, as a discriminant needs. If not, but it is wanted, this is logged."""
         settable = getattr(self.model.heads[0], "bias", None) is not None
         if not settable and "discriminant" in (self.config.head_start, self.config.head_end):
             name = spelt(self.config.model.for_client(self.id))
@@ -465,7 +467,7 @@ class Learner:
             return not torch.equal(before, generator_state(self.device))
 
     def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor, *names: int | str) -> Tensor:
-        """Logits ``[heads, batch, classes]``. Random numbers, if any, come from a seed that `names` determine."""
+        """Compute logits ``[heads, batch, classes]``. If the network draws random numbers, `names` give their seed."""
         bfloat16 = self.config.precision == "bfloat16"
         draws = seeded(self._seed("forward", *names), self.device) if self._draws else nullcontext()
         with draws, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
@@ -478,13 +480,16 @@ class Learner:
             return Pass(self._forward(self.model, normalise(images), "private", self.step), statistics)
 
     def _public_pass(self, round: int, model: nn.Module) -> Pass:
-        """A forward pass on the public batch of `round`. It leaves the running statistics of batch norm as they are."""
+        """A forward pass on the public batch of `round`.
+
+        It moves copies of the running statistics of batch norm if ``norm_from`` is public, and else no statistics.
+        """
         apart = copied_statistics if self.config.norm_from == "public" else frozen_statistics
         with apart(model) as statistics:
             return Pass(self._forward(model, normalise(self._public_batch(round)), "public", round), statistics)
 
     def _joint_pass(self, private: Tensor, round: int) -> tuple[Pass, Pass]:
-        """One forward pass on private images and on the public batch of `round`, so one batch for batch norm."""
+        """One forward pass on private images together with the public batch of `round`: one batch for batch norm."""
         images = normalise(torch.cat([private, self._public_batch(round)]))
         with copied_statistics(self.model) as statistics:
             logits = self._forward(self.model, images, "both", self.step)

@@ -1,4 +1,4 @@
-"""Networks: a backbone, our own heads, and pretrained weights."""
+"""Networks for classification: a backbone, heads, and pretrained weights."""
 
 import copy
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ OTHERS = "timm:NAME, and a function of your own, package.module:function or FILE
 
 
 class Classifier(nn.Module):
-    """A network without its last layer, and the heads in its place: the first is linear, the others have layers.
+    """A network without its last layer (the backbone), and one or more heads in the place of that layer.
 
     Args:
-        backbone: from normalised images to features ``[N, F]``, an identity in the place of its last layer.
-        last: the name of that layer; None: the network is whole, and its one head is an identity.
-        heads: from features to logits ``[N, classes]``.
-        memory_format: of the weights in training.
+        backbone: from normalised images to features ``[N, F]``, with an identity in the place of its last layer.
+        last: the name of this layer; None: the backbone is a whole network, and its only head is an identity.
+        heads: from features to logits ``[N, classes]``; the first is linear, the others may have hidden layers.
+        memory_format: the memory format of the weights in training.
     """
 
     def __init__(
@@ -42,15 +42,16 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
+        """Compute the logits ``[heads, batch, classes]`` of normalised images ``[batch, 3, H, W]``."""
         with without_exit():
             features = self.backbone(images)
         return torch.stack([head(features) for head in self.heads])
 
     def with_one_head(self, head: int) -> nn.Module:
-        """A copy of the network that has this head as its last layer, in the same mode.
+        """Make a copy of the network with this head as its last layer, in the same mode.
 
-        Its logits are ``[batch, classes]``. With a linear head the names in its state_dict are the network's own.
+        Its logits are ``[batch, classes]``. If the head is linear, the names in its state_dict are those of the
+        original network.
         """
         network = copy.deepcopy(self.backbone)
         if self._last is not None:
@@ -59,24 +60,24 @@ class Classifier(nn.Module):
 
 
 def _more_heads(features: int, hidden: tuple[int, ...], classes: int, heads: int) -> list[nn.Module]:
-    """All heads but the first: linear layers with ReLUs between them."""
+    """Make all heads except the first: linear layers with ReLUs between them."""
     widths = (features, *hidden, classes)
     made = [[layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())] for _ in range(heads - 1)]
     return [nn.Sequential(*layers[:-1]) for layers in made]
 
 
 def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: int, size: int) -> Classifier:
-    """The network of client `id`, made from its settings, which can be trained; see `make_model`.
+    """Make the network of client `id` from its settings, and check that it can be trained; see `make_model`.
 
     Args:
         config: the network's name, the heads and their layers.
-        id: of the client; it chooses a network if the settings list several.
+        id: the id of the client; it chooses a network if the settings list several.
         weights: from `edgekd.config.Config.weights`, since `config.weights` may be None.
         classes: the number of classes.
-        size: side of the input images, in pixels.
+        size: height and width of the input images, in pixels.
 
     Raises:
-        ConfigError: as in `make_model`; or the network cannot be trained.
+        ConfigError: as for `make_model`; or the network cannot be trained.
     """
     name = config.for_client(id)
     model = make_model(name, weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
@@ -88,25 +89,26 @@ def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: in
 def make_model(
     name: Function, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
 ) -> Classifier:
-    """A classifier in training mode; the numbers come from torch's global generator.
+    """Make a classifier in training mode; random weights come from torch's global generator.
 
-    torchvision's networks are given a new last layer. Others keep theirs as the first head, and `classes` reaches them.
+    A torchvision network gets a new last layer. Other networks are made for `classes`, and their last layer is the
+    first head.
 
     Args:
         name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; or a function of the user, whose code is
             run. So the name must be the user's own word, not that of a file or of a neighbour. Or the function itself,
             or a network.
         weights: ``none``; ``imagenet``: torchvision's or timm's weights, downloaded; or a ``.safetensors`` or ``.pth``
-            file with the network's state_dict. The last layer of the weights is not used. With ``none`` and
-            ``imagenet`` a function of the user has the last word.
+            file with the network's state_dict, whose last layer is not used. With ``none`` and ``imagenet``, a function
+            of the user decides itself.
         classes: the number of classes.
-        size: side of the input images, in pixels.
+        size: height and width of the input images, in pixels.
         heads: the number of heads, >= 1.
-        hidden: widths of the hidden layers of all heads but the first.
+        hidden: the widths of the hidden layers of all heads except the first.
 
     Raises:
-        ConfigError: there is no such network, it does not accept images of this size or does not end in a linear layer
-            where one is needed, or the weights are missing or do not fit.
+        ConfigError: there is no such network, it does not accept images of this size, it does not end in a linear layer
+            although one is needed, or the weights are missing or do not fit.
     """
     if _is_other(name):
         model = _other(name, weights, classes, size, heads, hidden)
@@ -154,7 +156,7 @@ def _torchvisions(name: str, weights: str, classes: int, heads: int, hidden: tup
             published = get_model_weights(name).DEFAULT
             published.get_state_dict(check_hash=True, weights_only=True)  # torchvision would run code from it
             network = get_model(name, weights=published)
-        except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError; a bad hash a RuntimeError
+        except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError, a wrong hash a RuntimeError
             raise TransientError(
                 f"cannot get torchvision's ImageNet weights of {name} ({first_line(error)}); "
                 "use --weights FILE with weights of your own, or --weights none to train from scratch"
@@ -168,7 +170,7 @@ def _torchvisions(name: str, weights: str, classes: int, heads: int, hidden: tup
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
-    """What to do about a name that is unknown. All names that are known make a screenful."""
+    """The advice about an unknown name: the nearest known name, or else all known names."""
     if name.endswith(".py"):
         return f"a file is named with the function in it that makes the network: {name}:FUNCTION"
     if hint := meant(name, known):
@@ -177,7 +179,7 @@ def _advice(name: str, known: Sequence[str]) -> str:
 
 
 def _check_size(model: Classifier, name: str, size: int) -> None:
-    """See whether `model` accepts images of `size` pixels."""
+    """Check that `model` accepts images of `size` pixels."""
     model.eval()
     try:
         with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Networks that are not torchvision's: timm's by their names, and functions of the user; and how they are tried out.
+"""Networks that are not from torchvision: those of timm, and functions of the user; and checks of such networks.
 
-Such a network goes from float images ``[N, 3, S, S]``, normalised, to logits ``[N, classes]``. Its own last layer stays
-in it. To make a network of the user runs the user's code, so callers take care whose word the name is.
+Such a network maps normalised float images ``[N, 3, S, S]`` to logits ``[N, classes]`` and keeps its own last layer.
+Making a network of the user runs the user's code, so callers must make sure that the name comes from the user.
 """
 
 import collections
@@ -18,19 +18,19 @@ from edgekd.extensions import TIMM, Function, load_function, refuse_object, spel
 from edgekd.files.tensors import check_writable, safetensors_pieces
 from edgekd.printable import first_line
 
-CLOSE = 5  # known names that a misspelt one is answered with
-WEIGHTS = "model.safetensors"  # in each repository of timm's weights
+CLOSE = 5  # number of similar names that are listed for a misspelt one
+WEIGHTS = "model.safetensors"  # the file in each repository of timm's weights
 
-Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # of a layer: with these inputs, it gave that
+Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # one call of a layer: the layer, its inputs, its output
 
 
 def own_network(function: Function, classes: int) -> nn.Module:
     """What the user's function returns for this number of classes, on the CPU; or the network that was handed in.
 
-    It is a copy, since a function that always returns the same network would give one to all learners of a process.
+    It is a copy because a function may always return the same network, which several learners of a process would share.
 
     Raises:
-        ConfigError: the function cannot be loaded, raises, or returns something else than a network to be trained.
+        ConfigError: the function cannot be loaded, raises an error, or does not return a network that can be trained.
     """
     refuse_object(function, "model")
     name = spelt(function)
@@ -53,22 +53,23 @@ def own_network(function: Function, classes: int) -> nn.Module:
 
 
 def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
-    """A network of timm's registry, on the CPU.
+    """Make a network from timm's registry, on the CPU.
 
     Args:
-        name: with the prefix `TIMM`; after a dot it may say which weights.
+        name: the name with the prefix `TIMM`; after a dot it may name the weights.
         classes: the number of classes.
-        pretrained: with timm's own weights, which are downloaded once.
+        pretrained: whether to use timm's own weights, which are downloaded once.
 
     Raises:
-        ConfigError: timm is not installed, there is no such network, or its weights cannot be had.
+        ConfigError: timm is not installed, there is no such network, or its weights are not available.
+        TransientError: the weights cannot be downloaded at the moment.
     """
     try:
         import timm
     except ImportError:
         raise ConfigError(f"--model {name} needs timm: pip install timm") from None
     bare = name.removeprefix(TIMM)
-    if not timm.is_model(bare):  # timm itself would take addresses of files and repositories, too
+    if not timm.is_model(bare):  # timm itself would also accept addresses of files and repositories
         near = difflib.get_close_matches(bare, timm.list_models(), n=CLOSE)
         hint = f"close matches: {', '.join(near)}" if near else "timm.list_models() lists them all"
         raise ConfigError(f"timm has no network '{bare}'; {hint}")
@@ -78,7 +79,7 @@ def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
             file = _published(getattr(timm.get_pretrained_cfg(bare), "hf_hub_id", None))
             weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": file}}
         network: nn.Module = timm.create_model(bare, num_classes=classes, **weights)
-    except Exception as error:  # those of the library that downloads are many
+    except Exception as error:  # the library that downloads has many kinds of errors
         if not pretrained:
             raise ConfigError(f"timm cannot make '{bare}': {first_line(error)}") from error
         kind = TransientError if isinstance(error, OSError) else ConfigError
@@ -90,7 +91,7 @@ def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
 
 
 def _published(repository: str | None) -> str:
-    """The file of a network's weights, downloaded unless it was before: a box need not be online at each start."""
+    """The file with a network's weights; it is downloaded only once, since a box need not be online at each start."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -103,19 +104,19 @@ def _published(repository: str | None) -> str:
 
 
 def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str | None:
-    """See whether `network` gives logits for images of `size` pixels. It is put in evaluation mode.
+    """Check that `network` returns logits for images of `size` pixels. It is in evaluation mode afterwards.
 
     Args:
-        network: on the CPU.
-        name: of the network, for messages.
+        network: the network, on the CPU.
+        name: its name, for messages.
         classes: the number of classes.
-        size: side of the images, in pixels.
+        size: height and width of the images, in pixels.
 
     Returns:
-        The name of the linear layer that gives the logits; None: another layer does, or several.
+        The name of the linear layer whose output the logits are; None: there is no such layer.
 
     Raises:
-        ConfigError: it raises, or returns something else than floats ``[N, classes]``.
+        ConfigError: it raises an error, or does not return floats ``[N, classes]``.
     """
     calls: list[Call] = []
     network.eval()
@@ -124,7 +125,7 @@ def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str 
     try:
         with torch.no_grad(), without_exit():
             logits = network(_noise(1, size))
-    except Exception as error:  # it is the user's code, or timm's
+    except Exception as error:  # the user's code, or timm's, may raise any error
         raise ConfigError(
             f"{name} cannot take images of {size} pixels: {_said(error)}; if that is about their size, choose another "
             "--size or --model, else mend the network"
@@ -145,13 +146,13 @@ def _check_logits(logits: Any, name: str, shape: tuple[int, ...], size: int) -> 
 
 
 def _last_linear(network: nn.Module, logits: Tensor, calls: list[Call]) -> str | None:
-    """The name of the linear layer whose output `logits` is, if it has one name and is called once in a pass."""
+    """The name of the linear layer whose output is `logits`, if it has only one name and is called once in a pass."""
     layer, inputs = next(((layer, inputs) for layer, inputs, output in calls if output is logits), (None, ()))
     times = sum(each is layer for each, _, _ in calls)
     names = [each for each, module in network.named_modules(remove_duplicate=False) if module is layer]
     if layer is None or times != 1 or len(names) != 1 or len(inputs) != 1:
         return None
-    # A subclass may compute something else, and a weight that is computed cannot be set.
+        # A subclass may compute something else, and a weight that is itself computed cannot be set.
     plain = isinstance(layer.weight, nn.Parameter) and torch.equal(
         F.linear(inputs[0], layer.weight, layer.bias), logits
     )
@@ -159,10 +160,10 @@ def _last_linear(network: nn.Module, logits: Tensor, calls: list[Call]) -> str |
 
 
 def fit_memory(network: nn.Module, size: int) -> torch.memory_format:
-    """How the weights of `network` are to lie in memory: channels last, unless it cannot take that.
+    """Choose the memory format for the weights of `network`: channels last, unless the network fails with it.
 
-    On a CPU channels last is up to twice as fast. But ``view`` of what a convolution returns is an error then. Such a
-    network is made to see contiguous images from now on.
+    On a CPU, channels last is up to twice as fast. But then ``view`` on the output of a convolution is an error. Such a
+    network gets a hook that makes its input images contiguous.
     """
     tried = copy.deepcopy(network).to(memory_format=torch.channels_last)
     try:
@@ -179,17 +180,17 @@ def _contiguous(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
 
 
 def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: str, classes: int, size: int) -> None:
-    """See whether a copy of `model` can do a step on two images and be kept; the model itself stays as it is.
+    """Check that a copy of `model` can do a training step on two images and be saved; `model` itself does not change.
 
     Args:
         model: from images to logits ``[heads, N, classes]``, on the CPU.
-        memory_format: of its weights in training.
-        name: of the network, for messages.
+        memory_format: the memory format of its weights in training.
+        name: its name, for messages.
         classes: the number of classes.
-        size: side of the images, in pixels.
+        size: height and width of the images, in pixels.
 
     Raises:
-        ConfigError: it cannot be trained at this size, or no checkpoint can hold its state.
+        ConfigError: it cannot be trained at this size, or a checkpoint cannot hold its state.
     """
     images, labels = _noise(2, size), torch.tensor([0, classes - 1])
     trouble = None
@@ -207,7 +208,7 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
                 trouble = f"on noise its loss is {float(loss.detach()):g}, or a gradient is not finite"
         except ConfigError:
             raise
-        except Exception as error:  # it is the user's code, or timm's
+        except Exception as error:  # the user's code, or timm's, may raise any error
             trouble = _said(error)
     if trouble is not None:
         raise ConfigError(f"{name} cannot be trained with images of {size} pixels: {trouble}")
@@ -215,14 +216,18 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
 
 
 def _check_kept(trained: nn.Module, model: nn.Module, name: str) -> None:
-    """See whether the state of `trained` can be written as checkpoints are, and be loaded into another copy of it."""
+    """Check that the state of `trained` can be written as a checkpoint, and loaded into another copy of the network.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     try:
         with without_exit():
             state = {key.removeprefix("backbone."): each for key, each in trained.state_dict().items()}
             check_writable(state)
-            collections.deque(safetensors_pieces(state, {}), maxlen=0)  # nowhere: there may be no memory for all of it
+            collections.deque(safetensors_pieces(state, {}), maxlen=0)  # not stored: there may be no memory for it
             copy.deepcopy(model).load_state_dict(trained.state_dict())
-    except Exception as error:  # it is the user's code, or timm's
+    except Exception as error:  # the user's code, or timm's, may raise any error
         why = str(error) if isinstance(error, ConfigError) else _said(error)
         raise ConfigError(
             f"no checkpoint can hold the state_dict of {name}: {why}; "
@@ -231,7 +236,7 @@ def _check_kept(trained: nn.Module, model: nn.Module, name: str) -> None:
 
 
 def _noise(count: int, size: int) -> Tensor:
-    """Images, always the same: no draw of the networks' own is moved."""
+    """Random images, always the same; torch's global generator is not used."""
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 

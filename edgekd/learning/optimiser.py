@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate. The rate is a pure function of the step, so a checkpoint need not hold it."""
+"""The optimiser and its learning rate; the rate depends only on the step, so checkpoints do not hold it."""
 
 import math
 
@@ -8,15 +8,17 @@ from torch import Tensor, nn
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 
-WARM_UP = 0.2  # the fraction of the steps in which "onecycle" rises to its peak
+WARM_UP = 0.2  # fraction of the steps in which "onecycle" rises to its peak
 
 
 def learning_rate(schedule: str, peak: float, step: int, steps: int) -> float:
-    """The learning rate of `step`, counted from 0, of `steps`; at most `peak`. A run without end has a constant rate.
+    """The learning rate of one step.
 
     Args:
-        schedule: as the setting says.
-        steps: 0: without end.
+        schedule: "constant", "cosine" or "onecycle".
+        peak: the largest learning rate.
+        step: counted from 0.
+        steps: the number of steps; 0: training has no end, and the rate is constant.
     """
     if schedule == "constant" or steps == 0:
         return peak
@@ -29,7 +31,7 @@ def learning_rate(schedule: str, peak: float, step: int, steps: int) -> float:
 
 
 def make_optimiser(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, both with weight decay. The caller sets the learning rate before each step.
+    """Make the optimiser: SGD with momentum, or AdamW, both with weight decay. The caller sets the rate in each step.
 
     Source of AdamW: Loshchilov and Hutter 2019, Decoupled weight decay regularization.
     """
@@ -40,13 +42,13 @@ def make_optimiser(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.0, momentum=momentum, weight_decay=decay, foreach=True)
 
 
-# What an optimiser keeps of each weight: the names in a checkpoint, and those in PyTorch's state.
+# The values that an optimiser keeps for each weight: their names in a checkpoint, and in PyTorch's state.
 _SGD = {"momentum": "momentum_buffer"}
 _ADAMW = {"momentum": "exp_avg", "square": "exp_avg_sq", "updates": "step"}
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """What the optimiser keeps of each weight: ``momentum.NAME``; with AdamW also ``square`` and ``updates``."""
+    """The optimiser's values for each weight: ``momentum.NAME``; with AdamW also ``square.*`` and ``updates.*``."""
     kept = _kept(optimiser)
     return {
         f"{part}.{name}": optimiser.state[parameter][key]
@@ -57,10 +59,10 @@ def optimiser_state(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Go on from `optimiser_state`.
+    """Restore the values that `optimiser_state` returned.
 
     Raises:
-        ConfigError: the state is that of the other optimiser.
+        ConfigError: the state belongs to the other optimiser.
     """
     parts, kept = {name.partition(".")[0] for name in state} & {*_SGD, *_ADAMW}, _kept(optimiser)
     if parts and parts != set(kept):
@@ -69,7 +71,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state:
     for name, parameter in model.named_parameters():
         found = {key: state[f"{part}.{name}"] for part, key in kept.items() if f"{part}.{name}" in state}
         for key, value in found.items():
-            like = parameter if value.shape == parameter.shape else value  # a number of updates is on the CPU
+            like = parameter if value.shape == parameter.shape else value  # the number of updates is on the CPU
             optimiser.state[parameter][key] = torch.empty_like(like).copy_(value)
 
 

@@ -1,4 +1,4 @@
-"""The running statistics of batch norm: which forward pass moves them is decided after the pass."""
+"""The running statistics of batch norm, so that after a forward pass it can be decided whether they are updated."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-# Of each batch-norm layer: running mean, running variance, and the number of batches.
+# For each batch-norm layer: running mean, running variance, and the number of batches.
 Statistics = list[tuple[Tensor, Tensor, Tensor]]
 
 
 def train_mode(model: nn.Module, in_evaluation: Iterable[nn.Module]) -> None:
-    """Put `model` in training mode, but for some of its modules, `in_evaluation`.
+    """Put `model` in training mode, except for the modules `in_evaluation`.
 
-    Batch norm in evaluation mode uses its running statistics, and nothing moves them.
+    Batch norm in evaluation mode uses its running statistics and does not change them.
     """
     model.train()
     for module in in_evaluation:
@@ -22,7 +22,7 @@ def train_mode(model: nn.Module, in_evaluation: Iterable[nn.Module]) -> None:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
-    """Within this block, batch norm in training mode does not update its running statistics. Yields nothing to move."""
+    """A block in which batch norm in training mode does not update its running statistics; yields an empty list."""
     layers = norm_layers(model)
     for layer in layers:
         layer.track_running_stats = False
@@ -35,10 +35,10 @@ def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
 
 @contextmanager
 def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
-    """Within this block, a pass in training mode moves copies of the running statistics; the model keeps its own.
+    """A block in which passes in training mode update copies of the running statistics; the model keeps its own.
 
     Yields:
-        The copies. After the pass, `move_statistics` may put them in the place of the model's own.
+        The copies. After the pass, `move_statistics` can make them the model's own.
     """
     layers = norm_layers(model)
     own = _statistics(layers)
@@ -57,11 +57,11 @@ def move_statistics(model: nn.Module, statistics: Statistics) -> None:
 
 @torch.no_grad()
 def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Make the mean statistics over `batches` the running statistics of batch norm, where that is in training mode.
+    """Set the running statistics of batch norm in training mode to the mean statistics over `batches`.
 
     Args:
-        model: takes a batch.
-        batches: one or more. None is taken if there is nothing to measure.
+        model: a network that takes a batch.
+        batches: one or more batches. If there is nothing to measure, none is read.
     """
     layers = [layer for layer in norm_layers(model) if layer.training]
     if not layers:
@@ -69,7 +69,7 @@ def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # each batch counts alike
+        layer.momentum = None  # all batches have equal weight
     for batch in batches:
         model(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -77,7 +77,7 @@ def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def norm_layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """The layers of batch norm that have running statistics."""
+    """The batch-norm layers that have running statistics."""
     return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
 
 
@@ -86,6 +86,6 @@ def _statistics(layers: list[nn.modules.batchnorm._BatchNorm]) -> Statistics:
 
 
 def _put(layers: list[nn.modules.batchnorm._BatchNorm], statistics: Statistics) -> None:
-    # Other tensors in their place, not other values in them: backward still needs those of earlier passes.
+    # The tensors are exchanged, not overwritten: the backward pass still needs the values of earlier passes.
     for layer, (mean, variance, batches) in zip(layers, statistics, strict=True):
         layer.running_mean, layer.running_var, layer.num_batches_tracked = mean, variance, batches

@@ -1,4 +1,4 @@
-"""Files of weights: ``.safetensors`` and ``.pth``. What is in them is read, and never run."""
+"""Reading files of weights, ``.safetensors`` and ``.pth``, without running code from them."""
 
 import contextlib
 from collections.abc import Collection
@@ -14,20 +14,20 @@ from edgekd.files.tensors import open_safetensors
 from edgekd.names import WEIGHT_NAMES, with_nearest
 from edgekd.printable import LONGEST_WHY, first_line, printable
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")  # before all names of a file
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")  # that all names in a file may have
 PTH_SINCE = "2.6.0"  # the first PyTorch whose `weights_only` runs no code: CVE-2025-32434
 
 
 def load_backbone(network: nn.Module, path: Path, name: str) -> None:
-    """Load a weights file; it must hold all weights of `network`, and may hold more.
+    """Load a weights file into `network`. It must hold all weights of the network, and may hold more.
 
     Args:
-        network: without its last layer.
-        path: of the file.
-        name: of the network, for messages.
+        network: the network without its last layer.
+        path: the file.
+        name: the name of the network, for messages.
 
     Raises:
-        ConfigError: the file is not readable, lacks weights, or has other shapes.
+        ConfigError: the file is not readable, lacks weights, or has weights of other shapes.
     """
     own = network.state_dict()
     needed = [key for key in own if not key.endswith("num_batches_tracked")]
@@ -44,17 +44,17 @@ def load_backbone(network: nn.Module, path: Path, name: str) -> None:
 
 
 def misfit(error: RuntimeError) -> str:
-    """Why ``load_state_dict`` has refused a state_dict, on one line; the names of weights may be very many."""
+    """The reason, on one line, why ``load_state_dict`` refused a state_dict; it may name very many weights."""
     return printable(str(error).splitlines()[-1].strip(), LONGEST_WHY)
 
 
 def read_weights(path: Path, needed: Collection[str] = ()) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or ``.pth`` file. No code from the file is run.
+    """Read the tensors of a ``.safetensors`` or ``.pth`` file. No code from the file is run.
 
     Args:
-        path: of the file.
-        needed: names that are looked for. What is before all names of a file is taken away until these are there; if
-            none are given, as often as it can be.
+        path: the file.
+        needed: names that must be found. Prefixes that all names have (`PREFIXES`) are removed until these are found.
+            If it is empty, all such prefixes are removed.
 
     Raises:
         ConfigError: there is no such file, it holds no state_dict, or this PyTorch is too old for a ``.pth`` file.
@@ -68,7 +68,7 @@ def read_weights(path: Path, needed: Collection[str] = ()) -> dict[str, Tensor]:
         raise ConfigError(f"PyTorch {torch.__version__} may run code that is in {path} (CVE-2025-32434): {advice}")
     try:
         loaded = _load_safetensors(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has its own errors; all mean that the file is invalid
+    except Exception as error:  # each reader has its own errors, and all mean that the file is invalid
         raise ConfigError(f"{path} is not a readable weights file: {_unreadable(path, error)}") from error
     loaded = _unwrapped(loaded)
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
@@ -87,7 +87,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    """Why a file cannot be read, in our words where the reader's give advice that would run code from the file."""
+    """The reason why a file cannot be read. PyTorch's own message is replaced, since its advice would run its code."""
     if not isinstance(error, UnpicklingError):
         return first_line(error)
     with contextlib.suppress(Exception):
@@ -99,13 +99,13 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _is_pickled(path: Path) -> bool:
-    """Whether it begins as what ``torch.save`` writes does: today a ZIP archive, before PyTorch 1.6 a pickle."""
+    """Whether it begins like a file of ``torch.save``: today a ZIP archive, before PyTorch 1.6 a pickle."""
     with path.open("rb") as file:
         return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _unwrapped(loaded: Any) -> Any:
-    """The state_dict of a file in which training programs keep it beside other things."""
+    """The state_dict in a file in which training programs store it together with other things."""
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -113,7 +113,7 @@ def _unwrapped(loaded: Any) -> Any:
 
 
 def _unprefixed(state: dict[str, Tensor], needed: Collection[str]) -> dict[str, Tensor]:
-    """Without what DataParallel, torch.compile and Lightning put before each name."""
+    """Remove the prefixes that DataParallel, torch.compile and Lightning put before each name."""
     while state and not (needed and state.keys() >= set(needed)):
         prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)
         if prefix is None:

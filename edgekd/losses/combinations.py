@@ -1,8 +1,8 @@
-"""Combinations: the predictions of several teachers become one or more targets for the student.
+"""Combinations: how the predictions of several teachers become one or more targets for the student.
 
-A teacher may be wrong, broken or lying. "median" and "trimmed" look at one lesson, class by class, and are robust
-against a minority of the teachers. "agreement" also uses the earlier lessons of each teacher (`edgekd.losses.trust`),
-so it can recognise one liar of two teachers.
+A teacher is a neighbour whose predictions a step learns from. It may be wrong, broken or lying. "median" and "trimmed"
+look at each class of one lesson, and are robust against a minority of the teachers. "agreement" also uses the earlier
+lessons of each teacher (`edgekd.losses.trust`), so it can recognise one liar among two teachers.
 """
 
 import functools
@@ -21,12 +21,12 @@ Combination = Callable[[Tensor], Tensor]
 
 
 def every_one(teachers: Tensor) -> Tensor:
-    """Every teacher is a target, so the loss is a sum over the teachers (case 1 of the paper)."""
+    """Use every teacher as a target, so that the loss is a sum over the teachers (case 1 of the paper)."""
     return teachers
 
 
 def arithmetic_mean(teachers: Tensor) -> Tensor:
-    """The mean of the predictions (case 2 of the paper)."""
+    """Use the mean of the predictions as the target (case 2 of the paper)."""
     return teachers.mean(dim=0, keepdim=True)
 
 
@@ -36,7 +36,7 @@ def geometric_mean(teachers: Tensor) -> Tensor:
 
 
 def most_confident(teachers: Tensor) -> Tensor:
-    """For each sample, the teacher with the largest maximum probability; of equal ones, the first.
+    """For each sample, use the teacher with the largest maximum probability; if several have it, the first of these.
 
     Source: Zhmoginov et al. 2023, Decentralized learning with multi-headed distillation.
     """
@@ -45,7 +45,7 @@ def most_confident(teachers: Tensor) -> Tensor:
 
 
 def coordinate_middle(teachers: Tensor, left_out: int) -> Tensor:
-    """The trimmed mean of each sample and class: the `left_out` lowest and the `left_out` highest values do not count.
+    """The trimmed mean of each sample and class, without the `left_out` lowest and the `left_out` highest values.
 
     Args:
         teachers: probabilities ``[teachers, batch, classes]``.
@@ -62,7 +62,7 @@ def coordinate_middle(teachers: Tensor, left_out: int) -> Tensor:
 def median(teachers: Tensor) -> Tensor:
     """The median of each class, renormalised. A minority of the teachers cannot move it out of the others' range.
 
-    With two teachers it is their mean and protects against nothing: their predictions do not show which of them lies.
+    With two teachers it is their mean and gives no protection: their predictions do not show which of them lies.
 
     Source: Yin et al. 2018, Byzantine-robust distributed learning: towards optimal statistical rates.
     """
@@ -72,8 +72,8 @@ def median(teachers: Tensor) -> Tensor:
 def trimmed_mean(teachers: Tensor) -> Tensor:
     """The mean of each class without the lowest and the highest third of the teachers (rounded down), renormalised.
 
-    A third is robust against one liar of three teachers, and three is the smallest number that has a majority. Of many
-    teachers, a third still counts. With one or two teachers this is the mean, with three or four the median.
+    A third is robust against one liar among three teachers, the smallest number that has a majority. If there are many
+    teachers, a third of them still counts. With one or two teachers this is the mean, with three or four the median.
 
     Source: Yin et al. 2018, as for `median`.
     """
@@ -109,7 +109,7 @@ def combine(name: Function, teachers: Tensor, sharpen: float = 1.0, weights: Ten
         Probabilities ``[targets, batch, classes]``, rows sum to 1.
 
     Raises:
-        ConfigError: there is no such combination, or the user's function returns something else.
+        ConfigError: there is no such combination, or the user's function fails or returns something else.
     """
     targets = _find(name)(teachers) if weights is None or name != AGREEMENT else weighted_mean(teachers, weights)
     return targets if sharpen == 1 else F.softmax(sharpen * _log(targets), dim=-1)

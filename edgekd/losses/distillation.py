@@ -47,7 +47,9 @@ def distil(
 
 
 def check_loss(config: DistillConfig) -> None:
-    """Find the measure and the combination before training begins; functions of the user are run in a trial.
+    """Find the measure and the combination before training begins; the user's own functions are tried out.
+
+    With alpha 1 nothing is checked, since the loss is not used.
 
     Raises:
         ConfigError: a function cannot be loaded, or fails in its trial.
@@ -60,7 +62,10 @@ def check_loss(config: DistillConfig) -> None:
 def distil_heads(
     teachers: Sequence[Tensor], student_logits: Tensor, config: DistillConfig, weights: Tensor | None = None
 ) -> Tensor:
-    """The distillation loss of all heads: head i learns from the teachers' head i - 1; a single head from theirs.
+    """The distillation loss of all heads.
+
+    With several heads, head i learns from the teachers' head i - 1, and head 0 does not learn from teachers. A single
+    head learns from the teachers' single head.
 
     Args:
         teachers: one or more, each probabilities ``[heads, batch, classes]``.
@@ -85,9 +90,10 @@ def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_ph
 
     Args:
         losses: one scalar for each head, from `label_loss`.
-        alpha: the weight of the labels on each head that others teach.
-        taught: others teach in this step. If not, only head 0 learns, and only from the labels.
-        two_phase: head 0 has learned in the first phase. If there are several heads, only the others go on learning.
+        alpha: the weight of the labels on each head that has teachers.
+        taught: whether there are teachers in this step. If not, only head 0 learns, and only from the labels.
+        two_phase: whether head 0 has learned in the first of two phases. If there are several heads, only the others
+            then go on learning.
 
     Returns:
         A scalar; None if the labels have no weight in this step.
@@ -101,7 +107,7 @@ def weigh_labels(losses: Sequence[Tensor], alpha: float, *, taught: bool, two_ph
 
 
 def warm_up(config: DistillConfig, step: int) -> float:
-    """The share of the distillation weight at `step` (>= 0). It rises from 0 to 1 in the first ``kd_warmup`` steps."""
+    """The fraction of the distillation weight at `step` (>= 0): it rises from 0 to 1 over ``kd_warmup`` steps."""
     return min(1.0, step / config.kd_warmup) if config.kd_warmup else 1.0
 
 

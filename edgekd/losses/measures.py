@@ -34,7 +34,7 @@ Formula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _ClosedForm(torch.autograd.Function):
-    """The value of a formula; the backward pass uses the gradient that the formula has computed with it."""
+    """Autograd for a formula that computes a value and its gradient together; the backward pass uses this gradient."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, q: Tensor, z: Tensor, formula: Formula) -> Tensor:
@@ -57,8 +57,7 @@ def _closed_form(formula: Formula) -> Measure:
     return measure
 
 
-# The formulas work in place wherever a tensor is not needed again: at [256, 397], allocation costs as much as the
-# arithmetic.
+# The formulas work in place if a tensor is not needed again: at [256, 397], allocation takes as long as the arithmetic.
 
 
 def _floor(t: Tensor) -> float:
@@ -80,7 +79,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
-    """p (g - sum p g): the gradient with respect to z / T, from the slope g = dD/dp. Overwrites both arguments.
+    """The gradient with respect to z / T, p (g - sum p g), from the slope g = dD/dp. Overwrites both arguments.
 
     Adding a constant to g does not change the result. So g is first shifted to be 0 at the class with p > 1/2, if there
     is one. Without this shift, g - sum p g would cancel there, and the gradient of a very confident student (p rounds
@@ -93,7 +92,7 @@ def _through_softmax(p: Tensor, slope: Tensor) -> Tensor:
 
 @_closed_form
 def cross_entropy(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """- sum q ln p, in [H(q), inf)."""
+    """Cross-entropy of each sample, - sum q ln p, in [H(q), inf)."""
     return -_dot(q, _log_softmax(z)), _softmax(z).sub_(q)
 
 
@@ -109,14 +108,14 @@ def _below_floor(z: Tensor) -> Tensor:
 
 @_closed_form
 def kullback_leibler(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(q || p) = sum q ln(q / p), in [0, inf). Its gradient is the same as that of the cross-entropy."""
+    """Kullback-Leibler divergence of each sample, sum q ln(q / p), in [0, inf); its gradient is that of CE."""
     p = _softmax(z)
     value = _floored_kl(p, q.clamp_min(_floor(q))) - _below_floor(z).mul_(q).sum(dim=-1)
     return value.clamp_(min=0), p.sub_(q)
 
 
 def _twice_js(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and the slope ln(p / m)."""
+    """Twice the JS divergence, sum p ln(p / m) + q ln(q / m) with m = (p + q) / 2, and its slope ln(p / m)."""
     m = torch.lerp(p, q, 0.5)
     w = p / m
     v = (2 - w).clamp_(min=_floor(p))  # q / m
@@ -128,20 +127,29 @@ def _twice_js(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
 
 @_closed_form
 def jensen_shannon(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """H((p + q) / 2) - (H(p) + H(q)) / 2, in [0, ln 2]; its square root is a metric."""
+    """Jensen-Shannon divergence of each sample, H((p + q) / 2) - (H(p) + H(q)) / 2, in [0, ln 2].
+
+    Its square root is a metric.
+    """
     p = _softmax(z)
     twice, slope = _twice_js(p, q)
     return twice.mul_(0.5), _through_softmax(p, slope.mul_(0.5))
 
 
 def structural_entropic(q: Tensor, z: Tensor) -> Tensor:
-    """C((p + q) / 2) / sqrt(C(p) C(q)) - 1 with C = exp H, in [0, 1]; equals expm1 of the Jensen-Shannon divergence."""
+    """Structural entropic distance of each sample, C((p + q) / 2) / sqrt(C(p) C(q)) - 1 with C = exp H, in [0, 1].
+
+    It equals expm1 of the Jensen-Shannon divergence.
+    """
     return torch.expm1(jensen_shannon(q, z))
 
 
 @_closed_form
 def triangular(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """1 - sum 2pq / (p + q) = 1/2 sum (p - q)^2 / (p + q), in [0, 1]. Source: Connor et al. 2024, Entropy 26(6):491."""
+    """Triangular divergence of each sample, 1 - sum 2pq / (p + q) = 1/2 sum (p - q)^2 / (p + q), in [0, 1].
+
+    Source: Connor et al. 2024, Entropy 26(6):491.
+    """
     p = _softmax(z)
     difference, ratio = p - q, p + q
     torch.div(difference, ratio, out=ratio)
@@ -152,7 +160,7 @@ def triangular(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 @_closed_form
 def squared_error(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """sum (p - q)^2, in [0, 2]."""
+    """Squared error of each sample, sum (p - q)^2, in [0, 2]."""
     p = _softmax(z)
     difference = p - q
     return _dot(difference, difference), _through_softmax(p, difference.mul_(2))
@@ -168,9 +176,9 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+SUM_TOLERANCE = 0.01  # how far the sum of a row of probabilities may be from 1: float16 and bfloat16 round
 # Multiplied by this factor, a measure agrees with KL to second order near p = q (``--kd-scale matched``). The factor of
 # the measures that are not listed is 1.
-SUM_TOLERANCE = 0.01  # by which a row of probabilities may miss 1: float16 and bfloat16 round
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
 
@@ -230,7 +238,7 @@ def nway_dissimilarity(measure: Function, teachers: Tensor, student_logits: Tens
         ``[batch]``: "js" in [0, ln n], "sed" in [0, 1]. With one teacher they equal JS and SED of two predictions.
 
     Raises:
-        ValueError: the shapes do not match, another measure was asked for, or the temperature is not > 0.
+        ValueError: the shapes do not match, `measure` is another one, or the temperature is not > 0.
     """
     if measure not in NWAY_MEASURES:
         raise ValueError(f"measure must be one of {', '.join(NWAY_MEASURES)}, got {spelt(measure)}")
@@ -245,9 +253,9 @@ def second_order(measure: Function, nway: int | None = None) -> float:
     """The factor that makes a measure agree with KL to second order near p = q.
 
     Args:
-        measure: any; the factor of a measure that is not in `SECOND_ORDER` is 1.
-        nway: the number of predictions in the n-way form; all but the student's are taken as equal. None: the form of
-            two predictions.
+        measure: any measure; the factor of one that is not in `SECOND_ORDER` is 1.
+        nway: for the n-way form, the number of predictions; all except the student's are assumed to be equal. None: the
+            form of two predictions.
     """
     if nway is None:
         return SECOND_ORDER.get(measure, 1.0) if isinstance(measure, str) else 1.0
@@ -255,7 +263,7 @@ def second_order(measure: Function, nway: int | None = None) -> float:
 
 
 def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over n predictions of sum p ln(p / m), m their mean; and its gradient.
+    """The mean of sum p ln(p / m) over n predictions p with mean m; and its gradient.
 
     Args:
         q: the teachers' probabilities, ``[n - 1, batch, classes]``.
@@ -270,7 +278,7 @@ def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(logits: Tensor, temperature: float) -> Tensor:
-    """z / T in float32 or float64."""
+    """The logits divided by the temperature, z / T, in float32 or float64."""
     if not temperature > 0:  # written so that NaN fails too
         raise ValueError(f"temperature must be > 0, got {temperature}")
     z = logits if logits.dtype == torch.float64 else logits.float()

@@ -1,9 +1,9 @@
-"""Trust: how much each neighbour has disagreed with the rest so far, and its weight. Pure functions.
+"""Trust: how much each neighbour has disagreed with the others so far, and its weight. Pure functions.
 
 The student's loss does not reveal a confident liar, and the predictions of two neighbours do not reveal which of them
 lies. But the student has its own predictions on the same images. They may be poor for classes that it has seen rarely,
-but they are honest. So in each lesson, each neighbour is compared with the median of all predictions, the student's own
-among them.
+but they are honest. So in each lesson, each neighbour is compared with the median of all predictions, which includes
+the student's own.
 """
 
 import math
@@ -16,19 +16,19 @@ from torch import Tensor
 from edgekd.losses.combinations import median
 from edgekd.losses.measures import unchecked_dissimilarity
 
-Scores = Mapping[int, Tensor]  # by neighbour id: a float32 scalar in [0, 1] on the learner's device
+Scores = Mapping[int, Tensor]  # neighbour id -> score, a float32 scalar in [0, 1] on the learner's device
 
 RATE = 0.1  # weight of the newest lesson in a score; a score remembers about ten lessons
-SCALE = 0.1  # this much more disagreement divides the weight of a neighbour by e
+SCALE = 0.1  # so much more disagreement divides the weight of a neighbour by e
 MOST = 128  # scores to keep; the board keeps as many neighbours
 
 
 def disagreements(teachers: Tensor, own: Tensor) -> Tensor:
-    """The disagreement of each teacher in one lesson: JS / ln 2 between it and the median of all, mean over samples.
+    """The disagreement of each teacher in one lesson: JS / ln 2 between it and the median, averaged over the samples.
 
     Args:
         teachers: probabilities ``[teachers, batch, classes]``, rows sum to 1.
-        own: the student's probabilities on the same images, ``[batch, classes]``.
+        own: the student's probabilities on the same images, ``[batch, classes]``; they are part of the median.
 
     Returns:
         float32 ``[teachers]`` in [0, 1], no unit. 0: the teacher's predictions equal the median. 1: they have no class
@@ -43,11 +43,11 @@ def disagreements(teachers: Tensor, own: Tensor) -> Tensor:
 
 
 def updated(scores: Scores, ids: Sequence[int], found: Tensor) -> dict[int, Tensor]:
-    """The scores after a lesson: an exponential moving average. The first score of a neighbour is its disagreement.
+    """Update the scores after a lesson by an exponential moving average. The first score is the disagreement itself.
 
     Args:
-        scores: before the lesson.
-        ids: of the lesson's teachers.
+        scores: the scores before the lesson.
+        ids: the ids of the lesson's teachers.
         found: their `disagreements`, ``[teachers]``.
 
     Returns:
@@ -62,13 +62,13 @@ def updated(scores: Scores, ids: Sequence[int], found: Tensor) -> dict[int, Tens
 
 
 def relative(scores: Mapping[int, float]) -> dict[int, float]:
-    """How far each neighbour is trusted beside the others: exp((the least score - its own) / SCALE).
+    """The trust in each neighbour, relative to the others: exp((the smallest score - its own score) / SCALE).
 
     Args:
-        scores: of neighbours, by their ids, in [0, 1].
+        scores: neighbour id -> score, in [0, 1].
 
     Returns:
-        Values in (0, 1], 1 for the neighbour that disagrees least; equal scores give equal trust.
+        neighbour id -> trust, in (0, 1]; 1 for the neighbour that disagrees least. Equal scores give equal trust.
     """
     least = min(scores.values(), default=0.0)
     return {id: math.exp((least - score) / SCALE) for id, score in scores.items()}
@@ -78,11 +78,11 @@ def weights(scores: Sequence[Tensor]) -> Tensor:
     """The weight of each teacher in their mean: exp(-score / SCALE), normalised.
 
     These are the exponential weights of prediction with expert advice. They depend only on the differences of the
-    scores: if all neighbours disagree equally, be it a little or, as with skewed shards, a lot, their weights are
+    scores. If all neighbours disagree equally, whether a little or, as with skewed shards, a lot, their weights are
     equal. No weight is 0. The weight of the best neighbour is at least 1 / teachers.
 
     Args:
-        scores: of the teachers, scalars in [0, 1].
+        scores: the scores of the teachers, scalars in [0, 1].
 
     Returns:
         ``[teachers]``, each > 0; they sum to 1.

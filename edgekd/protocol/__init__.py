@@ -1,1 +1,1 @@
-"""The protocol between peers as pure data and state machines: no sockets, threads or clocks."""
+"""The protocol between peers: plain data, pure functions and state machines, without sockets, threads or clocks."""

@@ -1,4 +1,7 @@
-"""Network addresses as text: "HOST:PORT", with IPv6 "[::1]:7000"; and "ID@HOST:PORT" for a peer at an address."""
+"""Parsing and formatting of network addresses.
+
+An address is the text "HOST:PORT", and an IPv6 host has brackets: "[::1]:7000". "ID@HOST:PORT" names the peer there.
+"""
 
 import re
 from ipaddress import ip_address
@@ -6,23 +9,26 @@ from ipaddress import ip_address
 from edgekd.errors import ConfigError
 
 MAX_PORT = 65535
-MAX_ID = 2**31 - 1  # of a peer
+MAX_ID = 2**31 - 1  # the largest id of a peer
 
 _ADDRESS = re.compile(r"(?P<host>[^\s\[\]:/@,]+|\[[0-9A-Fa-f:.]+(%[^\s\[\]]+)?\]):(?P<port>[0-9]{1,5})")
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Split "HOST:PORT" into the host (a name or an IP address, IPv6 without brackets) and the port, in [0, 65535].
+    """Split "HOST:PORT" into host and port.
+
+    Returns:
+        The host, a name or an IP address (IPv6 without brackets), and the port in [0, 65535].
 
     Raises:
-        ConfigError: `text` has another form.
+        ConfigError: `text` does not have this form.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or not text.isprintable():
         raise ConfigError(f"an address is HOST:PORT, such as 192.168.1.5:7000 or [fe80::1]:7000, got {text!r}")
     host, port = match["host"].strip("[]"), int(match["port"])
     try:
-        host.encode("idna")  # as the socket module does with a name
+        host.encode("idna")  # the socket module encodes a host name in this way
     except UnicodeError:
         raise ConfigError(f"between its dots a host name has parts of 1 to 63 characters, got {text!r}") from None
     if port > MAX_PORT:
@@ -31,10 +37,13 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def place(text: str) -> tuple[int | None, str]:
-    """Split "ID@HOST:PORT" into the id of the peer at this address (None: there is no "ID@") and "HOST:PORT".
+    """Split "ID@HOST:PORT" or "HOST:PORT" into the peer's id and "HOST:PORT".
+
+    Returns:
+        The id, in [0, 2^31), or None if `text` has no "ID@"; and the address as text.
 
     Raises:
-        ConfigError: `text` has another form.
+        ConfigError: `text` has neither of these forms.
     """
     id, at, rest = text.rpartition("@")
     if at and not (id.isascii() and id.isdecimal() and int(id) <= MAX_ID):
@@ -44,10 +53,10 @@ def place(text: str) -> tuple[int | None, str]:
 
 
 def ids(text: str) -> tuple[int, ...]:
-    """The ids in a list such as "0,1,2", without repetitions.
+    """Parse a list of ids such as "0,1,2"; repeated ids are returned once.
 
     Raises:
-        ConfigError: `text` has another form.
+        ConfigError: `text` does not have this form, or an id is larger than `MAX_ID`.
     """
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
@@ -57,7 +66,10 @@ def ids(text: str) -> tuple[int, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only processes of this box can reach `host`. Of names, only localhost counts: others may mean any box."""
+    """Whether only processes of this box can reach `host`.
+
+    The only name that counts is localhost. Any other name may belong to another box.
+    """
     try:
         address = ip_address(host)
     except ValueError:
@@ -66,19 +78,22 @@ def is_loopback(host: str) -> bool:
 
 
 def format_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`: "HOST:PORT"."""
+    """Join host and port to "HOST:PORT"; the inverse of `parse_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def seen_from(announced: str, remote: str) -> str:
-    """The address at which another peer can be reached.
+    """Choose the address at which another peer can be reached.
 
-    A peer that listens on all its addresses does not know which of them this box can reach. Then the host of its
-    connection is used.
+    A peer that listens on all its addresses (0.0.0.0 or ::) does not know which of them this box can reach. For such
+    a peer the host of its connection is used, with the announced port.
 
     Args:
-        announced: the address that the peer says it listens on; "": it does not listen.
-        remote: the address that its connection comes from.
+        announced: the address on which the peer says that it listens; "" if it does not listen.
+        remote: the address from which its connection comes.
+
+    Returns:
+        "HOST:PORT", or `remote` unchanged if the peer does not listen.
     """
     if not announced:
         return remote

@@ -1,4 +1,8 @@
-"""Admission: may a caller become a neighbour? Pure: the driver probes, says goodbye and drops streams as it is told."""
+"""Admission: whether a caller becomes a neighbour.
+
+A caller is a peer at the other end of a new stream. All functions are pure: they return decisions, and the driver in
+`peer/network` sends probes and goodbyes and closes streams accordingly.
+"""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -14,58 +18,58 @@ CUT_OFF_BECAUSE = f"cut off for {CUT_OFF:.0f} s, since too much of what it sent 
 
 
 class Verdict(Enum):
-    """What becomes of a caller."""
+    """The outcome for a caller. The incumbent is the neighbour that is already connected under the caller's id."""
 
     WELCOME = "welcome"  # it becomes a neighbour
-    REPLACE = "replace"  # it becomes a neighbour in the place of the incumbent, whose stream ends
-    DUPLICATE = "duplicate"  # it is the incumbent on a second stream: the first stream stays
+    REPLACE = "replace"  # it becomes a neighbour and replaces the incumbent, whose stream ends
+    DUPLICATE = "duplicate"  # it is the incumbent, on a second stream: the first stream stays
     REFUSE = "refuse"  # it does not become a neighbour
-    PROBE = "probe"  # not decided: probe the incumbent, then ask again
-    SELF = "self"  # it is this very process: end the stream quietly
+    PROBE = "probe"  # undecided: send the incumbent a probe, then call `admit` again
+    SELF = "self"  # it is this very process, which has dialled itself: end the stream quietly
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a caller is refused."""
+    """The reason for refusing a caller, in words for each side."""
 
-    reason: str  # a word to count by
-    here: str  # for this peer's log
-    there: str  # for the caller
+    reason: str  # one word, under which refusals are counted
+    here: str  # the text for this peer's log
+    there: str  # the text that is sent to the caller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The peer at the other end of a new stream: what is known besides its Hello."""
+    """What is known about the peer at the other end of a new stream, besides its Hello."""
 
-    where: str  # "HOST:PORT" where it listens, else the host that it speaks from
-    ours: str  # "HOST:PORT" where this peer listens, as seen from there
-    we_dialled: bool = False  # this side has dialled the stream
-    expected: int | None = None  # the id in the address that was dialled; None: the address has none, or it has dialled
-    proved: Holder | None = None  # whose key it has proved to hold; None: the transport does not ask for keys
-    cut_off: bool = False  # the guard has cut its id off
+    where: str  # "HOST:PORT" where it listens; if that is unknown, the host from which it connects
+    ours: str  # "HOST:PORT" where this peer listens, as the caller sees it
+    we_dialled: bool = False  # whether this side has dialled
+    expected: int | None = None  # the id in the dialled address; None: it has none, or the caller has dialled
+    proved: Holder | None = None  # the owner of the key it has proved to hold; None: the transport asks for no keys
+    cut_off: bool = False  # whether the guard has cut off this id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Incumbent:
-    """The neighbour that is connected under the caller's id."""
+    """The neighbour that is already connected under the caller's id."""
 
     instance: int
-    dialled_by: int  # the id of the side that has dialled its stream
-    address: str  # where it listens, else where it speaks from
-    answered: bool | None = None  # whether it has answered a probe in time; None: it was not probed
+    dialled_by: int  # the id of the side that dialled its stream
+    address: str  # where it listens; if that is unknown, the host from which it connects
+    answered: bool | None = None  # whether it answered a probe in time; None: it was not probed
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict and what both sides are told."""
+    """A verdict, and what both sides are told."""
 
     verdict: Verdict
-    refusal: Refusal | None = None  # of REFUSE, and of nothing else
-    farewell: Goodbye | None = None  # of REPLACE: the incumbent's goodbye; None: it is silent, so its stream just ends
+    refusal: Refusal | None = None  # set if and only if the verdict is REFUSE
+    farewell: Goodbye | None = None  # for the incumbent, with REPLACE; None: it is silent, so its stream just ends
 
     @property
     def goodbye(self) -> Goodbye | None:
-        """The caller's goodbye; None: it gets none."""
+        """The goodbye to send to the caller; None: none is sent."""
         if self.refusal is not None:
             return Goodbye(parting=Parting.REFUSED, detail=self.refusal.there)
         return Goodbye(parting=Parting.DUPLICATE) if self.verdict is Verdict.DUPLICATE else None
@@ -84,11 +88,12 @@ def admit(
 
     Args:
         ours: this peer's Hello.
-        theirs: the caller's.
-        caller: what else is known of it.
-        incumbent: who is connected under its id; None: nobody. After a PROBE ask again with `answered` set.
-        allow: the ids that may be neighbours; None: any.
-        connected: how many neighbours are connected.
+        theirs: the caller's Hello.
+        caller: what else is known about the caller.
+        incumbent: the neighbour that is connected under the caller's id, or None. After a PROBE, call again with
+            `answered` set.
+        allow: the ids that may become neighbours; None allows all.
+        connected: the number of connected neighbours.
     """
     if theirs.instance == ours.instance and caller.proved in (None, ours.id):
         return Decision(Verdict.SELF)
@@ -103,29 +108,32 @@ def admit(
 
 
 def busy(theirs: Hello, caller: Caller) -> Decision:
-    """Refuse a caller while another of the same id is decided about and a second one waits."""
+    """The decision to refuse a caller because too many callers with its id wait.
+
+    One caller of an id is being decided about, and a second one waits: a third one is refused.
+    """
     message = f"peer {theirs.id} at {caller.where}: others that say so are being decided about; dial again"
     return Decision(Verdict.REFUSE, Refusal("busy", message, message))
 
 
 def _beside(incumbent: Incumbent, ours: Hello, theirs: Hello, caller: Caller) -> Decision:
-    """The caller or the incumbent: one of two streams under one id stays."""
+    """Decide which of two streams under one id stays: the caller's or the incumbent's."""
     if theirs.instance == incumbent.instance:
-        # Both sides keep the stream that the smaller id has dialled. If one side has dialled both, the newer stays:
-        # that side would not have dialled again if it still had the older.
+        # Both sides keep the stream that the peer with the smaller id has dialled. If one side has dialled both, the
+        # newer stream stays: that side would not have dialled again if it still had the older one.
         if incumbent.dialled_by < (ours.id if caller.we_dialled else theirs.id):
             return Decision(Verdict.DUPLICATE)
         return Decision(Verdict.REPLACE, farewell=Goodbye(parting=Parting.DUPLICATE))
     if incumbent.answered is None:
         return Decision(Verdict.PROBE)
-    if not incumbent.answered:  # half-open, after a power cut
+    if not incumbent.answered:  # the incumbent's stream is half-open, for example after a power cut
         return Decision(Verdict.REPLACE)
     message = f"peer {theirs.id} already runs at {incumbent.address}; stop it or choose another --id"
     return Decision(Verdict.REFUSE, Refusal("id", f"refused {caller.where}: {message}", message))
 
 
 def _objection(ours: Hello, theirs: Hello, caller: Caller, allow: Container[int] | None) -> Refusal | None:
-    """What is wrong with the caller itself, the gravest first; None: nothing is."""
+    """What is wrong with the caller itself, the most serious fault first; None: nothing."""
     id, where = theirs.id, caller.where
     for known, doubt in ((caller.proved, "with the key of {}"), (caller.expected, "where {} was dialled")):
         if known is not None and known != id:
@@ -146,7 +154,7 @@ def _objection(ours: Hello, theirs: Hello, caller: Caller, allow: Container[int]
 
 
 def differences(ours: Hello, theirs: Hello) -> list[str]:
-    """Why two peers cannot work together, one line a field; empty if they can."""
+    """The reasons why two peers cannot work together, one text for each field that differs; empty if they can."""
     if ours.major != theirs.major:
         return [f"protocol major version: {ours.major} here, {theirs.major} there"]
     fields = ours.contract.differences(theirs.contract)

@@ -1,26 +1,29 @@
-"""A token bucket: so much at once, and then one more in every so many seconds. Pure: `now` is an argument."""
+"""A token bucket: a burst of uses at once, then one further use in each interval.
+
+It has no clock of its own: the caller passes `now`.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Allowance:
-    """What somebody may still do; all times are seconds of one monotonic clock."""
+    """The uses that one sender has left. All times are seconds of one monotonic clock."""
 
-    burst: float  # at once
-    every: float  # seconds that each further one takes
-    _used: float = 0.0  # of the burst
-    _at: float = 0.0  # when `_used` was right
+    burst: float  # number of uses that may follow one another at once
+    every: float  # seconds until one further use is added
+    _used: float = 0.0  # uses taken from the burst
+    _at: float = 0.0  # time at which `_used` was last updated
 
     def has(self, now: float) -> bool:
-        """Whether there is one left."""
+        """Whether a use is left."""
         return self.wait(now) == 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds until there is one left; 0: there is."""
+        """Seconds until a use is left; 0 if one is left now."""
         self._used, self._at = max(0.0, self._used - (now - self._at) / self.every), now
         return max(0.0, self._used + 1 - self.burst) * self.every
 
     def use(self) -> None:
-        """Take one: one that is left, or one that there will be."""
+        """Take one use, even if none is left: then `wait` becomes longer."""
         self._used += 1

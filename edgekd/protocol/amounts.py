@@ -1,15 +1,15 @@
-"""How steps, bytes and times are written, in terminals and on pages, and how long the rest of a peer's steps takes."""
+"""Steps, bytes and durations as text for terminals and web pages, and an estimate of the time still needed."""
 
-LONGEST = 1e9  # seconds, some thirty years: a pace that gives more is none
+LONGEST = 1e9  # seconds, about thirty years: a longer estimate is not shown
 
 
 def steps_text(step: int, steps: int) -> str:
-    """``120/500`` of steps that have an end; where it lies behind or there is none (0), the steps that are done."""
+    """The progress as text: ``120/500``, or ``120`` if training has no end (`steps` is 0) or `step` is beyond it."""
     return f"{step}/{steps}" if 0 < steps >= step else str(step)
 
 
 def bytes_text(count: int) -> str:
-    """``1.2 MB`` and the like."""
+    """A number of bytes as text with a unit, for example ``1.2 MB``."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000 or unit == "GB":
@@ -19,7 +19,7 @@ def bytes_text(count: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``1:02:03`` or ``2:03``; a dash for what is not known."""
+    """Seconds as text, ``1:02:03`` or ``2:03``; a dash for None."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(round(seconds), 60)
@@ -28,15 +28,16 @@ def duration(seconds: float | None) -> str:
 
 
 def seconds_left(*, step: int, steps: int, first_step: int | None, seconds: float) -> float | None:
-    """How long the rest of the steps takes at the pace of this process.
-
-    None: there is no end, there is no pace yet, or it would be longer than `LONGEST`.
+    """Estimate the seconds that the remaining steps take, from the pace of this process.
 
     Args:
-        step: steps done.
-        steps: all; 0: without end.
-        first_step: the step at which the process began; None: that is not known, or it has not begun.
-        seconds: of training, in this process.
+        step: the number of steps done.
+        steps: the number of all steps; 0: training has no end.
+        first_step: the step at which the process began; None: unknown, or training has not begun.
+        seconds: the seconds of training in this process.
+
+    Returns:
+        None if training has no end or is over, if no step was done yet, or if the estimate is above `LONGEST`.
     """
     done = step - (first_step or 0)
     if not step < steps or done <= 0 or not seconds > 0:

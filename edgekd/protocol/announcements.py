@@ -1,6 +1,6 @@
 """Discovery: what a peer announces on its local network, and which announced addresses it dials.
 
-Everything here is pure: `now` is an argument, in seconds of a monotonic clock.
+Everything here is pure: the caller passes `now`, in seconds of a monotonic clock.
 """
 
 import re
@@ -13,15 +13,15 @@ from edgekd.protocol.addresses import MAX_ID
 from edgekd.protocol.members import MAX_NEIGHBOURS
 from edgekd.protocol.messages import Hello
 
-MOST_ADDRESSES = 4  # of one announcement that are dialled: a box has one or two that others can reach
-KEEP_FOR = 600.0  # seconds to go on dialling a peer after its announcement ended: a partition ends announcements too
+MOST_ADDRESSES = 4  # dialled for each announcement: a box has one or two addresses that others can reach
+KEEP_FOR = 600.0  # seconds; a broken network ends announcements too, so the peer is dialled for some time after that
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Announcement:
-    """The announcement of a peer that listens: the fields of its Hello that decide whether to dial it."""
+    """What a peer that listens announces: the fields of its Hello that decide whether others dial it."""
 
     id: int
     instance: int
@@ -30,24 +30,24 @@ class Announcement:
 
     @classmethod
     def of(cls, hello: Hello) -> "Announcement":
-        """The announcement of the sender of `hello`."""
+        """Make the announcement of the peer that sends `hello`."""
         return cls(id=hello.id, instance=hello.instance, contract=hello.contract.digest(), major=hello.major)
 
     @property
     def name(self) -> str:
-        """A unique name, since an instance is unique."""
+        """The name of the announcement. It is unique, since each start of a peer has its own instance number."""
         return f"edgekd-{self.id}-{self.instance:016x}"
 
     def texts(self) -> dict[str, str]:
-        """The fields as names and texts."""
+        """The fields as a mapping of names to texts, as they are put on the network."""
         return {name: str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str | None]) -> "Announcement":
-        """The announcement of a stranger. Unknown names are ignored.
+        """Parse the announcement of another peer; unknown names are ignored.
 
         Raises:
-            RemoteProtocolError: a field is missing, or is not a number, an id or a digest as it should be.
+            RemoteProtocolError: a field is missing, is not a number or a SHA-256, or the id is above `MAX_ID`.
         """
         numbers = {name: texts.get(name) or "" for name in ("id", "instance", "major")}
         for name, text in numbers.items():
@@ -62,7 +62,10 @@ class Announcement:
 
 
 def nearest(announced: Sequence[str], own: Iterable[IPv4Interface]) -> list[str]:
-    """Choose the IPv4 addresses of a peer to dial. A box also announces bridges and networks that others cannot reach.
+    """Choose which IPv4 addresses of a peer to dial.
+
+    A box also announces the addresses of bridges and of networks that others cannot reach. So addresses in a network
+    of this box are preferred.
 
     Args:
         announced: all addresses of the peer. Some may equal addresses of this box: Docker's bridge has the same address
@@ -83,8 +86,8 @@ class Roster:
     """The announced peers, and the addresses to dial for them.
 
     Args:
-        limit: the largest number of announcements to remember, and of addresses to dial: each is dialled for as long
-            as it is announced, and anybody can announce anything.
+        limit: the largest number of announcements to remember, and of addresses to dial. A limit is needed because
+            anybody can announce anything, and each address is dialled for as long as it is announced.
     """
 
     def __init__(self, limit: int = MAX_NEIGHBOURS) -> None:
@@ -94,7 +97,7 @@ class Roster:
         self._dialled: set[str] = set()
 
     def announced(self, name: str, addresses: Sequence[str]) -> list[str]:
-        """Add or update an announcement; returns the addresses to dial from now on."""
+        """Add or update an announcement, and return the addresses that must be dialled in addition."""
         if name not in self._addresses and len(self._addresses) >= self._limit:
             return []
         self._gone.pop(name, None)
@@ -105,17 +108,20 @@ class Roster:
         return new
 
     def gone(self, name: str, now: float) -> None:
-        """An announcement was withdrawn, or was not renewed in time."""
+        """Note that an announcement was withdrawn, or was not renewed in time."""
         if name in self._addresses:
             self._gone[name] = now
 
     def all_gone(self, now: float) -> None:
-        """This peer has lost the network. Peers that are still there will be announced again."""
+        """Note that this peer has lost its network. Peers that are still there will be announced again."""
         for name in self._addresses:
             self._gone.setdefault(name, now)
 
     def stale(self, now: float) -> list[str]:
-        """The addresses to dial no longer: their peer has been gone for `KEEP_FOR` seconds, or has other addresses."""
+        """Remove and return the addresses that must not be dialled any longer.
+
+        Their peers have been gone for `KEEP_FOR` seconds, or now announce other addresses.
+        """
         for name in [name for name, since in self._gone.items() if now - since >= KEEP_FOR]:
             del self._gone[name], self._addresses[name]
         stale = self._dialled.difference(*self._addresses.values())

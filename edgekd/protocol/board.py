@@ -1,4 +1,8 @@
-"""What has arrived from the neighbours, and which lesson a step learns from. Pure: the caller counts the steps."""
+"""The board: the predictions that have arrived from the neighbours, and the choice of the lesson for a step.
+
+A lesson is what one training step learns from: a round, and the predictions of its teachers. A round is a number that
+names a public batch. The board is pure: the caller counts the steps.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,49 +12,49 @@ from torch import Tensor
 
 from edgekd.protocol.messages import Lesson
 
-ROUNDS = 16  # rounds kept for each neighbour; the outbox and the network's queue have the same limit
-NEIGHBOURS = 128  # that are kept, if nothing else is said
-# Trust from which a neighbour's predictions count as news. Honest neighbours had 0.4 and more in simulations. A liar
-# that speaks alone is compared with this peer's own predictions only, so its trust stays at some 0.1 to 0.2.
+ROUNDS = 16  # that are kept for each neighbour; the outbox and the network's queue have the same limit
+NEIGHBOURS = 128  # default for how many neighbours are kept
+# Predictions count as new only if their neighbour's trust is at least this. In simulations, honest neighbours had 0.4
+# and more. A liar without other neighbours is compared with this peer's own predictions only, and keeps 0.1 to 0.2.
 TRUSTED = 0.25
-NEVER = -1  # the step in which a neighbour was learned from last, if it never was
+NEVER = -1  # in place of a step: no step has learned from this neighbour yet
 
-Trust = Mapping[int, float]  # by the neighbour's id, in [0, 1]; who is missing is trusted fully: 1
+Trust = Mapping[int, float]  # neighbour's id -> trust in [0, 1]; a neighbour that is missing has full trust, 1
 
 
 @dataclass(slots=True)
 class _Posted:
     probs: Tensor  # [heads, rows, classes]
-    arrived: int  # the receiver's step
-    order: int  # of arrival, over all neighbours
+    arrived: int  # the receiver's step at which they arrived
+    order: int  # order of arrival, over all neighbours
     used: bool = False
 
 
 @dataclass(slots=True)
 class _Neighbour:
     instance: int
-    since: int  # the receiver's step in which its first predictions came
+    since: int  # the receiver's step at which its first predictions arrived
     last_round: int = -1
-    learned: int = NEVER  # the receiver's step in which it was learned from last
+    learned: int = NEVER  # the receiver's step that last learned from it
     frames: dict[int, _Posted] = field(default_factory=dict)  # by round, oldest first
 
 
 class _Rank(NamedTuple):
-    """What makes one round a better lesson than another; the first field that differs decides."""
+    """The value of a round as a lesson; rounds are compared by the first field that differs."""
 
     overdue: bool
-    trust: float  # of its teachers, added up
-    idle: int  # larger where a teacher was learned from longer ago
+    trust: float  # sum over its teachers
+    idle: int  # larger if a teacher was last learned from longer ago
     latest: int  # order of arrival
 
 
 class Board:
-    """Each neighbour's predictions of its last few rounds.
+    """The predictions of the last rounds from each neighbour.
 
     Args:
-        max_age: steps (the receiver's own) for which predictions serve.
+        max_age: after so many steps of the receiver, predictions are no longer used.
         rounds: how many rounds are kept for each neighbour.
-        neighbours: how many are kept; of more, those whose last predictions came first are forgotten.
+        neighbours: how many neighbours are kept. If there are more, those that have sent nothing for longest go.
     """
 
     def __init__(self, *, max_age: int, rounds: int = ROUNDS, neighbours: int = NEIGHBOURS) -> None:
@@ -59,10 +63,21 @@ class Board:
         self._order = 0
 
     def post(self, peer: int, instance: int, round: int, probs: Tensor, step: int) -> bool:
-        """Put up what `peer` sent; False if it was ignored: not above the last round from the same instance."""
+        """Store the predictions that `peer` has sent.
+
+        Args:
+            peer: the sender's id.
+            instance: the number of the sender's start.
+            round: the round that the predictions are about.
+            probs: probabilities ``[heads, rows, classes]``.
+            step: the receiver's step.
+
+        Returns:
+            False if they were ignored, because `round` is not above the last one from the same instance.
+        """
         neighbour = self._neighbours.get(peer)
         if neighbour is None or neighbour.instance != instance:
-            # A new instance starts over; what the old one sent still serves until it is too old.
+            # A new instance may start at any round. What the old one sent is used until it is too old.
             old = neighbour or _Neighbour(instance, step)
             neighbour = _Neighbour(instance, old.since, learned=old.learned, frames=old.frames)
         if round <= neighbour.last_round:
@@ -74,13 +89,13 @@ class Board:
         while len(neighbour.frames) > self._rounds:
             neighbour.frames.pop(next(iter(neighbour.frames)))
         self._neighbours.pop(peer, None)
-        self._neighbours[peer] = neighbour  # the last to send is last
+        self._neighbours[peer] = neighbour  # the neighbour that sent last stands last
         while len(self._neighbours) > self._limit:
             self._neighbours.pop(next(iter(self._neighbours)))
         return True
 
     def senders(self, step: int) -> set[int]:
-        """The neighbours whose predictions here still serve."""
+        """The ids of the neighbours with predictions that are not too old."""
         return {
             peer
             for peer, neighbour in self._neighbours.items()
@@ -88,17 +103,17 @@ class Board:
         }
 
     def pick(self, step: int, trust: Trust) -> Lesson | None:
-        """The lesson of an asynchronous step; None: nothing has arrived within `max_age`.
+        """Choose the lesson of an asynchronous step; None: nothing has arrived within `max_age` steps.
 
-        Chosen is, in this order:
+        The choice is the first of these that exists:
 
-        1. a round with new predictions of an overdue neighbour: one that was not learned from for `max_age` steps. So
-           nobody is shut out for good, whatever its trust;
-        2. a round with new predictions of a neighbour that is trusted at least `TRUSTED`;
-        3. if nothing is new, the round that arrived last and holds such a neighbour's predictions.
+        1. a round with new predictions of an overdue neighbour. A neighbour is overdue if no step has learned from it
+           for `max_age` steps. So no neighbour is excluded for ever, whatever its trust;
+        2. a round with new predictions of a neighbour whose trust is at least `TRUSTED`;
+        3. if nothing is new, the round that arrived last and holds predictions of such a trusted neighbour.
 
-        Of several rounds it is the one with the largest sum of trust, then the one whose teachers were learned from
-        longest ago, then the one that arrived last.
+        Among several rounds of 1 or 2, the round with the largest sum of trust is chosen. If these are equal, it is
+        the one whose teachers were learned from longest ago, then the one that arrived last.
         """
         rounds = self._by_round(step)
         chosen = self._choose(rounds, step, trust)
@@ -107,16 +122,16 @@ class Board:
         return self._lesson(chosen, rounds[chosen], step, max(trust.get(peer, 1.0) for peer in rounds[chosen]))
 
     def peek(self, step: int, trust: Trust) -> int | None:
-        """The round that `pick` would choose now."""
+        """The round that `pick` would choose now; None: there is none. Nothing is marked as used."""
         return self._choose(self._by_round(step), step, trust)
 
     def pick_round(self, round: int, step: int) -> Lesson | None:
-        """The lesson of a synchronous step: everything that lies here of exactly this round."""
+        """The lesson of a synchronous step: all predictions of exactly this round; None: there are none."""
         frames = {p: n.frames[round] for p, n in sorted(self._neighbours.items()) if round in n.frames}
         return self._lesson(round, frames, step, 1.0) if frames else None
 
     def last_round(self, peer: int) -> int:
-        """The newest round that has arrived from `peer`; -1: none."""
+        """The newest round that has arrived from `peer`; -1 if none has."""
         return self._neighbours[peer].last_round if peer in self._neighbours else -1
 
     def _by_round(self, step: int) -> dict[int, dict[int, _Posted]]:
@@ -147,7 +162,7 @@ class Board:
         return max(again, key=lambda round: _latest(again[round].values()), default=None)
 
     def _waiting_since(self, peer: int) -> int:
-        """The step in which `peer` was learned from last, or in which it came if it never was."""
+        """The step that last learned from `peer`; if none has, the step in which `peer` first sent."""
         neighbour = self._neighbours[peer]
         return neighbour.since if neighbour.learned == NEVER else neighbour.learned
 

@@ -1,4 +1,7 @@
-"""From log_probs at the sender to a message, and from a message to probs at the receiver, checked by the contract."""
+"""Conversion between predictions as tensors and `SoftPredictions` messages.
+
+The sender's tensor is `log_probs`. The receiver checks the message against the contract and gets `probs`.
+"""
 
 import numpy as np
 import torch
@@ -10,13 +13,13 @@ from edgekd.protocol.messages import Contract, SoftPredictions
 
 
 def encode(log_probs: Tensor, round: int, packing: Packing) -> SoftPredictions:
-    """Make the message for predictions.
+    """Make the message that carries predictions.
 
     Args:
         log_probs: natural log-probabilities, any float type ``[heads, rows, classes]``, in CPU memory. -inf is allowed.
             NaN means that the learner has diverged; see `encodings.pack`.
-        round: in [0, 2^62).
-        packing: the encoding. Values are clamped to its range.
+        round: the round that they are about, in [0, 2^62).
+        packing: how to encode them. Values are clamped to the range of the encoding.
     """
     heads, rows, classes = log_probs.shape
     flat = log_probs.detach().float().clamp(max=0.0).reshape(heads * rows, classes).numpy()
@@ -31,7 +34,7 @@ def encode(log_probs: Tensor, round: int, packing: Packing) -> SoftPredictions:
 
 
 def decode(message: SoftPredictions, contract: Contract) -> Tensor:
-    """Check a message of another peer and unpack its payload.
+    """Check a message from another peer against the contract, and unpack its payload.
 
     Returns:
         probs: float32 ``[heads, rows, classes]``. Every value is finite, and every row sums to 1.

@@ -1,23 +1,24 @@
-"""The settings of a common data set in Hellos: they say why public images differ, and that shards overlap.
+"""The settings of a common data set, as peers tell them in their Hello.
 
-Nobody is refused because of them: whether two peers fit is told by their contracts.
+They explain why two peers have different public images, or why their shards (the images of each peer) overlap. They
+are never a reason to refuse a peer: only the contracts decide whether two peers fit.
 """
 
 from collections.abc import Mapping
 
 from edgekd.protocol.messages import Hello
 
-OF_PUBLIC = ("data", "size", "limit", "eval-fraction", "public-fraction", "seed")  # decide on the public images
-OF_SHARDS = ("clients", "split", "primary")  # decide which of the others belong to whom
+OF_PUBLIC = ("data", "size", "limit", "eval-fraction", "public-fraction", "seed")  # determine the public images
+OF_SHARDS = ("clients", "split", "primary")  # determine which peer gets which of the other images
 
 
 def as_text(settings: Mapping[str, object]) -> str:
-    """``data digits, size 32``: what a Hello says of these settings, by their names."""
+    """The settings as the text that a Hello carries, for example ``data digits, size 32``."""
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def why_public_differs(ours: Hello, theirs: Hello) -> str:
-    """Why the public images of two peers are not the same, for people."""
+    """A text for people that explains why two peers have different public images."""
     here, there = ours.contract.public_sha256[:8], theirs.contract.public_sha256[:8]
     hashes = f"SHA-256 {here}... here, {there}... there"
     if not ours.common_data:
@@ -30,7 +31,7 @@ def why_public_differs(ours: Hello, theirs: Hello) -> str:
 
 
 def shard_differences(ours: Hello, theirs: Hello) -> str | None:
-    """Which settings differ that deal a common data set out to the peers; None: none do, as far as they are known."""
+    """The settings that divide a common data set among the peers and differ; None: none differs, as far as is known."""
     if not (ours.common_data and theirs.common_data):
         return None
     return "; ".join(_differing(ours, theirs, OF_SHARDS)) or None

@@ -1,19 +1,20 @@
 """The encodings of rows of log-probabilities. Their layouts are in proto/edgekd/v1/peer.proto.
 
 Peers send log-probabilities, not probabilities: a student learns from the small values of a softmax, and float16 would
-lose them. A relative error of 2^-11 of ln p is a relative error of at most 2^-11 |ln p| of p.
+lose them. A relative error of 2^-11 in ln p is a relative error of at most 2^-11 |ln p| in p.
 
-| encoding | bytes a row of C classes | largest error of a probability |
+| encoding | bytes for a row of C classes | largest error of a probability |
 | --- | --- | --- |
 | float32 | 4 C | 2^-21 (1/e + ln C) |
 | float16 | 2 C | 2^-11 (1/e + ln C) |
-| uint8 | C | 0.016, and what is below e^-15.9 becomes 0 |
-| top-k | 4 k | of the k: as float16; of the others: 1 / (k + 1) |
+| uint8 | C | 0.016; probabilities below e^-15.9 become 0 |
+| top-k | 4 k | for the k sent classes: as float16; for the others: 1 / (k + 1) |
 | one-bit | 1, or 2 where C > 256 | (1 - 1 / C) / 2 |
 
-The receiver of a one-bit row gives its class the probability (1 + 1 / C) / 2: the middle of the interval that a largest
-probability can be in. The other classes share the rest equally. When such rows were read as certainties, balanced peers
-of CIFAR-10 agreed on one class within a few steps, confirmed it to one another, and learned nothing else.
+A one-bit row names only the most probable class. The receiver gives that class the probability (1 + 1 / C) / 2, the
+middle of the interval in which the largest probability can lie. The other classes share the rest equally. When the
+receiver took such rows as certain (probability 1), balanced peers on CIFAR-10 agreed on one class within a few steps,
+confirmed it to one another, and learned nothing else.
 """
 
 from dataclasses import dataclass
@@ -28,12 +29,12 @@ from edgekd.protocol.messages import Encoding
 
 Rows: TypeAlias = npt.NDArray[np.float32]  # [rows, classes]
 
-UNIT = 1 / 16  # nats; the step of uint8
-ZERO = 255  # the code of uint8 for probability 0
-MAX_SPARSE_CLASSES = 2**16  # top-k and one-bit name a class by a uint16
+UNIT = 1 / 16  # nats; the step width of uint8
+ZERO = 255  # the uint8 code for probability 0
+MAX_SPARSE_CLASSES = 2**16  # top-k and one-bit store the number of a class in a uint16
 
-# How far the sum of a row may be from 1. Rounding to float16 moves the sum by at most 2^-11 of the row's entropy, which
-# is 0.007 for a million classes. Rounding ln p to sixteenths moves it by at most e^(1/32) - 1.
+# How far the sum of a row may be from 1. Rounding to float16 changes the sum by at most 2^-11 of the row's entropy,
+# which is 0.007 for a million classes. Rounding ln p to sixteenths changes it by at most e^(1/32) - 1.
 SUM_TOLERANCE = {
     Encoding.FLOAT32: 1e-4,
     Encoding.FLOAT16: 1e-2,
@@ -45,12 +46,12 @@ _DTYPE: dict[Encoding, np.dtype[Any]] = {
     Encoding.FLOAT32: np.dtype("<f4"),
     Encoding.FLOAT16: np.dtype("<f2"),
 }
-_ENTRY = np.dtype([("class", "<u2"), ("log_prob", "<f2")])  # one class of a top-k row
+_ENTRY = np.dtype([("class", "<u2"), ("log_prob", "<f2")])  # one entry of a top-k row
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How to pack predictions: the encoding and, for top-k, the number of entries in a row."""
+    """How predictions are packed: the encoding and, for top-k, the number of classes kept in each row."""
 
     encoding: Encoding
     kept: int = MAX_SPARSE_CLASSES
@@ -60,7 +61,7 @@ class Packing:
         """Parse the value of ``--encoding``: float32, float16, uint8, top-k:K or one-bit.
 
         Raises:
-            ConfigError: the value is another one.
+            ConfigError: `text` is none of these.
         """
         name, colon, kept = text.partition(":")
         if name == Encoding.TOP_K.value and kept.isascii() and kept.isdecimal() and 1 <= int(kept) <= 2**16:
@@ -71,10 +72,10 @@ class Packing:
         raise ConfigError(with_nearest(why, name, [each.value for each in Encoding]))
 
     def row_bytes(self, classes: int) -> int:
-        """The number of bytes of a row.
+        """The number of bytes of one row.
 
         Raises:
-            ConfigError: there are more classes than the encoding can name.
+            ConfigError: top-k or one-bit cannot number so many classes.
         """
         if self.encoding in _DTYPE:
             return classes * _DTYPE[self.encoding].itemsize
@@ -88,9 +89,13 @@ class Packing:
 
 
 def pack(log_probs: Rows, packing: Packing) -> bytes:
-    """Pack rows of natural log-probabilities: <= 0, -inf or NaN. Values are clamped to the range of the encoding.
+    """Pack rows of natural log-probabilities into the payload of a message.
 
-    NaN means that a learner has diverged. The receiver refuses what NaN becomes; only one-bit has no such value.
+    Args:
+        log_probs: float32 ``[rows, classes]``, each <= 0 or NaN; -inf is allowed. Values are clamped to the range of
+            the encoding. NaN means that a learner has diverged: the receiver refuses such rows, except with one-bit,
+            which has no code for it.
+        packing: how to pack them.
     """
     return bytes(_packed(log_probs, packing).tobytes())
 
@@ -114,11 +119,11 @@ def _packed(log_probs: Rows, packing: Packing) -> Any:
 
 
 def unpack(payload: bytes, encoding: Encoding, rows: int, classes: int) -> Rows:
-    """Unpack to probabilities ``[rows, classes]``, >= 0 and finite. The caller checks the sums of the rows.
+    """Unpack a payload to probabilities ``[rows, classes]``, finite and >= 0. The caller checks the sums of the rows.
 
     Raises:
-        RemoteProtocolError: with the reason "length" (wrong length of the payload), "nan" (NaN or infinity), "positive"
-            (a log-probability above 0) or "class" (a class that does not exist, or that a row names twice).
+        RemoteProtocolError: with the reason "length" (the payload has a wrong length), "nan" (NaN or infinity),
+            "positive" (a log-probability above 0) or "class" (a class does not exist, or a row names it twice).
     """
     if encoding in _DTYPE:
         packed = _read(payload, _DTYPE[encoding], rows, classes)
@@ -142,7 +147,7 @@ _UINT8_PROBABILITIES[ZERO] = 0.0
 
 
 def _index(classes: int) -> "np.dtype[Any]":
-    """The integer type with which one-bit names a class."""
+    """The integer type in which one-bit stores the number of a class."""
     return np.dtype(np.uint8) if classes <= 256 else np.dtype("<u2")
 
 
@@ -164,7 +169,7 @@ def _probabilities(log_probs: Rows, slack: float) -> Rows:
 
 
 def _placed(named: npt.NDArray[np.intp], probs: Rows, classes: int) -> Rows:
-    """Full rows: the named classes get their probabilities, the other classes share the rest to 1 equally."""
+    """Build full rows: the named classes get `probs`, and the other classes share the rest to 1 equally."""
     if int(named.max()) >= classes:
         raise RemoteProtocolError("class", f"a class must be below {classes}, got {int(named.max())}")
     rows, kept = named.shape

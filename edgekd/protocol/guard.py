@@ -1,7 +1,8 @@
-"""Which neighbour sends too much, or too much that has to be refused: it is cut off for a while. Pure.
+"""The guard: it cuts off a neighbour that sends too many frames, or too many that must be refused.
 
-A peer is known by its id alone: without keys (``--certs``) a stranger may take the name of one that is not connected,
-and have that name cut off.
+A peer that is cut off is refused for `CUT_OFF` seconds. The guard knows a peer only by its id. So without keys
+(``--certs``), a stranger may use the id of a peer that is not connected, and get this id cut off. The guard is pure:
+the caller passes `now`.
 """
 
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from dataclasses import dataclass, field
 from edgekd.errors import RemoteProtocolError
 from edgekd.protocol.allowance import Allowance
 
-FRAMES, FRAME_EVERY = 2000, 0.001  # at once; seconds a further one takes: several times what the fastest learner sends
-REFUSALS, REFUSAL_EVERY = 50, 5.0
+# Frames at once, and seconds for each further frame: several times what the fastest learner sends.
+FRAMES, FRAME_EVERY = 2000, 0.001
+REFUSALS, REFUSAL_EVERY = 50, 5.0  # the same for frames that were refused
 CUT_OFF = 60.0  # seconds
-HARMLESS = frozenset({"unknown"})  # refusal reasons that do not count: a newer version may send unknown frames
+HARMLESS = frozenset({"unknown"})  # refusal reasons that are not counted: a newer version may send unknown frames
 
 
 @dataclass(slots=True)
@@ -23,14 +25,14 @@ class _Record:
 
 
 class Guard:
-    """Every neighbour's record; all times are seconds of one monotonic clock.
+    """The frames and refusals of each neighbour; all times are seconds of one monotonic clock.
 
     Args:
-        limit: how many are kept; of more, those that were quiet longest are forgotten.
+        limit: how many neighbours are kept. If there are more, those that have sent nothing for longest are forgotten.
     """
 
     def __init__(self, limit: int = 256) -> None:
-        self._records: dict[int, _Record] = {}  # by id; who was active last is last
+        self._records: dict[int, _Record] = {}  # by id; the neighbour that was active last stands last
         self._limit = limit
 
     def note_frame(self, id: int, now: float) -> None:
@@ -45,7 +47,7 @@ class Guard:
         frames.use()
 
     def note_refusal(self, id: int, reason: str, now: float) -> bool:
-        """Note that a frame of peer `id` was refused; whether the peer is cut off by that."""
+        """Note that a frame of peer `id` was refused for `reason`; returns True if this cuts the peer off."""
         record = self._of(id)
         if reason in HARMLESS or record.cut_off_until > now:
             return False
@@ -56,7 +58,7 @@ class Guard:
         return True
 
     def cut_off_for(self, id: int, now: float) -> float:
-        """Seconds for which peer `id` is still refused; 0: it is welcome."""
+        """The seconds for which peer `id` is still cut off; 0 if it is not."""
         return max(0.0, self._records[id].cut_off_until - now) if id in self._records else 0.0
 
     def _of(self, id: int) -> _Record:

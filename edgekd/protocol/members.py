@@ -1,4 +1,7 @@
-"""What a frame, or its absence, does to a neighbour's record. Pure: `now` is an argument, in seconds."""
+"""The record that a peer keeps of each neighbour, and how frames and silence change it.
+
+All functions are pure: they return a new record, and the caller passes `now`, in seconds of a monotonic clock.
+"""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
@@ -6,51 +9,52 @@ from dataclasses import dataclass, replace
 from edgekd.protocol.counts import Traffic
 from edgekd.protocol.messages import Frame, Goodbye, Heartbeat, Hello, Neighbour, Parting, SoftPredictions
 
-MAX_NEIGHBOURS = 64  # connected ones that have dialled in, and addresses found by discovery
+MAX_NEIGHBOURS = 64  # limit for the connected neighbours that have dialled in, and for addresses found by discovery
 
 # Refusal reasons that do not mean a lost prediction: the frame was of another kind, or repeated a round. The guard has
-# a set of its own, `edgekd.protocol.guard.HARMLESS`: refusals that do not cut a peer off.
+# a similar set, `edgekd.protocol.guard.HARMLESS`: the refusals that do not cut a peer off.
 NO_PREDICTION_LOST = frozenset({"unknown", "old", "ack", "hello", "text", "address"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A neighbour as this peer knows it."""
+    """This peer's record of one neighbour."""
 
     id: int
     instance: int
-    address: str  # where it listens, else where it speaks from
+    address: str  # "HOST:PORT" where it listens; if that is unknown, the host from which it connects
     up: bool
-    last_heard: float  # seconds, of the monotonic clock
+    last_heard: float  # seconds of the monotonic clock
     step: int = 0
-    steps: int = 0  # 0: without end
-    round: int = -1  # the newest that it has published, as far as it has said over its present stream
-    arrived: int | None = None  # this peer's own step when its newest predictions came; None: none did
+    steps: int = 0  # steps that it will do; 0: training has no end
+    round: int = -1  # the newest round it has published, according to its messages over its present stream; -1: none
+    arrived: int | None = None  # this peer's step at which its newest predictions arrived; None: none have arrived
     done: bool = False
     accuracy: float | None = None
-    bytes_received: int = 0  # payload of its frames
+    bytes_received: int = 0  # payload of its predictions
     bytes_sent: int = 0
-    replaced: int = 0  # frames for it that a newer one took the place of
-    disagreement: float | None = None  # of its predictions with the rest's, in [0, 1]; None: none was learned from
-    unsound: bool = False  # its newest predictions were refused: lockstep must not wait for them
+    replaced: int = 0  # predictions for it that were never sent, because newer ones took their place
+    disagreement: float | None = None  # how far its predictions are from the others', in [0, 1]; None: no lesson yet
+    unsound: bool = False  # its newest predictions were refused, so lockstep must not wait for them
 
     @property
     def unfinished(self) -> bool:
-        """It is up, has an end, and has not reached it."""
+        """Whether it is up, will do a limited number of steps, and has not done them all."""
         return self.up and not self.done and self.steps > 0
 
 
 def joined(hello: Hello, address: str, now: float, before: Member | None) -> Member:
-    """The neighbour at `address` after its Hello.
+    """Make the record of a neighbour that has sent its Hello.
 
     Args:
-        hello: the neighbour's.
-        address: "HOST:PORT" where it listens, else where it speaks from.
+        hello: the neighbour's Hello.
+        address: "HOST:PORT" where it listens; if that is unknown, the host from which it connects.
         now: seconds of the monotonic clock.
-        before: its record so far, whose counts are kept; None: there is none.
+        before: the record so far, whose counts are kept, or None.
 
     Returns:
-        A member that is down until its first frame, since it may refuse this peer; up if the same instance was up.
+        A member that is down until its first frame arrives, since it may still refuse this peer. It is up if the same
+        instance (the same start of its process) was up before.
     """
     member = Member(
         id=hello.id,
@@ -72,24 +76,25 @@ def joined(hello: Hello, address: str, now: float, before: Member | None) -> Mem
     )
     if before.instance != hello.instance:
         return counts
-    # The same process on a new stream: it knows no less than it did.
+    # The same process on a new stream: it has lost nothing of what it had done.
     return replace(counts, step=before.step, steps=before.steps, done=before.done, accuracy=before.accuracy)
 
 
 def on_frame(member: Member, frame: Frame, now: float, *, current: bool) -> Member:
-    """Any frame that can be read: the neighbour is alive.
+    """Note any readable frame: the neighbour is alive.
 
     Args:
-        member: who has sent it.
-        frame: a goodbye does not bring a neighbour up.
+        member: the sender.
+        frame: the frame. A goodbye does not make a neighbour up.
         now: seconds of the monotonic clock.
-        current: it came over the neighbour's present stream; a frame of a replaced stream does not bring it up either.
+        current: whether it came over the neighbour's present stream. A frame over a replaced stream does not make the
+            neighbour up.
     """
     return replace(member, last_heard=now, up=member.up or (current and not isinstance(frame, Goodbye)))
 
 
 def on_heartbeat(member: Member, beat: Heartbeat) -> Member:
-    """A heartbeat says how far the neighbour is."""
+    """Store what a heartbeat says about the neighbour's progress."""
     return replace(
         member,
         step=beat.step,
@@ -101,7 +106,7 @@ def on_heartbeat(member: Member, beat: Heartbeat) -> Member:
 
 
 def on_predictions(member: Member, frame: SoftPredictions, step: int) -> Member:
-    """Sound predictions have arrived while this peer was at `step`."""
+    """Note that valid predictions arrived while this peer was at `step`."""
     return replace(
         member,
         bytes_received=member.bytes_received + len(frame.payload),
@@ -112,32 +117,32 @@ def on_predictions(member: Member, frame: SoftPredictions, step: int) -> Member:
 
 
 def on_refused_frame(member: Member, reason: str) -> Member:
-    """A frame of the neighbour was refused for `reason`, perhaps its newest predictions."""
+    """Note that a frame of the neighbour was refused for `reason`; it may have held the newest predictions."""
     return member if reason in NO_PREDICTION_LOST else replace(member, unsound=True)
 
 
 def on_goodbye(member: Member, goodbye: Goodbye) -> Member:
-    """The neighbour ends its stream; the stream's end, not the goodbye, brings the neighbour down."""
+    """Note the neighbour's goodbye. The neighbour goes down at the end of its stream, not at its goodbye."""
     return replace(member, done=True) if goodbye.parting is Parting.DONE else member
 
 
 def on_down(member: Member) -> Member:
-    """The neighbour's stream has ended, or the neighbour has been silent for too long."""
+    """Mark the neighbour as down: its stream has ended, or it has been silent for too long."""
     return replace(member, up=False)
 
 
 def on_sent(member: Member, frame: SoftPredictions) -> Member:
-    """Predictions for the neighbour were handed to the network."""
+    """Count predictions that were handed to the network for this neighbour."""
     return replace(member, bytes_sent=member.bytes_sent + len(frame.payload))
 
 
 def on_replaced(member: Member, frames: int) -> Member:
-    """So many waiting predictions for the neighbour were replaced by newer ones."""
+    """Count waiting predictions for this neighbour that newer ones replaced."""
     return replace(member, replaced=member.replaced + frames)
 
 
 def on_disagreement(member: Member, disagreement: float) -> Member:
-    """The neighbour's predictions disagree so far with the rest's, in [0, 1]."""
+    """Store how far the neighbour's predictions are from those of the others, in [0, 1]."""
     return replace(member, disagreement=disagreement)
 
 
@@ -157,14 +162,17 @@ def seen_by(member: Member, step: int) -> Neighbour:
 
 
 def without_the_long_gone(members: dict[int, Member], connected: Container[int]) -> dict[int, Member]:
-    """At most `2 * MAX_NEIGHBOURS` members, or as many as are connected; the longest silent are forgotten first."""
+    """Drop the members that have been silent for longest, until at most `2 * MAX_NEIGHBOURS` members are left.
+
+    Connected members always stay.
+    """
     gone = sorted((m for m in members.values() if m.id not in connected), key=lambda m: m.last_heard)
     forgotten = {m.id for m in gone[: max(0, len(members) - 2 * MAX_NEIGHBOURS)]}
     return {id: member for id, member in members.items() if id not in forgotten}
 
 
 def total(before: Traffic, members: Iterable[Member]) -> Traffic:
-    """The traffic with these members, on top of `before`."""
+    """Add the traffic of these members to `before`."""
     counted = list(members)
     return Traffic(
         bytes_sent=before.bytes_sent + sum(member.bytes_sent for member in counted),
@@ -174,5 +182,5 @@ def total(before: Traffic, members: Iterable[Member]) -> Traffic:
 
 
 def is_silent(member: Member, now: float, *, down_after: float) -> bool:
-    """Whether no frame has come for `down_after` seconds, so that the neighbour counts as down."""
+    """Whether no frame has arrived for `down_after` seconds; then the neighbour counts as down."""
     return now - member.last_heard >= down_after

@@ -1,6 +1,7 @@
-"""What one neighbour has still to be sent: the newest predictions only, and never more in flight than it keeps up with.
+"""The outbox: the predictions that must still be sent to one neighbour.
 
-Pure: the caller has the clock.
+It keeps only the newest predictions, and limits how many are in flight, that is sent and not yet acknowledged. It has
+no clock of its own: the caller passes `now`.
 """
 
 import math
@@ -11,31 +12,35 @@ from typing import Generic, TypeVar
 from edgekd.protocol.board import ROUNDS
 from edgekd.protocol.messages import SoftPredictions
 
-Predictions = TypeVar("Predictions")  # a frame; a simulation has more to say of it
+Predictions = TypeVar("Predictions")  # the type of a frame; simulations use another type than the peer
 
-WINDOW = 2  # frames that may always be in flight, unacknowledged
-MOST = 32768  # bytes of payload that may be at best: 100 kbit/s carry them in 2.6 s, so heartbeats come in time
-SLOW = 1.5  # an acknowledgement that takes so many times as long as the quickest one has waited behind other frames
-MEASURE_EVERY = 100  # acknowledgements after which a slow link is let run empty, to see what it takes by itself
+WINDOW = 2  # number of frames that may always be in flight
+MOST = 32768  # bytes of payload in flight; 100 kbit/s carry them in 2.6 s, so heartbeats still come in time
+# An acknowledgement that takes longer than this many times the quickest one shows that its frame had to queue.
+SLOW = 1.5
+MEASURE_EVERY = 100  # acknowledgements; then a slow link is emptied, to measure how long a frame takes alone
 
 
 def payload(frame: SoftPredictions) -> int:
-    """How long a frame's payload is, in bytes."""
+    """The number of bytes of a frame's payload."""
     return len(frame.payload)
 
 
 class Outbox(Generic[Predictions]):
-    """Latest wins; in lockstep a queue, which lockstep itself bounds to two but for a neighbour that is not waited for.
+    """The predictions that wait to be sent to one neighbour; new ones replace those that wait.
 
-    `WINDOW` frames may always be in flight. More, up to `MOST` bytes, fill a link over which a frame is long under way:
-    else two would arrive in each round trip, however many steps that is. An acknowledgement that takes more than `SLOW`
-    times as long as that of a frame sent alone tells that frames queue up somewhere, where more of them would only grow
-    old: then it is `WINDOW` again, and one more with each acknowledgement that is quick.
+    In lockstep nothing is replaced: it is a queue. Lockstep itself keeps it at two frames, except for a neighbour that
+    nobody waits for.
+
+    `WINDOW` frames may always be in flight. More frames, up to `MOST` bytes, may be in flight on a link with a long
+    delay. Otherwise only two frames would arrive in each round trip, however many steps that takes. The acknowledgement
+    times show whether frames queue up on the way. If one takes longer than `SLOW` times that of a frame sent alone, the
+    limit falls back to `WINDOW`: in a queue, frames would only become old. Each quick acknowledgement raises it by one.
 
     Args:
-        lockstep: nothing is replaced, as long as no more wait than the receiver keeps.
-        size: of a frame, in bytes.
-        again: frames that every new stream starts with, oldest first: what the last stream may have lost.
+        lockstep: True: nothing is replaced, as long as no more frames wait than the receiver keeps.
+        size: a function that returns the size of a frame in bytes.
+        again: frames that every new stream starts with, oldest first, since the last stream may have lost them.
     """
 
     def __init__(
@@ -43,22 +48,22 @@ class Outbox(Generic[Predictions]):
     ) -> None:
         self._waiting: deque[Predictions] = deque(again, maxlen=ROUNDS if lockstep else 1)
         self._size = size
-        self._in_flight: deque[tuple[float, int, bool]] = deque()  # sent when, size, sent alone; oldest first
-        self._window = MOST  # frames; no bound until the first slow acknowledgement
-        self._quickest = math.inf  # how long an acknowledgement took that did not have to wait
-        self._measured = 0  # acknowledgements since that of a frame sent alone
+        self._in_flight: deque[tuple[float, int, bool]] = deque()  # when sent, size, sent alone; oldest first
+        self._window = MOST  # number of frames; in practice without limit until the first slow acknowledgement
+        self._quickest = math.inf  # shortest time until an acknowledgement
+        self._measured = 0  # acknowledgements since that of a frame that was sent alone
 
     def put(self, frame: Predictions) -> int:
-        """Have `frame` sent when its turn comes; how many that still waited it takes the place of."""
+        """Add a frame that will be sent in its turn; returns how many waiting frames it replaces (0 or 1)."""
         replaced = int(len(self._waiting) == self._waiting.maxlen)
         self._waiting.append(frame)
         return replaced
 
     def take(self, now: float) -> Predictions | None:
-        """The next frame that may be sent now, if any; it counts as in flight until `acked`.
+        """Take the next frame that may be sent now, or None; it is in flight until `acked`.
 
         Args:
-            now: of a monotonic clock, in any unit.
+            now: time of a monotonic clock, in any unit.
         """
         if not self._waiting or not self._may_send(self._size(self._waiting[0])):
             return None
@@ -75,10 +80,13 @@ class Outbox(Generic[Predictions]):
         return len(self._in_flight) < (self._window if bytes_in_flight + size <= MOST else WINDOW)
 
     def acked(self, now: float) -> bool:
-        """The neighbour has one more of the frames in flight: it acknowledges each; whether there were any.
+        """Note that the neighbour has acknowledged the oldest frame in flight.
 
         Args:
-            now: of the same clock.
+            now: time of the same clock.
+
+        Returns:
+            False if no frame was in flight.
         """
         if not self._in_flight:
             return False
@@ -91,5 +99,5 @@ class Outbox(Generic[Predictions]):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits to be sent."""
+        """Whether no frame waits to be sent."""
         return not self._waiting

@@ -1,4 +1,8 @@
-"""The places at a peer's door: which stranger has to go when one more comes. Pure."""
+"""The places at a peer's door: they limit how many strangers are connected at once.
+
+A stranger is a stream that has not said who it is, or that was not admitted yet. If the door is full, another stranger
+must leave when a new one comes.
+"""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -6,30 +10,35 @@ from typing import Generic, TypeVar
 
 Guest = TypeVar("Guest")
 
-MOST = 64  # strangers at once: streams that have not said who they are, or were not admitted yet
-MOST_OF_ONE = 4  # of them with one proven id: a peer has one stream, and another one or two while it is restarted
+MOST = 64  # strangers at once
+MOST_OF_ONE = 4  # strangers at once with one proven id: a peer has one stream, and one or two more while it restarts
 
 
 class Places(Generic[Guest]):
-    """Strangers and whose they are, the longest silent first.
+    """The strangers at the door, by the id or the address that each belongs to, oldest first.
 
-    No newcomer is turned away: who fills the door loses its own oldest place. Without keys all that is known of a
-    stranger is its address, which many may share, so there it takes the most places before it loses one.
+    A new stranger is never turned away; another one leaves for it if necessary. A stranger with a key is known by its
+    proven id, and an id may hold `MOST_OF_ONE` places. Without keys only the stranger's host is known, which many
+    strangers may share, so a host may hold many places. If all places are taken, the id or host that holds the most
+    loses its oldest one.
     """
 
     def __init__(self) -> None:
-        self._whose: dict[Guest, Hashable] = {}  # in the order in which they came
+        self._whose: dict[Guest, Hashable] = {}  # in order of arrival
 
     def __len__(self) -> int:
         return len(self._whose)
 
     def enter(self, guest: Guest, *, id: Hashable | None, address: str) -> Guest | None:
-        """Give a newcomer a place; returns who loses one for it, if anybody does.
+        """Give a new stranger a place.
 
         Args:
-            guest: the newcomer.
-            id: of the peer, or the observer, whose key it has; None: it has proven nothing.
-            address: the host that it speaks from.
+            guest: the new stranger.
+            id: the peer id or observer whose key it has proved to hold; None: it has proved nothing.
+            address: the host from which it connects.
+
+        Returns:
+            The stranger that loses its place for it, or None.
         """
         whose = address if id is None else id
         held = Counter(self._whose.values())

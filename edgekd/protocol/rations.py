@@ -1,32 +1,38 @@
-"""How often one caller may ask how a peer is, or for the public file. Pure: `now` is an argument."""
+"""Rate limits for callers that ask for a peer's status or for the public file.
+
+They have no clock of their own: the caller of the functions passes `now`.
+"""
 
 from collections.abc import Hashable
 
 from edgekd.protocol.allowance import Allowance
 from edgekd.protocol.messages import Asked
 
-PATIENCE = 2.0  # seconds that a question waits for its turn; one that would have to wait longer is refused
-# Questions at once, and seconds that each further one takes: far more than dashboards and newcomers ask, far less than
-# what makes the training slower.
+PATIENCE = 2.0  # seconds that a question may wait for its turn; if it would have to wait longer, it is refused
+# Number of questions at once, and seconds for each further question. These are far more than dashboards and newcomers
+# ask, and far fewer than would slow down the training.
 STATUSES, STATUS_EVERY = 20, 0.2
 FILES, FILE_EVERY = 8, 5.0
-PART = 2**23  # bytes of the public file: each further one counts as one more file
-CALLERS = 256  # that are remembered; of more, those that have not asked for longest are forgotten
+PART = 2**23  # bytes; each further part of the public file counts as one more question for the file
+CALLERS = 256  # number of callers remembered; if there are more, those that have not asked for longest are forgotten
 
 
 class Rations:
-    """The turns of all callers; all times are seconds of one monotonic clock."""
+    """The rate limits of all callers; all times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._left: dict[tuple[Hashable, Asked], Allowance] = {}  # who has asked last is last
+        self._left: dict[tuple[Hashable, Asked], Allowance] = {}  # the caller that asked last stands last
 
     def wait(self, caller: Hashable, what: Asked, now: float) -> float | None:
-        """Seconds until this question's turn, which is taken; None: it has no turn within `PATIENCE`.
+        """Reserve a turn for a question, and return the seconds until that turn.
 
         Args:
-            caller: the id that it has proven to have, or the host that it speaks from.
-            what: it asks for.
+            caller: the id that it has proved to have, or the host from which it connects.
+            what: what it asks for.
             now: the time.
+
+        Returns:
+            None if there is no turn within `PATIENCE` seconds; then nothing is reserved.
         """
         left = self._of(caller, what)
         wait = left.wait(now)
@@ -36,7 +42,7 @@ class Rations:
         return wait
 
     def note_part(self, caller: Hashable) -> None:
-        """Note that a further `PART` of the public file was sent."""
+        """Count one more `PART` of the public file that was sent to `caller`."""
         self._of(caller, Asked.PUBLIC).use()
 
     def _of(self, caller: Hashable, what: Asked) -> Allowance:

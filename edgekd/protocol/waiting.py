@@ -1,4 +1,4 @@
-"""What has arrived from the neighbours while nobody looked, as during a long step. Pure."""
+"""The queue of predictions that have arrived and wait for the training thread, for example during a long step."""
 
 from collections import deque
 from typing import Generic, TypeVar
@@ -9,20 +9,22 @@ Arrival = TypeVar("Arrival")
 
 
 class Waiting(Generic[Arrival]):
-    """The newest `ROUNDS` arrivals of each sender: as many as the board keeps, and no sender pushes out another's.
+    """The newest `ROUNDS` arrivals of each sender.
+
+    The board keeps as many. No sender can push out the arrivals of another one.
 
     Args:
-        neighbours: how many senders are kept, since strangers may take one id after another; of more, those that have
-            sent nothing for longest are forgotten. None: any number.
+        neighbours: how many senders are kept, since a stranger may use one id after another. If there are more, those
+            that have sent nothing for longest are forgotten. None: there is no limit.
     """
 
     def __init__(self, *, neighbours: int | None = None) -> None:
         self._limit = neighbours
-        self._of: dict[int, deque[tuple[int, Arrival]]] = {}  # by sender; the last to send is last
+        self._of: dict[int, deque[tuple[int, Arrival]]] = {}  # by sender; the one that sent last stands last
         self._count = 0
 
     def put(self, sender: int, arrival: Arrival) -> None:
-        """Keep what has arrived until it is taken."""
+        """Keep an arrival until `take` is called."""
         kept = self._of.pop(sender, None) or deque(maxlen=ROUNDS)
         self._count += 1
         kept.append((self._count, arrival))
@@ -31,7 +33,7 @@ class Waiting(Generic[Arrival]):
             del self._of[next(iter(self._of))]
 
     def take(self) -> list[Arrival]:
-        """All that waits, oldest first."""
+        """Remove and return all arrivals, oldest first."""
         numbered = sorted((each for kept in self._of.values() for each in kept), key=lambda each: each[0])
         self._of.clear()
         return [arrival for _, arrival in numbered]

@@ -1,1 +1,1 @@
-"""Many learners in one process."""
+"""Simulations: many learners in one process, in lockstep or under a virtual clock."""

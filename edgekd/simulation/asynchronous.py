@@ -1,7 +1,7 @@
-"""Asynchronous peers in one process, under a virtual clock: a fleet can be tried before it is bought.
+"""The asynchronous simulation: peers in one process under a virtual clock, to try a fleet before it is bought.
 
-The peers are the real learners with the real exchange, board, outbox and codec; only time and the network are made up.
-The result depends on the settings, the seed, the machine and the build alone, not on how many learners compute at once.
+The peers are real learners with the real exchange, board, outbox and codec; only time and the network are simulated.
+The result depends only on the settings, the seed, the machine and the build, not on how many learners compute at once.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from edgekd.simulation.links import Conditions, Links, Sent
 from edgekd.simulation.stand_in import StandIn, contract_of
 from edgekd.simulation.station import Phase, Station, Submit
 
-STEP_JITTER = 0.1  # exact ratios of speeds would lock the phases of the peers
+STEP_JITTER = 0.1  # as a fraction; with exact ratios of speeds, the peers would stay in phase
 
 
 class Asynchronous:
-    """All stations of a group, and what happens to them.
+    """All peers of a group, and the events between them.
 
     Args:
-        group: the data, by the peers' ids; None: a stand-in.
-        config: all settings; the same for everybody.
-        submit: has a computation done: returns at once, with a future.
-        report: called after every step of a peer, in the order of the virtual clock.
+        group: peer id -> its data, or None for a stand-in.
+        config: all settings; they are the same for all peers.
+        submit: starts a computation and returns at once, with a future.
+        report: is called after every step of a peer, in the order of the virtual clock.
 
     Raises:
-        ConfigError: the topology or the network cannot be had.
+        ConfigError: the topology or the network is not available.
     """
 
     def __init__(self, group: Mapping[int, PeerData | None], config: Config, submit: Submit, report: Report) -> None:
@@ -53,9 +53,9 @@ class Asynchronous:
         self._taking_part = set(self._ids)
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until every peer has done its steps and left, or is off for good.
+        """Run until every peer has done its steps and left, or is off for good.
 
-        Once `stop()` holds, each peer ends with the step that is under way.
+        When `stop()` becomes true, each peer ends with its present step.
         """
         for outage in self._outages:
             self._plan(outage)
@@ -70,7 +70,7 @@ class Asynchronous:
                 station.stop()
 
     def summary(self) -> Summary:
-        """What all have reached."""
+        """The results of all peers."""
         return Summary(peers=tuple(self._peer(self._stations[id]) for id in self._ids))
 
     def learners(self) -> dict[int, Learning]:
@@ -119,7 +119,7 @@ class Asynchronous:
         self._greet([id])
 
     def _greet(self, ids: list[int]) -> None:
-        """Open streams between these peers and their neighbours that are on."""
+        """Open streams between these peers and those of their neighbours that are on."""
         for id in ids:
             for neighbour in self._neighbours[id]:
                 if self._stations[neighbour].is_on and not (neighbour in ids and neighbour < id):
@@ -165,7 +165,7 @@ class Asynchronous:
         return Box(id, learner, exchange, data, self._config, liar=id in self._liars)
 
     def _exchange(self, id: int, learner: Learning) -> Exchange:
-        """A peer's exchange: as in `edgekd run` it waits for all its neighbours and lingers as long as they need."""
+        """Make a peer's exchange; by default it waits for all neighbours and lingers as long as they need."""
         given, count = self._config.exchange, len(self._neighbours[id])
         exchange = dataclasses.replace(
             given,

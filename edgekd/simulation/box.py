@@ -1,4 +1,4 @@
-"""One simulated peer: a learner, its exchange, and what both simulations do with them alike."""
+"""One simulated peer: a learner, its exchange, and what both simulations do with them in the same way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,11 +23,11 @@ from edgekd.simulation.topology import neighbours
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One learner after one step."""
+    """The report about one learner after one step."""
 
     id: int
     step: int  # steps done, from 1
-    losses: Losses | None  # None: a stand-in for a learner has none
+    losses: Losses | None  # None: a stand-in has no losses
     accuracy: Accuracy | None  # None: not evaluated in this step
 
 
@@ -35,7 +35,10 @@ Report = Callable[[StepReport], None]
 
 
 class Learning(Protocol):
-    """What a simulation asks of a learner: `edgekd.learning.learner.Learner`, or a stand-in for it."""
+    """The part of a learner that a simulation uses: a `Learner` has it, and a stand-in for one.
+
+    `edgekd.learning.learner.Learner` explains what its attributes and methods mean.
+    """
 
     step: int
     alone_until: int
@@ -52,12 +55,12 @@ class Box:
     """One simulated peer.
 
     Args:
-        id: of the peer.
-        learner: what learns.
-        exchange: its side of the exchange algorithm.
-        data: what it is evaluated on; None: it is not evaluated.
+        id: the peer's id.
+        learner: the learner.
+        exchange: the peer's side of the exchange algorithm.
+        data: the images on which it is evaluated; None: it is not evaluated.
         config: all settings.
-        liar: it learns as all do, but sends lies.
+        liar: whether it sends false predictions; it learns like the others.
     """
 
     def __init__(
@@ -67,13 +70,13 @@ class Box:
         self._data, self._config = data, config
         self._packing = Packing.parse(config.exchange.encoding)
         self.accuracy: Accuracy | None = None
-        self.bytes_sent = self.bytes_received = 0  # of payloads
+        self.bytes_sent = self.bytes_received = 0  # of predictions, without framing
 
     def broadcast(self, teach: Teach) -> SoftPredictions:
-        """The predictions that it sends about a round; a liar's lie, once it has begun to lie.
+        """Compute and encode the predictions that this peer sends about a round; a liar's are false once it lies.
 
         Raises:
-            DivergedError: the predictions are NaN.
+            DivergedError: the predictions are NaN or infinite.
         """
         log_probs = self.learner.teach(teach.round, keep=teach.keep).cpu()
         check_finite([log_probs], self.id, self.learner.step)
@@ -83,19 +86,19 @@ class Box:
         return encode(log_probs, teach.round, self._packing)
 
     def step(self, lesson: Lesson | None) -> StepReport:
-        """Do a step, and evaluate where that is due."""
+        """Do a whole step, and evaluate if it is time."""
         self.learner.study()
         return self.finish(lesson)
 
     def finish(self, lesson: Lesson | None) -> StepReport:
-        """The rest of a step after the learner's `study`."""
+        """Do the part of a step that follows the learner's `study`."""
         losses, accuracy = self.learner.learn(lesson), None
         if self._data is not None and is_evaluated(self.learner.step, self._config.train):
             accuracy = self.accuracy = self.learner.evaluate(self._data.evaluation)  # type: ignore[attr-defined]
         return StepReport(self.id, self.learner.step, losses, accuracy)
 
     def summary(self, **more: object) -> PeerSummary:
-        """What it has reached; `more`: further fields of the summary."""
+        """The results of the peer; `more` are further fields of the summary."""
         accuracy, counts = self.accuracy, self.exchange.counts
         return PeerSummary(
             id=self.id,
@@ -116,10 +119,10 @@ class Box:
 
 
 def hearing(config: Config, ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """Who hears whom: each one's neighbours, by its id. At alpha 1 nobody learns from others, so nobody teaches.
+    """The neighbours of each peer, by its id. With alpha 1, none learns from others, so there are no neighbours.
 
     Raises:
-        ConfigError: there is no such topology for so many.
+        ConfigError: the topology does not exist for so many peers.
     """
     if config.distill.alpha == 1 or len(ids) == 1:
         return dict.fromkeys(ids, ())
@@ -127,5 +130,5 @@ def hearing(config: Config, ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
 
 
 def liars(config: Config, ids: Sequence[int]) -> frozenset[int]:
-    """The last ``--liars`` of `ids`."""
+    """The ids of the liars: the last ``--liars`` of `ids`."""
     return frozenset(ids[len(ids) - (config.exchange.liars or 0) :])

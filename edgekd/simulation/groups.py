@@ -1,4 +1,4 @@
-"""Simulate a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data in one place."""
+"""Simulations of a group, in lockstep or asynchronously, and its baselines: each peer alone, and all data pooled."""
 
 import dataclasses
 import time
@@ -130,7 +130,7 @@ def _trained(
 
 
 def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary:
-    """One model on all shards together: the same steps, the batch as many times as large, no balance."""
+    """Train one model on the shards of all K clients together: the same steps, a batch K times as large, no balance."""
     torch.set_num_threads(config.threads)
     data = load_pooled_data(config.data, seed=config.data_seed)
     train = dataclasses.replace(config.train, batch=config.batch * config.data.clients)
@@ -139,18 +139,18 @@ def simulate_pooled(config: Config, report: Report | None = None) -> PeerSummary
 
 
 def simulate_lone(config: Config, id: int, *, balance: str, report: Report | None = None) -> PeerSummary:
-    """Peer `id` of the group, alone."""
+    """Train peer `id` of the group without neighbours; `balance` is "on" or "off"."""
     torch.set_num_threads(config.threads)
     data = load_peer_data(config.data, id, seed=config.data_seed)
     return simulate_group({id: data}, lone(config, balance=balance), report).peers[0]
 
 
-# Settings that have no part in learning alone. They are written down here, since the names of stored cells hold them.
+# Settings that have no effect on learning alone. They are fixed here because the names of stored cells depend on them.
 _ALONE = DistillConfig(alpha=1.0, measure="kl", combine="geometric", temperature=2.0, kd_weight=2.0, kd_warmup=0)
 
 
 def lone(config: Config, *, balance: str) -> Config:
-    """The same peers, each alone: one head, labels only."""
+    """The settings of the same peers, each without neighbours: one head, labels only; `balance` is "on" or "off"."""
     distill = dataclasses.replace(_ALONE, balance=balance)
     model = dataclasses.replace(config.model, heads=1, head_layers=ModelConfig().head_layers)
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What a liar sends in the place of its predictions: to see in a simulation how the others hold out. Pure functions."""
+"""The false predictions of a liar, to see in a simulation how well the others resist them. Pure functions."""
 
 import math
 from collections.abc import Callable
@@ -6,30 +6,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-SURE = 0.999  # probability that a confident lie gives to its class; the rest is spread evenly
+SURE = 0.999  # probability of the class that a confident lie names; the other classes share the rest equally
 
-# log-probabilities [heads, rows, classes] and a seed -> the same, of the lie
+# log-probabilities [heads, rows, classes] and a seed -> false log-probabilities of the same shape
 Lie = Callable[[Tensor, int], Tensor]
 
 
 def random(log_probs: Tensor, seed: int) -> Tensor:
-    """Sure of a class drawn at random, for each row of its own."""
+    """Name a random class with confidence, a new one for each row."""
     *rows, classes = log_probs.shape
     return _sure(torch.randint(classes, rows, generator=torch.Generator().manual_seed(seed)), log_probs)
 
 
 def flip(log_probs: Tensor, seed: int) -> Tensor:
-    """Sure of class C - 1 - c where it believes in c; in the middle one of an odd number both are the same."""
+    """Name class C - 1 - c with confidence, where c is the most probable class; with odd C, the middle one is true."""
     return _sure(log_probs.shape[-1] - 1 - log_probs.argmax(dim=-1), log_probs)
 
 
 def constant(log_probs: Tensor, seed: int) -> Tensor:
-    """Always sure of class 0: several liars say the same."""
+    """Name class 0 with confidence in all rows, so that several liars agree."""
     return _sure(torch.zeros(log_probs.shape[:-1], dtype=torch.int64), log_probs)
 
 
 def swap(log_probs: Tensor, seed: int) -> Tensor:
-    """What it believes, with the two likeliest classes swapped: as sure as it is, and plausible."""
+    """Swap the probabilities of the two most probable classes: as confident as the truth, and plausible."""
     values, classes = log_probs.topk(2, dim=-1)
     return log_probs.scatter(-1, classes, values.flip(-1))
 
@@ -38,15 +38,15 @@ LIES: dict[str, Lie] = {"random": random, "flip": flip, "constant": constant, "s
 
 
 def lie(kind: str, log_probs: Tensor, seed: int) -> Tensor:
-    """What a liar sends instead of `log_probs`.
+    """Make the predictions that a liar sends instead of `log_probs`.
 
     Args:
         kind: one of `LIES`.
-        log_probs: what it believes, ``[heads, rows, classes]`` in CPU memory.
-        seed: of what is drawn.
+        log_probs: its true predictions, ``[heads, rows, classes]`` in CPU memory.
+        seed: the seed of random numbers.
 
     Returns:
-        Log-probabilities of the same shape; every row's probabilities sum to 1.
+        Log-probabilities of the same shape; the probabilities of each row sum to 1.
     """
     return LIES[kind](log_probs, seed)
 

@@ -1,4 +1,4 @@
-"""The links of a simulated group: how long a frame takes, what waits for an uplink, what a broken stream loses."""
+"""The links of a simulated group: delays, queues for an uplink, and losses when a stream breaks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from edgekd.protocol.outbox import Outbox, payload
 from edgekd.seeds import uniform
 from edgekd.simulation.events import TICKS, Kind, Queue
 
-RETRANSMISSION = 0.2  # seconds: the least that TCP waits before it sends again what was lost (RFC 6298, as in Linux)
+RETRANSMISSION = 0.2  # seconds; the shortest time after which TCP sends a lost packet again (as in Linux; RFC 6298)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """Of every link of the group."""
+    """The conditions on every link of the group. A unit is the duration of one step of the first client."""
 
     delay: float = 0.0  # units that each frame takes
-    jitter: float = 0.0  # units that it takes longer, at most; drawn evenly
-    bandwidth: float | None = None  # bytes a unit of each box's uplink, of predictions; None: without limit
-    loss: float = 0.0  # probability, in [0, 1), that one try of a frame is lost; each loss delays it
+    jitter: float = 0.0  # largest additional delay in units; drawn uniformly
+    bandwidth: float | None = None  # bytes in a unit for the uplink of each box; only predictions count; None: no limit
+    loss: float = 0.0  # probability, in [0, 1), that a frame is lost in one try; each loss delays it
     step_seconds: float = 1.0  # seconds in a unit
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Predictions on their way."""
+    """Predictions on their way to a receiver."""
 
     frame: SoftPredictions
     probs: Tensor  # as the receiver will decode them
-    instance: int  # of the sender
+    instance: int  # number of the sender's start
 
 
 def _payload(sent: Sent) -> int:
@@ -43,9 +43,9 @@ class _Stream:
     """One direction of a stream between two peers."""
 
     outbox: Outbox[Sent]
-    number: int  # of all streams of the group, for draws of its own
-    sent: int = 0  # frames so far
-    last: int = 0  # tick at which the newest frame arrives: TCP reorders nothing
+    number: int  # unique in the group, for its own random numbers
+    sent: int = 0  # number of frames so far
+    last: int = 0  # tick at which the newest frame arrives, since TCP keeps the order
     broken: bool = False
 
 
@@ -54,10 +54,10 @@ class Links:
 
     Args:
         queue: the virtual clock.
-        neighbours: of each peer, by its id.
-        conditions: of every link.
-        seed: of jitter and loss.
-        receive: called with receiver, sender and what has arrived: predictions or another frame.
+        neighbours: peer id -> ids of its neighbours.
+        conditions: the conditions on every link.
+        seed: the seed of delays and losses.
+        receive: is called with the receiver, the sender, and the predictions or other frame that has arrived.
     """
 
     def __init__(
@@ -69,24 +69,24 @@ class Links:
         receive: Callable[[int, int, Sent | Frame], None],
     ) -> None:
         self._queue, self._conditions, self._seed, self._receive = queue, conditions, seed, receive
-        self._streams: dict[int, dict[int, _Stream]] = {id: {} for id in neighbours}  # by sender, then receiver
+        self._streams: dict[int, dict[int, _Stream]] = {id: {} for id in neighbours}  # sender -> receiver -> stream
         self._opened = 0
-        self.bytes_sent = dict.fromkeys(neighbours, 0)  # of payloads
+        self.bytes_sent = dict.fromkeys(neighbours, 0)  # of predictions, without framing
         self._free = dict.fromkeys(neighbours, 0)  # tick from which a peer's uplink is free
-        self._turn = dict.fromkeys(neighbours, -1)  # receiver of its newest predictions: the next one's turn has come
+        self._turn = dict.fromkeys(neighbours, -1)  # receiver of the last predictions; the next receiver comes next
 
     def open(self, sender: int, receiver: int, again: Sent | None) -> None:
-        """Begin the stream's direction from `sender`, with the predictions that the last stream may have lost."""
+        """Open the direction from `sender` to `receiver`, with predictions that the last stream may have lost."""
         self._opened += 1
         outbox: Outbox[Sent] = Outbox(lockstep=False, size=_payload, again=(again,) if again else ())
         self._streams[sender][receiver] = _Stream(outbox, self._opened)
 
     def start(self, sender: int) -> None:
-        """Send what `open` has put into the outboxes."""
+        """Send what `open` has put into the outboxes of `sender`."""
         self._pump(sender)
 
     def cut(self, peer: int) -> None:
-        """Break all streams of `peer`, as when its power goes: what is on its way is lost."""
+        """Break all streams of `peer`, as in a power cut: frames on their way are lost."""
         for stream in self._streams[peer].values():
             stream.broken = True
         self._streams[peer].clear()
@@ -95,28 +95,28 @@ class Links:
                 stream_to.broken = True
 
     def close(self, peer: int) -> None:
-        """End all streams of `peer`, as after a goodbye: what it has sent still arrives; it is sent no more."""
+        """End all streams of `peer`, as after a goodbye: frames on their way still arrive, but none follow."""
         self._streams[peer].clear()
         for streams in self._streams.values():
             streams.pop(peer, None)
 
     def say(self, sender: int, frame: Frame) -> None:
-        """Send a frame that is not predictions to every neighbour."""
+        """Send a frame that carries no predictions, such as a heartbeat, to every neighbour."""
         for receiver in sorted(self._streams[sender]):
             self.say_to(sender, receiver, frame)
 
     def say_to(self, sender: int, receiver: int, frame: Frame) -> None:
-        """Send a frame that is not predictions to one neighbour; it takes no bandwidth."""
+        """Send a frame that carries no predictions to one neighbour; it takes no bandwidth."""
         self._send(sender, receiver, self._streams[sender][receiver], frame, 0)
 
     def publish(self, sender: int, predictions: Sent) -> int:
-        """Have predictions sent to every neighbour; how many that still waited they take the place of."""
+        """Put predictions into the outbox of every neighbour; returns how many waiting ones they replace."""
         replaced = sum(stream.outbox.put(predictions) for stream in self._streams[sender].values())
         self._pump(sender)
         return replaced
 
     def _pump(self, sender: int) -> None:
-        """Send predictions, neighbour by neighbour in turn, while the uplink is free and somebody may be sent some."""
+        """Send predictions to the neighbours in turn, while the uplink is free and an outbox allows it."""
         queue, bandwidth = self._queue, self._conditions.bandwidth
         while queue.now >= self._free[sender]:
             streams = self._streams[sender]
@@ -155,7 +155,7 @@ class Links:
             self._pump(sender)
 
     def _transit(self, *names: int | str) -> int:
-        """Ticks that a frame takes; draws are named, so none depends on the order of events."""
+        """The ticks that a frame takes. Its random numbers depend on `names`, not on the order of events."""
         c = self._conditions
         units = c.delay
         if c.jitter:

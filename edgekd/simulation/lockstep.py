@@ -1,7 +1,7 @@
-"""All learners in one process, in lockstep; predictions pass through the same codec as over a network.
+"""The lockstep simulation: all learners in one process, with the same codec as over a network.
 
-A synchronous group of processes ends with the same weights, bit for bit: the network adds nothing and loses nothing.
-Some learners may be liars: they learn as all do, but what they send is made up (`edgekd.simulation.lies`).
+A synchronous group of real processes ends with the same weights, bit for bit, because the network changes nothing. Some
+learners may be liars: they learn like the others, but send false predictions (`edgekd.simulation.lies`).
 """
 
 import dataclasses
@@ -28,17 +28,16 @@ _INSTANCE = 1  # of every learner: in lockstep none is restarted
 
 
 class Lockstep:
-    """Learners that take each step together; their predictions go through the codec, as over a network.
+    """Learners that take each step together; their predictions pass through the codec, as over a network.
 
-    `learners` are in the order of their ids; `probs` holds the newest round's predictions as the others received them,
-    by the sender's id.
+    `learners` is ordered by id. `probs` maps each sender's id to its newest predictions, as the others received them.
 
     Args:
-        group: the data, by the learners' ids.
-        config: all settings; the same for everybody.
+        group: peer id -> its data.
+        config: all settings; they are the same for all peers.
 
     Raises:
-        ConfigError: the topology or the network cannot be had.
+        ConfigError: the topology or the network is not available.
     """
 
     def __init__(self, group: dict[int, PeerData], config: Config) -> None:
@@ -56,7 +55,12 @@ class Lockstep:
         self.probs: dict[int, torch.Tensor] = {}
 
     def step(self, step: int, together: Map = map) -> Iterator[StepReport]:
-        """One step of every learner; `together` applies a function to each, as `map` does."""
+        """Do one step of every learner; yields the reports in the order of their ids.
+
+        Args:
+            step: the step.
+            together: applies a function to each item, as `map` does, perhaps in parallel.
+        """
         if self._on_private:
             yield from self._step_on_private(step, together)
             return
@@ -77,7 +81,7 @@ class Lockstep:
         yield from together(learn, self._boxes)
 
     def _step_on_private(self, step: int, together: Map) -> Iterator[StepReport]:
-        """One step in which each learner is taught about its own private batch, by the networks of its neighbours."""
+        """Do one step in which the neighbours' networks teach each learner about its own private batch."""
 
         list(together(Learner.study, self.learners))
 
@@ -85,7 +89,7 @@ class Lockstep:
             students = [each for each in self.learners if teacher.id in self._neighbours[each.id] and not each.is_alone]
             return {each.id: teacher.answer(each.studied_images) for each in students}
 
-        # All answers are there before the first network changes.
+        # All answers must exist before the first network changes.
         said = dict(zip(self._by_id, together(answers, self.learners), strict=True))
 
         def learn(box: Box) -> StepReport:
@@ -102,7 +106,7 @@ class Lockstep:
             neighbour.bytes_received += len(frame.payload)
 
     def summary(self) -> Summary:
-        """What all have reached."""
+        """The results of all learners."""
         return Summary(peers=tuple(box.summary() for box in self._boxes))
 
 
@@ -113,5 +117,5 @@ def _exchange(learner: Learner, clients: int) -> Exchange:
 
 
 def _member(id: int) -> Member:
-    """A neighbour in lockstep: always up."""
+    """The record of a neighbour in lockstep, which is always up."""
     return Member(id=id, instance=_INSTANCE, address="", up=True, last_heard=0.0)

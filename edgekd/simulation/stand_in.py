@@ -1,4 +1,4 @@
-"""A stand-in for a learner: a table of predictions, to study the exchange of very many peers alone."""
+"""A stand-in for a learner, with constant predictions, to study only the exchange of very many peers."""
 
 import hashlib
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from edgekd.config import Config
 from edgekd.protocol.messages import Contract, Lesson
 
-MODEL = "none"  # `--model` of a group of stand-ins
+MODEL = "none"  # value of `--model` for a group of stand-ins
 CLASSES = 10
 
 
 class StandIn:
-    """Predicts the same for every round and learns nothing.
+    """Makes the same predictions for every round and learns nothing.
 
     Args:
-        config: the size of the public batch and the number of heads.
+        config: for the size of the public batch and the number of heads.
     """
 
     def __init__(self, config: Config) -> None:
@@ -27,22 +27,22 @@ class StandIn:
 
     @property
     def disagreements(self) -> dict[int, float]:
-        """Of nobody: nothing is compared."""
+        """The disagreement of each neighbour, by its id: always empty, since a stand-in compares nothing."""
         return {}
 
     def teach(self, round: int, *, keep: bool = False) -> Tensor:
-        """Log-probabilities ``[heads, rows, classes]``."""
+        """The constant log-probabilities ``[heads, rows, classes]``."""
         return self._log_probs
 
     def study(self) -> None:
-        """Look at no private images."""
+        """Do nothing: a stand-in has no private images."""
 
     def learn(self, lesson: Lesson | None) -> None:
-        """Finish the step."""
+        """Count the step."""
         self.step += 1
 
     def weights_sha256(self) -> str:
-        """That of no weights."""
+        """The SHA-256 of no weights."""
         return hashlib.sha256().hexdigest()
 
 

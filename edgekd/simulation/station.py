@@ -1,7 +1,8 @@
-"""One peer of an asynchronous simulation: the process around a learner and its exchange, under a virtual clock.
+"""One peer of the asynchronous simulation: what the process does around a learner and its exchange.
 
-A step has four marks. At its beginning the peer looks at what has arrived and decides what to teach; the predictions go
-out when the teaching pass is done; the lesson is picked when the pass on the private batch is done; then the step ends.
+Four moments of a step count. At its beginning, the peer looks at what has arrived and decides what to teach. When the
+teaching pass is done, the predictions are sent. When the pass on the private batch is done, the lesson is chosen. Then
+the step ends.
 """
 
 import math
@@ -31,13 +32,13 @@ from edgekd.simulation.box import Box, StepReport
 from edgekd.simulation.events import TICKS, Kind, Queue
 from edgekd.simulation.links import Links, Sent
 
-TAUGHT, PICKED = 0.115, 0.237  # shares of a step: measured on a real peer, ResNet18, 32 images of 32 pixels a batch
-_NEVER = 2.0**60  # ticks: longer than any simulation
+TAUGHT, PICKED = 0.115, 0.237  # fractions of a step, measured on a real peer: ResNet18, batches of 32 images of 32 px
+_NEVER = 2.0**60  # ticks; longer than any simulation
 FAR = 2**40  # the first round that a liar with `liar_frames` claims
 
 
 class Phase(Enum):
-    """What a simulated peer does."""
+    """What a simulated peer is doing."""
 
     OFF = "off"
     WAITING = "waiting"
@@ -47,7 +48,7 @@ class Phase(Enum):
 
 
 class Pending(Protocol):
-    """A computation under way."""
+    """A running computation; `result` waits for its end."""
 
     def result(self) -> Any: ...
 
@@ -56,21 +57,21 @@ Submit = Callable[..., Pending]
 
 
 class Station:
-    """A simulated peer.
+    """One simulated peer with its process.
 
     Args:
         box: its learner and its exchange.
         queue: the virtual clock.
-        links: what carries its frames.
-        contract: the group's.
-        submit: has a computation done.
-        step_ticks: how long a step takes, by its number.
-        offset: ticks after which its first step begins, once it may.
-        step_seconds: seconds in a unit.
-        steps: that it will do.
-        liar_frames: how often in a step it speaks of rounds of its own; 0: it speaks of the group's.
-        report: called after each step.
-        left: called when it has left for good.
+        links: the streams that carry its frames.
+        contract: the group's contract.
+        submit: starts a computation and returns at once.
+        step_ticks: step number -> the ticks that it takes.
+        offset: ticks between the moment when it may begin and its first step.
+        step_seconds: the seconds in a unit.
+        steps: the number of steps that it will do.
+        liar_frames: for a liar, how many frames about false rounds it sends in a step; 0: it uses the group's rounds.
+        report: is called after each step.
+        left: is called with its id when it has left for good.
     """
 
     def __init__(
@@ -93,23 +94,23 @@ class Station:
         self._submit, self._step_ticks, self._offset, self._steps = submit, step_ticks, offset, steps
         self._second, self._liar_frames, self._report, self._left = TICKS / step_seconds, liar_frames, report, left
         self.state = Phase.OFF
-        self.instance = 0  # how often it has been started
-        self.step = 0  # steps done
+        self.instance = 0  # number of its starts
+        self.step = 0  # number of steps done
         self.members: dict[int, Member] = {}
         self.replaced = 0
         self._arrived: Waiting[tuple[int, Sent]] = Waiting()
         self._newest: Sent | None = None
         self._started = 0  # tick
-        self._wakes: set[int] = set()  # ticks at which it looks again what to do
-        self._trained = 0, 0  # steps and ticks since it was started
+        self._wakes: set[int] = set()  # ticks at which it will decide again what to do
+        self._trained = 0, 0  # steps and ticks since its start
         self._teaching: Pending | None = None  # the newest teaching pass
-        self._learning: Pending | None = None  # the step under way
+        self._learning: Pending | None = None  # the running step
         self._own_round = FAR
 
     # -- on and off --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Be switched on."""
+        """Switch the peer on."""
         self.instance += 1
         self.state, self.step = Phase.WAITING, self.box.learner.step
         self._wakes, self._trained = set(), (0, 0)
@@ -120,7 +121,7 @@ class Station:
         self._wake(0)
 
     def stop(self) -> None:
-        """Be switched off: nothing that it had planned happens any more. A pass or a step under way is finished."""
+        """Switch the peer off: nothing that it had planned happens any more. A running pass or step is finished."""
         if self._teaching is not None:
             self._teaching.result()
         if self._learning is not None:
@@ -129,11 +130,11 @@ class Station:
 
     @property
     def is_on(self) -> bool:
-        """Whether it takes part."""
+        """Whether it is on and has not left."""
         return self.state not in (Phase.OFF, Phase.DONE)
 
     def greet(self, neighbour: int) -> None:
-        """A stream to `neighbour` has been opened: say Hello, then how far it is, then the newest predictions again."""
+        """Open a stream to `neighbour`: send a Hello, then a heartbeat, then the newest predictions again."""
         self._links.open(self.id, neighbour, self._newest)
         self._links.say_to(self.id, neighbour, self._hello())
         self._links.say_to(self.id, neighbour, self._heartbeat())
@@ -154,7 +155,7 @@ class Station:
     # -- what arrives ------------------------------------------------------------------------------------------------
 
     def receive(self, sender: int, what: Sent | Frame) -> None:
-        """A frame has arrived from a neighbour."""
+        """Take a frame that has arrived from a neighbour."""
         if not self.is_on:
             return
         if isinstance(what, Hello):
@@ -176,18 +177,18 @@ class Station:
         return on_down(on_goodbye(member, frame)) if isinstance(frame, Goodbye) else member
 
     def _keep(self, sender: int, what: Sent) -> None:
-        """Keep what has arrived until it is looked at: as in a real peer, so many of each neighbour."""
+        """Keep predictions until they are looked at; as in a real peer, only the newest of each neighbour."""
         self._arrived.put(sender, (sender, what))
 
     def miss(self, neighbour: int) -> None:
-        """`neighbour` has gone without a word: it is down once nothing has come from it for a while."""
+        """Note that `neighbour` is gone without a goodbye; it is down after some time of silence."""
         member = self.members.get(neighbour)
         if member is None or not member.up:
             return
 
         def mark_down() -> None:
             now = self.members[neighbour]
-            if now.instance == member.instance:  # else it is back
+            if now.instance == member.instance:  # otherwise it has come back
                 self.members[neighbour] = on_down(now)
                 self._wake(0)
 
@@ -233,13 +234,13 @@ class Station:
         self._trained = self._trained[0] + 1, self._trained[1] + ticks
 
     def _teach(self, teach: Teach, step_ticks: int) -> None:
-        """Begin a teaching pass, in a step or lingering; the predictions go out when it is done."""
+        """Start a teaching pass, in a step or while lingering; the predictions are sent when it is done."""
         predictions = self._teaching = self._submit(self.box.broadcast, teach)
         self._later(round(TAUGHT * step_ticks), lambda: self._publish(predictions.result()))
 
     def _lie(self) -> None:
         self._own_round += 1
-        if self._learning is not None:  # one learner never computes two things at once
+        if self._learning is not None:  # a learner never computes two things at once
             self._learning.result()
         self._publish(self._submit(self.box.broadcast, Teach(self._own_round)).result())
 
@@ -284,22 +285,22 @@ class Station:
 
     @property
     def _published(self) -> int:
-        """The newest round that has gone out; -1: none. The exchange's is that which it has decided to teach."""
+        """The newest round whose predictions were sent; -1: none. The exchange may already have chosen a newer one."""
         return self._newest.frame.round if self._newest else -1
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     @property
     def _now(self) -> float:
-        """Seconds of the virtual clock."""
+        """The time of the virtual clock, in seconds."""
         return self._queue.now / self._second
 
     def _rest(self, seconds: float) -> None:
-        """Look again after some seconds: not a tick earlier, or it would not be time yet."""
+        """Decide again what to do after some seconds. The ticks are rounded up, since earlier would be too early."""
         self._wake(max(1.0, math.ceil(min(seconds * self._second, _NEVER))))
 
     def _wake(self, ticks: float) -> None:
-        """Look again what to do after some ticks, unless that is planned already."""
+        """Decide again what to do after some ticks, unless this is already planned for the same tick."""
         if self.state not in (Phase.WAITING, Phase.LINGERING) or ticks >= _NEVER:
             return
         at = self._queue.now + max(0, round(ticks))
@@ -312,7 +313,7 @@ class Station:
         self._consider()
 
     def _later(self, ticks: float, do: Callable[[], None]) -> None:
-        """Do something after some ticks, if this start of the peer lasts until then."""
+        """Call `do` after some ticks, unless the peer is off by then or was started again."""
         instance = self.instance
 
         def if_on() -> None:

@@ -1,7 +1,8 @@
-"""Who hears whom: for each client of a group its neighbours.
+"""The topology of a simulated group: the neighbours of each client.
 
-Undirected: neighbours teach each other. A pure function of its arguments, the same on every platform: a random one is
-drawn as splits are, from raw bits of Philox, since a graph library's stream may change with its version.
+Edges have no direction: neighbours teach each other. The result is a pure function of the arguments, on every platform.
+Random graphs are drawn from the raw bits of Philox, as splits are, since the random numbers of a graph library may
+change with its version.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,24 +13,25 @@ from edgekd.names import TOPOLOGY_NAMES, with_nearest
 from edgekd.paths import expanded
 from edgekd.seeds import derive
 
-MOST_CLIENTS = 2048  # so that any answer takes seconds at most
-LARGEST_FILE = 2**25  # bytes; all edges of so many clients take less
-SWAPS = 10  # proposed for each edge of a random graph
+MOST_CLIENTS = 2048  # a limit, so that every answer takes only seconds
+LARGEST_FILE = 2**25  # bytes; all edges between so many clients need less
+SWAPS = 10  # proposed swaps for each edge of a random graph
 
 Edge = tuple[int, int]  # (i, j), i < j
 
 
 def neighbours(topology: str, clients: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """For each client the ids of its neighbours, ascending.
+    """The ids of the neighbours of each client, ascending.
 
     Args:
-        topology: ``full``, ``ring``, ``regular:D`` (random and connected, D neighbours each), or a text file with an
-            edge, ``I J``, a line; there ``#`` begins a comment, an edge may come twice, and several groups are fine.
-        clients: K from 1 to 2048; their ids are those below.
-        seed: of what the group shares.
+        topology: ``full``; ``ring``; ``regular:D``, a random connected graph with D neighbours for each client; or a
+            text file with one edge, ``I J``, on each line. There ``#`` begins a comment, an edge may be repeated, and
+            the graph need not be connected.
+        clients: the number of clients K, from 1 to 2048; the ids are 0 to K - 1.
+        seed: the seed that the group shares.
 
     Raises:
-        ConfigError: there is no such topology for so many clients, or the file is wrong.
+        ConfigError: there is no such topology for this number of clients, or the file is wrong.
     """
     if not 1 <= clients <= MOST_CLIENTS:
         raise ConfigError(f"a topology is for 1 to {MOST_CLIENTS} clients, got {clients}")
@@ -62,7 +64,7 @@ def _all_edges(clients: int) -> set[Edge]:
 
 
 def _ring(ids: Sequence[int]) -> set[Edge]:
-    """Each one and the next: of two there is one edge, of one none."""
+    """The edges of a ring: one edge for two ids, none for one id."""
     return {_edge(ids[k - 1], ids[k]) for k in range(len(ids)) if ids[k - 1] != ids[k]}
 
 
@@ -80,7 +82,7 @@ def _checked_degree(text: str, clients: int) -> int:
 
 
 def _connected(degree: int, clients: int, seed: int) -> set[Edge]:
-    if degree == 2:  # one that is connected is a ring, and with many clients few are
+    if degree == 2:  # a connected graph of degree 2 is a ring, and few random ones are connected
         return _ring(permutation(clients, derive(seed, "topology")).tolist())
     attempt = 0
     while not _is_connected(edges := _regular(degree, clients, derive(seed, "topology", attempt)), clients):
@@ -89,19 +91,19 @@ def _connected(degree: int, clients: int, seed: int) -> set[Edge]:
 
 
 def _regular(degree: int, clients: int, key: int) -> set[Edge]:
-    """A random graph, connected or not, in which everybody has `degree` neighbours.
+    """A random graph in which every client has `degree` neighbours; it need not be connected.
 
-    A lattice in which pairs of edges, drawn at random, swap ends where no loop or double edge comes of it: in the long
-    run each such graph is as likely as any other.
+    It begins as a lattice. Then random pairs of edges swap ends, if this makes no loop and no double edge. After many
+    swaps, all such graphs are equally probable.
 
     Source: Cooper, Dyer and Greenhill 2007, Sampling regular graphs and a peer-to-peer network.
     """
-    if 2 * degree >= clients:  # quicker the other way round: who are no neighbours
+    if 2 * degree >= clients:  # faster through the complement, the graph of those that are not neighbours
         return _all_edges(clients) - _regular(clients - 1 - degree, clients, key)
     offsets = [*range(1, degree // 2 + 1), *([clients // 2] if degree % 2 else [])]
     known = {_edge(i, (i + offset) % clients) for i in range(clients) for offset in offsets}
     edges = sorted(known)
-    draws = uniforms(2 * SWAPS * len(edges), key) * (2 * len(edges))  # of an edge and of which way round it is
+    draws = uniforms(2 * SWAPS * len(edges), key) * (2 * len(edges))  # for an edge, and for its direction
     picks = [divmod(pick, 2) for pick in draws.astype(int).tolist()]
     for (first, _), (second, turned) in zip(picks[::2], picks[1::2], strict=True):
         (a, b), (c, d) = edges[first], edges[second]
@@ -154,5 +156,5 @@ def _read(name: str, clients: int) -> set[Edge]:
 
 
 def _number(text: str) -> int | None:
-    """A whole number of at most 9 digits."""
+    """Parse a whole number of at most 9 digits; None for other text."""
     return int(text) if text.isdecimal() and len(text) <= 9 else None

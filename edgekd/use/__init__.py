@@ -1,1 +1,1 @@
-"""A trained network put to use: find it, let it classify pictures, write it for other programs."""
+"""Using a trained network: finding it, classifying and evaluating pictures, exporting it for other programs."""

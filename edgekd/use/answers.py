@@ -1,4 +1,4 @@
-"""What a network says of picture files: an answer each, in their order, whether or not the file can be read."""
+"""Answers of a network for picture files: one for each file, in their order, even if a file cannot be read."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,38 +11,38 @@ from torch import Tensor
 from edgekd.data.pictures import UnreadableError
 from edgekd.use.predictor import Predictor
 
-DIGITS = 6  # of a probability in JSON and CSV, after the point
+DIGITS = 6  # decimals of a probability in JSON and CSV
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What one picture shows."""
+    """What the network says about one picture file."""
 
     file: str  # the path as it was given or found
-    classes: tuple[tuple[str, float], ...] = ()  # names and probabilities, likeliest first
-    error: str | None = None  # why the file cannot be read
+    classes: tuple[tuple[str, float], ...] = ()  # names and probabilities, the most probable class first
+    error: str | None = None  # the reason if the file cannot be read
 
     def to_mapping(self) -> dict[str, Any]:
-        """For JSON: ``file``, and either ``classes`` or ``error``."""
+        """The answer as a mapping for JSON: ``file``, and either ``classes`` or ``error``."""
         if self.error is not None:
             return {"file": self.file, "error": self.error}
         named = [{"name": name, "probability": round(value, DIGITS)} for name, value in self.classes]
         return {"file": self.file, "classes": named}
 
     def line(self) -> str:
-        """One line of text."""
+        """The answer as one line of text."""
         if self.error is not None:
             return f"cannot read {self.file}: {self.error}"
         return f"{self.file}: " + ", ".join(f"{name} {value:.4f}" for name, value in self.classes)
 
 
 def answers(predictor: Predictor, files: Sequence[Path], top: int) -> Iterator[Answer]:
-    """An answer for each of the files, in their order.
+    """Classify picture files; yields an answer for each, in their order.
 
     Args:
-        predictor: classifies them, a batch at a time.
+        predictor: the network, which classifies a batch at a time.
         files: picture files.
-        top: how many classes an answer names at most, >= 1.
+        top: the largest number of classes in an answer, >= 1.
     """
     for start in range(0, len(files), predictor.batch):
         images: list[Tensor] = []

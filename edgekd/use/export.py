@@ -1,4 +1,4 @@
-"""Export: a network as one file for other programs, checked against the network before it gets its name."""
+"""Export: writing a network as one file for other programs, checked against the network before it is complete."""
 
 import json
 import tempfile
@@ -21,23 +21,23 @@ from edgekd.use.reduced import to_float16, to_int8
 from edgekd.use.runtime import Difference, ExportError, Session, difference, latency_ratio
 from edgekd.use.trained import accuracy_metadata
 
-CHECKED = 256  # images at most that the file is checked on
-COSTS = 0.02  # of accuracy: what loses more is warned of
-SLOWER = 1.2  # of the latency of float32: what takes longer is warned of; below is noise on a busy machine
+CHECKED = 256  # the largest number of images on which the file is checked
+COSTS = 0.02  # of accuracy; a larger loss causes a warning
+SLOWER = 1.2  # times the latency of float32; if it is more, there is a warning; smaller differences may be noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reduced:
-    """What smaller numbers cost and bring, against the same network in float32."""
+    """What a smaller number format costs and saves, compared with the same network in float32."""
 
-    accuracy_before: float | None  # in float32, on the evaluation set, by onnxruntime; None: there is no evaluation set
-    accuracy_after: float | None  # with the smaller numbers
+    accuracy_before: float | None  # of float32 in onnxruntime, on the evaluation set; None: there is no such set
+    accuracy_after: float | None  # of the smaller format
     evaluation_samples: int
-    latency_ratio: float  # to float32, for one image on this machine: the median over pairs of runs
-    size_ratio: float  # of the file in float32
+    latency_ratio: float  # for one image on this machine, relative to float32: the median over pairs of runs
+    size_ratio: float  # relative to the file in float32
 
     def warnings(self, name: str) -> list[str]:
-        """What speaks against `name`: "int8" or "float16"."""
+        """The warnings about this format; `name` is "int8" or "float16"."""
         found = []
         if self.accuracy_before is not None and self.accuracy_after is not None:
             lost = self.accuracy_before - self.accuracy_after
@@ -50,17 +50,17 @@ class Reduced:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """What was written."""
+    """The result of an export."""
 
     precision: str  # float32, float16 or int8
     bytes: int
     difference: Difference  # of the file from the network
-    reduced: Reduced | None  # None: float32
-    metadata: dict[str, str]  # in the file
+    reduced: Reduced | None  # None if it is float32
+    metadata: dict[str, str]  # the metadata in the file
 
 
 def noise(size: int) -> Tensor:
-    """Images to check a file on where there are none of the public set, uint8 ``[64, 3, size, size]``."""
+    """Random images for checking a file if there is no public set, uint8 ``[64, 3, size, size]``."""
     generator = torch.Generator().manual_seed(derive(0, "export"))
     return torch.randint(0, 256, (64, 3, size, size), dtype=torch.uint8, generator=generator)
 
@@ -68,14 +68,14 @@ def noise(size: int) -> Tensor:
 def export_onnx(
     predictor: Predictor, path: Path, precision: str, images: Tensor, evaluation: Labelled | None
 ) -> Exported:
-    """Write an ONNX file; an existing file is replaced, once the new one has been checked.
+    """Write an ONNX file. An existing file is replaced only when the new one has been checked.
 
     Args:
-        predictor: of the network, on the CPU.
-        path: of the file.
+        predictor: the network, on the CPU.
+        path: the file to write.
         precision: float32, float16 or int8.
-        images: to check the file on, and with int8 to calibrate with: uint8 ``[N, 3, S, S]``.
-        evaluation: to measure the accuracy with smaller numbers on; None: it is not measured.
+        images: images for checking the file and, with int8, for calibration: uint8 ``[N, 3, S, S]``.
+        evaluation: images for measuring the accuracy of float16 or int8; None: it is not measured.
 
     Raises:
         ConfigError: the network cannot be written as ONNX, or the file cannot be written.
@@ -96,7 +96,7 @@ def export_onnx(
         with atomic_file(path) as file:
             file.write(model)
             file.flush()
-            session = Session(Path(file.name).read_bytes())  # as it is on the disk
+            session = Session(Path(file.name).read_bytes())  # read back from the disk
             found = difference(session, predictor, checked)
             if precision == "float32":
                 _check_same(found)
@@ -108,7 +108,7 @@ def export_onnx(
 
 
 def export_safetensors(predictor: Predictor, path: Path) -> tuple[int, dict[str, str]]:
-    """Write the network's state_dict under its own names; returns the number of bytes, and the metadata.
+    """Write the network's state_dict as safetensors; returns the number of bytes, and the metadata.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -139,7 +139,7 @@ def _check_same(found: Difference) -> None:
 
 @contextmanager
 def _written_to(path: Path) -> Iterator[None]:
-    """A full disk, here or where temporary files are, is an error that names it."""
+    """A block in which errors of writing, here or in the folder of temporary files, become a ConfigError."""
     try:
         yield
     except OSError as error:

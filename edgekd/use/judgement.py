@@ -1,4 +1,4 @@
-"""A trained network judged on labelled images: the scores of its heads, and its surest mistakes."""
+"""Evaluation of a trained network on labelled images: the scores of its heads, and its most confident mistakes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +18,22 @@ from edgekd.learning.evaluation import PIXELS
 from edgekd.use.scores import ClassScore, Scores, Shard, counted_scores, scores
 from edgekd.use.trained import Trained
 
-MISTAKES = 24  # of the surest that are told of
-DIGITS = 6  # of a fraction in JSON, after the point
+MISTAKES = 24  # number of most confident mistakes that are listed
+DIGITS = 6  # decimals of a fraction in JSON
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistake:
     """A picture that was classified wrongly."""
 
-    place: int  # in the evaluation set
-    file: Path | None  # None: the set is not from files
+    place: int  # its index in the evaluation set
+    file: Path | None  # None: the set does not come from files
     label: str
     predicted: str
-    probability: float  # of what was predicted
+    probability: float  # of the predicted class
 
     def to_mapping(self) -> dict[str, Any]:
-        """For JSON: ``file`` where there is one, and ``place``."""
+        """The mistake as a mapping for JSON; ``file`` is missing if there is none."""
         named = {} if self.file is None else {"file": str(self.file)}
         return {
             **named,
@@ -46,19 +46,19 @@ class Mistake:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Judgement:
-    """What `edgekd eval` tells of a peer."""
+    """The evaluation of one peer, as `edgekd eval` shows it."""
 
     id: int
     step: int
-    about: str  # the network, in words
-    scores: Scores  # of the head that answers
-    checkpoint: str | None = None  # the name of its file; None: only the counts of an evaluation are known
-    head: int | None = None  # its index; None: only the counts of an evaluation are known
-    heads: tuple[Scores, ...] = ()  # of all heads; (): they are not known
-    mistakes: tuple[Mistake, ...] = ()  # of the head that answers, the surest first
+    about: str  # a description of the network
+    scores: Scores  # of the head whose answers count
+    checkpoint: str | None = None  # name of its file; None: only the counts of an evaluation are known
+    head: int | None = None  # index of the head whose answers count; None: only the counts of an evaluation are known
+    heads: tuple[Scores, ...] = ()  # of all heads; (): unknown
+    mistakes: tuple[Mistake, ...] = ()  # of the head whose answers count, the most confident first
 
     def to_mapping(self) -> dict[str, Any]:
-        """For JSON; what is not known is null."""
+        """The evaluation as a mapping for JSON; unknown values are null."""
         answering = self.scores
         return {
             "id": self.id,
@@ -95,18 +95,18 @@ def judge(
     top: int,
     watch: Watch = unwatched,
 ) -> Judgement:
-    """Judge the network of a checkpoint.
+    """Evaluate the network of a checkpoint.
 
     Args:
-        trained: of the checkpoint.
-        evaluation: the images.
+        trained: the network.
+        evaluation: the labelled images.
         config: the settings of its run.
-        device: computes.
-        top: up to which k top-k accuracies are counted.
-        watch: called with the total; its context is called with each number classified.
+        device: the device that computes.
+        top: top-k accuracies are computed up to this k.
+        watch: is called with the total number of images; its context is called with each number classified.
 
     Raises:
-        DivergedError: the network's answers are NaN or infinite.
+        DivergedError: the network's outputs are NaN or infinite.
     """
     info, names = trained.info, trained.classes
     logits = _logits(trained, evaluation, device, watch)
@@ -126,13 +126,13 @@ def judge(
 
 
 def judge_counts(file: Path) -> Judgement:
-    """What the counts of a peer's last evaluation tell, without its network and its pictures.
+    """Make an evaluation from the counts of a peer's last one, without its network and its pictures.
 
     Args:
-        file: an ``evaluation.json``, or the folder that it lies in.
+        file: an ``evaluation.json``, or the folder that contains it.
 
     Raises:
-        ConfigError: there is no such file, it is damaged, or counts nothing.
+        ConfigError: there is no such file, it is damaged, or it counts no images.
     """
     counted = load_counted(file)
     if not counted.confusion:
@@ -143,7 +143,7 @@ def judge_counts(file: Path) -> Judgement:
 
 @torch.no_grad()
 def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch: Watch) -> Tensor:
-    """Of all heads, float32 ``[heads, N, classes]`` on the CPU."""
+    """The logits of all heads, float32 ``[heads, N, classes]`` on the CPU."""
     model = trained.classifier.to(device)
     batches = evaluation.images.split(max(1, PIXELS // trained.size**2))
     logits = []
@@ -155,7 +155,7 @@ def _logits(trained: Trained, evaluation: Labelled, device: torch.device, watch:
 
 
 def _shard(trained: Trained, config: Config) -> Shard | None:
-    """What the peer's folder says of its private images; None: nothing."""
+    """What the peer's folder says about its private images; None: nothing."""
     counted = read_counted(trained.folder)
     if counted is None or (counted.id, counted.classes) != (trained.info.id, trained.classes):
         return None

@@ -1,8 +1,8 @@
-"""A network as the bytes of an ONNX file, from pixels to probabilities. The file needs neither edgekd nor PyTorch.
+"""A network as an ONNX file, from pixels to probabilities. The file needs neither edgekd nor PyTorch.
 
-PyTorch has two exporters. This module uses the older one, which works by TorchScript, for three reasons. It needs no
-package but `onnx`. All versions of PyTorch since 2.2 have it. And it can write opset 17, which is the newest that
-TensorRT 8.5 reads, on Jetsons with JetPack 5; the other exporter begins at opset 18.
+PyTorch has two exporters. This module uses the older one, which is based on TorchScript, for three reasons. It needs no
+package except `onnx`. All versions of PyTorch since 2.2 have it. And it can write opset 17, the newest one that
+TensorRT 8.5 on Jetsons with JetPack 5 can read; the newer exporter begins at opset 18.
 """
 
 import inspect
@@ -24,14 +24,14 @@ from edgekd.extensions import without_exit
 from edgekd.printable import first_line
 
 OPSET = 17
-TRACED = 2  # images that the exporter sees; with one, it would take more for constants
-LARGEST = 2**31  # bytes; a file of protobuf ends there
-PRINTS = "_jit_onnx_log"  # the function that prints, of torch._C
+TRACED = 2  # images in the example for the exporter; with one image, it would treat more values as constants
+LARGEST = 2**31  # bytes; the limit of a protobuf file
+PRINTS = "_jit_onnx_log"  # name in torch._C of the function that prints
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
 
 
 class _FromPixels(nn.Module):
-    """The network after a normalisation of pixels, which is a multiplication and a subtraction, and before softmax."""
+    """A network with a normalisation of pixels (one multiplication, one subtraction) before it and softmax after it."""
 
     scale: Tensor
     shift: Tensor
@@ -49,14 +49,14 @@ class _FromPixels(nn.Module):
 
 
 def to_onnx(network: nn.Module, size: int) -> bytes:
-    """The ONNX file of a network, in float32.
+    """The bytes of an ONNX file with a network in float32.
 
-    Its input is ``images``, uint8 ``[N, 3, size, size]``, RGB, for any N; its outputs are ``probabilities`` and
+    The file's input is ``images``, uint8 ``[N, 3, size, size]``, RGB, for any N. Its outputs are ``probabilities`` and
     ``logits``, float32 ``[N, classes]``.
 
     Args:
         network: from normalised images to logits, on the CPU and in evaluation mode.
-        size: side of the images, in pixels.
+        size: height and width of the images, in pixels.
 
     Raises:
         ConfigError: the network cannot be written as ONNX, or does not fit into one file.
@@ -66,7 +66,7 @@ def to_onnx(network: nn.Module, size: int) -> bytes:
     if content >= LARGEST:
         raise ConfigError(f"the network has {content / 2**30:.1f} GiB, and one ONNX file holds less than 2 GiB")
     example = torch.zeros(TRACED, 3, size, size, dtype=torch.uint8)
-    # Versions of PyTorch that know no other exporter do not know the argument.
+    # Versions of PyTorch that have only the older exporter do not have this argument.
     chosen: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     axes = {name: {0: "N"} for name in (INPUT, *OUTPUTS)}
     try:
@@ -85,12 +85,12 @@ def to_onnx(network: nn.Module, size: int) -> bytes:
             return file.read_bytes()
     except OSError:
         raise
-    except Exception as error:  # of the exporter, or of a network of the user's own, which it traces
+    except Exception as error:  # raised by the exporter, or by a network of the user
         raise ConfigError(f"PyTorch cannot write this network as ONNX: {first_line(error)}") from error
 
 
 def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The same ONNX file with these entries as its ``metadata_props``, and no others."""
+    """The same ONNX file with these entries, and no others, as its ``metadata_props``."""
     import onnx
 
     proto = onnx.load_model_from_string(model)
@@ -104,13 +104,13 @@ def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: that there is another one, and what tracing cannot see.
+    """A block without the messages of the exporter: that there is another one, and what tracing cannot see.
 
-    Nor the graph of a network that it refuses: PyTorch prints that in C++, on stdout, whatever `sys.stdout` is. The
-    switch for it has no effect, since each export turns it on (in 2.14), so the function that prints is replaced.
+    If the exporter refuses a network, PyTorch prints the graph from C++ on stdout, whatever `sys.stdout` is. The switch
+    for this has no effect, since each export turns it on (in 2.14). So the function that prints is replaced.
     """
     log = logging.getLogger("torch.onnx")
-    level, prints = log.level, getattr(torch._C, PRINTS, None)  # private: a version of PyTorch may lack it
+    level, prints = log.level, getattr(torch._C, PRINTS, None)  # private: some versions of PyTorch may not have it
     log.setLevel(logging.ERROR)
     if prints is not None:
         setattr(torch._C, PRINTS, lambda *said: None)

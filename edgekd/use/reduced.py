@@ -1,4 +1,4 @@
-"""Smaller numbers in an ONNX file: int8 by static quantisation, and float16."""
+"""Smaller number formats in an ONNX file: int8 by static quantisation, and float16."""
 
 import contextlib
 import io
@@ -14,20 +14,24 @@ from torch import Tensor
 
 from edgekd.use.onnx_file import INPUT
 
-CALIBRATION = 256  # public images at most: the ranges of activations change little with more
+CALIBRATION = 256  # largest number of public images; more of them hardly change the ranges of activations
 _BATCH = 16
 _QUANTISED = ["Conv", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool"]
 
 
 def to_int8(model: bytes, images: Tensor) -> bytes:
-    """An ONNX file with weights and activations of 8 bits, for onnxruntime, as QDQ.
+    """Quantise an ONNX file: weights and activations of 8 bits, in the QDQ format of onnxruntime.
 
-    Activations are unsigned. With signed ones, which TensorRT would need, onnxruntime 1.32 took 18 times as long as in
-    float32 on an x86 processor. The first operations, which turn pixels into floats, and softmax stay as they are.
+    Activations are unsigned. With signed ones, which TensorRT would need, onnxruntime 1.32 took 18 times as long as
+    with float32 on an x86 processor. The first operations, which turn pixels into floats, and softmax are not
+    quantised.
 
     Args:
-        model: in float32.
-        images: to find the ranges of activations with, uint8 ``[N, 3, S, S]``; the first `CALIBRATION` are used.
+        model: the bytes of the file in float32.
+        images: images for finding the ranges of activations, uint8 ``[N, 3, S, S]``; the first `CALIBRATION` are used.
+
+    Returns:
+        The bytes of the quantised file.
 
     Raises:
         OSError: there is no room for temporary files.
@@ -53,7 +57,7 @@ def to_int8(model: bytes, images: Tensor) -> bytes:
 
 
 def to_float16(model: bytes) -> bytes:
-    """An ONNX file that computes in float16, but for softmax; input and outputs keep their types."""
+    """Convert an ONNX file to float16, except for softmax; input and outputs keep their types."""
     import onnx
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
@@ -65,7 +69,7 @@ def to_float16(model: bytes) -> bytes:
 
 
 class _Calibration:
-    """Hands the images to onnxruntime, which asks for batch after batch; it looks for these two methods."""
+    """Gives the images to onnxruntime batch by batch; onnxruntime calls these two methods."""
 
     def __init__(self, images: Tensor) -> None:
         self._images = images
@@ -81,7 +85,7 @@ class _Calibration:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what onnxruntime prints, logs and warns of on the way."""
+    """A block without the output, log messages and warnings of onnxruntime."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""An ONNX file run by onnxruntime: what it answers, how fast it is, and how far it is from the network itself."""
+"""Running an ONNX file with onnxruntime: its answers, its speed, and its difference from the network."""
 
 import statistics
 import time
@@ -16,14 +16,15 @@ from edgekd.use.onnx_file import INPUT, OUTPUTS, TRACED
 from edgekd.use.predictor import Predictor
 from edgekd.workers import at_once
 
-BATCHES = (1, 7, 64)  # images at once, in turn: any number must do
-TOLERANCE = 1e-3  # of a probability; of a logit, as a share of the largest one. float32 rounds to some 1e-5
-ROUNDS = 200  # of measuring the latency
-FIXED = (  # what is said of a file that can be run on some numbers of images, and not on others
+BATCHES = (1, 7, 64)  # sizes of the batches, in turn: the file must accept any number of images
+# Largest difference of a probability; for logits, as a fraction of the largest one. float32 rounds to about 1e-5.
+TOLERANCE = 1e-3
+ROUNDS = 200  # number of measurements of the latency
+FIXED = (  # advice if a file runs only with some numbers of images
     "a network that takes the number of images as a Python int, as in x.reshape(int(x.shape[0]), 8), is fixed to that "
     "number: use x.flatten(1)"
 )
-SECONDS = 10.0  # after which no further round begins
+SECONDS = 10.0  # after this time, no further measurement begins
 
 
 class ExportError(EdgeKDError):
@@ -31,7 +32,7 @@ class ExportError(EdgeKDError):
 
 
 def check_installed() -> None:
-    """See whether the packages of the extra ``export`` are there.
+    """Check that the packages of the extra ``export`` are installed.
 
     Raises:
         ConfigError: one of them is not.
@@ -50,21 +51,21 @@ class Session:
     """An ONNX file that onnxruntime has loaded, on the CPU.
 
     Args:
-        model: the file's bytes.
+        model: the bytes of the file.
 
     Raises:
-        ExportError: onnxruntime cannot read it.
+        ExportError: onnxruntime cannot read the file.
     """
 
     def __init__(self, model: bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # none: what fails raises
-        options.intra_op_num_threads = at_once(1)  # else as many as the machine has cores, whoever may use them
+        options.log_severity_level = 4  # no log: whatever fails raises an error
+        options.intra_op_num_threads = at_once(1)  # the default is all cores, even those not allowed
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a class of its own for each kind
+        except Exception as error:  # onnxruntime has a class of its own for each kind of error
             raise ExportError(f"onnxruntime cannot read the exported file: {_why(error)}") from error
 
     @property
@@ -73,14 +74,14 @@ class Session:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The probabilities and logits of images, uint8 ``[N, 3, S, S]``; each float32 ``[N, classes]``.
+        """Compute the probabilities and logits of images, uint8 ``[N, 3, S, S]``; each is float32 ``[N, classes]``.
 
         Raises:
-            ExportError: the file cannot be run on so many images.
+            ExportError: the file cannot be run with this number of images.
         """
         try:
             found: list[Any] = self._session.run(list(OUTPUTS), {INPUT: images.numpy()})
-        except Exception as error:  # as in `__init__`
+        except Exception as error:  # see `__init__`
             raise ExportError(
                 f"onnxruntime cannot run the exported file on {len(images)} images: {_why(error)}"
             ) from error
@@ -88,10 +89,10 @@ class Session:
         return probabilities, logits
 
     def run_all(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for many images, in batches of different sizes.
+        """Compute the probabilities and logits of many images, in batches of different sizes.
 
         Raises:
-            ExportError: the file cannot be run on so many images, or only on batches of some sizes.
+            ExportError: the file cannot be run, or only with batches of some sizes.
         """
         found: list[tuple[Tensor, Tensor]] = []
         start = 0
@@ -114,38 +115,38 @@ class Session:
         return True
 
     def accuracy(self, evaluation: Labelled) -> float:
-        """The share of the images that are classified correctly, in [0, 1]."""
+        """The fraction of images that are classified correctly, in [0, 1]."""
         answers = self.run_all(evaluation.images)[1].argmax(dim=1)
         return float((answers == evaluation.labels).double().mean())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How far an exported file is from the network, on some images."""
+    """The difference between an exported file and the network, on some images."""
 
-    probabilities: float  # the largest absolute difference
+    probabilities: float  # largest absolute difference
     logits: float  # the same
-    largest_logit: float  # of the network, as an absolute value
-    same_answers: float  # share of the images for which the likeliest class is the same
+    largest_logit: float  # largest absolute value, from the network
+    same_answers: float  # fraction of images with the same most probable class
     images: int
 
     @property
     def is_rounding(self) -> bool:
-        """Whether it is no more than float32 can explain."""
+        """Whether the difference can be explained by rounding in float32."""
         limit = TOLERANCE * max(1.0, self.largest_logit)
         return self.probabilities <= TOLERANCE and self.logits <= limit  # False for NaN
 
 
 def difference(session: Session, predictor: Predictor, images: Tensor) -> Difference:
-    """Compare a file with the network that it was made of.
+    """Compare a file with the network from which it was made.
 
     Args:
-        session: of the file.
-        predictor: of the network, on the CPU.
+        session: the file.
+        predictor: the network, on the CPU.
         images: uint8 ``[N, 3, S, S]``.
 
     Raises:
-        ExportError: the file's answers have another shape or type, are not finite, or are no probabilities.
+        ExportError: the outputs of the file have a wrong shape or type, are not finite, or are not probabilities.
     """
     probabilities, logits = session.run_all(images)
     shape = (len(images), len(predictor.classes))
@@ -167,11 +168,11 @@ def difference(session: Session, predictor: Predictor, images: Tensor) -> Differ
 
 
 def latency_ratio(one: Session, other: Session, image: Tensor) -> float:
-    """How long `one` takes for one image, as a multiple of what `other` takes: `paired_ratio` of runs in turn.
+    """The latency of `one` for one image, as a multiple of the latency of `other`: `paired_ratio` of alternating runs.
 
     Args:
         one: the session that is measured.
-        other: the session that it is compared with.
+        other: the session with which it is compared.
         image: uint8 ``[1, 3, S, S]``.
     """
     taken: dict[Session, list[float]] = {one: [], other: []}
@@ -191,12 +192,12 @@ def latency_ratio(one: Session, other: Session, image: Tensor) -> float:
 def paired_ratio(one: Sequence[float], other: Sequence[float]) -> float:
     """The median of the ratios `one` / `other`, pair by pair.
 
-    On a busy machine some runs take ten times as long as others. Where these are about half of the runs, each median
-    by itself lies among the short ones or among the long ones by chance, and so their ratio says nothing.
+    On a busy machine, some runs take ten times as long as others. If about half of the runs are slow, it is chance
+    whether the median of one session is a slow or a fast run, so the ratio of two medians would say nothing.
 
     Args:
         one: durations in seconds, > 0.
-        other: the same number of them, each measured beside the one at its place.
+        other: as many durations, each measured next to the one at the same index.
     """
     return statistics.median(a / b for a, b in zip(one, other, strict=True))
 

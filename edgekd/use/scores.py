@@ -1,6 +1,6 @@
-"""How well a head of a trained network classifies: by class, by rank, and whether its probabilities can be believed.
+"""Scores of a head of a trained network: by class, by rank, and how reliable its probabilities are.
 
-scikit-learn computes. It is imported here alone, and only `edgekd eval` imports this module.
+scikit-learn computes them. Only this module imports it, and only `edgekd eval` imports this module.
 """
 
 import math
@@ -19,64 +19,67 @@ from edgekd.data.sources import Labelled
 from edgekd.learning.evaluation import Confusion
 from edgekd.losses.distillation import log_prior
 
-BINS = 10  # of the probabilities, of equal width
+BINS = 10  # number of intervals of probabilities, of equal width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassScore:
-    """One class. None where nothing can be said: no image was predicted to be of the class, or it has no images."""
+    """The scores of one class.
+
+    A score is None if it is not defined: the class was never predicted, or has no images.
+    """
 
     name: str
-    precision: float | None  # of the images that were predicted to be of the class, the share that is
-    recall: float | None  # of its images, the share that was predicted right
+    precision: float | None  # fraction of the images predicted as this class that belong to it
+    recall: float | None  # fraction of its images that were predicted correctly
     f1: float | None  # the harmonic mean of both
-    support: int  # images
+    support: int  # number of its images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bin:
-    """The images whose likeliest class has a probability in (low, high]."""
+    """The images whose most probable class has a probability in (low, high]."""
 
     low: float
     high: float
     images: int
-    confidence: float  # the mean of that probability
+    confidence: float  # mean of that probability
     accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scores:
-    """Of one head, on labelled images. Fractions are in [0, 1]."""
+    """The scores of one head on labelled images; fractions are in [0, 1]."""
 
     accuracy: float
-    own_accuracy: float | None  # classes weighted as in the private shard, and its prior added; None: it is not known
+    own_accuracy: float | None  # with the class frequencies of the private shard, for images and network; None: unknown
     samples: int
-    top_k: dict[int, float]  # the share of images whose class is among the k likeliest
+    top_k: dict[int, float]  # k -> fraction of images whose class is among the k most probable ones
     classes: tuple[ClassScore, ...]
-    confusion: NDArray[np.int64]  # images by class (rows) and by predicted class (columns)
-    bins: tuple[Bin, ...]  # those that have images; (): the probabilities are not known
+    confusion: NDArray[np.int64]  # number of images by true class (rows) and predicted class (columns)
+    bins: tuple[Bin, ...]  # only bins with images; (): the probabilities are not known
 
     @property
     def macro_f1(self) -> float:
-        """The mean F1 of the classes that have images."""
+        """The mean F1 score of the classes that have images."""
         return float(np.mean([each.f1 for each in self.classes if each.support and each.f1 is not None]))
 
     @property
     def confidence(self) -> float | None:
-        """The mean probability of the likeliest class; None: it is not known."""
+        """The mean probability of the most probable class; None: unknown."""
         if not self.bins:
             return None
         return sum(each.images * each.confidence for each in self.bins) / self.samples
 
     @property
     def calibration_error(self) -> float | None:
-        """The expected calibration error: the mean distance of probability and accuracy, over the images."""
+        """The expected calibration error: the mean difference of probability and accuracy over the images; or None."""
         if not self.bins:
             return None
         return sum(each.images * abs(each.confidence - each.accuracy) for each in self.bins) / self.samples
 
     def most_taken_for(self, index: int) -> tuple[str, float] | None:
-        """The class that the images of a class are most often taken for, and their share; None: all are right."""
+        """The wrong class most often predicted for the images of a class, and its fraction; None: all are right."""
         row = self.confusion[index].copy()
         row[index] = 0
         if not row.any():
@@ -86,21 +89,21 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """What own-distribution accuracy needs to know of the peer's private images."""
+    """What must be known about the peer's private images to compute its own accuracy."""
 
-    counts: tuple[int, ...]  # images of each class
-    balanced: bool  # the network has learned without the class frequencies, so they are added
+    counts: tuple[int, ...]  # number of images of each class
+    balanced: bool  # whether the network was trained without the class frequencies, so that they must be added
 
 
 def scores(logits: Tensor, evaluation: Labelled, names: Sequence[str], *, top: int, shard: Shard | None) -> Scores:
-    """Score one head.
+    """Compute the scores of one head.
 
     Args:
-        logits: ``[N, classes]`` of the images of `evaluation`, on the CPU.
+        logits: the logits of the images, ``[N, classes]``, on the CPU.
         evaluation: the labelled images.
-        names: of the classes.
-        top: up to which k `Scores.top_k` goes; below the number of classes.
-        shard: of the peer; None: it is not known.
+        names: the class names.
+        top: the largest k in `Scores.top_k`, at most the number of classes - 1.
+        shard: the peer's private images; None: unknown.
     """
     labels, known = evaluation.labels.numpy(), list(range(len(names)))
     predicted = logits.argmax(dim=1).numpy()
@@ -120,11 +123,11 @@ def scores(logits: Tensor, evaluation: Labelled, names: Sequence[str], *, top: i
 
 
 def counted_scores(confusion: Confusion, names: Sequence[str]) -> Scores:
-    """The scores that follow from counts alone.
+    """Compute the scores that need only counts.
 
     Args:
-        confusion: at least one image.
-        names: of the classes.
+        confusion: the counts of at least one image.
+        names: the class names.
     """
     labels, predicted, counts = np.array(confusion).T
     accuracy = float(accuracy_score(labels, predicted, sample_weight=counts))
@@ -166,11 +169,11 @@ def _bins(confidence: NDArray[Any], right: NDArray[Any]) -> tuple[Bin, ...]:
 
 
 def _own(logits: Tensor, labels: Tensor, shard: Shard) -> float | None:
-    """The accuracy with each image weighted so that classes count as in the shard."""
+    """The accuracy with weights for the images, so that each class counts as much as in the shard; None: undefined."""
     counts = torch.tensor(shard.counts)
     if shard.balanced:
         logits = logits + log_prior(torch.arange(len(counts)).repeat_interleave(counts), len(counts))
     weight = (counts / torch.bincount(labels, minlength=len(counts)))[labels]
-    if not weight.sum() > 0:  # no class of the shard is among the images
+    if not weight.sum() > 0:  # none of the images has a class of the shard
         return None
     return float(accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy(), sample_weight=weight.numpy()))

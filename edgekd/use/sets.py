@@ -1,4 +1,4 @@
-"""The images that belong to a checkpoint: the evaluation set of its run, and the public set of its group."""
+"""The image sets that belong to a checkpoint: the evaluation set of its run, and the public set of its group."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from edgekd.use.trained import Trained
 
 
 def evaluation_set(trained: Trained, config: Config, how: Decoding = IN_PROCESS) -> Labelled:
-    """The evaluation images of the checkpoint's own run, or those of ``--eval``.
+    """Load the evaluation images of the checkpoint's own run, or those of ``--eval``.
 
     Args:
-        trained: of the checkpoint.
+        trained: the network of the checkpoint.
         config: the settings of its run.
-        how: picture files are decoded.
+        how: how picture files are decoded.
 
     Raises:
         ConfigError: the data is missing, or the settings are not those of the checkpoint.
@@ -34,16 +34,16 @@ def evaluation_set(trained: Trained, config: Config, how: Decoding = IN_PROCESS)
 
 
 def public_set(trained: Trained, config: Config, file: Path | None = None, how: Decoding = IN_PROCESS) -> PublicSet:
-    """The public set of the group that the network was trained in.
+    """Load the public set of the group in which the network was trained.
 
     Args:
-        trained: of the checkpoint.
+        trained: the network of the checkpoint.
         config: the settings of its run.
-        file: the public file, if the settings do not lead to it.
-        how: picture files are decoded.
+        file: the public file, if it is not the one in the settings.
+        how: how picture files are decoded.
 
     Raises:
-        ConfigError: it is missing, or of another group.
+        ConfigError: it is missing, or belongs to another group.
     """
     public = PublicSet.load(file, how.watch_bytes) if file else _of_run(trained, config, how)
     expected, size = trained.public_sha256, public.images.shape[-1]

@@ -1,4 +1,4 @@
-"""The trained network of a checkpoint, which a run's folder, a peer's folder or a file names."""
+"""The trained network of a checkpoint, given by a run's folder, a peer's folder or a file."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,16 +21,16 @@ from edgekd.seeds import seeded
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trained:
-    """What a checkpoint holds, as far as one who only uses the network needs it."""
+    """The part of a checkpoint that is needed to use its network."""
 
     info: CheckpointInfo
-    file: Path  # the checkpoint
+    file: Path  # the checkpoint file
     classifier: Classifier  # with all heads; on the CPU, in evaluation mode
-    head: int  # the index of the head that gives the peer's answers
+    head: int  # index of the head whose answers count
 
     @property
     def folder(self) -> Path:
-        """Of the peer: where the checkpoint lies."""
+        """The peer's folder, which contains the checkpoint."""
         return self.file.parent
 
     @property
@@ -40,29 +40,30 @@ class Trained:
 
     @property
     def size(self) -> int:
-        """The side of the input images, in pixels."""
+        """The height and width of the input images, in pixels."""
         return self.info.size
 
     @property
     def public_sha256(self) -> str | None:
-        """The SHA-256 of the group's public file; None: the checkpoint is of an older version, which did not say."""
+        """The SHA-256 of the group's public file; None in checkpoints of older versions, which did not store it."""
         found = self.info.made_with.get("public")
         return found if isinstance(found, str) else None
 
     def network(self) -> nn.Module:
-        """The network with the answering head as its last layer, in evaluation mode.
+        """The network in evaluation mode, with only the head whose answers count.
 
-        From normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``; see `edgekd.data.augment.normalise`.
+        It maps normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``; see
+        `edgekd.data.augment.normalise`.
         """
         return self.classifier.with_one_head(self.head)
 
     def metadata(self) -> dict[str, str]:
-        """What a file for other programs says of the network; every value is text."""
+        """The metadata about the network for exported files; all values are text."""
         info, accuracy = self.info, self.info.accuracy
         about = {"classes": dumps(info.classes), "size": str(info.size), "model": info.model, "peer": str(info.id)}
         about |= {"step": str(info.step), "checkpoint": self.file.name, "edgekd_version": version("edgekd")}
         about["fitting"] = "RGB; resize the shorter side to `size` (bilinear, antialiased); crop the centre"
-        if accuracy is not None and accuracy.step is not None:  # else nobody knows which weights had it
+        if accuracy is not None and accuracy.step is not None:  # otherwise it is unknown which weights had it
             about |= accuracy_metadata(accuracy.overall, accuracy.samples, accuracy.step)
         if self.public_sha256 is not None:
             about["public_sha256"] = self.public_sha256
@@ -70,7 +71,7 @@ class Trained:
 
 
 def accuracy_metadata(accuracy: float, samples: int, step: int) -> dict[str, str]:
-    """What a file for other programs says of an accuracy: on how many images, and at which step it was measured."""
+    """The metadata about an accuracy for exported files: with the number of images and the step of the evaluation."""
     return {"accuracy": f"{accuracy:.6f}", "accuracy_samples": str(samples), "accuracy_step": str(step)}
 
 
@@ -80,13 +81,13 @@ def load_trained(where: Path, peer: int | None = None, which: str = "newest", mo
     Args:
         where: the folder or file.
         peer: the id of the peer; needed if a run's folder holds several.
-        which: checkpoint of a folder: "newest", the newest sound one; or "best".
-        model: the network, or a list as ``--model`` takes it; needed if it is a function of the user, whose code is
-            run. None: the checkpoint says which network it is.
+        which: the checkpoint in a folder: "newest", the newest valid one; or "best".
+        model: the network, or a list of networks as in ``--model``. It is needed if the network is a function of the
+            user, whose code is then run. None: the checkpoint names the network.
 
     Raises:
-        ConfigError: there is no sound checkpoint, it is of another version or network, the best is not kept, the peer
-            is not clear, or the network is a function of the user and `model` is not given.
+        ConfigError: there is no valid checkpoint, it is from another version or network, there is no best one, the
+            folder holds several peers and `peer` is None, or the network is a function of the user and `model` is None.
     """
     if which not in WHICH:
         raise ConfigError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
@@ -106,7 +107,7 @@ def load_trained(where: Path, peer: int | None = None, which: str = "newest", mo
 def _file(path: Path) -> Loaded:
     if path.suffix == ".onnx":
         raise ConfigError(f"{path} is an exported file: run it with onnxruntime; here a checkpoint is needed")
-    path = path.resolve() if path.is_symlink() else path  # first: `current` soon leads to another one
+    path = path.resolve() if path.is_symlink() else path  # first, since `current` soon points to another checkpoint
     return Loaded(*load_checkpoint(path), path)
 
 
@@ -143,9 +144,10 @@ def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], gi
 
 
 def _answering(info: CheckpointInfo, state: dict[str, Tensor]) -> int:
-    """The last head. In the first of two phases only head 0 learns, so head 0 answers.
+    """The index of the head whose answers count: the last one, or head 0 in the first of two phases.
 
-    The second phase begins with a frozen copy of the network, so it has begun once the network differs from its copy.
+    In the first phase, only head 0 learns. The second phase begins with a frozen copy of the network, so it has begun
+    when the network differs from this copy.
     """
     if info.heads == 1 or not info.made_with.get("two_phase"):
         return info.heads - 1

@@ -1,1 +1,1 @@
-"""What a sweep's results say: cells, statistics, the paper's claims and their verdicts."""
+"""What the results of a sweep say: cells, statistics, and verdicts on the paper's claims."""

@@ -1,4 +1,4 @@
-"""Which settings a report compares, and against which value: as the user asks, or what says most."""
+"""Which settings a report compares, and with which reference value: as the user asks, or the most useful ones."""
 
 import contextlib
 import dataclasses
@@ -19,23 +19,23 @@ from edgekd.names import COMBINATION_NAMES, meant
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a report compares."""
+    """The comparisons of a report."""
 
     questions: tuple[Question, ...]
-    others: tuple[str, ...]  # settings that could be compared, too
+    others: tuple[str, ...]  # other settings that could be compared
 
 
 def choices(cells: Sequence[Outcome], against: Sequence[str] = ()) -> Choices:
-    """Compare the values of some settings, each within one place at a time.
+    """Compare the values of some settings, separately for each place (data, split, neighbours and clock).
 
     Args:
-        cells: with and without liars, none of them a baseline.
-        against: ``SETTING`` or ``SETTING=VALUE``; without VALUE, and where no cell has it, the reference is the
-            project's default if it is there, else the first. If empty the measure is compared if it varies, else each
-            setting that one can choose.
+        cells: finished cells, with or without liars, none of them a baseline.
+        against: ``SETTING`` or ``SETTING=VALUE``, the settings to compare and their reference values. Without VALUE, or
+            if no cell has it, the reference is the project's default, or the first value if no cell has the default. If
+            `against` is empty, the measure is compared if it varies, otherwise each setting that a user can choose.
 
     Raises:
-        ConfigError: a setting is unknown or cannot be compared, or there is no such value.
+        ConfigError: a setting is unknown or cannot be compared, or no cell has the value.
     """
     able = comparable(cells)
     wished = dict(_wish(text, able, cells) for text in against) or dict.fromkeys(_most_useful(able))
@@ -52,12 +52,12 @@ def choices(cells: Sequence[Outcome], against: Sequence[str] = ()) -> Choices:
 
 
 def comparable(cells: Sequence[Outcome]) -> list[str]:
-    """The settings in which some cells differ alone."""
+    """The settings for which two cells differ only in this setting."""
     return [name for name in varied_settings([o.cell.config for o in cells]) if paired_values(cells, name)]
 
 
 def paired_values(cells: Iterable[Outcome], setting: str) -> list[Any]:
-    """The values that some cells have which differ from another in this setting alone, in their usual order."""
+    """The values of a setting that occur in cells that differ only in this setting, in their usual order."""
     alike: dict[Any, set[Any]] = defaultdict(set)
     for outcome in cells:
         alike[key(outcome.cell.config, setting)].add(settings(outcome.cell.config)[setting])
@@ -66,7 +66,7 @@ def paired_values(cells: Iterable[Outcome], setting: str) -> list[Any]:
 
 
 def value_text(value: Any) -> str:
-    """A value as a report shows it: of a function in a file without the folder."""
+    """A value as a report shows it; for a function in a file without the folder."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, str) and is_extension(value):
@@ -75,7 +75,7 @@ def value_text(value: Any) -> str:
 
 
 def value_order(setting: str, value: Any) -> tuple[Any, ...]:
-    """Sorts values: none first, names as they are listed everywhere, one's own after them, numbers by size."""
+    """A sort key for values: None first, names in their usual order, the user's own names last, numbers by size."""
     if isinstance(value, str):
         known = list(COMBINATION_NAMES) if setting == "combine" else []
         place = known.index(value) if value in known else len(known)
@@ -89,7 +89,7 @@ def _most_useful(able: Sequence[str]) -> list[str]:
 
 
 def _wish(text: str, able: Sequence[str], cells: Sequence[Outcome]) -> tuple[str, tuple[Any] | None]:
-    """Setting and reference out of ``SETTING=VALUE``; None where no value is asked for."""
+    """Parse ``SETTING=VALUE`` into the setting and the reference; the reference is None if there is no VALUE."""
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
     known = [f.name for kind in SECTIONS.values() for f in dataclasses.fields(kind)]
@@ -122,13 +122,13 @@ def _means(text: str, value: Any) -> bool:
 
 
 def _default(cells: Sequence[Outcome], setting: str, values: Sequence[Any]) -> Any:
-    """The project's default, as it is for most of these cells, if it is one of the values; else the first value."""
+    """The project's default, as it is in most of these cells, if it is one of the values; otherwise the first value."""
     found = Counter(default for default in _defaults(cells, setting) if default in values)
     return found.most_common(1)[0][0] if found else values[0]
 
 
 def _defaults(cells: Iterable[Outcome], setting: str) -> Iterator[Any]:
-    """What the setting is in each cell if nothing is said of it; of cells that allow this."""
+    """The value that the setting has by default in each cell; cells that do not allow the default are skipped."""
     section = next(name for name, kind in SECTIONS.items() if setting in {f.name for f in dataclasses.fields(kind)})
     default = getattr(SECTIONS[section](), setting)
     for outcome in cells:

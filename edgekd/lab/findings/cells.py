@@ -1,4 +1,4 @@
-"""What a finished cell is called and what it is worth; which cells are equal but for some settings."""
+"""Names and values of finished cells, and which cells are equal except for some settings."""
 
 import dataclasses
 import functools
@@ -16,28 +16,28 @@ from edgekd.extensions import spelt
 from edgekd.lab.sweep.records import Cell, Outcome
 from edgekd.names import MEASURE_NAMES
 
-Key = tuple[tuple[str, Any], ...]  # settings and their values, by name
+Key = tuple[tuple[str, Any], ...]  # (setting, value), sorted by name
 Value = Callable[[Outcome], float]
 
 SPLIT = ("iid", "gamma", "dirichlet")
-HEADS = ("heads", "head_layers", "head_end", "two_phase")  # what alpha 0 needs to be other than elsewhere
-AXES = ("measure", "alpha", "combine", "seed", *SPLIT)  # of figure 2
+HEADS = ("heads", "head_layers", "head_end", "two_phase")  # may differ at alpha 0, which needs several heads
+AXES = ("measure", "alpha", "combine", "seed", *SPLIT)  # the settings that vary within figure 2
 SCALE = ("kd_scale", "kd_weight")
 
 
 def mean_accuracy(outcome: Outcome) -> float:
-    """Over the honest clients."""
+    """The mean accuracy of the honest clients."""
     return statistics.fmean(outcome.accuracies)
 
 
 def client_std(outcome: Outcome) -> float:
-    """Population standard deviation of the accuracy over the same."""
+    """The population standard deviation of the accuracy over the honest clients."""
     return statistics.pstdev(outcome.accuracies)
 
 
 @functools.cache
 def settings(config: Config) -> Mapping[str, Any]:
-    """All settings of a cell by name."""
+    """All settings of a cell by their names."""
     found = {
         f.name: getattr(getattr(config, section), f.name) for section in SECTIONS for f in _fields(config, section)
     }
@@ -49,12 +49,12 @@ def _fields(config: Config, section: str) -> "tuple[dataclasses.Field[Any], ...]
 
 
 def key(config: Config, *without: str) -> Key:
-    """The settings, without some; equal for cells that differ in those alone."""
+    """All settings except some; it is equal for cells that differ only in these."""
     return tuple(sorted((name, value) for name, value in settings(config).items() if name not in without))
 
 
 def varied_settings(configs: Sequence[Config], *, seed: bool = False) -> list[str]:
-    """The settings in which some differ; the seed is one only if asked for."""
+    """The settings that are not the same in all cells; the seed only if `seed` is set."""
     names = settings(configs[0]) if configs else ()
     return [name for name in names if (seed or name != "seed") and len({settings(c)[name] for c in configs}) > 1]
 
@@ -73,12 +73,12 @@ def data_name(config: Config) -> str:
 
 
 def is_sun(config: Config) -> bool:
-    """Whether the data are SUN scenes: a folder that is called sun, with a number or none, such as ``sun397``."""
+    """Whether the data are SUN scenes: a folder named sun, with or without a number, such as ``sun397``."""
     return re.fullmatch(r"sun\d*", data_name(config).lower()) is not None
 
 
 def split_label(config: Config) -> str:
-    """``iid``, ``gamma 15`` or ``dirichlet 0.5``."""
+    """The name of the split: ``iid``, ``gamma 15`` or ``dirichlet 0.5``."""
     gamma = skew(config.data)
     if gamma is not None:
         return f"gamma {gamma:g}"
@@ -86,18 +86,18 @@ def split_label(config: Config) -> str:
 
 
 def measure_order(name: str) -> tuple[int, str]:
-    """Sorts measures as they are listed everywhere, one's own last."""
+    """A sort key for measures: in their usual order, the user's own ones last."""
     known = MEASURE_NAMES
     return (known.index(name) if name in known else len(known)), name
 
 
 def seed_of(outcome: Outcome) -> int:
-    """What tells independent repetitions of a cell apart."""
+    """The seed of a cell, which distinguishes independent repetitions."""
     return outcome.cell.config.train.seed
 
 
 def by_kind(outcomes: Iterable[Outcome]) -> dict[Key, list[Outcome]]:
-    """Cells that differ in nothing but the seed, by seed."""
+    """Group the cells that differ only in the seed; each group is sorted by seed."""
     kinds: dict[Key, list[Outcome]] = defaultdict(list)
     for outcome in sorted(outcomes, key=seed_of):
         kinds[key(outcome.cell.config, "seed")].append(outcome)

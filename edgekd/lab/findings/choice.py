@@ -1,7 +1,8 @@
-"""Which value of a setting to choose: every value against one of them, paired by seed and by all other settings.
+"""Which value of a setting to choose: every value is compared with a reference, paired by seed and all other settings.
 
-Cells are compared within a place: the same data, split, neighbours and clock. Within a place and a seed the differences
-under all other settings are averaged; the unit is the seed, as in every comparison here.
+Cells are compared within a place: the same data, split, neighbours and clock. Within a place and a seed, the
+differences under all combinations of the other settings are averaged. As in every comparison here, the unit is the
+seed.
 """
 
 import math
@@ -19,52 +20,52 @@ from edgekd.lab.sweep.records import Outcome
 
 BETTER, WORSE, AS_GOOD, DEPENDS, OPEN = "better", "worse", "as good", "depends", "open"
 
-# What is given rather than chosen, and tells places apart: which images, whose shard, who is heard, at what speed.
+# Settings that are given, not chosen, and that define a place: the images and their split, the neighbours, the speeds.
 PLACE = (
     *(f.name for f in fields(DataConfig) if f.name not in ("public_augment", "data_seed")),
     *(f.name for f in fields(SimulationConfig)),
     *("topology", "liars"),
 )
-GIVEN = (*PLACE, "data_seed", "lie", "lie_from", "seed", "device", "threads")  # not to be chosen, either
+GIVEN = (*PLACE, "data_seed", "lie", "lie_from", "seed", "device", "threads")  # also not chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One value against the reference, in the cells that differ from one of the reference in that alone."""
+    """One value compared with the reference, over pairs of cells that differ only in this setting."""
 
     value: Any
-    found: Comparison  # of accuracies, the value's less the reference's; its n is seeds
-    single: tuple[tuple[Key, Comparison], ...]  # the same under each combination of the other settings alone
-    accuracy: float  # of the value, in these cells
-    of_reference: float  # of the reference, in these cells
-    megabytes: float  # that a client sent, 10^6 bytes
+    found: Comparison  # difference of accuracies, value minus reference; n counts seeds
+    single: tuple[tuple[Key, Comparison], ...]  # the same for each combination of the other settings
+    accuracy: float  # mean of the value in these cells
+    of_reference: float  # mean of the reference in these cells
+    megabytes: float  # sent by a client with the value, in 10^6 bytes
     megabytes_of_reference: float
-    p: float = math.nan  # after Holm's correction for all values of the same question; NaN with too few seeds
+    p: float = math.nan  # after Holm's correction over all values of the question; NaN if there are too few seeds
     verdict: str = OPEN
 
     @property
     def least(self) -> float:
-        """The smallest difference under one combination of the other settings; NaN where there is none."""
+        """The smallest difference under one combination of the other settings; NaN if there is none."""
         return min((found.effect for _, found in self.single), default=math.nan)
 
     @property
     def most(self) -> float:
-        """The largest."""
+        """The largest difference under one combination of the other settings; NaN if there is none."""
         return max((found.effect for _, found in self.single), default=math.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which value of a setting to choose in one place."""
+    """Which value of a setting to choose in one place (data, split, neighbours, clock): question and answers."""
 
     setting: str
-    config: Config  # of one of its cells, which says where this is
+    config: Config  # of one of the cells, to describe the place
     reference: Any
-    answers: tuple[Answer, ...]  # of all other values that occur
+    answers: tuple[Answer, ...]  # for all other values that occur
 
 
 def places(cells: Iterable[Outcome], setting: str) -> list[list[Outcome]]:
-    """The cells by what is given, but for the setting itself."""
+    """Group the cells by place, that is by all given settings except this one."""
     names = [name for name in PLACE if name != setting]
     found: dict[Key, list[Outcome]] = defaultdict(list)
     for outcome in cells:
@@ -74,7 +75,14 @@ def places(cells: Iterable[Outcome], setting: str) -> list[list[Outcome]]:
 
 
 def question(cells: Sequence[Outcome], setting: str, values: Sequence[Any], reference: Any) -> Question:
-    """Compare the other `values` with the reference, in the cells of one place."""
+    """Compare the values of a setting with a reference value, in the cells of one place.
+
+    Args:
+        cells: finished cells with the same data, split, neighbours and clock.
+        setting: the compared setting.
+        values: its values, perhaps with the reference among them.
+        reference: the value with which the others are compared.
+    """
     answers = [_answer(cells, setting, value, reference) for value in values if value != reference]
     corrected = holm([answer.found.p for answer in answers])
     judged = [
@@ -85,7 +93,9 @@ def question(cells: Sequence[Outcome], setting: str, values: Sequence[Any], refe
 
 
 def verdict(found: Comparison, p: float) -> str:
-    """Better, worse, as good, or open; it is for others to see whether it depends on other settings.
+    """Decide on a comparison: better, worse, as good, or open.
+
+    Whether the result depends on other settings is not decided here.
 
     Args:
         found: the difference in accuracy.
@@ -102,9 +112,9 @@ def verdict(found: Comparison, p: float) -> str:
 
 
 def _turns(answer: Answer) -> bool:
-    """Whether the value is shown to be better under some of the other settings and worse under others.
+    """Whether the value is shown to be better under some combinations of the other settings and worse under others.
 
-    A mean over both says nothing about what to choose. The combinations are one family for Holm's correction.
+    Then a mean over both does not help to choose. The combinations are one family for Holm's correction.
     """
     corrected = holm([found.p for _, found in answer.single])
     shown = {verdict(found, p) for (_, found), p in zip(answer.single, corrected, strict=True)}

@@ -1,8 +1,8 @@
-"""A claim and what speaks for and against it: comparisons, the verdict that they give, the noise beside them.
+"""Claims, the comparisons for and against them, the resulting verdicts, and the noise.
 
-A finding is made of parts, each one comparison. The deciding parts give the verdict: supported if all are, not
-supported if one is not, else undecided. Its effect is that of the part that decided. The other parts are there to be
-read.
+A finding has parts, each of which is one comparison. Some parts decide: the finding is supported if all of these are
+supported, not supported if one of them is not supported, and otherwise undecided. The effect of a finding is that of
+the part that decided. The other parts are only for information.
 """
 
 import math
@@ -30,27 +30,27 @@ from edgekd.lab.findings.stats import (
 from edgekd.lab.sweep.records import Outcome
 
 _RANK = {NOT_SUPPORTED: 0, UNDECIDED: 1, SUPPORTED: 2}
-ALPHAS = (0.2, 0.5, 0.8)  # the paper's, without 0 and 1
-COMBINES = ("sum", "average")  # the paper's
+ALPHAS = (0.2, 0.5, 0.8)  # the paper's values, without 0 and 1
+COMBINES = ("sum", "average")  # the paper's combinations
 OTHERS = ("js", "td", "sed")  # the paper's new measures
 PAPER = ("ce", "kl", *OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One comparison behind a finding; positive is the claimed side of a claim that there is more."""
+    """One comparison in a finding. If the claim is that there is more, positive differences support it."""
 
     name: str  # what is subtracted from what
     hypothesis: Hypothesis
     found: Comparison
     decides: bool = True
-    missing: str = ""  # the cells that there would have to be, where there are not
-    kinds: int = 1  # how many differences of each seed are averaged
+    missing: str = ""  # the cells that are missing for it, if there are any
+    kinds: int = 1  # number of differences that are averaged for each seed
     verdict: str = UNDECIDED
 
     @property
     def strength(self) -> float:
-        """How far the effect lies on the side of its hypothesis; endlessly far on the other where nothing is known."""
+        """How strongly the effect supports the hypothesis; minus infinity if there are too few seeds."""
         if self.found.n < MIN_SEEDS:
             return -math.inf
         effect = self.found.effect
@@ -59,45 +59,45 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the cells say about one claim."""
+    """The result for one claim of the paper: its comparisons (parts), the verdict that follows, and the noise."""
 
     id: str
     claim: str
     parts: tuple[Part, ...]
     unit: Unit = ACCURACY
-    noise: float = math.nan  # standard error of a difference of two unpaired cells' means, each of n seeds; same unit
+    noise: float = math.nan  # standard error of the difference of two unpaired cells' means over n seeds; same unit
     remark: str = ""
 
     @property
     def verdict(self) -> str:
-        """Supported, not supported or undecided."""
+        """The verdict: supported, not supported or undecided."""
         return self.deciding.verdict
 
     @property
     def deciding(self) -> Part:
-        """The part that the verdict hangs on: of the worst verdict the weakest, one with data before one without."""
+        """The part that determines the verdict: the weakest with the worst verdict, and rather one with data."""
         return min(
             (p for p in self.parts if p.decides), key=lambda p: (_RANK[p.verdict], p.found.n < MIN_SEEDS, p.strength)
         )
 
     @property
     def missing(self) -> list[str]:
-        """The cells that there would have to be."""
+        """The cells that are missing for the verdict."""
         return [part.missing for part in self.parts if part.decides and part.missing]
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What findings are drawn from."""
+    """The cells from which findings are drawn."""
 
-    main: tuple[Outcome, ...]  # of figure 2, of one data set: of those that are not SUN scenes the one with most cells
-    sun: tuple[Outcome, ...]  # of figure 2, of SUN scenes
-    sun_heads: tuple[Outcome, ...]  # of SUN scenes, all with several heads
+    main: tuple[Outcome, ...]  # of figure 2, for one data set: the one with most cells that is not SUN scenes
+    sun: tuple[Outcome, ...]  # of figure 2, for SUN scenes
+    sun_heads: tuple[Outcome, ...]  # for SUN scenes, all cells with several heads
     baselines: Baselines
 
 
 def make_study(main: Iterable[Family], together: Iterable[Outcome], baselines: Baselines) -> Study:
-    """Sort out the cells: of the families that findings are drawn from, and of all together."""
+    """Select the cells for a study, from the main families and from all cells that are not baselines."""
     main = list(main)
     suns = {family.data for family in main if family.sun}
     first = next((family.cells for family in main if not family.sun), ())
@@ -117,7 +117,7 @@ def select(
     alphas: Collection[float] | None = None,
     combines: Collection[str] | None = None,
 ) -> list[Outcome]:
-    """The cells with one of these values; None takes any. Not `iid` is the skewed split."""
+    """Select cells by their settings; None allows any value. `iid` False selects the skewed split."""
 
     def fits(outcome: Outcome) -> bool:
         data, distill = outcome.cell.config.data, outcome.cell.config.distill
@@ -132,7 +132,15 @@ def select(
 
 
 def part(name: str, hypothesis: Hypothesis, pairs: Pairs, missing: str = "", decides: bool = True) -> Part:
-    """One comparison, of the means by seed; `missing` says which cells it needs, all of them with the same seeds."""
+    """Make a part: one comparison, of the means over all kinds of pairs for each seed.
+
+    Args:
+        name: what is subtracted from what.
+        hypothesis: the claim about the difference.
+        pairs: the differences.
+        missing: the cells that are needed, as text; it is kept if there are too few seeds.
+        decides: whether the part takes part in the verdict of its finding.
+    """
     by_seed, kinds = seed_means(pairs), len(pairs)
     found = compare([by_seed[seed] for seed in sorted(by_seed)])
     lacking = f"{missing}, of the same three seeds at least" if missing and found.n < MIN_SEEDS else ""
@@ -140,7 +148,7 @@ def part(name: str, hypothesis: Hypothesis, pairs: Pairs, missing: str = "", dec
 
 
 def judged(parts: Sequence[Part], unit: Unit) -> tuple[Part, ...]:
-    """With verdicts; those with data that decide together, and those that do not, count as one family each."""
+    """Add the verdicts to parts. Parts with data that decide are one family for the intervals, and the others too."""
     size = {decides: sum(p.decides is decides and p.found.n >= MIN_SEEDS for p in parts) for decides in (True, False)}
     return tuple(replace(p, verdict=judge(p.hypothesis, p.found, unit.margin, max(1, size[p.decides]))) for p in parts)
 
@@ -155,6 +163,6 @@ def make_finding(
     unit: Unit = ACCURACY,
     remark: str = "",
 ) -> Finding:
-    """A finding, with the noise of the cells that it speaks of."""
+    """Make a finding, with the noise of the cells that it is about."""
     finding = Finding(id, claim, judged(parts, unit), unit, remark=remark)
     return replace(finding, noise=scatter_of(cells, value).error(finding.deciding.found.n))

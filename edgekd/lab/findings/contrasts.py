@@ -1,4 +1,4 @@
-"""Differences between cells that are equal but for one thing, by seed, and the noise beside them."""
+"""Differences, by seed, between cells that are equal except for one setting, and the noise."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -9,24 +9,25 @@ from edgekd.lab.findings.results import Baselines
 from edgekd.lab.findings.stats import MIN_SEEDS, Scatter, scatter
 from edgekd.lab.sweep.records import Outcome
 
-Pairs = dict[Key, dict[int, float]]  # differences by kind (all settings but the seed and those compared), then seed
+Pairs = dict[Key, dict[int, float]]  # kind (all settings but the seed and the compared one) -> seed -> difference
 
 
 def scatter_of(outcomes: Iterable[Outcome], value: Value) -> Scatter:
-    """How a value scatters over the seeds of one and the same cell, pooled over the cells."""
+    """The scatter of a value over the seeds of one cell, pooled over the cells."""
     return scatter([[value(o) for o in group] for group in by_kind(outcomes).values()])
 
 
 def contrasts(
     outcomes: Iterable[Outcome], setting: str, value: Value, formula: Callable[[dict[Any, float]], float]
 ) -> Pairs:
-    """What `formula` makes of the values of cells that differ in one setting alone.
+    """Combine the values of cells that differ only in one setting.
 
     Args:
         outcomes: cells, none of them a baseline.
-        setting: the one under test.
-        value: a cell's.
-        formula: given the cells' values by that setting's, a number, or KeyError where it misses one.
+        setting: the compared setting.
+        value: a function that returns the value of a cell.
+        formula: a function from {value of the setting: value of the cell} to a number; it raises KeyError if it needs a
+            cell that is missing, and then this pair is left out.
     """
     alike: dict[tuple[Key, int], dict[Any, float]] = defaultdict(dict)
     for outcome in outcomes:
@@ -42,9 +43,9 @@ def contrasts(
 
 
 def balanced(pairs: Pairs) -> Pairs:
-    """Of the kinds and seeds as many as there can be with every kind at every seed, three seeds at least if possible.
+    """Choose as many kinds and seeds as possible such that every kind has every seed, if possible three seeds or more.
 
-    An unfinished sweep misses some. A mean over kinds is the same at each seed only if no seed misses a kind.
+    An unfinished sweep lacks some cells. Means over kinds can be compared between seeds only if no kind is missing.
     """
 
     def rank(seeds: frozenset[int]) -> tuple[bool, int, int]:
@@ -62,7 +63,7 @@ def balanced(pairs: Pairs) -> Pairs:
 
 
 def gains(outcomes: Iterable[Outcome], baselines: Baselines) -> Pairs:
-    """Mean accuracy less that of the same clients alone, with the same balance."""
+    """The mean accuracy minus that of the same clients alone, with the same balance."""
     pairs: Pairs = defaultdict(dict)
     for outcome in outcomes:
         alone = baselines.alone(outcome.cell.config)

@@ -1,4 +1,4 @@
-"""What each measure costs, as ``benchmarks/measures.py`` writes it beside a sweep's results: ``cost.csv``."""
+"""The cost of each measure: the file ``cost.csv``, which ``benchmarks/measures.py`` writes beside a sweep's results."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from edgekd.errors import ConfigError
 from edgekd.files.atomic import write_atomically
 
-Ratios = dict[str, dict[str, Sequence[float]]]  # by shape, then measure: its time in KL's, a number for each block
+Ratios = dict[str, dict[str, Sequence[float]]]  # shape -> measure -> its time divided by KL's, for each block of passes
 _COLUMNS = ["shape", "measure", "block", "ratio"]
 
 
@@ -16,7 +16,7 @@ def write_ratios(folder: Path, ratios: Ratios) -> None:
     """Write ``cost.csv`` into a folder.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -29,10 +29,10 @@ def write_ratios(folder: Path, ratios: Ratios) -> None:
 
 
 def read_ratios(folders: Sequence[Path]) -> Ratios:
-    """Of the first folder that holds a ``cost.csv``; nothing if none does.
+    """Read ``cost.csv`` from the first folder that contains it; empty if there is none.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the file cannot be read, or lacks times.
     """
     path = next((folder / "cost.csv" for folder in folders if (folder / "cost.csv").is_file()), None)
     if path is None:

@@ -1,4 +1,4 @@
-"""The cells of figure 2: accuracy against alpha for each measure, a panel for each split and combination."""
+"""The cells of figure 2: accuracy against alpha for each measure, with a panel for each split and combination."""
 
 import math
 import statistics
@@ -28,12 +28,12 @@ from edgekd.names import COMBINATION_NAMES
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Cells that differ in nothing but the seed. Accuracies are fractions in [0, 1]."""
+    """The mean over cells that differ only in the seed. Accuracies are fractions in [0, 1]."""
 
     mean: float  # over clients and seeds
     std: float  # population standard deviation over the clients, averaged over the seeds
-    error: float  # standard error of the mean over the seeds; NaN where there is one
-    n: int  # seeds
+    error: float  # standard error of the mean over the seeds; NaN if there is only one
+    n: int  # number of seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +44,21 @@ class Panel:
     combine: str
     cells: tuple[Outcome, ...]
     points: dict[tuple[str, float], Point]  # by measure and alpha
-    alone: Point | None  # what all measures have at alpha 1
+    alone: Point | None  # the value of all measures at alpha 1
 
     @property
     def title(self) -> str:
-        """Names the split and the combination."""
+        """The title: the split and the combination."""
         return f"{self.split}, {self.combine}"
 
     @property
     def measures(self) -> list[str]:
-        """Those with points."""
+        """The measures that have points."""
         return sorted({measure for measure, _ in self.points}, key=measure_order)
 
     @property
     def alphas(self) -> list[float]:
-        """Those with points, and 1 where there is a baseline."""
+        """The values of alpha that have points, and 1 if there is a baseline."""
         return sorted({alpha for _, alpha in self.points} | ({1.0} if self.alone else set()))
 
     @property
@@ -69,7 +69,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Cells that are equal but for the axes of figure 2 and, at alpha 0, for the heads."""
+    """Cells that are equal except for the axes of figure 2 and, at alpha 0, for the heads."""
 
     data: str
     sun: bool
@@ -77,12 +77,12 @@ class Family:
 
     @property
     def config(self) -> Config:
-        """Of one of its cells, at an alpha above 0 if there is one."""
+        """The settings of one of its cells, with alpha above 0 if there is one."""
         return next((o for o in self.cells if _alpha(o)), self.cells[0]).cell.config
 
     @property
     def whole(self) -> bool:
-        """Whether several measures have several alphas each, as in figure 2."""
+        """Whether several measures have several values of alpha each, as in figure 2."""
         alphas: dict[str, set[float]] = defaultdict(set)
         for outcome in self.cells:
             alphas[spelt(outcome.cell.config.distill.measure)].add(_alpha(outcome))
@@ -90,7 +90,7 @@ class Family:
 
 
 def point(outcomes: Sequence[Outcome]) -> Point:
-    """The mean over cells that differ in nothing but the seed."""
+    """The mean over cells that differ only in the seed."""
     means = [mean_accuracy(outcome) for outcome in outcomes]
     n = len(means)
     error = statistics.stdev(means) / math.sqrt(n) if n > 1 else math.nan
@@ -98,7 +98,7 @@ def point(outcomes: Sequence[Outcome]) -> Point:
 
 
 def families(together: Iterable[Outcome]) -> list[Family]:
-    """The cells by what they have in common: those of SUN scenes last, else those with most cells first."""
+    """Group the cells into families: whole ones first, then those with most cells; those of SUN scenes come last."""
     apart = _grouped(together, lambda o: (_alpha(o) == 0, key(o.cell.config, *AXES)))
     zeros = {k: group for (zero, k), group in apart.items() if zero}
     others = {k: group for (zero, k), group in apart.items() if not zero}
@@ -109,23 +109,23 @@ def families(together: Iterable[Outcome]) -> list[Family]:
 
 
 def _zeros_of(k: Key, zeros: Mapping[Key, Sequence[Outcome]]) -> Key | None:
-    """Which cells at alpha 0 go with others: those with the same heads, else the most of those with other heads."""
+    """Find the cells at alpha 0 that belong to other cells: those with the same heads, else the largest group."""
     fitting = [zero for zero in zeros if _without_heads(zero) == _without_heads(k)]
     return min(fitting, key=lambda zero: (zero != k, -len(zeros[zero]), str(zero)), default=None)
 
 
 def main_families(found: Sequence[Family]) -> list[Family]:
-    """Of each data set the one that findings are drawn from: a whole one before others, then that with most cells."""
+    """The family of each data set from which findings are drawn: a whole one if possible, then one with most cells."""
     first: dict[str, Family] = {}
-    for family in sorted(found, key=lambda f: not f.whole):  # stable
+    for family in sorted(found, key=lambda f: not f.whole):  # sorting is stable
         first.setdefault(family.data, family)
     return sorted(first.values(), key=_rank)
 
 
 def panels(family: Family, baselines: Baselines) -> list[Panel]:
-    """A panel for each split (iid first) and combination (sum first).
+    """Make a panel for each split (iid first) and combination (sum first).
 
-    Where some have lines, those that have none are left out: a point a measure is no figure.
+    If some panels have lines, those without lines are left out: one point for each measure is not a figure.
     """
     groups = _grouped(family.cells, lambda o: (split_label(o.cell.config), o.cell.config.distill.combine))
     ranked = sorted(groups, key=_panel_rank)
@@ -134,7 +134,7 @@ def panels(family: Family, baselines: Baselines) -> list[Panel]:
 
 
 def references(outcomes: Iterable[Outcome], baselines: Baselines) -> dict[str, Point]:
-    """The baselines beside some cells: alone, alone balanced and pooled, those that there are."""
+    """The baselines of some cells, as far as they exist: alone, alone balanced and pooled."""
     configs = [outcome.cell.config for outcome in outcomes]
     found = {
         "alone": [baselines.alone(config, "off") for config in configs],

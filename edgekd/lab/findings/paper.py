@@ -1,8 +1,8 @@
-"""The paper's findings, each a function from a sweep's cells to what they say about it.
+"""The paper's findings: for each a function from a sweep's cells to what they say about it.
 
-A claim about several places (a split, a combination and an alpha each) has to hold in each of them, so each is a part
-that decides. Within a place "distillation", the sum and the average are means over the paper's measures. The control
-alone takes all places together.
+A claim about several places (each a split, a combination and an alpha) must hold in each of them, so each is a part
+that decides. Within a place, "distillation", "sum" and "average" mean the mean over the paper's measures. Only the
+control takes all places together.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ from edgekd.lab.sweep.records import Outcome
 
 
 def iid_no_gain(study: Study) -> Finding:
-    """Finding 1."""
+    """Finding 1: no gain with iid data, and all measures perform like CE."""
     cells = select(study.main, iid=True, measures=PAPER, alphas=ALPHAS)
     reference = _ce_like(cells)
     others = [m for m in dict.fromkeys((*OTHERS, *_measures(cells))) if m != reference]
@@ -48,7 +48,7 @@ def iid_no_gain(study: Study) -> Finding:
 
 
 def skewed_gain(study: Study) -> Finding:
-    """Finding 2."""
+    """Finding 2: with skewed data, distillation raises the mean accuracy."""
     cells = select(study.main, iid=False, measures=PAPER, alphas=ALPHAS)
     parts = [*_gains_by_place(cells, study, Hypothesis.MORE, "skewed"), *_gains_by_measure(cells, study)]
     claim = "Skewed: distillation raises the mean accuracy, clearly so at alpha 0.5"
@@ -56,7 +56,7 @@ def skewed_gain(study: Study) -> Finding:
 
 
 def kl_varies_most(study: Study) -> Finding:
-    """Finding 3."""
+    """Finding 3: with skewed data, KL varies most over the clients."""
     cells = select(study.main, iid=False, measures=PAPER, alphas=[0.5], combines=["sum"])
     wanted = "skewed cells of kl and {}, sum, alpha 0.5"
     parts = [
@@ -75,7 +75,7 @@ def kl_varies_most(study: Study) -> Finding:
 
 
 def sed_varies_least(study: Study) -> Finding:
-    """Finding 4."""
+    """Finding 4: with skewed data, SED varies least over the clients."""
     cells = select(study.main, iid=False, measures=PAPER, alphas=ALPHAS, combines=["sum"])
     parts = [
         part(
@@ -93,7 +93,7 @@ def sed_varies_least(study: Study) -> Finding:
 
 
 def average_like_sum(study: Study) -> Finding:
-    """Finding 5."""
+    """Finding 5: the average of the teachers does as well as the sum."""
     cells = select(study.main, measures=PAPER, alphas=ALPHAS, combines=COMBINES)
 
     def less(chosen: Iterable[Outcome]) -> Pairs:
@@ -125,10 +125,10 @@ def average_like_sum(study: Study) -> Finding:
 
 
 def td_cheapest(ratios: Ratios) -> Finding:
-    """Finding 6.
+    """Finding 6: TD is the cheapest measure.
 
     Args:
-        ratios: by shape, then measure: its time, forward and backward, as a multiple of KL's, in independent blocks.
+        ratios: shape -> measure -> its time, forward and backward, divided by that of KL, in independent blocks.
     """
 
     def dearer(m: str, shape: str, decides: bool) -> Part:
@@ -147,7 +147,7 @@ def td_cheapest(ratios: Ratios) -> Finding:
 
 
 def ce_like_kl(study: Study) -> Finding:
-    """The control: what rounding alone does."""
+    """The control: CE and KL have the same gradient, so their difference shows the effect of rounding."""
     groups = {"": study.main, ", SUN scenes": study.sun} if study.main else {", SUN scenes": study.sun}
     both = {name: select(cells, measures=PAPER) for name, cells in groups.items()}
     pairs = {name: _less(cells, "ce", "kl", mean_accuracy) for name, cells in both.items()}
@@ -164,7 +164,7 @@ def ce_like_kl(study: Study) -> Finding:
     return make_finding("control-ce-like-kl", claim, parts, cells, mean_accuracy, remark=remark)
 
 
-SWEPT: tuple[Callable[[Study], Finding], ...] = (  # those that a sweep's cells decide; 6 is timed
+SWEPT: tuple[Callable[[Study], Finding], ...] = (  # the findings that need the cells of a sweep; finding 6 is timed
     iid_no_gain,
     skewed_gain,
     kl_varies_most,
@@ -176,12 +176,12 @@ SWEPT: tuple[Callable[[Study], Finding], ...] = (  # those that a sweep's cells 
 
 
 def all_findings(study: Study, ratios: Ratios) -> list[Finding]:
-    """In the paper's order."""
+    """The findings about all claims, in the paper's order."""
     return sorted([*(make(study) for make in SWEPT), td_cheapest(ratios)], key=lambda finding: finding.id)
 
 
 def _gains_by_place(cells: Sequence[Outcome], study: Study, hypothesis: Hypothesis, split: str) -> list[Part]:
-    """What distillation gains over the same clients alone, in each combination at each alpha."""
+    """The gain of distillation over the same clients alone, for each combination and alpha."""
     once = _once(cells)
     return [
         part(
@@ -196,7 +196,7 @@ def _gains_by_place(cells: Sequence[Outcome], study: Study, hypothesis: Hypothes
 
 
 def _gains_by_measure(cells: Sequence[Outcome], study: Study) -> list[Part]:
-    """The same for each measure at alpha 0.5, to be read only."""
+    """The gain for each measure at alpha 0.5; these parts do not decide."""
     return [
         part(
             f"{m} - alone, {combine}, alpha 0.5",
@@ -218,17 +218,17 @@ def _without_measure(outcome: Outcome) -> tuple[Any, int]:
 
 
 def _once(cells: Sequence[Outcome]) -> list[Outcome]:
-    """Without CE where KL is there: the two train alike, and would count twice."""
+    """Leave out the cells of CE that have a counterpart of KL: the two train in the same way, and would count twice."""
     of_kl = {_without_measure(outcome) for outcome in select(cells, measures=["kl"])}
     return [o for o in cells if o.cell.config.distill.measure != "ce" or _without_measure(o) not in of_kl]
 
 
 def _ce_like(cells: Sequence[Outcome]) -> str:
-    """``ce``, or ``kl`` where some cells of KL have no counterpart of CE: its gradient is the same."""
+    """``ce``; or ``kl``, which has the same gradient, if cells of KL have no counterpart of CE."""
     of_ce, of_kl = ({_without_measure(o) for o in select(cells, measures=[m])} for m in ("ce", "kl"))
     return "ce" if of_ce and of_kl <= of_ce else "kl"
 
 
 def _less(cells: Iterable[Outcome], first: str, second: str, value: Value) -> Pairs:
-    """Pairs of `first` less `second`, two measures."""
+    """The value of measure `first` minus that of measure `second`."""
     return contrasts(cells, "measure", value, lambda v: v[first] - v[second])

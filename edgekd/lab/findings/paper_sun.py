@@ -14,7 +14,7 @@ _PLACES = (("sum", 0.0), ("sum", 0.8), ("average", 0.0), ("average", 0.2))
 
 
 def sun_ce_kl_behind(study: Study) -> Finding:
-    """Finding 7."""
+    """Finding 7: CE and KL fall behind SED, TD and JS."""
     cells = select(study.sun, iid=False, measures=PAPER)
     places = [(f"{c}, alpha {a:g}", select(cells, combines=[c], alphas=[a])) for c, a in _PLACES]
     parts = [
@@ -33,7 +33,7 @@ def sun_ce_kl_behind(study: Study) -> Finding:
 
 
 def sun_deep_head_overfits(study: Study) -> Finding:
-    """Finding 8."""
+    """Finding 8: more layers in the second head make it overfit."""
     cells = select(study.sun_heads, iid=False)
     depths = sorted({settings(o.cell.config)["head_layers"] for o in cells if _hidden(o) > 1}, key=len)
     wanted = "skewed SUN cells with two heads, the second linear and with more layers"
@@ -60,7 +60,7 @@ def sun_deep_head_overfits(study: Study) -> Finding:
 
 
 def _ahead(cells: Iterable[Outcome], measure: str) -> Pairs:
-    """A measure less the mean of CE and KL, those of the two that there are."""
+    """The accuracy of a measure minus the mean of CE and KL, or of the one of them that exists."""
 
     def formula(values: Mapping[Any, float]) -> float:
         theirs = [values[m] for m in ("ce", "kl") if m in values]
@@ -76,12 +76,12 @@ def _hidden(outcome: Outcome) -> int:
 
 
 def _lost(cells: Iterable[Outcome], layers: str) -> Pairs:
-    """A linear second head's accuracy less that of a deep one."""
+    """The accuracy with a linear second head minus that with a deep one."""
     return contrasts(cells, "head_layers", mean_accuracy, lambda v: v["none"] - v[layers])
 
 
 def _first_less_second(cells: Iterable[Outcome]) -> Pairs:
-    """Accuracy of the first head less that of the second, over the clients; at alpha 0 the first learns nothing."""
+    """The mean accuracy of the first head minus that of the second; not at alpha 0, where only the second learns."""
     pairs: Pairs = {}
     for outcome in cells:
         if outcome.cell.config.distill.alpha > 0 and all(len(peer.head_accuracies) > 1 for peer in outcome.peers):

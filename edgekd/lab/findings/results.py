@@ -1,4 +1,4 @@
-"""All finished cells of some sweeps' folders, and the baselines that go with each."""
+"""All finished cells in the folders of some sweeps, and the baselines that belong to each cell."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from edgekd.simulation.groups import lone
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Finished cells, each once, in an order that does not depend on the files'."""
+    """Finished cells, each once, in an order that does not depend on the files."""
 
     together: tuple[Outcome, ...]
     alone: tuple[Outcome, ...]
     pooled: tuple[Outcome, ...]
-    folders: Mapping[str, tuple[Outcome, ...]]  # what each holds itself, by its name
-    poisoned: tuple[Outcome, ...] = ()  # cells with liars: places and tables of their own
+    folders: Mapping[str, tuple[Outcome, ...]]  # folder name -> the cells in this folder
+    poisoned: tuple[Outcome, ...] = ()  # cells with liars, which have tables of their own
 
 
 def read_results(folders: Sequence[Path]) -> Results:
-    """The cells of all folders together; of a cell that several have, the first folder's.
+    """Read the cells of all folders; if several folders have a cell, the first folder's is used.
 
     Raises:
-        ConfigError: a folder is not there or holds no finished cell, or all are baselines.
+        ConfigError: a folder does not exist or holds no finished cell, or there are only baselines or cells with liars.
     """
     found: dict[str, Outcome] = {}
     held: dict[str, tuple[Outcome, ...]] = {}
@@ -51,11 +51,11 @@ def read_results(folders: Sequence[Path]) -> Results:
 
 
 class Baselines:
-    """Finds the lone and pooled runs that go with a cell: the same data, training, network and seed.
+    """Finds the lone and pooled runs that belong to a cell: with the same data, training, network and seed.
 
     Args:
-        results: of all folders.
-        folder: the one whose own runs are taken where it has them, since its cells ran beside them.
+        results: the cells of all folders.
+        folder: a folder whose own baselines are preferred, since its cells ran next to them.
     """
 
     def __init__(self, results: Results, folder: str | None = None) -> None:
@@ -64,14 +64,14 @@ class Baselines:
             self._found |= {outcome.cell: outcome for outcome in results.folders[folder]}
 
     def alone(self, config: Config, balance: str | None = None) -> Outcome | None:
-        """The clients alone; with the cell's own balance unless told."""
+        """The clients alone, with this balance, or with the cell's own one if it is None; None if it was not run."""
         return self._found.get(Cell(ALONE, lone(config, balance=balance or config.distill.balance)))
 
     def pooled(self, config: Config) -> Outcome | None:
-        """One model on all shards."""
+        """One model on all shards; None if it was not run."""
         return self._found.get(Cell(POOLED, lone(config, balance="off")))
 
     def both(self, config: Config) -> tuple[Outcome, Outcome] | None:
-        """Alone and pooled, both without balance, if both are there."""
+        """Alone and pooled, both without balance; None if one of them was not run."""
         alone, pooled = self.alone(config, "off"), self.pooled(config)
         return (alone, pooled) if alone and pooled else None

@@ -1,7 +1,7 @@
-"""Comparisons over seeds: paired differences with a t interval, what they say about a claim, and the noise beside them.
+"""Statistics of comparisons over seeds: paired differences with a t interval, verdicts on claims, and noise.
 
-The unit is the seed. A difference is first formed within a seed, where data, split and initial weights are the same, so
-what seeds have in common cancels out.
+The unit is the seed. A difference is first formed within a seed, where data, split and initial weights are the same. So
+the variation between seeds cancels out.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 
-# Of an interval and of a verdict. With two, one lucky pair makes an interval far narrower than the seeds' scatter.
+# Needed for an interval and a verdict. With two, a lucky pair can make the interval much narrower than the scatter.
 MIN_SEEDS = 3
 
 Values = Mapping[int, float]  # by seed
@@ -21,10 +21,10 @@ Values = Mapping[int, float]  # by seed
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a difference is measured in."""
+    """The unit of a difference."""
 
     name: str
-    margin: float  # > 0; a difference of this size or less does not count in practice
+    margin: float  # > 0; a difference up to this size does not matter in practice
 
 
 ACCURACY = Unit("accuracy", 0.02)  # fractions in [0, 1]
@@ -33,7 +33,7 @@ TIME = Unit("time of KL, forward and backward", 0.05)
 
 
 class Hypothesis(Enum):
-    """What is said of a difference."""
+    """The claim about a difference."""
 
     MORE = "it is above 0"
     ALIKE = "it is about 0"
@@ -42,10 +42,10 @@ class Hypothesis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The mean of `n` paired differences. With fewer than `MIN_SEEDS` its interval is endless."""
+    """The mean of `n` paired differences. With fewer than `MIN_SEEDS` differences its interval is infinite."""
 
-    effect: float  # NaN where n is 0
-    error: float  # standard error of the effect; infinite where n < 2
+    effect: float  # NaN if n is 0
+    error: float  # standard error of the effect; infinite if n < 2
     n: int
 
     @property
@@ -59,7 +59,7 @@ class Comparison:
         return self.interval()[1]
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The two-sided t interval."""
+        """The two-sided t interval at this level."""
         if self.n < MIN_SEEDS:
             return -math.inf, math.inf
         from scipy.stats import t
@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """Of the two-sided t test against 0; NaN with fewer than `MIN_SEEDS` differences."""
+        """The p value of the two-sided t test against 0; NaN with fewer than `MIN_SEEDS` differences."""
         if self.n < MIN_SEEDS:
             return math.nan
         if not self.error:
@@ -80,19 +80,19 @@ class Comparison:
 
 
 def compare(differences: Sequence[float]) -> Comparison:
-    """Mean and standard error of paired differences, one a seed."""
+    """Compute the mean and the standard error of paired differences, one for each seed."""
     n = len(differences)
     error = statistics.stdev(differences) / math.sqrt(n) if n >= 2 else math.inf
     return Comparison(statistics.fmean(differences) if n else math.nan, error, n)
 
 
 def paired(first: Values, second: Values) -> Comparison:
-    """`first` less `second`, over the seeds that both have."""
+    """Compare `first` minus `second`, over the seeds that both have."""
     return compare([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """The p values corrected for being one family (Holm 1979); NaN stays NaN and is none of the family."""
+    """Correct the p values of one family (Holm 1979); NaN stays NaN and does not belong to the family."""
     family = sorted((p, place) for place, p in enumerate(ps) if not math.isnan(p))
     found, largest = [math.nan] * len(ps), 0.0
     for rank, (p, place) in enumerate(family):
@@ -102,10 +102,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Comparison | None:
-    """Mean part over mean whole, paired by seed; None where the mean whole is not above 0.
+    """The mean part divided by the mean whole, paired by seed; None if the mean whole is not above 0.
 
-    Not the mean of the seeds' own ratios, which a seed whose whole is nearly 0 would rule. The error is that of the
-    linearised ratio (Cochran 1977, Sampling Techniques, section 6.4).
+    It is not the mean of the ratios of the seeds, which one seed with a whole near 0 would dominate. The error is that
+    of the linearised ratio (Cochran 1977, Sampling Techniques, section 6.4).
     """
     whole = statistics.fmean(wholes) if wholes else 0.0
     if not whole > 0:
@@ -116,17 +116,18 @@ def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Comparison | None:
 
 
 def judge(hypothesis: Hypothesis, found: Comparison, margin: float, together: int = 1) -> str:
-    """Supported, not supported or undecided.
+    """Decide on a claim: supported, not supported or undecided.
 
-    Between supported and not supported there is always room for undecided, so that no verdict turns into its opposite
-    by a hair's breadth. Fewer than `MIN_SEEDS` differences are always undecided.
+    Between supported and not supported there is always a range that is undecided, so that a tiny change never turns a
+    verdict into its opposite. With fewer than `MIN_SEEDS` differences, the verdict is always undecided.
 
     Args:
-        hypothesis: what is claimed.
-        found: the difference, positive on the claimed side.
-        margin: in the difference's unit, > 0; one of this size or less does not count in practice.
-        together: how many such comparisons stand behind one claim. It is supported only if all are, which needs no
-            correction; one is enough to refute it, so for that each gets an interval at 1 - 0.05 / `together`.
+        hypothesis: the claim.
+        found: the difference; positive supports a claim that there is more.
+        margin: in the unit of the difference, > 0; a difference up to this size does not matter in practice.
+        together: the number of comparisons behind one claim. The claim is supported only if all comparisons support it,
+            which needs no correction. One comparison is enough to refute it, so for this the interval is at
+            1 - 0.05 / `together`.
     """
     if found.n < MIN_SEEDS:
         return UNDECIDED
@@ -142,10 +143,10 @@ def judge(hypothesis: Hypothesis, found: Comparison, margin: float, together: in
 
 
 def seed_means(values: Mapping[Any, Values]) -> dict[int, float]:
-    """By seed, the mean over the kinds; only of seeds that all kinds have, so that each mean is of the same kinds.
+    """The mean over the kinds for each seed; only for seeds that all kinds have, so that all means have the same kinds.
 
     Args:
-        values: by kind (all settings but the seed), then by seed.
+        values: kind (all settings but the seed) -> seed -> value.
     """
     kinds = sorted(values, key=str)  # the sum of floats depends on the order
     seeds = set.intersection(*(set(values[kind]) for kind in kinds)) if kinds else set()
@@ -154,18 +155,18 @@ def seed_means(values: Mapping[Any, Values]) -> dict[int, float]:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """How one and the same cell's value scatters under independent seeds."""
+    """The scatter of the value of one cell over independent seeds."""
 
-    sigma: float  # standard deviation, pooled over cells; NaN where no cell has two seeds
-    degrees: int  # of freedom: seeds less one, summed over cells
+    sigma: float  # standard deviation, pooled over cells; NaN if no cell has two seeds
+    degrees: int  # degrees of freedom: number of seeds - 1, summed over cells
 
     def error(self, n: int) -> float:
-        """The standard error that it gives to a difference of two means, each of `n` seeds, of unpaired cells."""
+        """The resulting standard error of the difference of two means of unpaired cells, each with `n` seeds."""
         return self.sigma * math.sqrt(2 / n) if n else math.nan
 
 
 def scatter(groups: Iterable[Sequence[float]]) -> Scatter:
-    """Pooled over groups of values that differ in nothing but the seed."""
+    """The scatter, pooled over groups of values that differ only in the seed."""
     several = [group for group in groups if len(group) >= 2]
     degrees = sum(len(group) - 1 for group in several)
     squares = math.fsum(statistics.variance(group) * (len(group) - 1) for group in several)

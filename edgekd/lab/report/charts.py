@@ -1,4 +1,4 @@
-"""Charts for a page, as SVG: text as text, the page's colour for ink, no background, no outside address."""
+"""Charts for a web page, as SVG: real text, in the colour of the page, without background or external addresses."""
 
 import html
 import io
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#1f2933"  # of text and axes; in a page it takes the page's colour
+INK = "#1f2933"  # of text and axes; in a page it is replaced by the page's colour
 BLUE, ORANGE, GREEN = "#2f7fd6", "#d97f1e", "#1f9d74"  # readable on white and on black
 RC: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
@@ -25,29 +25,29 @@ RC: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "edgekd",
-    "text.parse_math": False,  # a $ in the name of a folder is no mathematics
+    "text.parse_math": False,  # a $ in a folder name is not mathematics
 }
-NAMED = 40  # classes; with more of them names have no room
-NUMBERED = 20  # classes; with more of them numbers have no room
-PIXELS = 96  # of CSS, an inch
-LONGEST = 24  # characters of a class name at an axis
-STRONGEST = 0.75  # opacity of a cell; numbers must be readable on it
+NAMED = 40  # largest number of classes whose names fit
+NUMBERED = 20  # largest number of classes whose numbers fit
+PIXELS = 96  # CSS pixels in an inch
+LONGEST = 24  # characters of a class name on an axis
+STRONGEST = 0.75  # opacity of a cell, so that numbers are readable on it
 
 Curve = Sequence[tuple[float, float]]
 
 
 def page_svg(figure: "Figure", label: str, *, fixed: bool = False) -> str:
-    """A figure to be put into a page.
+    """Convert a figure to SVG for a page.
 
     Args:
-        figure: what is drawn.
-        label: says to those who do not see it what it shows.
-        fixed: it keeps its size; otherwise it is as wide as its place.
+        figure: the figure.
+        label: a description for people who cannot see it.
+        fixed: True: it keeps its size. False: it is as wide as its place.
     """
     text = saved(figure, "svg", transparent=True).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<(g|image) id="[^"]*"', r"<\1", text)  # a page has several charts, and an id once
+    text = re.sub(r'<(g|image) id="[^"]*"', r"<\1", text)  # a page has several charts, and ids must be unique
     root, rest = text.split(">", 1)
     root = re.sub(r' (?:xmlns(?::\w+)?|width|height|version)="[^"]*"', "", root)
     size = f' style="width:{figure.get_figwidth() * PIXELS:.0f}px"' if fixed else ""
@@ -56,28 +56,28 @@ def page_svg(figure: "Figure", label: str, *, fixed: bool = False) -> str:
 
 
 def saved(figure: "Figure", suffix: str, *, transparent: bool = False) -> bytes:
-    """A figure as the contents of a file."""
+    """The figure as the content of a file; `suffix` is "svg" or "png"."""
     file = io.BytesIO()
     metadata = {"Date": None} if suffix == "svg" else None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # the viewer of SVG has its own fonts
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # a viewer of SVG has its own fonts
         figure.savefig(file, format=suffix, dpi=150, transparent=transparent, metadata=metadata)
     return file.getvalue()
 
 
 def heat_map(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
-    """A confusion matrix: rows are classes, columns what was predicted; the colour is the share of the row.
+    """Draw a confusion matrix: rows are true classes, columns predicted ones; the colour shows the fraction of the row.
 
     Args:
-        matrix: images, ``[classes, classes]``.
-        names: of the classes.
+        matrix: number of images, ``[classes, classes]``.
+        names: the class names.
     """
     count = len(names)
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     colours = np.zeros((count, count, 4))
     colours[..., :3] = _rgb(ORANGE)
     colours[np.arange(count), np.arange(count), :3] = _rgb(BLUE)
-    colours[..., 3] = STRONGEST * shares**0.6  # seldom mistakes are seen, too
+    colours[..., 3] = STRONGEST * shares**0.6  # so that rare mistakes are visible, too
     side = 2.2 + 0.45 * min(count, NUMBERED) if count <= NAMED else 7
     with _axes(side + 1.2, side) as axes:
         axes.imshow(colours, interpolation="none", aspect="equal")
@@ -90,12 +90,12 @@ def heat_map(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
 
 
 def gain_map(gains: NDArray[np.float64], classes: Sequence[str], peers: Sequence[str]) -> str:
-    """What each peer has gained in each class: blue is a gain, orange a loss; empty is not known.
+    """Draw the gain of each peer in each class: blue is a gain, orange a loss, empty is unknown.
 
     Args:
-        gains: differences of accuracies, ``[classes, peers]``, with NaN.
-        classes: names of the rows.
-        peers: names of the columns.
+        gains: differences of accuracies, ``[classes, peers]``, NaN if unknown.
+        classes: the names of the rows.
+        peers: the names of the columns.
     """
     colours = np.zeros((*gains.shape, 4))
     colours[..., :3] = np.where(np.nan_to_num(gains)[..., None] >= 0, _rgb(BLUE), _rgb(ORANGE))
@@ -110,10 +110,10 @@ def gain_map(gains: NDArray[np.float64], classes: Sequence[str], peers: Sequence
 
 
 def reliability(bins: Sequence[tuple[float, float, float]]) -> str:
-    """Accuracy against probability.
+    """Draw accuracy against probability.
 
     Args:
-        bins: (mean probability, accuracy, share of the images) of each.
+        bins: (mean probability, accuracy, fraction of the images) for each interval.
     """
     with _axes(4.8, 3.6) as axes:
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
@@ -129,13 +129,13 @@ def reliability(bins: Sequence[tuple[float, float, float]]) -> str:
 def curves(
     lines: Mapping[str, tuple[Curve, str, str]], title: str, ylabel: str, limits: tuple[float, float] | None = None
 ) -> str:
-    """Lines over steps.
+    """Draw lines over steps.
 
     Args:
-        lines: points, colour and style of each, by its name.
-        title: above it.
-        ylabel: of the vertical axis.
-        limits: of the vertical axis.
+        lines: name -> points, colour and line style.
+        title: the title above the chart.
+        ylabel: the label of the vertical axis.
+        limits: the range of the vertical axis; None: automatic.
     """
     with _axes(4.8, 3.1) as axes:
         for points, colour, line in lines.values():

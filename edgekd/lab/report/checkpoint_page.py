@@ -1,4 +1,4 @@
-"""The page of `edgekd eval --html`: how well a checkpoint classifies, where it goes wrong, and what it is sure of."""
+"""The page of `edgekd eval --html`: how well a checkpoint classifies, which mistakes it makes, and its confidence."""
 
 import base64
 import io
@@ -15,9 +15,9 @@ from edgekd.printable import printable
 from edgekd.use.judgement import Judgement, Mistake
 from edgekd.use.scores import ClassScore, Scores
 
-LISTED = 20  # of the most frequent confusions
-THUMBNAIL = 128  # pixels: larger images are made smaller
-SHARP = 64  # pixels: up to here a thumbnail is PNG, which shows each pixel; larger ones are JPEG
+LISTED = 20  # number of the most frequent confusions
+THUMBNAIL = 128  # pixels; larger images are reduced
+SHARP = 64  # pixels; thumbnails up to this size are PNG, which keeps each pixel, and larger ones JPEG
 _TERMS = (
     "Precision: of the images that were predicted to be of the class, the share that is. Recall: of its images, the "
     "share that was predicted right. F1: the harmonic mean of both. A dash: there are no such images."
@@ -25,11 +25,11 @@ _TERMS = (
 
 
 def checkpoint_page(judged: Judgement, evaluation: Labelled | None, where: str) -> str:
-    """The page, which loads nothing.
+    """Make the HTML page, which loads no other files.
 
     Args:
-        judged: what it tells.
-        evaluation: the images that were judged on; None: they are not at hand.
+        judged: the evaluation.
+        evaluation: the evaluated images; None: they are not available.
         where: a name for them.
     """
     found = judged.scores

@@ -1,4 +1,4 @@
-"""What to choose, as a report tells it: a sentence for each question, then the numbers behind the sentences."""
+"""The section of a report about what to choose: a sentence for each question, and the numbers behind it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ from edgekd.lab.report.document import Block, Grid, Heading, Text
 from edgekd.lab.report.layout import found_text, interval_text, number_text
 from edgekd.lab.report.tables import Row, finite, told_apart
 
-FEWER = 0.95  # of the reference's bytes: what sends less than this is said to send fewer
+FEWER = 0.95  # of the reference's bytes; a value that sends less than this is said to send fewer bytes
 
 
 def choosing_blocks(choices: Choices) -> list[Block]:
-    """The section that a report opens with."""
+    """The first section of a report."""
     if not choices.questions:
         return [Heading(2, "What to choose"), Text((prose.NOTHING_TO_CHOOSE,))]
     titled = list(zip(choices.questions, place_titles(choices.questions), strict=True))
@@ -41,7 +41,7 @@ def choosing_blocks(choices: Choices) -> list[Block]:
 
 
 def place_titles(questions: Sequence[Question]) -> list[str]:
-    """Where each question is asked: data and split, and what else tells the places of one setting apart."""
+    """The place of each question as text: data, split, and whatever else distinguishes the places of one setting."""
     titles: dict[Question, str] = {}
     for name in dict.fromkeys(question.setting for question in questions):
         asked = [question for question in questions if question.setting == name]
@@ -51,7 +51,7 @@ def place_titles(questions: Sequence[Question]) -> list[str]:
 
 
 def choice_rows(choices: Choices) -> list[Row]:
-    """A row a comparison."""
+    """The comparisons as rows for a file, one row each."""
     return [
         Row(
             table="choice",
@@ -74,7 +74,7 @@ def choice_rows(choices: Choices) -> list[Row]:
 
 
 def advice(question: Question) -> str:
-    """What to choose, and how sure that is."""
+    """A sentence with the value to choose, and how sure that is."""
     reference, answers = f"`{value_text(question.reference)}`", question.answers
     if not any(answer.found.n for answer in answers):
         return f"no cell differs from one with {reference} in this setting alone, so nothing can be said here."
@@ -92,7 +92,7 @@ def advice(question: Question) -> str:
 
 
 def p_text(p: float) -> str:
-    """``0.012``, ``< 0.001``; a dash where there is none."""
+    """A p value as text, ``0.012`` or ``< 0.001``; a dash for NaN."""
     return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -102,12 +102,12 @@ def _better(question: Question) -> list[Answer]:
 
 
 def _none_better(question: Question) -> bool:
-    """Whether it is shown that no value is better than the reference by what counts."""
+    """Whether it is shown that no value is better than the reference by the margin."""
     return all(a.found.high < ACCURACY.margin and a.verdict != DEPENDS for a in question.answers)
 
 
 def _choice(question: Question) -> tuple[str, str]:
-    """The value to choose, and how sure that is, in few words."""
+    """The value to choose, and how sure that is, in a few words."""
     reference = f"`{value_text(question.reference)}`"
     if all(answer.found.n < MIN_SEEDS for answer in question.answers):
         return "-", f"nothing is decided: fewer than {MIN_SEEDS} seeds"
@@ -143,7 +143,7 @@ def _keep(question: Question, reference: str) -> str:
 
 
 def _rest(answers: Iterable[Answer], reference: str) -> list[str]:
-    """What is to be said of the values that are not better."""
+    """Sentences about the values that are not better."""
     of = {name: [a for a in answers if a.verdict == name] for name in (AS_GOOD, WORSE, DEPENDS, OPEN)}
     said = []
     if alike := of[AS_GOOD]:
@@ -171,7 +171,7 @@ def _rest(answers: Iterable[Answer], reference: str) -> list[str]:
 
 
 def _grid(asked: Sequence[tuple[Question, str]]) -> Grid:
-    """A row a comparison; with the bytes where these differ."""
+    """A table with a row for each comparison; with the bytes if they differ."""
     sizes = any(_sends_otherwise(answer) for question, _ in asked for answer in question.answers)
     header = (
         *("Where", "Value", "Accuracy", "Against", "Accuracy of that", "Difference [95 % interval]", "p", "n"),
@@ -199,7 +199,7 @@ def _grid(asked: Sequence[tuple[Question, str]]) -> Grid:
 
 
 def _single_grids(asked: Sequence[tuple[Question, str]]) -> list[Grid]:
-    """Where other settings turn a difference round, all combinations of them."""
+    """Tables of all combinations of the other settings, for values that are better in some and worse in others."""
     header = ("Other settings", "Value", "Against", "Difference [95 % interval]", "n")
     grids = []
     for question, title in asked:
@@ -237,7 +237,7 @@ def _place(config: Config) -> str:
 
 
 def _values(questions: Iterable[Question]) -> list[str]:
-    """All values that are compared, the reference of each question first."""
+    """All compared values, the reference of each question first."""
     return list(dict.fromkeys(value_text(v) for q in questions for v in (q.reference, *(a.value for a in q.answers))))
 
 

@@ -1,4 +1,4 @@
-"""What a report says, section by section."""
+"""The content of a report, section by section."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -32,9 +32,9 @@ from edgekd.lab.sweep.records import TOGETHER, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure 2, with its tables."""
+    """One version of figure 2, with its tables."""
 
-    file: str  # its name without suffix
+    file: str  # the name of its file without suffix
     title: str
     family: Family
     panels: tuple[Panel, ...]
@@ -54,18 +54,18 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that a report tells."""
+    """Everything that a report needs."""
 
     results: Results
     choices: Choices
     gap: tuple[Table, ...]
     poison: tuple[Table, ...]
     ratios: Ratios
-    paper: Paper | None  # if it is asked for
+    paper: Paper | None  # None unless it is asked for
 
 
 def report_blocks(material: Material) -> list[Block]:
-    """The whole report."""
+    """Make the whole report."""
     paper = material.paper
     return [
         *_opening(material),
@@ -180,7 +180,7 @@ def _paper_settings(figures: Sequence[Figure]) -> Grid:
 
 
 def _settings(outcomes: Iterable[Outcome]) -> Grid:
-    """All values that the cells of each data set have."""
+    """A table of all values of the settings in the cells of each data set."""
     groups: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.cell.kind == TOGETHER:

@@ -18,7 +18,7 @@ _BADGES = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", BETTER: "ye
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The title is of level 1."""
+    """A heading; the title of the document has level 1."""
 
     level: int
     text: str
@@ -26,7 +26,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph, or a list if there are several."""
+    """A paragraph, or a list if there are several lines."""
 
     lines: tuple[str, ...]
 
@@ -38,39 +38,39 @@ class Grid:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
-    folded: str = ""  # in a page: shown when this is clicked
-    cards: bool = False  # in a narrow page: a card a row
+    folded: str = ""  # on a page, the table is hidden until this text is clicked
+    cards: bool = False  # on a narrow page, each row becomes a card
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure: in Markdown the file, in a page its panels."""
+    """A figure: in Markdown its file, on a page its panels."""
 
     file: str
     alt: str
     caption: str
     panels: tuple[str, ...]  # SVG
     legend: tuple[tuple[str, str], ...] = ()  # name and colour
-    scrolls: bool = False  # in a narrow page: it keeps its size, and is moved under the finger
+    scrolls: bool = False  # on a narrow page, it keeps its size and can be scrolled
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Small pictures, each with lines under it."""
+    """Small pictures, each with lines of text below it."""
 
-    pictures: tuple[tuple[str, tuple[str, ...]], ...]  # a data address, and the lines
+    pictures: tuple[tuple[str, tuple[str, ...]], ...]  # data URL of the picture, and the lines
 
 
 Block = Heading | Text | Grid | Picture | Gallery
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """The report as Markdown; pictures are linked beside it."""
+    """The report as Markdown, with links to the picture files."""
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
 def to_html(blocks: Sequence[Block]) -> str:
-    """The report as a page that loads nothing."""
+    """The report as one HTML page, which loads no other files."""
     title = next(block.text for block in blocks if isinstance(block, Heading))
     parts = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
     links = "".join(f'<a href="#{_anchor(text)}">{html.escape(text)}</a>' for text in parts)

@@ -1,4 +1,4 @@
-"""Figure 2: mean accuracy against alpha, a line a measure, a panel for each split and combination."""
+"""Figure 2: mean accuracy against alpha, with a line for each measure and a panel for each split and combination."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from edgekd.lab.report.charts import INK, RC, page_svg, saved
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLES = {  # colour that is readable on white and on black, marker, line
+STYLES = {  # colour that is readable on white and on black, marker, line style
     "ce": ("#7c8794", "s", "--"),
     "kl": ("#2f7fd6", "o", "-"),
     "js": ("#d97f1e", "^", "-"),
@@ -18,23 +18,23 @@ STYLES = {  # colour that is readable on white and on black, marker, line
     "sed": ("#c0418a", "v", "-"),
     "mse": ("#8d6e4f", "P", "-"),
 }
-_MORE = ("#6a5acd", "#b0413e", "#4f8f8f", "#99852b")  # of measures of one's own
-_DODGE = 0.011  # of alpha, between the lines' bars, so that none hides another
+_MORE = ("#6a5acd", "#b0413e", "#4f8f8f", "#99852b")  # for the user's own measures
+_DODGE = 0.011  # of alpha; horizontal distance between the error bars of the lines, so that none hides another
 
 
 def style(measure: str, measures: Sequence[str]) -> tuple[str, str, str]:
-    """Colour, marker and line of a measure among others."""
+    """The colour, marker and line style of a measure."""
     own = [each for each in measures if each not in STYLES]
     return STYLES.get(measure) or (_MORE[own.index(measure) % len(_MORE)], "X", "-")
 
 
 def measures_of(panels: Sequence[Panel]) -> list[str]:
-    """Of all panels together."""
+    """The measures of all panels together."""
     return sorted({measure for panel in panels for measure in panel.measures}, key=measure_order)
 
 
 def render(panels: Sequence[Panel], title: str) -> dict[str, bytes]:
-    """The whole figure as files' contents, by the suffix ``png`` and ``svg``; rows are splits, columns combinations."""
+    """Draw the whole figure as ``png`` and ``svg``: suffix -> bytes. Rows are splits, columns combinations."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def render(panels: Sequence[Panel], title: str) -> dict[str, bytes]:
 
 
 def inline_svg(panel: Panel, measures: Sequence[str], limits: tuple[float, float]) -> str:
-    """One panel to be put into a page: text as text, the page's colour for ink, no background, no outside address."""
+    """Draw one panel as SVG for a page; see `edgekd.lab.report.charts.page_svg`."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def inline_svg(panel: Panel, measures: Sequence[str], limits: tuple[float, float
 
 
 def limits(panels: Sequence[Panel]) -> tuple[float, float]:
-    """A range of accuracies that all points and their bars fit in."""
+    """A range of accuracies that contains all points and their error bars."""
     points = [p for panel in panels for p in (*panel.points.values(), *([panel.alone] if panel.alone else []))]
     low, high = min(p.mean - p.std for p in points), max(p.mean + p.std for p in points)
     room = max(0.01, 0.06 * (high - low))
@@ -94,7 +94,7 @@ def _draw(axes: "Axes", panel: Panel, measures: Sequence[str]) -> None:
         x, y = [alpha + shift for alpha, _ in found], [p.mean for _, p in found]
         end = ([1.0], [panel.alone.mean]) if panel.alone and found[-1][0] < 1 else ([], [])
         axes.plot(x + end[0], y + end[1], line, color=colour, linewidth=1.4)
-        for hollow in (False, True):  # hollow: one seed does not tell how far its value would move with another
+        for hollow in (False, True):  # hollow: with a single seed, it is unknown how much the value varies
             chosen = [(x, p) for x, (_, p) in zip(x, found, strict=True) if (p.n == 1) == hollow]
             _errorbars(axes, chosen, marker, measure.upper(), colour, hollow=hollow)
     if panel.alone:
@@ -111,7 +111,7 @@ def _draw(axes: "Axes", panel: Panel, measures: Sequence[str]) -> None:
 def _errorbars(
     axes: "Axes", points: Sequence[tuple[float, Point]], marker: str, label: str, colour: str, *, hollow: bool
 ) -> None:
-    """Means with the standard deviation over the clients; nothing where there are no points."""
+    """Draw means with the standard deviation over the clients; nothing if there are no points."""
     if points:
         x, y, std = zip(*((x, p.mean, p.std) for x, p in points), strict=True)
         look = {"elinewidth": 1, "capsize": 2.5, "markersize": 5, "markerfacecolor": "none" if hollow else colour}

@@ -1,4 +1,4 @@
-"""Which classes each peer of a run has gained from its neighbours, and how sure that is."""
+"""How much each peer of a run has gained in each class from its neighbours, and how sure that is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ ALONE, BALANCED = "alone", "alone, balanced"  # the names of the baselines
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassGain:
-    """One class of one peer. Accuracies are of the class's images; None where it has none, or nothing was counted."""
+    """The gain in one class of one peer. Accuracies are over the images of the class; None if there are none."""
 
-    private: int | None  # images of the class that the peer trains on
-    images: int  # that it was evaluated on
+    private: int | None  # number of images of the class that the peer trains on
+    images: int  # number of images of the class that it was evaluated on
     together: float | None
-    alone: Mapping[str, float | None]  # by the name of the baseline
-    against: str | None  # the baseline that the gain is counted from
+    alone: Mapping[str, float | None]  # name of the baseline -> accuracy
+    against: str | None  # the baseline with which the gain is computed
     gain: float | None
-    sure: bool  # the gain is more than chance, by `differ`; the same images were seen, so this is careful
+    sure: bool  # whether the gain is more than chance, by `differ`; this is conservative, as the images are the same
 
 
 def class_gains(
     counted: Mapping[int, Counted], alone: Mapping[str, Mapping[int, Confusion]], ids: Sequence[int]
 ) -> dict[int, tuple[ClassGain, ...]]:
-    """By the peer's id, a gain for each class; empty where no peer has counted anything.
+    """Compute the gain in each class, for each peer by its id; empty if no peer has counts.
 
-    The gain is counted from the lone peer that is balanced, if there is one: balance needs no neighbour.
+    The baseline is the balanced lone peer if it exists, since balance needs no neighbours.
 
     Args:
-        counted: by the peers that were together.
-        alone: by the lone peers, by the name of the baseline.
-        ids: of the peers.
+        counted: peer id -> the counts of the peer in the group.
+        alone: name of the baseline -> peer id -> the counts of the lone peer.
+        ids: the ids of the peers.
     """
     classes = len(next(iter(counted.values())).classes) if counted else 0
     against = BALANCED if BALANCED in alone else ALONE if ALONE in alone else None
@@ -53,7 +53,7 @@ def class_gains(
 
 
 def _counts(confusion: Confusion, classes: int) -> NDArray[np.int64]:
-    """Of each class: images that were predicted right, and all of them, ``[classes, 2]``."""
+    """For each class, the number of images that were predicted correctly, and of all its images, ``[classes, 2]``."""
     matrix = confusion_matrix(confusion, classes)
     return np.stack([np.diag(matrix), matrix.sum(axis=1)], axis=1)
 
@@ -82,5 +82,5 @@ def _share(counts: NDArray[np.int64]) -> float | None:
 
 
 def gain_text(found: ClassGain) -> str:
-    """``+0.21*``, with a star where the gain is sure; a dash where there is none."""
+    """A gain as text, for example ``+0.21*``, with a star if it is sure; a dash for None."""
     return "-" if found.gain is None else f"{round(found.gain, 2) + 0.0:+.2f}{'*' * found.sure}"

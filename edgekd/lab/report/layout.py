@@ -1,4 +1,4 @@
-"""How a report's numbers are laid out: tables and findings as blocks of a document."""
+"""The layout of a report's numbers: tables and findings as blocks of a document."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from edgekd.names import LIE_NAMES, MEASURE_NAMES
 
 
 def interval_text(effect: float | None, low: float | None, high: float | None) -> str:
-    """``+0.103 [+0.080, +0.126]``; a dash where there is nothing."""
+    """An effect with its interval as text, ``+0.103 [+0.080, +0.126]``; a dash if there is none."""
     if effect is None or not math.isfinite(effect):
         return "-"
     if low is None or high is None or not math.isfinite(low + high):
@@ -22,21 +22,21 @@ def interval_text(effect: float | None, low: float | None, high: float | None) -
 
 
 def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # + 0.0, so that there is no -0.000
+    return f"{round(value, 3) + 0.0:+.3f}"  # + 0.0 avoids -0.000
 
 
 def found_text(found: Comparison) -> str:
-    """A comparison with its interval."""
+    """A comparison with its interval as text."""
     return interval_text(found.effect, found.low, found.high)
 
 
 def number_text(value: float | None) -> str:
-    """Three digits, or a dash."""
+    """A number with three decimals, or a dash."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def findings_grid(findings: Iterable[Finding]) -> Grid:
-    """A row a finding."""
+    """A table with a row for each finding."""
     header = ("Nr", "The paper's finding", "Verdict", "Effect [95 % interval]", "n", "Noise", "The effect is")
     rows = tuple(
         (
@@ -54,7 +54,7 @@ def findings_grid(findings: Iterable[Finding]) -> Grid:
 
 
 def finding_blocks(finding: Finding) -> list[Block]:
-    """What stands behind a finding."""
+    """The verdict of a finding in a sentence, and tables of the comparisons behind it."""
     decided = [p for p in finding.parts if p.decides]
     lines = [
         f"Verdict: **{finding.verdict}**. Unit: {finding.unit.name}, of which {finding.unit.margin:g} counts.",
@@ -66,7 +66,7 @@ def finding_blocks(finding: Finding) -> list[Block]:
 
 
 def remarks(finding: Finding) -> list[str]:
-    """What is to be known of a finding beyond its numbers, in sentences."""
+    """Sentences about what else must be known about a finding."""
     said = [finding.remark] if finding.remark else []
     deciding = finding.deciding
     if finding.verdict != SUPPORTED and deciding.hypothesis is Hypothesis.MORE and deciding.found.low > 0:
@@ -76,7 +76,7 @@ def remarks(finding: Finding) -> list[str]:
 
 
 def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
-    """A row a comparison."""
+    """A table with a row for each comparison."""
     header = ("Comparison", "Hypothesis", "Difference [95 % interval]", "n", "cells", "Verdict")
     rows = tuple(
         (
@@ -93,12 +93,12 @@ def parts_grid(parts: Sequence[Part], folded: str = "") -> Grid:
 
 
 def _best(rows: Iterable[Row]) -> tuple[int, float | None]:
-    """Seeds and mean of the best row: of those with the most seeds, since the means of few seeds scatter more."""
+    """Number of seeds and mean of the best row with the most seeds, since means of few seeds scatter more."""
     return max(((row.n, row.mean) for row in rows), key=lambda best: (best[0], best[1] or 0.0))
 
 
 def panel_grid(table: Table) -> Grid:
-    """Measures by alpha, from rows of figure 2."""
+    """A table with a row for each measure and a column for each alpha, for one panel of figure 2."""
     rows = [row for row in table.rows if row.measure != "alone"]
     alone = next((row for row in table.rows if row.measure == "alone"), None)
     alphas = sorted({row.alpha for row in rows if row.alpha is not None})
@@ -127,7 +127,7 @@ def panel_grid(table: Table) -> Grid:
 
 
 def scale_grid(table: Table) -> Grid:
-    """Alpha, measure and scale by weight."""
+    """A table with a row for each measure, scale and alpha, and a column for each weight of the distillation loss."""
     alphas = {row.alpha for row in table.rows}
     weights = sorted({row.kd_weight for row in table.rows if row.kd_weight is not None})
     best = _best(table.rows)
@@ -152,7 +152,7 @@ def scale_grid(table: Table) -> Grid:
 
 
 def gap_grid(table: Table) -> Grid:
-    """A row a configuration, between the baselines."""
+    """A table with a row for each configuration, between the baselines."""
     header = ("Configuration", "Accuracy", "n", "Gain over the base", "Share of the gap closed", "MB sent a client")
 
     rows = [
@@ -183,7 +183,7 @@ def gap_grid(table: Table) -> Grid:
 
 
 def poison_grid(table: Table) -> Grid:
-    """Measure and combination by lie."""
+    """A table with a row for each measure and combination, and a column for each lie."""
     labels = sorted({row.label for row in table.rows}, key=lambda label: (label in LIE_NAMES, label))
     groups: dict[tuple[str, str], dict[str, Row]] = {}
     for row in table.rows:
@@ -203,13 +203,13 @@ def poison_grid(table: Table) -> Grid:
 
 
 def _n_text(table: Table) -> str:
-    """How many seeds its rows have: ``5``, ``2 to 3``."""
+    """The number of seeds in the rows as text: ``5``, ``2 to 3``."""
     seeds = sorted({row.n for row in table.rows})
     return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
 
 def beside_text(table: Table, *, clients: bool = True) -> str:
-    """The baselines in a sentence, their numbers as the table has its own: with the deviation over `clients` or not."""
+    """A sentence with the baselines, with numbers as in the table; `clients`: with the deviation over the clients."""
 
     def numbers(name: str, of: Point) -> str:
         return _accuracy(of.mean, _std(name, of), of.error) if clients else _accuracy(of.mean, of.error)
@@ -219,7 +219,7 @@ def beside_text(table: Table, *, clients: bool = True) -> str:
 
 
 def _accuracy(mean: float | None, std: float | None, error: float | None = None) -> str:
-    """``0.512 ± 0.034 (0.006)``: over clients and seeds, without what there is not."""
+    """An accuracy as text, ``0.512 ± 0.034 (0.006)``: deviation and standard error, as far as they are known."""
     text = number_text(mean)
     if std is not None and math.isfinite(std):
         text += f" ± {number_text(std)}"
@@ -227,11 +227,11 @@ def _accuracy(mean: float | None, std: float | None, error: float | None = None)
 
 
 def _std(name: str, of: Point) -> float | None:
-    return None if name == "pooled" else of.std  # that is one model, not several clients'
+    return None if name == "pooled" else of.std  # pooled is one model, not several clients
 
 
 def cost_grid(ratios: Ratios) -> Grid:
-    """Measures by shape, and torch's own."""
+    """A table of the time of each measure, and of torch's own loss, as a multiple of KL's; a column for each shape."""
     measures = list(next(iter(ratios.values())))
 
     def cell(values: Sequence[float]) -> str:

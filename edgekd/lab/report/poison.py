@@ -1,7 +1,7 @@
-"""How measures and combinations hold out against neighbours that lie, as tables: a row each, a column a lie.
+"""Tables on how well measures and combinations resist lying neighbours: a row for each of them, a column for each lie.
 
-Compared are the same honest clients, with and without liars among their neighbours. What a liar's shard would have
-taught them is part of the difference.
+The same honest clients are compared, with and without liars among their neighbours. A part of the difference is what a
+liar's shard would have taught them.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ NO_LIARS = "no liars"
 
 
 def poison_tables(results: Results, baselines: Baselines) -> list[Table]:
-    """A table for each group and number of liars, with the same cells without liars where there are any."""
+    """A table for each group and number of liars, with the same cells without liars if these exist."""
     groups: dict[Key, list[Outcome]] = defaultdict(list)
     for outcome in results.poisoned:
         groups[key(outcome.cell.config, *VARIED)].append(outcome)
@@ -63,7 +63,7 @@ def _table(title: str, poisoned: Sequence[Outcome], twins: Mapping[Cell, Outcome
 
 
 def _alone(outcomes: Iterable[Outcome], honest: Iterable[int], baselines: Baselines) -> dict[str, Point]:
-    """The honest clients, each by itself."""
+    """The honest clients, each without neighbours."""
     configs = [outcome.cell.config for outcome in outcomes]
     found = {
         "alone": [baselines.alone(config, "off") for config in configs],
@@ -74,7 +74,7 @@ def _alone(outcomes: Iterable[Outcome], honest: Iterable[int], baselines: Baseli
 
 
 def _only(outcome: Outcome, clients: Iterable[int]) -> Outcome:
-    """The same cell with only those `clients` of it."""
+    """The same cell with only these `clients`."""
     wanted = set(clients)
     return dataclasses.replace(outcome, peers=tuple(peer for peer in outcome.peers if peer.id in wanted))
 

@@ -1,4 +1,4 @@
-"""The words of a report."""
+"""The texts of a report."""
 
 from edgekd.lab.findings.stats import ACCURACY, SPREAD, TIME
 

@@ -1,4 +1,4 @@
-"""``report.html`` of `edgekd run`: what each peer reached alone and together, and what its neighbours did for that."""
+"""The page ``report.html`` of `edgekd run`: what each peer reached alone and together, and who taught it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,27 +15,27 @@ from edgekd.lab.report.layout import number_text
 from edgekd.learning.evaluation import Confusion
 from edgekd.printable import printable
 
-DRAWN = 12  # peers that have charts of their own
-MAPPED = 60  # classes that the map of gains shows at most, and
-ACROSS = 20  # peers; the tables have all
+DRAWN = 12  # largest number of peers with charts of their own
+MAPPED = 60  # the map of gains is shown only up to so many classes
+ACROSS = 20  # and up to so many peers; the tables have all
 TOGETHER = "together"
 _LOOKS = {TOGETHER: (BLUE, "-"), BALANCED: (GREEN, "-."), ALONE: (ORANGE, "--")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStory:
-    """What the page tells."""
+    """Everything that the page shows."""
 
     title: str
     summary: Summary
-    curves: Mapping[str, Mapping[int, Curve]]  # accuracy over steps, by "together" and the baselines, by peer
-    counted: Mapping[int, Counted]  # the last evaluation of each peer
-    alone: Mapping[str, Mapping[int, Confusion]] = field(default_factory=dict)  # of the lone peers, by baseline
+    curves: Mapping[str, Mapping[int, Curve]]  # "together" or a baseline -> peer id -> accuracy over steps
+    counted: Mapping[int, Counted]  # peer id -> its last evaluation
+    alone: Mapping[str, Mapping[int, Confusion]] = field(default_factory=dict)  # baseline -> peer id -> its counts
     histories: Mapping[int, History]
 
 
 def run_page(story: RunStory) -> str:
-    """The page, which loads nothing."""
+    """Make the HTML page, which loads no other files."""
     samples = max((peer.evaluation_samples for peer in story.summary.peers), default=0)
     blocks: list[Block] = [
         Heading(1, printable(story.title)),
@@ -132,7 +132,7 @@ def _gains(story: RunStory) -> list[Block]:
 
 
 def _gained(id: int, names: tuple[str, ...], gains: tuple[ClassGain, ...]) -> str:
-    """A peer's surest gains and losses in a sentence."""
+    """A sentence with the gains and losses of a peer that are sure."""
     sure = sorted(((g.gain, name) for g, name in zip(gains, names, strict=True) if g.gain is not None and g.sure))
     lost = [f"{printable(name)} {value:+.2f}" for value, name in sure if value < 0]
     gained = [f"{printable(name)} {value:+.2f}" for value, name in reversed(sure) if value > 0]

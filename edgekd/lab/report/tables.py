@@ -1,4 +1,4 @@
-"""A report's tables as data: figure 2 in numbers, the scale grid, and what closes the gap."""
+"""The tables of a report as data: figure 2 in numbers, the scale grid, and what closes the gap."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ from edgekd.lab.sweep.records import TOGETHER, Cell, Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of ``tables.csv``. Accuracies are fractions in [0, 1]; empty is what a table does not speak of."""
+    """One line of ``tables.csv``; a field is empty if the table does not use it. Accuracies are fractions in [0, 1]."""
 
     table: str  # choice, figure2, baselines, scale, gap, poison, finding, noise or cost
     panel: str = ""
@@ -47,45 +47,45 @@ class Row:
     kd_scale: str = ""
     kd_weight: float | None = None
     label: str = ""
-    n: int  # seeds
+    n: int  # number of seeds
     mean: float | None = None  # accuracy over clients and seeds
     std_clients: float | None = None  # population standard deviation over the clients, averaged over the seeds
-    std_error: float | None = None  # of the mean over the seeds
-    # accuracy over the table's first row (poison: over the same without liars), paired by seed, and its 95 % interval
+    std_error: float | None = None  # standard error of the mean over the seeds
+    # Accuracy minus that of the table's first row (poison: the same without liars), paired by seed, with 95 % interval.
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
-    gap_closed: float | None = None  # share of the way from alone to pooled, and its 95 % interval
+    gap_closed: float | None = None  # fraction of the way from alone to pooled, with its 95 % interval
     gap_low: float | None = None
     gap_high: float | None = None
-    megabytes: float | None = None  # payload of predictions that a client sent, 10^6 bytes
-    # of a finding's comparison, in the finding's unit, or of a choice, in accuracy; and its 95 % interval
+    megabytes: float | None = None  # predictions that a client sent, in 10^6 bytes
+    # Of a finding's comparison, in the finding's unit, or of a choice, in accuracy; with its 95 % interval.
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
     verdict: str = ""
-    decides: bool | None = None  # whether the comparison enters its finding's verdict
+    decides: bool | None = None  # whether the comparison takes part in the verdict of its finding
     sigma: float | None = None  # standard deviation of one cell's accuracy over seeds
-    difference_error: float | None = None  # that this gives to a difference of two unpaired means of n seeds
+    difference_error: float | None = None  # resulting standard error of a difference of two unpaired means over n seeds
     image_error: float | None = None  # binomial standard error of one accuracy
-    time: float | None = None  # forward and backward, in KL's
+    time: float | None = None  # forward and backward, divided by the time of KL
     p: float | None = None  # of a choice, after Holm's correction
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows that are shown together."""
+    """Rows that are shown together, with their baselines."""
 
     title: str
     rows: tuple[Row, ...]
-    beside: Mapping[str, Point]  # the baselines by name
+    beside: Mapping[str, Point]  # name of a baseline -> its value
 
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Row))
 
 
 def panel_table(panel: Panel, data: str, baselines: Baselines) -> Table:
-    """A panel of figure 2: measures by alpha."""
+    """A panel of figure 2 as a table: measures by alpha."""
     title = f"{data}, {panel.title}"
     shared = {"table": "figure2", "panel": title, "data": data, "split": panel.split, "combine": panel.combine}
     rows = [
@@ -100,7 +100,7 @@ def panel_table(panel: Panel, data: str, baselines: Baselines) -> Table:
 
 
 def scale_tables(together: Iterable[Outcome], baselines: Baselines) -> list[Table]:
-    """Measures by scale and weight of the distillation, at otherwise the same settings."""
+    """Tables of measures by scale and weight of the distillation loss; all other settings of a table are equal."""
     apart: dict[Key, list[Outcome]] = defaultdict(list)
     for group in _scale_groups(together):
         apart[key(group[0].cell.config, "measure", "seed", "alpha", *SCALE, *HEADS)] += group
@@ -111,9 +111,9 @@ def scale_tables(together: Iterable[Outcome], baselines: Baselines) -> list[Tabl
 
 
 def gap_tables(results: Results, *, paper: bool) -> list[Table]:
-    """For each folder, out of what it holds itself, the configurations that no other table of its cells has.
+    """Tables of the configurations in each folder's own cells that appear in no other table.
 
-    Such tables are one of what liars are compared with and, with the `paper`, a figure 2 and a scale grid.
+    The other tables are those of liars (with the same cells without liars) and, with `paper`, figure 2 and scale grids.
     """
     tables = []
     twins = {key(honest_twin(outcome.cell).config, "seed") for outcome in results.poisoned}
@@ -131,14 +131,14 @@ def gap_tables(results: Results, *, paper: bool) -> list[Table]:
 
 
 def _in_paper_tables(own: Sequence[Outcome], baselines: Baselines) -> set[str]:
-    """The names of cells that are in a figure 2 or a scale grid."""
+    """The names of the cells that are in a figure 2 or a scale grid."""
     figures = [panels(family, baselines) for family in families(own) if family.whole]
     found = {o.cell.name for figure in figures for panel in figure for o in panel.cells}
     return found | {o.cell.name for group in _scale_groups(own) for o in group}
 
 
 def baseline_rows(tables: Iterable[Table]) -> list[Row]:
-    """The baselines beside the tables, each once."""
+    """The baselines of the tables as rows, each only once."""
     found: dict[tuple[Any, ...], Row] = {}
     for table in tables:
         first = table.rows[0]
@@ -150,7 +150,7 @@ def baseline_rows(tables: Iterable[Table]) -> list[Row]:
 
 
 def finding_rows(findings: Iterable[Finding]) -> list[Row]:
-    """A row a comparison."""
+    """The comparisons behind findings as rows, one row each."""
     return [
         Row(
             table="finding",
@@ -169,7 +169,7 @@ def finding_rows(findings: Iterable[Finding]) -> list[Row]:
 
 
 def finite(value: float) -> float | None:
-    """The number, if it is one."""
+    """The number, or None if it is NaN or infinite."""
     return value if math.isfinite(value) else None
 
 
@@ -178,7 +178,7 @@ def _row(of: Point, **named: Any) -> Row:
 
 
 def _scale_groups(together: Iterable[Outcome]) -> list[list[Outcome]]:
-    """Cells that differ in measure, scale and weight alone, where several measures have several scales or weights."""
+    """Groups of cells that differ only in measure, scale and weight; several measures have several of the other two."""
     groups: dict[Key, list[Outcome]] = defaultdict(list)
     for outcome in together:
         groups[key(outcome.cell.config, "measure", "seed", *SCALE)].append(outcome)
@@ -235,7 +235,7 @@ def _sent(group: Sequence[Outcome]) -> float:
 
 
 def _gap_closed(group: Sequence[Outcome], baselines: Baselines) -> Comparison | None:
-    """Mean (together - alone) over mean (pooled - alone), of the seeds that have all three."""
+    """The mean of together - alone divided by the mean of pooled - alone, over the seeds that have all three."""
     parts, wholes = [], []
     for outcome in group:
         if both := baselines.both(outcome.cell.config):
@@ -253,7 +253,7 @@ def _interval(name: str, found: Comparison | None) -> dict[str, Any]:
 
 
 def told_apart(configs: Sequence[Config], name: Callable[[Config], str], *but: str) -> list[str]:
-    """Names for configurations; several of one name get the settings in which they differ, `but` for some."""
+    """Names for configurations; if several have one name, the settings in which they differ are added, except `but`."""
     alike: dict[str, list[Config]] = defaultdict(list)
     for config in configs:
         alike[name(config)].append(config)
@@ -266,20 +266,20 @@ def told_apart(configs: Sequence[Config], name: Callable[[Config], str], *but: s
 
 
 def _plain(paper: bool) -> Mapping[str, Any]:
-    """The settings that gains are counted from: the paper's plain distillation, or the project's defaults."""
+    """The settings with which gains are compared: the paper's plain distillation, or the project's defaults."""
     if not paper:
         return settings(Cell(TOGETHER, Config()).config)
-    distill = {**find_preset("paper-text")["distill"], "two_phase": False}  # else with it, as one of the ingredients
+    distill = {**find_preset("paper-text")["distill"], "two_phase": False}  # two_phase may be an ingredient
     return settings(Cell(TOGETHER, from_mapping({**BEFORE, "distill": distill})).config)
 
 
 def _distance(config: Config, varied: Sequence[str], plain: Mapping[str, Any]) -> tuple[int, str]:
-    """In how many settings it is not the plain one; among equals the order of their names."""
+    """A sort key: the number of settings that differ from the plain ones, then the order of the names."""
     return sum(settings(config)[name] != plain[name] for name in varied), str(key(config, "seed"))
 
 
 def _label(config: Config, base: Config, varied: Sequence[str]) -> str:
-    """What is other than in the base; of the base itself all that varies."""
+    """The settings that differ from the base; for the base itself, all settings that vary."""
     changed = [name for name in varied if config is base or settings(config)[name] != settings(base)[name]]
     said = ", ".join(f"{name} {settings(config)[name]}" for name in changed)
     return f"base ({said})" if config is base and said else said or "base"

@@ -1,4 +1,4 @@
-"""A report out of sweeps' results: findings, figures and tables, as a page, Markdown, CSV and JSON."""
+"""Writing a report of sweeps: findings, figures and tables, as an HTML page, Markdown, CSV and JSON."""
 
 import csv
 import dataclasses
@@ -40,7 +40,7 @@ from edgekd.lab.report.tables import (
 )
 from edgekd.lab.sweep.records import Outcome
 
-Begin = Callable[[str], object]  # is told what is done next
+Begin = Callable[[str], object]  # is called with a text at the beginning of each stage
 
 
 def write_report(
@@ -51,17 +51,17 @@ def write_report(
     paper: bool = False,
     begin: Begin = lambda stage: None,
 ) -> Material:
-    """Write the report of the sweeps in `folders` into `out`, and say what is in it.
+    """Write the report of the sweeps in `folders` into `out`, and return its content.
 
     Args:
-        folders: what `edgekd sweep` has filled.
-        out: the report's folder.
-        against: the settings to compare, and with which value; see `edgekd.lab.findings.asked.choices`.
-        paper: also the paper's findings, its figure and its tables.
-        begin: called as each stage begins.
+        folders: folders that `edgekd sweep` has filled.
+        out: the folder of the report.
+        against: the settings to compare, and with which values; see `edgekd.lab.findings.asked.choices`.
+        paper: whether to add the paper's findings, figure and tables.
+        begin: is called at the beginning of each stage.
 
     Raises:
-        ConfigError: a folder is not there or holds no results, `out` cannot be made, or `against` cannot be compared.
+        ConfigError: a folder does not exist or holds no results, `out` cannot be made, or `against` cannot be compared.
         OSError: `out` cannot be written.
     """
     material = gather(folders, against, paper=paper, begin=begin)
@@ -85,17 +85,17 @@ def write_report(
 
 
 def _bytes(text: str) -> bytes:
-    """The text as UTF-8; of names that are not, what cannot be written is escaped."""
+    """The text as UTF-8; characters from names that are not valid UTF-8 are escaped."""
     return text.encode(errors="backslashreplace")
 
 
 def gather(
     folders: Sequence[Path], against: Sequence[str] = (), *, paper: bool = False, begin: Begin = lambda stage: None
 ) -> Material:
-    """All that the report tells; `begin` is called as each stage begins.
+    """Collect the content of a report; `begin` is called at the beginning of each stage.
 
     Raises:
-        ConfigError: a folder is not there, or holds no results, or `against` cannot be compared.
+        ConfigError: a folder does not exist or holds no results, or `against` cannot be compared.
     """
     begin("reading the cells")
     results = read_results(folders)
@@ -128,7 +128,7 @@ def _paper(results: Results, baselines: Baselines, ratios: Ratios) -> Paper:
 
 
 def make_figures(found: Sequence[Family], baselines: Baselines) -> list[Figure]:
-    """A figure for each family with several measures and alphas; if there is none, of the largest."""
+    """Make a figure for each family with several measures and alphas; if there is none, for the first family."""
     chosen = [family for family in found if family.whole] or list(found[:1])
     titles = told_apart([family.config for family in chosen], data_name, *AXES)
     drawn: list[Figure] = []
@@ -143,7 +143,7 @@ def make_figures(found: Sequence[Family], baselines: Baselines) -> list[Figure]:
 
 
 def noise_rows(figures: Iterable[Figure]) -> list[Row]:
-    """How a cell's accuracy scatters over the seeds, by figure and split."""
+    """The scatter of a cell's accuracy over the seeds as rows, by figure and split."""
     rows = []
     for figure in figures:
         for split in dict.fromkeys(panel.split for panel in figure.panels):
@@ -171,7 +171,7 @@ def _images(cells: Iterable[Outcome]) -> int:
 
 
 def all_rows(material: Material) -> list[Row]:
-    """Of all tables."""
+    """The rows of all tables."""
     paper = material.paper
     tables = [
         *((table for figure in paper.figures for table in figure.tables) if paper else ()),
@@ -198,7 +198,7 @@ def _cost_rows(ratios: Ratios) -> list[Row]:
 
 
 def csv_text(rows: Iterable[Row]) -> str:
-    """Rows as CSV with a header; what is not there is empty, numbers have six digits."""
+    """Rows as CSV with a header; None becomes empty, and numbers have six significant digits."""
 
     def text(value: Any) -> Any:
         return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
@@ -211,7 +211,7 @@ def csv_text(rows: Iterable[Row]) -> str:
 
 
 def finding_mapping(finding: Finding) -> dict[str, Any]:
-    """A finding as ``findings.json`` has it; what is not known is null."""
+    """A finding as in ``findings.json``; unknown numbers are null."""
     deciding = finding.deciding
     return {
         "id": finding.id,

@@ -1,1 +1,1 @@
-"""A grid of simulations: its cells, where they run, their results on disk."""
+"""A grid of simulations (a sweep): its cells, where they run, and their results on disk."""

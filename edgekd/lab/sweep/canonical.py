@@ -1,4 +1,4 @@
-"""One way to write down what a simulation depends on, so that two cells that are the same are known to be."""
+"""The canonical form of a simulation's settings, so that two cells with the same result are recognised as equal."""
 
 from dataclasses import fields, replace
 from typing import TypeVar
@@ -19,19 +19,19 @@ from edgekd.simulation.asynchronous import STEP_JITTER
 
 Section = TypeVar("Section", DataConfig, TrainConfig, ExchangeConfig)
 
-# Settings that a simulation's end does not depend on: those of a process, of its clock and of its disk.
+# Settings on which the result of a simulation does not depend: those of a process, its clock and its disk.
 IDLE = ("eval", "eval_every", "checkpoint_every", "sync", "transport", *UNSWEPT)
-LOCKSTEP = ("wait_for", "max_age", "linger")  # nor on these, in lockstep
-# Settings that came later, and what all cells had before: a cell that still has it keeps the name that it had then.
+LOCKSTEP = ("wait_for", "max_age", "linger")  # in lockstep also these
+# Settings that were added later, with the value that all cells had before. A cell with this value keeps its old name.
 LATER = {**BEFORE["model"], **BEFORE["train"]}
 
 
 def canonical(config: Config, *, alone: bool) -> Config:
-    """The same simulation: defaults written out, and what has no part in it at its default.
+    """The same simulation with defaults written out, and with settings that have no effect at their defaults.
 
     Args:
-        config: of a simulation.
-        alone: its learners hear nobody, or there is one.
+        config: the settings of a simulation.
+        alone: True if its learners have no neighbours, or if there is one learner.
     """
     config = written_out(config)
     asynchronous = bool(config.simulation.asynchronous) and not alone
@@ -39,7 +39,7 @@ def canonical(config: Config, *, alone: bool) -> Config:
     data, train = _reset(config.data, DataConfig(), idle), _reset(config.train, TrainConfig(), idle)
     model, exchange = config.model, _reset(config.exchange, ExchangeConfig(), idle)
     on_private = (config.simulation.on_private or None) if not alone else None
-    if alone or on_private:  # there is no lesson about public images, so they have no part in it
+    if alone or on_private:  # no lesson is about public images, so these have no effect
         data = replace(data, public_augment="none")
         train = replace(train, norm_from="frozen" if train.norm_from == "frozen" else "private")
     seed = None if config.data_seed == train.seed else config.data_seed
@@ -62,7 +62,7 @@ def canonical(config: Config, *, alone: bool) -> Config:
 
 
 def _simulation(config: Config) -> SimulationConfig:
-    """The virtual clock with its defaults left out, however they were given."""
+    """The settings of the virtual clock, with defaults left out, however they were given."""
     given = config.simulation
     ratios = [time / given.times()[0] for time in given.times()]
     times = "1" if set(ratios) == {1.0} else ":".join(f"{ratio:.12g}" for ratio in ratios)

@@ -1,4 +1,4 @@
-"""Where a sweep's cells run: in processes of this machine, or on a Ray cluster."""
+"""Where the cells of a sweep run: in processes of this machine, or on a Ray cluster."""
 
 import logging
 import os
@@ -17,13 +17,13 @@ from edgekd.workers import workers
 
 
 def local(jobs: int) -> Engine:
-    """So many processes of this machine."""
+    """An engine that uses `jobs` processes of this machine."""
 
     def engine(cells: Sequence[Cell]) -> Generator[Result, None, None]:
         left = deque(cells)
         while left:
             for suspect in (yield from _run(left, jobs)):
-                # One of them has killed its process: each gets a second chance, with nobody beside it.
+                # One of these cells killed its process. Each gets a second try, alone.
                 if (yield from _run(deque([suspect]), 1)):
                     yield Failure(suspect, "its process was killed; out of memory?")
 
@@ -31,12 +31,12 @@ def local(jobs: int) -> Engine:
 
 
 def _run(left: deque[Cell], jobs: int) -> Generator[Result, None, list[Cell]]:
-    """Run cells off `left` until it is empty or a process dies; returns those that were under way then."""
+    """Run cells from `left` until it is empty or a process dies; returns the cells that were running then."""
     under_way: dict[Future[Result], Cell] = {}
     with workers(jobs) as pool:
         while left or under_way:
             try:
-                # No more than run at once: what has not been given out cannot be suspected.
+                # Not more than can run at once, so that a cell that has not begun is never suspected.
                 while left and len(under_way) < jobs:
                     future = pool.submit(run_cell, left[0])
                     under_way[future] = left.popleft()
@@ -50,9 +50,10 @@ def _run(left: deque[Cell], jobs: int) -> Generator[Result, None, list[Cell]]:
 
 
 def ray_cluster() -> Engine:
-    """The Ray cluster that RAY_ADDRESS names or this machine belongs to; where there is none, one of its own cores.
+    """An engine for the Ray cluster that RAY_ADDRESS names or that this machine belongs to.
 
-    Each cell takes as many CPUs as its learners have threads; its data must lie under the same path on every node.
+    If there is none, a cluster of this machine's cores is started. Each cell takes as many CPUs as its learners have
+    threads. Its data must have the same path on every node.
 
     Raises:
         ConfigError: Ray is not installed, or the cluster cannot be reached.
@@ -87,10 +88,10 @@ def ray_cluster() -> Engine:
 
 @contextmanager
 def _in_folder_of_edgekd() -> Iterator[None]:
-    """In this block the working folder is the one that edgekd is imported from.
+    """A block in which the working folder is the folder from which edgekd is imported.
 
-    Ray has its workers import first of all from the folder in which ``ray.init`` is called, where there may be a
-    random.py.
+    The workers of Ray import first from the folder in which ``ray.init`` was called. In the user's folder there may be
+    a random.py.
     """
     before = os.getcwd()
     os.chdir(Path(__file__).parents[3])
@@ -101,7 +102,7 @@ def _in_folder_of_edgekd() -> Iterator[None]:
 
 
 def _run_in(folder: str, cell: Cell) -> Result:
-    """Run a cell where the sweep was started, so that relative paths hold."""
+    """Run a cell in the folder in which the sweep was started, so that relative paths are valid."""
     if os.path.isdir(folder):
         os.chdir(folder)
     return run_cell(cell)

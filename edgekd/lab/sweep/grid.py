@@ -1,4 +1,4 @@
-"""A sweep's settings: a Config's, any of which may be a list of values; every combination of them is a cell."""
+"""The settings of a sweep: like a Config, but values may be lists; every combination of values is a cell."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,44 +12,50 @@ from edgekd.simulation.groups import lone
 Tables = Mapping[str, Any]
 
 SAY = {"threads": "give a number, or leave it out for 1", "precision": "choose float32 or bfloat16"}
-WITH_COMMAS = ("model", "head_layers", "down")  # settings whose own values hold commas: a flag gives them one value
+WITH_COMMAS = ("model", "head_layers", "down")  # settings whose values contain commas: a flag gives only one value
 
 
 def listed(name: str, kind: type, text: str) -> list[Any]:
-    """The values of a flag such as ``--alpha 0.2,0.5``.
+    """Parse the values of a flag such as ``--alpha 0.2,0.5``.
+
+    Args:
+        name: the setting.
+        kind: int, float, bool or str.
+        text: the text of the flag.
 
     Raises:
-        ConfigError: one is not of this kind.
+        ConfigError: a value is not of this kind.
     """
     texts = [text] if name in WITH_COMMAS else text.split(",")
     return [_value(name, kind, each.strip()) for each in texts]
 
 
 def configs(tables: Tables) -> Iterator[Config]:
-    """Every combination of the values in nested tables such as a TOML file's, seed by seed.
+    """Every combination of the values in nested tables, such as those of a TOML file, seed by seed.
 
     Args:
-        tables: as `from_mapping` takes them, with lists for some values. ``data.split`` is a list of ``iid``,
-            ``gamma:G`` and ``dirichlet:B``. ``grid`` is a list of such tables: each is laid over the others and makes
+        tables: as for `from_mapping`, but values may be lists. ``data.split`` is a list of ``iid``, ``gamma:G`` and
+            ``dirichlet:B``. ``grid`` is a list of such tables; each of them replaces settings of the others and gives
             combinations of its own.
 
     Raises:
-        ConfigError: a setting is unknown, wrong, or does not go with another.
+        ConfigError: a setting is unknown or wrong, or does not fit another one.
     """
     grids = tables.get("grid", [{}])
     if not isinstance(grids, Sequence) or not all(isinstance(each, Mapping) for each in grids):
         raise ConfigError("grid must be a list of tables: write [[grid]] in the file")
     base = {name: table for name, table in tables.items() if name != "grid"}
     found = [config for grid in grids for config in _combinations(overlay(base, grid))]
-    yield from sorted(dict.fromkeys(found), key=lambda config: config.train.seed)  # stable: else in the order given
+    yield from sorted(dict.fromkeys(found), key=lambda config: config.train.seed)  # stable: otherwise the given order
 
 
 def plan(configs: Sequence[Config], *, baseline: bool) -> list[Cell]:
-    """The cells to run: the baselines first, each once however many cells share it.
+    """The cells to run: first the baselines, each only once, even if several cells share it.
 
     Args:
-        configs: of the grid; at alpha 1 nobody teaches anybody, so that is a baseline itself.
-        baseline: add, for all, each client alone (without balance; where that is on, with it too) and one pooled model.
+        configs: the configurations of the grid. One with alpha 1, without teachers, is itself a baseline.
+        baseline: whether to add baselines for all: each client alone (without balance and, if it is on, also with it),
+            and one pooled model.
     """
     together = [Cell(TOGETHER, config) for config in configs if config.distill.alpha < 1]
     alone = [lone(config, balance=config.distill.balance) for config in configs if config.distill.alpha == 1]
@@ -88,7 +94,7 @@ def _combinations(tables: Tables) -> Iterator[Config]:
 
 
 def _split(value: object) -> dict[str, Any]:
-    """``iid``, ``gamma:15`` or ``dirichlet:0.5`` as settings."""
+    """Parse ``iid``, ``gamma:15`` or ``dirichlet:0.5`` into settings."""
     kind, _, number = str(value).partition(":")
     if kind == "iid" and not number:
         return {"iid": True}

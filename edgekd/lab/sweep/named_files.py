@@ -1,6 +1,6 @@
-"""What lies in the files that cells name: a sweep goes on only where that is what it was.
+"""A check that the files named in a sweep's settings have not changed, before the sweep goes on.
 
-Cells are known by their settings. These name pictures, weights, functions and edges by their paths alone.
+Cells are identified by their settings. These name pictures, weights, functions and edges only by their paths.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from edgekd.files.tensors import CHUNK
 from edgekd.lab.sweep.records import Cell, read_outcomes
 from edgekd.paths import expanded
 
-FILE = "named-files.json"  # in the folder of results: the SHA-256 of each file, or folder of pictures, by its name
+FILE = "named-files.json"  # in the folder of results: name of a file, or folder of pictures -> its SHA-256
 
 
 def check_unchanged(cells: Iterable[Cell], folder: Path) -> None:
-    """See whether what these cells name is as it was for those that `folder` holds, and note it there.
+    """Check that the files that these cells name are the same as for the results in `folder`, and note them there.
 
-    Of results of earlier versions it is not known: they are gone on from.
+    For results of earlier versions this is unknown; then there is no error.
 
     Raises:
-        ConfigError: it has changed, or the folder holds something else.
+        ConfigError: a file has changed, or the note in the folder is damaged.
         OSError: the folder cannot be written.
     """
     held = {name for outcome in read_outcomes(folder) for name in _names(outcome.cell)}
@@ -45,7 +45,7 @@ def check_unchanged(cells: Iterable[Cell], folder: Path) -> None:
 
 
 def _names(cell: Cell) -> Iterator[str]:
-    """The paths in the settings of a cell, as they are written there; among them what is no path, such as "full"."""
+    """The paths in the settings of a cell, as written there, and values that are not paths, such as "full"."""
     config = cell.config
     functions = [name for name in map(spelt, (config.distill.measure, config.distill.combine)) if is_extension(name)]
     paths = [name.rpartition(":")[0] for name in functions]
@@ -54,7 +54,7 @@ def _names(cell: Cell) -> Iterator[str]:
 
 
 def _digest(path: Path) -> str:
-    """The SHA-256 of a file; or of the pictures in the subfolders of a folder, and their names."""
+    """The SHA-256 of a file; for a folder, of the pictures in its subfolders and of their names."""
     if not path.is_dir():
         return _sha256(path)
     digest = hashlib.sha256()
@@ -65,7 +65,7 @@ def _digest(path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """Of the content; "" if it cannot be read, which whoever needs it tells of."""
+    """The SHA-256 of a file's content; "" if it cannot be read, which the code that needs the file will report."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""A sweep's results on disk: ``results.csv`` and ``baselines.csv``, a row a (cell, client), all settings in each row.
+"""The results of a sweep on disk: ``results.csv`` and ``baselines.csv``, with a row for each client of a cell.
 
-A row says all that is needed to repeat it, so these files are also what an interrupted sweep goes on from.
+A row contains all settings that are needed to repeat it. So an interrupted sweep can continue from these files.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from edgekd.files.summary import PeerSummary
 from edgekd.files.writable import in_words
 from edgekd.lab.sweep.canonical import LATER, canonical
 
-TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # of cells: the last two are the baselines
+TOGETHER, ALONE, POOLED = KINDS = "together", "alone", "pooled"  # kinds of cells; the last two are baselines
 
 _FIRST = (
     *("cell", "kind", "data", "split", "gamma", "clients", "measure", "combine", "alpha", "temperature", "sharpen"),
@@ -36,24 +36,24 @@ _SETTINGS = {
     for f in dataclasses.fields(kind)
     if f.name not in UNSWEPT
 }
-# What a row means that leaves these blank, whatever the defaults are now.
+# The values in a row in which these columns are empty, whatever the defaults are now.
 EARLIER = {name: str(value) for name, value in {**LATER, **BEFORE["data"]}.items()}
 COLUMNS = (*_FIRST, *(name for name in _SETTINGS if name not in _FIRST))
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One simulation of a sweep; cells that would give the same are equal."""
+    """One simulation of a sweep. Cells with the same result are equal, since their settings are made canonical."""
 
     kind: str  # TOGETHER, ALONE or POOLED
-    config: Config  # made canonical
+    config: Config  # in its canonical form
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", canonical(self.config, alone=self.kind != TOGETHER))
 
     @property
     def name(self) -> str:
-        """A hash of the kind and all settings: 12 hexadecimal digits."""
+        """The name of the cell: a hash of its kind and all its settings, 12 hexadecimal digits."""
         tables = {
             section: {name: value for name, value in table.items() if LATER.get(name) != value}
             for section, table in to_mapping(self.config).items()
@@ -63,33 +63,33 @@ class Cell:
 
     @property
     def rows(self) -> int:
-        """How many rows it fills: one a client; pooled is one model."""
+        """The number of its rows: one for each client; pooled is one model."""
         return 1 if self.kind == POOLED else self.config.data.clients
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished cell."""
+    """The results of a finished cell."""
 
     cell: Cell
-    peers: tuple[PeerSummary, ...]  # by id; of POOLED one
+    peers: tuple[PeerSummary, ...]  # sorted by id; one for POOLED
     seconds: float
-    processor: str = ""  # what it ran on; empty in files of before this was kept
+    processor: str = ""  # the processor that it ran on; empty in older files, which did not store it
 
     @property
     def accuracies(self) -> list[float]:
-        """Of the honest peers that did all their steps, in the order of their ids."""
+        """The accuracies of the honest peers that did all their steps, in the order of their ids."""
         return [peer.accuracy for peer in self.peers if not peer.liar and peer.accuracy is not None]
 
 
 def split_name(config: Config) -> str:
-    """iid, gamma or dirichlet."""
+    """The kind of the split: "iid", "gamma" or "dirichlet"."""
     data = config.data
     return "iid" if data.iid else "gamma" if data.dirichlet is None else "dirichlet"
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """All finished cells in `folder`, in the order in which they finished; a cell with rows missing is left out.
+    """Read all finished cells in `folder`, in the order in which they finished; incomplete cells are left out.
 
     Raises:
         ConfigError: a file cannot be read, or is not such a file.
@@ -98,10 +98,10 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def append_outcome(folder: Path, outcome: Outcome) -> None:
-    """Add a cell's rows to the file of its kind, all or none; they are on the disk when this returns.
+    """Append the rows of a cell to the file for its kind, all or none, and sync them to the disk.
 
     Raises:
-        OSError: the disk is full or cannot be written.
+        OSError: the disk is full or not writable.
     """
     path = folder / ("results.csv" if outcome.cell.kind == TOGETHER else "baselines.csv")
     if not path.exists():
@@ -114,16 +114,16 @@ def append_outcome(folder: Path, outcome: Outcome) -> None:
             os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                os.truncate(path, size)  # what comes later must not be glued to half a row
+                os.truncate(path, size)  # later data must not follow half a row
             raise
 
 
 def tidy(folder: Path) -> None:
-    """Write the files anew without what a killed sweep has left half written, with this version's columns.
+    """Rewrite the files with the columns of this version, without incomplete cells that a killed sweep has left.
 
     Raises:
         ConfigError: a file cannot be read, or is not such a file.
-        OSError: the disk is full or cannot be written.
+        OSError: the disk is full or not writable.
     """
     for name in ("results.csv", "baselines.csv"):
         path = folder / name
@@ -137,13 +137,13 @@ def _read(path: Path) -> list[Outcome]:
         return []
     try:
         content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]  # a sweep that was killed as it wrote may have torn the last line
+        whole = content[: content.rfind(b"\n") + 1]  # a sweep that was killed while it wrote may have left half a line
         reader = csv.DictReader(io.StringIO(whole.decode("utf-8", errors="surrogateescape"), newline=""))
         rows = list(reader)
     except (OSError, csv.Error) as error:
         why = in_words(error) if isinstance(error, OSError) else error
         raise ConfigError(f"cannot read {path}: {why}") from error
-    if not {"cell", "kind", "client"}.issubset(reader.fieldnames or ()):  # the head is never torn
+    if not {"cell", "kind", "client"}.issubset(reader.fieldnames or ()):  # the first line is always complete
         raise ConfigError(f"{path} is not a sweep's results: its first line names no cell, kind and client")
     if unknown := sorted(set(reader.fieldnames or ()) - set(COLUMNS)):
         raise ConfigError(
@@ -192,12 +192,12 @@ def _peer(row: dict[str, str]) -> PeerSummary:
         private_samples=int(row["private_samples"]),
         bytes_sent=int(row["bytes_sent"]),
         weights_sha256=row["weights_sha256"],
-        liar=row.get("liar") == "True",  # not there in files of before there were liars
+        liar=row.get("liar") == "True",  # missing in older files, from before there were liars
     )
 
 
 def _number(text: str) -> float | None:
-    """An accuracy; None: the client was off for good before its last step."""
+    """Parse an accuracy; None: the client was off for good before its last step."""
     return float(text) if text else None
 
 
@@ -225,4 +225,4 @@ def _rows(outcome: Outcome) -> Iterable[list[str]]:
 def _bytes(rows: Iterable[list[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")  # a path need not be UTF-8
+    return text.getvalue().encode(errors="surrogateescape")  # a path need not be valid UTF-8

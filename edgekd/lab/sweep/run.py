@@ -1,4 +1,4 @@
-"""Running a sweep's cells: those not finished yet, each written down as it finishes."""
+"""Running the cells of a sweep that are not finished yet; each is written to disk as soon as it is finished."""
 
 import functools
 import platform
@@ -26,16 +26,16 @@ class Failure:
     """A cell that ended with an error; the next start of the sweep tries it again."""
 
     cell: Cell
-    reason: str  # one line
+    reason: str  # one line of text
 
 
 Result = Outcome | Failure
-# Runs cells side by side, somewhere; gives each one's result as soon as it is there, in any order.
+# A function that runs cells in parallel and yields each result as soon as it is there, in any order.
 Engine = Callable[[Sequence[Cell]], Generator[Result, None, None]]
 
 
 def run_cell(cell: Cell) -> Result:
-    """Simulate one cell in this process; its learners one after another, for the cells are what runs side by side."""
+    """Simulate one cell in this process. Its learners run one after another, since cells run in parallel."""
     began = time.monotonic()
     try:
         torch.set_num_threads(cell.config.threads)
@@ -45,7 +45,7 @@ def run_cell(cell: Cell) -> Result:
             peers = simulate_group(_group(cell.config.data, cell.config.data_seed), cell.config).peers
     except EdgeKDError as error:
         return Failure(cell, str(error))
-    except Exception as error:  # a bug, or out of memory: the other cells go on all the same
+    except Exception as error:  # a bug, or out of memory: the other cells go on
         return Failure(cell, f"{type(error).__name__}: {error}")
     if all(peer.accuracy is None for peer in peers if not peer.liar):
         return Failure(cell, "no honest client did all of its steps: see --down")
@@ -60,14 +60,20 @@ def _processor(device: str) -> str:
 def sweep(
     cells: Iterable[Cell], folder: Path, engine: Engine, report: Callable[[Result], None] = lambda result: None
 ) -> list[Failure]:
-    """Run the cells that `folder` does not hold yet, and write each down when it is there; the failed ones.
+    """Run the cells that are missing in `folder`, write each to disk when it is finished, and return the failures.
+
+    Args:
+        cells: the cells of the sweep.
+        folder: the folder of results.
+        engine: runs the cells.
+        report: is called with each result.
 
     Raises:
-        ConfigError: the folder holds something else.
-        OSError: it cannot be written.
+        ConfigError: the folder contains something else.
+        OSError: the folder cannot be written.
     """
     failures = []
-    with closing(engine(missing(cells, folder))) as results:  # an interrupt ends what is under way
+    with closing(engine(missing(cells, folder))) as results:  # an interrupt ends the running cells
         for result in results:
             if isinstance(result, Failure):
                 failures.append(result)
@@ -78,24 +84,24 @@ def sweep(
 
 
 def missing(cells: Iterable[Cell], folder: Path) -> list[Cell]:
-    """Those that `folder` does not hold yet; what a killed sweep has left half written is cleared away.
+    """The cells that are missing in `folder`; incomplete rows of a killed sweep are removed first.
 
     Raises:
-        ConfigError: the folder holds something else.
-        OSError: it cannot be written.
+        ConfigError: the folder contains something else.
+        OSError: the folder cannot be written.
     """
     tidy(folder)
     done = {outcome.cell for outcome in read_outcomes(folder)}
     return [cell for cell in cells if cell not in done]
 
 
-@functools.lru_cache(maxsize=2)  # the cells of one seed come one after another, and share their data
+@functools.lru_cache(maxsize=2)  # the cells of one seed follow one another and share their data
 def _group(config: DataConfig, seed: int) -> dict[int, PeerData]:
     return dict(enumerate(load_group(config, seed)))
 
 
 def labels(cells: Sequence[Cell]) -> dict[Cell, str]:
-    """A line for each cell: its kind, name, and the settings in which those of its kind differ."""
+    """A label for each cell: its kind, its name, and the settings in which the cells of its kind differ."""
     found = {}
     for kind in KINDS:
         group = [cell for cell in cells if cell.kind == kind]
@@ -107,10 +113,10 @@ def labels(cells: Sequence[Cell]) -> dict[Cell, str]:
 
 
 def check(cells: Sequence[Cell]) -> None:
-    """See to it that there is something to run.
+    """Check that a sweep can be run with these cells.
 
     Raises:
-        ConfigError: a cell trains without end or learns nothing, or there is none.
+        ConfigError: there is no cell, or a cell trains without end or learns nothing.
     """
     if not cells:
         raise ConfigError("there is no cell to run; at alpha 1 nobody teaches anybody: add other alphas, or --baseline")
