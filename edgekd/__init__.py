@@ -3,9 +3,9 @@
 The library: no sockets, no threads. The running process is the package `peer`; the command line is `edgekd.cli`.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from edgekd.config import (
         Config,
         DataConfig,
@@ -64,17 +64,19 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    # Imported when asked for: torch takes seconds, and `edgekd --help` must answer at once.
-    import importlib
+if not TYPE_CHECKING:  # a type checker reports names that are not exported
 
-    if name == "__version__":
-        from importlib.metadata import version
+    def __getattr__(name: str) -> object:
+        # Imported when asked for: torch takes seconds, and `edgekd --help` must answer at once.
+        import importlib
 
-        return version("edgekd")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edgekd' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"edgekd.{_HOMES[name]}"), name)
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("edgekd")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'edgekd' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"edgekd.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

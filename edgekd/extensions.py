@@ -1,7 +1,7 @@
 """Extensions: functions of the user, named ``package.module:function`` or ``FILE.py:function``.
 
-The working folder is searched for modules, too. A Python program may set a function itself where a name stands
-otherwise. In a file such a setting is ``object:NAME``, from which the object cannot be had again.
+The working folder is searched for modules, too. A Python program may set an object, such as a function, instead of its
+name. A settings file holds ``object:NAME`` for it, from which the object cannot be loaded again.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from edgekd.paths import expanded
 
 Function: TypeAlias = str | Callable[..., Any]  # a function's name, or the function itself
 
-OBJECT = "object:"  # before the name of an object that a program has handed in, where a file or a message speaks of it
+OBJECT = "object:"  # stands before the name of an object that a program has set, in files and messages
 TIMM = "timm:"  # before the name of one of timm's networks: no extension, though it looks like one
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
@@ -37,9 +37,9 @@ def is_own_network(name: Function) -> bool:
 
 
 def spelt(value: object) -> str:
-    """A setting's value as text: a name as it is, an object as ``object:NAME``.
+    """The value of a setting as text: a name as it is, an object as ``object:NAME``.
 
-    NAME is the object's own, else that of its class.
+    NAME is the name of the object, such as a function, or otherwise the name of its class.
     """
     if isinstance(value, str):
         return value
@@ -48,10 +48,14 @@ def spelt(value: object) -> str:
 
 
 def refuse_object(name: object, setting: str) -> None:
-    """See whether a file's word for a setting stands for an object that only the program had which wrote the file.
+    """Check that the value of a setting is not ``object:NAME``, which a file holds for an object of a program.
+
+    Args:
+        name: the value.
+        setting: the name of the setting.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: it is.
     """
     if isinstance(name, str) and name.startswith(OBJECT):
         raise ConfigError(
@@ -61,7 +65,7 @@ def refuse_object(name: object, setting: str) -> None:
 
 
 def with_absolute_file(value: Function) -> str:
-    """``FILE.py:function`` with an absolute path, valid in any working folder; others as `spelt`."""
+    """``FILE.py:function`` with an absolute path, which is valid in any working folder; other values as `spelt`."""
     name = spelt(value)
     file, _, function = name.rpartition(":")
     return f"{_absolute(file)}:{function}" if file.endswith(".py") and is_extension(name) else name
@@ -84,7 +88,7 @@ def without_exit() -> Iterator[None]:
 
 @functools.lru_cache(maxsize=64)
 def load_function(name: Function) -> Callable[..., Any]:
-    """The function of this name, which runs `without_exit`; its module or file is imported. A function is itself.
+    """The function of this name, from its module or file; or the function that is given. It runs `without_exit`.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.

@@ -1,6 +1,9 @@
-"""A network and a data set of one's own: how much three learners gain from one another, and a network to take away.
+"""Train a network of your own on a data set of your own.
 
-python own_network_and_data.py
+    python own_network_and_data.py
+
+Three learners train, first alone and then together. The program prints how much they gain, and how their accuracy
+rises.
 """
 
 from typing import Any
@@ -15,17 +18,19 @@ import edgekd
 class Stripes(Dataset[tuple[Tensor, int]]):
     """Noisy stripes in one of four directions: images ``[3, 16, 16]``, floats in [0, 1], and their labels."""
 
-    classes = ("across", "down", "falling", "rising")
+    classes = ("horizontal", "vertical", "falling", "rising")
 
     def __len__(self) -> int:
         return 1200
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        label, draw = index % 4, torch.Generator().manual_seed(index)  # an item is the same whenever it is asked for
+        label = index % 4
+        generator = torch.Generator().manual_seed(index)  # so each image is the same each time
         y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
-        stripes = torch.sin((y, x, x - y, x + y)[label] * 1.5 + 6 * torch.rand(1, generator=draw))
-        noisy = 0.5 + 0.2 * stripes + 0.15 * torch.randn(3, 16, 16, generator=draw)
-        return noisy.clamp(0, 1), label
+        across = (y, x, x - y, x + y)[label]
+        stripes = torch.sin(1.5 * across + 6 * torch.rand(1, generator=generator))
+        noise = torch.randn(3, 16, 16, generator=generator)
+        return (0.5 + 0.2 * stripes + 0.15 * noise).clamp(0, 1), label
 
 
 def make(classes: int) -> nn.Module:
@@ -39,15 +44,17 @@ def make(classes: int) -> nn.Module:
 def main() -> None:
     """Train alone, then together."""
     settings: dict[str, Any] = {"data": Stripes(), "model": make, "clients": 3, "gamma": 15.0, "steps": 120}
-    settings |= {"augment": "none", "public_augment": "none"}  # a mirrored stripe that falls is one that rises
-    alone = edgekd.simulate(
-        edgekd.Config.of(**settings, alpha=1.0)
-    )  # the labels' weight is 1: nobody learns from others
+    # A flip would turn a falling stripe into a rising one.
+    settings |= {"augment": "none", "public_augment": "none"}
+
+    alone = edgekd.simulate(edgekd.Config.of(**settings, alpha=1.0))  # alpha is the weight of the labels
     together = edgekd.simulate(edgekd.Config.of(**settings))
+
     print(f"mean accuracy alone {alone.mean_accuracy:.3f}, together {together.mean_accuracy:.3f}")
     for id, curve in together.curves.items():
         print(f"learner {id}:", ", ".join(f"step {point.step} {point.overall:.3f}" for point in curve))
-    print("learner 0 has", sum(weight.numel() for weight in together.models[0].parameters()), "weights to take away")
+    network = together.models[0]  # a torch.nn.Module
+    print(f"the network of learner 0 has {sum(weight.numel() for weight in network.parameters())} weights")
 
 
 if __name__ == "__main__":

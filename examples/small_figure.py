@@ -1,8 +1,9 @@
-"""The paper's figure in small: a sweep over two measures, three weights of the labels and two splits, and its report.
+"""Make a small version of the paper's figure: run a sweep, and write its report.
 
     python small_figure.py
 
-The same two commands, without --model, --size and --limit, make the whole figure; that takes hours.
+The sweep has two measures, three weights of the labels and two splits. The same two commands without --model, --size,
+--limit, --steps and --eval-every make the whole figure, which takes hours.
 """
 
 import subprocess
@@ -14,35 +15,25 @@ from torch import nn
 
 
 def make(classes: int) -> nn.Module:
-    """A network so small that a cell of the sweep takes seconds."""
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 5, stride=4), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(144, classes)
-    )
+    """A network so small that each simulation of the sweep takes seconds."""
+    features = [nn.Conv2d(3, 16, 5, stride=4), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*features, nn.Linear(16 * 3 * 3, classes))
 
 
-def edgekd(*arguments: object) -> None:
-    """Run a command of edgekd."""
-    subprocess.run([sys.executable, "-m", "edgekd", *map(str, arguments)], check=True)
+def edgekd(command: str, *arguments: object) -> None:
+    """Run a command of edgekd; options that are separated by spaces may be one argument."""
+    subprocess.run([sys.executable, "-m", "edgekd", *command.split(), *map(str, arguments)], check=True)
 
 
 def main() -> None:
     """Sweep, then report."""
     folder = Path(tempfile.mkdtemp(prefix="edgekd-small-figure-"))
-    tiny = [
-        "--model",
-        f"{Path(__file__).resolve()}:make",
-        "--size",
-        16,
-        "--limit",
-        600,
-        "--steps",
-        40,
-        "--eval-every",
-        0,
-    ]
-    grid = ["--measure", "kl,sed", "--alpha", "0.2,0.5,0.8", "--split", "iid,gamma:15", "--combine", "average"]
-    edgekd("sweep", *tiny, *grid, "--jobs", 1, "--out", folder / "results")
-    edgekd("report", folder / "results", "--paper", "--out", folder / "report")
+    small = "--size 16 --limit 600 --steps 40 --eval-every 0 --jobs 1"
+    grid = "--measure kl,sed --alpha 0.2,0.5,0.8 --split iid,gamma:15 --combine average"
+    network = f"{Path(__file__).resolve()}:make"
+
+    edgekd(f"sweep {small} {grid}", "--model", network, "--out", folder / "results")
+    edgekd("report --paper", folder / "results", "--out", folder / "report")
     print("the figure and its tables:", *sorted((folder / "report").iterdir()), sep="\n  ")
 
 

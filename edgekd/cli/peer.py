@@ -29,7 +29,7 @@ from edgekd.errors import ConfigError, TransientError
 from edgekd.exit_codes import IN_SHORT
 from edgekd.learning.computing import go_last
 from peer.node.before import NO_FOLDER
-from peer.node.running import Frontend, launch
+from peer.node.launch import Frontend, launch
 
 if TYPE_CHECKING:
     from peer.node.node import Node

@@ -12,14 +12,14 @@ LARGEST = 2**31 - 1  # of whole numbers; a larger one is a typing error
 
 
 class ImageDataset(Protocol):
-    """Labelled images by number, such as a map-style ``torch.utils.data.Dataset``: an image and its label each.
+    """A data set of labelled images, such as a map-style ``torch.utils.data.Dataset``. Each item is (image, label).
 
     An image is a Pillow image; a tensor ``[3, height, width]`` or ``[1, height, width]``, uint8 or floats in [0, 1]; or
-    an array, uint8 ``[height, width, 3]`` or ``[height, width]``. A label is a whole number from 0. If the data set
-    has `classes`, these are the classes' names; else they are called by their numbers. An image that is asked for
-    twice must be the same: random augmentation is edgekd's own business.
+    an array, uint8 ``[height, width, 3]`` or ``[height, width]``. A label is a whole number >= 0. If the data set has
+    an attribute `classes`, these are the names of the classes. Otherwise their names are their numbers. The same index
+    must always give the same image, so leave random augmentation to edgekd.
 
-    >>> squares = [(torch.full((3, 16, 16), i % 4 / 4), i % 4) for i in range(100)]  # a list will do
+    >>> squares = [(torch.full((3, 16, 16), i % 4 / 4), i % 4) for i in range(100)]  # a list is enough
     >>> Config.of(data=squares, clients=2, size=16, weights="none").data.kind
     'object'
     """
@@ -28,16 +28,16 @@ class ImageDataset(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-Images: TypeAlias = str | ImageDataset  # a data set's or folder's name, or the data set itself
+Images: TypeAlias = str | ImageDataset  # the name of a data set or a folder, or a data set itself
 
 
 def is_function(value: object) -> bool:
-    """Whether `value` may be set in the place of a function's name."""
+    """Whether `value` can be a setting that takes a function instead of its name."""
     return callable(value) and isinstance(value, Hashable)
 
 
 def is_dataset(value: object) -> bool:
-    """Whether `value` may be set in the place of a data set's or a folder's name."""
+    """Whether `value` can be a setting that takes a data set instead of its name."""
     sized = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return sized and not isinstance(value, bytes | dict)
 
@@ -65,7 +65,7 @@ def setting(
         known: named values, if other values are also allowed.
         path: whether the value is, or may be, a file or a folder.
         group: the title in ``--help`` that the flag stands under; None: the section's.
-        takes: says of an object whether a Python program may set it in the place of a name; None: none may be.
+        takes: tells whether a Python program may set this object instead of a name; None: it may set no object.
     """
     metadata = {"help": help, "choices": choices, "endless": endless, "words": words, "takes": takes}
     return field(default=default, metadata={**metadata, "known": known, "path": path, "group": group})

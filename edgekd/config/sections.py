@@ -130,7 +130,7 @@ class DataConfig:
 
     @property
     def kind(self) -> str:
-        """What the common data set is: ``digits``, ``cifar10``, ``sun397``, ``folder`` or ``object``."""
+        """The kind of the common data set: ``digits``, ``cifar10``, ``sun397``, ``folder`` or ``object``."""
         return spelt(self.data).partition(":")[0]
 
     @property
@@ -281,12 +281,12 @@ class ModelConfig:
         return tuple(int(width) for width in widths)
 
     def for_client(self, id: int) -> Function:
-        """The name of client `id`'s network, or the network itself; a list is dealt out in turn."""
+        """The network of client `id`, or its name. With several names, each client takes the next one in turn."""
         names = self.names()
         return names[id % len(names)]
 
     def names(self) -> list[Function]:
-        """The names of all networks, in the order in which they are dealt out; or the one that was handed in."""
+        """The names of all networks, in the order in which clients take them; or the one network that is an object."""
         return [name.strip() for name in self.model.split(",")] if isinstance(self.model, str) else [self.model]
 
     @property
@@ -382,7 +382,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """All settings of a run; also what a run folder's ``config.toml`` holds. `Config.of` makes one of single settings.
+    """All settings of a run; ``config.toml`` in a run folder holds the same. `Config.of` takes single settings.
 
     >>> Config(train=TrainConfig(steps=50)) == Config.of(steps=50)
     True
@@ -397,38 +397,39 @@ class Config:
 
     @classmethod
     def of(cls, **settings: Any) -> "Config":
-        """Settings by the names of their flags, with underscores; what is not given, or None, has its default.
+        """Make the settings from single ones, which have the names of the flags, with underscores.
 
         >>> Config.of(measure="sed", steps=50).distill.measure
         'sed'
 
         Args:
-            settings: of any section. In the place of a name, `measure` and `combine` may be a function; `model` a
-                ``torch.nn.Module``, or what makes one of the number of classes; `data`, `private` and `eval` a data set
-                of labelled images: see `edgekd.config.ImageDataset`. No file can hold such an object, so a run with one
-                can be repeated or resumed only by a program that hands it in again.
+            settings: of any section. A setting that is not given, or is None, has its default. Some settings take an
+                object instead of a name: `measure` and `combine` a function; `model` a ``torch.nn.Module``, or a
+                function that makes one for a number of classes; `data`, `private` and `eval` an `ImageDataset`. No file
+                can hold such an object. So a program that repeats or resumes the run must pass the object again.
 
         Raises:
             ConfigError: a setting is unknown (the known ones are listed), of the wrong type, or out of range.
         """
-        from edgekd.config.tables import from_mapping, in_sections  # they need this module
+        from edgekd.config.tables import from_mapping, in_sections  # here, because `tables` imports this module
 
         return from_mapping(in_sections(settings))
 
     @classmethod
     def load(cls, path: "str | os.PathLike[str]", **settings: Any) -> "Config":
-        """The settings of a TOML file, such as a run's ``config.toml``; those in `settings` win over the file.
+        """Read the settings from a TOML file, such as the ``config.toml`` of a run; `settings` override the file.
 
         >>> Config.load("box/config.toml", steps=200).steps
         200
 
         Args:
             path: the file.
-            settings: as in `of`. A file alone never makes edgekd run a network of your own: name it with `model`.
+            settings: as in `of`. If the file names a network of your own, give `model`, too: a file alone never makes
+                edgekd run your code.
 
         Raises:
-            ConfigError: the file cannot be read, is not TOML, or names a network of one's own that `settings` does not;
-                or as in `of`.
+            ConfigError: as in `of`; or the file cannot be read, is not TOML, or names a network of your own that
+                `settings` does not name.
         """
         from edgekd.config.tables import check_own_word, from_mapping, in_sections, overlay, read_toml
 

@@ -52,7 +52,7 @@ def from_mapping(tables: Mapping[str, Any]) -> Config:
 
 
 def in_sections(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings by their names alone as nested tables, without those that are None.
+    """Sort settings into nested tables, by section; leave out those that are None.
 
     Raises:
         ConfigError: a setting is unknown; the known ones are listed.
@@ -160,7 +160,7 @@ def _widened(f: "Field[Any]", value: Any) -> Any:
 def to_mapping(config: Config) -> dict[str, dict[str, Any]]:
     """Nested tables of all settings that are not None: what `from_mapping` reads back. Empty sections are left out.
 
-    Of an object that a program has handed in there is the name: see `edgekd.extensions.spelt`.
+    An object that a program has set is replaced by its name: see `edgekd.extensions.spelt`.
     """
     tables = {
         name: {

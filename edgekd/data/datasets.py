@@ -276,7 +276,7 @@ def _hold_out(
 def _all_of(
     setting: Images, size: int, classes: tuple[str, ...], how: Decoding, known_to: str = "the public file"
 ) -> Labelled:
-    """All pictures of "folder:PATH", or of a data set that a program has handed in."""
+    """All pictures of "folder:PATH", or of a data set object."""
     pictures = dataclasses.replace(_labelled("eval", setting, size, classes, known_to), decoding=how)
     return pictures.load(np.arange(len(pictures.labels)))
 
@@ -294,7 +294,16 @@ def _labelled(
     *,
     strict: bool = True,
 ) -> Source:
-    """The pictures of the setting `name`, which is "folder:PATH" or a data set, with the labels of `classes`."""
+    """The pictures of a setting, which is "folder:PATH" or a data set, labelled by their indices in `classes`.
+
+    Args:
+        name: the name of the setting.
+        setting: its value.
+        size: side of the images, pixels.
+        classes: the class names of the group.
+        known_to: where `classes` come from, for error messages.
+        strict: whether a folder with an unknown class is an error.
+    """
     if not isinstance(setting, str):
         return of_dataset(setting, size, classes, known_to)
     refuse_object(setting, name)
@@ -303,5 +312,5 @@ def _labelled(
 
 def folder_of(setting: Images) -> Path:
     """The PATH of "folder:PATH"."""
-    assert isinstance(setting, str)  # what only a folder can be is not asked of an object
+    assert isinstance(setting, str)  # callers have checked that it is not an object
     return expanded(setting.partition(":")[2])

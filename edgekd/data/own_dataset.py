@@ -1,4 +1,4 @@
-"""A labelled data set that a program has handed in, as a `Source`: read once, fitted to the network's size."""
+"""A labelled data set that a program has set as an object. It is read once, and kept at the size of the network."""
 
 import operator
 from typing import Any
@@ -28,17 +28,18 @@ def of_dataset(
     classes: tuple[str, ...] | None = None,
     known_to: str = "the public file",
 ) -> Source:
-    """The images of `dataset`, which are in memory from now on: uint8, 3 x `size` x `size` bytes each.
+    """Read all images of `dataset` into memory, uint8, 3 x `size` x `size` bytes each.
 
     Args:
-        dataset: see `edgekd.config.ImageDataset`.
+        dataset: the images and their labels, of which there must be one or more.
         size: side of the images, pixels; None: the shorter side of the first image.
-        classes: the class names of the group. A data set that names its classes may have some of them, in any order;
-            the labels of one that does not are the places in `classes`. None: the data set's own.
-        known_to: what `classes` are from, for a message.
+        classes: the class names of the group. If the data set names its classes, these may be some of `classes`, in
+            any order. Otherwise its labels are indices of `classes`. None: use the classes of the data set.
+        known_to: where `classes` come from, for error messages.
 
     Raises:
-        ConfigError: it is empty, an item is not an image and a label, a label is out of range, or it has another class.
+        ConfigError: the data set is empty, an item is not an image and a label, a label is out of range, or a class is
+            not in `classes`.
     """
     name = spelt(dataset)
     count = len(dataset)
@@ -67,7 +68,7 @@ def of_dataset(
 
 
 def _item(dataset: ImageDataset, place: int, name: str) -> tuple[Image.Image, int]:
-    """The image and the label at `place`."""
+    """The image and the label with the index `place`."""
     try:
         with without_exit():
             image, label = dataset[place]
@@ -94,7 +95,7 @@ def _item(dataset: ImageDataset, place: int, name: str) -> tuple[Image.Image, in
 
 
 def _pixels(image: Any) -> Pixels | None:
-    """The pixels of a tensor or an array, uint8 ``[height, width, 3]`` or ``[height, width]``; None: it is no image."""
+    """A tensor or an array as pixels, uint8 ``[height, width, 3]`` or ``[height, width]``; None: it is not an image."""
     if isinstance(image, Tensor):
         if image.is_floating_point() and bool(((image >= 0) & (image <= 1)).all()):  # NaN fails too
             image = (image * 255).round().to(torch.uint8)
@@ -108,10 +109,10 @@ def _pixels(image: Any) -> Pixels | None:
 
 
 def _own_classes(dataset: ImageDataset, highest: int, name: str) -> tuple[str, ...] | None:
-    """The names of the classes that a data set gives, as torchvision's do; None: it gives none.
+    """The class names of a data set, in its attribute `classes`, as in torchvision; None: it names no classes.
 
     Raises:
-        ConfigError: it has a label that has no name.
+        ConfigError: `highest`, its highest label, has no name.
     """
     names = getattr(dataset, "classes", None)
     if not isinstance(names, list | tuple) or not all(isinstance(each, str) for each in names):

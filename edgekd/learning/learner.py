@@ -83,9 +83,9 @@ class Learner:
 
     >>> config = Config.of(limit=100, clients=2, steps=1, batch=8, public_batch=8)
     >>> first, second = (Learner(data, config, id) for id, data in enumerate(load_group(config.data, seed=0)))
-    >>> said = second.teach(0)  # log-probabilities about the public batch of round 0
+    >>> log_probs = second.teach(0)  # predictions of the public batch of round 0
     >>> first.study()
-    >>> losses = first.learn(Lesson(0, {1: said.exp()}))
+    >>> losses = first.learn(Lesson(0, {1: log_probs.exp()}))
     >>> first.step, losses.distil >= 0
     (1, tensor(True))
 
@@ -319,9 +319,10 @@ class Learner:
         return self._evaluate(model, step, evaluation, stop)
 
     def network(self) -> nn.Module:
-        """A copy of the network as it is now, with the head whose accuracy counts, on the CPU, in evaluation mode.
+        """A copy of the network with its present weights, on the CPU, in evaluation mode.
 
-        It goes from normalised images, float ``[N, 3, S, S]``, to logits ``[N, classes]``.
+        It has only the head that is evaluated. It maps normalised images, float ``[N, 3, S, S]``, to logits
+        ``[N, classes]``.
         """
         return self.model.with_one_head(self._answering(self.step)).cpu().eval()
 

@@ -95,9 +95,9 @@ def make_model(
     first head.
 
     Args:
-        name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; or a function of the user, whose code is
-            run. So the name must be the user's own word, not that of a file or of a neighbour. Or the function itself,
-            or a network.
+        name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; the name of a function of the user; that
+            function itself; or a ``torch.nn.Module``. The code of such a function is run. So its name must be the
+            user's own word, not that of a file or of a neighbour.
         weights: ``none``; ``imagenet``: torchvision's or timm's weights, downloaded; or a ``.safetensors`` or ``.pth``
             file with the network's state_dict, whose last layer is not used. With ``none`` and ``imagenet``, a function
             of the user decides itself.

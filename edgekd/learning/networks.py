@@ -25,7 +25,7 @@ Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # one call of a layer: the lay
 
 
 def own_network(function: Function, classes: int) -> nn.Module:
-    """What the user's function returns for this number of classes, on the CPU; or the network that was handed in.
+    """The network of the user on the CPU: a module that was given, or the result of a function for `classes`.
 
     It is a copy because a function may always return the same network, which several learners of a process would share.
 

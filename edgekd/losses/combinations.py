@@ -99,7 +99,7 @@ def combine(name: Function, teachers: Tensor, sharpen: float = 1.0, weights: Ten
     """The targets of several teachers.
 
     Args:
-        name: one of `COMBINATIONS`, "agreement"; or a function of the user, itself or as ``FILE.py:function`` or
+        name: one of `COMBINATIONS`; "agreement"; or a function of the user, or its name: ``FILE.py:function`` or
             ``package.module:function``.
         teachers: probabilities ``[teachers, batch, classes]``, rows sum to 1.
         sharpen: > 0, no unit: each target is raised to this power and renormalised.

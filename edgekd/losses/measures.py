@@ -189,8 +189,8 @@ def dissimilarity(measure: Function, teacher_probs: Tensor, student_logits: Tens
     tensor([0.])
 
     Args:
-        measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user,
-            itself or as "FILE.py:function" or "package.module:function".
+        measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user, or its name:
+            "FILE.py:function" or "package.module:function".
         teacher_probs: probabilities q, float ``[batch, classes]``, rows sum to 1, zeros allowed; a constant.
         student_logits: logits z, the same shape, any finite floats; p = softmax(z / temperature). Gradients flow
             through these. There is no second derivative. float64 stays float64; other types are computed in float32.

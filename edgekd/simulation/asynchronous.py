@@ -74,7 +74,7 @@ class Asynchronous:
         return Summary(peers=tuple(self._peer(self._stations[id]) for id in self._ids))
 
     def learners(self) -> dict[int, Learning]:
-        """Who has learned, by id; a stand-in where there was no data."""
+        """The learners by id; a stand-in where there was no data."""
         return {id: station.box.learner for id, station in self._stations.items()}
 
     def _peer(self, station: Station) -> PeerSummary:

@@ -22,12 +22,12 @@ from edgekd.simulation.lockstep import Lockstep
 from edgekd.simulation.stand_in import MODEL
 
 Stop = Callable[[], bool]
-Learned = Mapping[int, object]  # by id, a learner or its stand-in
+Learned = Mapping[int, object]  # by id, a learner or the stand-in for one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Simulated(Summary):
-    """What a simulation has reached: `peers`, `mean_accuracy` and the rest of a summary; curves; networks.
+    """The result of a simulation: a summary with `peers` and `mean_accuracy`, the curves, and the trained networks.
 
     >>> result = simulate(Config.of(limit=100, clients=2, steps=2, batch=8, public_batch=8))
     >>> result.mean_accuracy == (result.peers[0].accuracy + result.peers[1].accuracy) / 2
@@ -36,9 +36,10 @@ class Simulated(Summary):
     torch.Size([1, 10])
 
     Attributes:
-        curves: of each learner by its id, all its evaluations, oldest first; each knows its `step` and `overall`.
-        models: of each learner by its id, its network, on the CPU, in evaluation mode: from normalised images, float
-            ``[N, 3, S, S]``, to logits ``[N, classes]``. Empty where stand-ins took the place of learners.
+        curves: by learner id, all evaluations of the learner, oldest first. Each has its `step` and an `overall`
+            accuracy.
+        models: by learner id, the network of the learner, on the CPU, in evaluation mode. It maps normalised images,
+            float ``[N, 3, S, S]``, to logits ``[N, classes]``. Empty if stand-ins took the place of the learners.
     """
 
     curves: Mapping[int, tuple[Accuracy, ...]] = field(compare=False)
@@ -61,14 +62,15 @@ def simulate(
 
     Args:
         config: all settings; in lockstep, unless ``config.simulation.asynchronous``.
-        report: called after every step of every learner: in lockstep in the order of their ids, else in the order of
-            the virtual clock.
-        jobs: how many learners compute at once, each with ``config.threads``; it does not change the result.
-        stop: becomes true when the simulation is to end early, with what has been reached.
-        how: picture files are decoded.
+        report: called after every step of every learner: in lockstep in the order of their ids, otherwise in the order
+            of the virtual clock.
+        jobs: the number of learners that compute at the same time, each with ``config.threads``; it does not change the
+            result.
+        stop: becomes true when the simulation should end early, with the results so far.
+        how: the way to decode picture files.
 
     Raises:
-        ConfigError: the data, the split, the topology or the network cannot be had, or the run has no end.
+        ConfigError: the data, the split, the topology or the network cannot be used, or the run has no end.
     """
     began = time.monotonic()
     torch.set_num_threads(config.threads)
@@ -100,14 +102,14 @@ def simulate_group(
     jobs: int = 1,
     stop: Stop = lambda: False,
 ) -> Summary:
-    """The summary of `simulate` on data that is loaded already, by the learners' ids; None: a stand-in."""
+    """Simulate as `simulate` does, with data that is loaded already, by learner id; None: a stand-in, without data."""
     return _trained(group, config, report, jobs=jobs, stop=stop)[0]
 
 
 def _trained(
     group: Mapping[int, PeerData | None], config: Config, report: Report | None, *, jobs: int, stop: Stop
 ) -> tuple[Summary, Learned]:
-    """What all have reached, and who has learned."""
+    """Train the group; return the summary, and the learners or stand-ins by id."""
     if config.steps == 0:
         raise ConfigError("steps 0 trains without end, which only `edgekd peer` and `edgekd run` can; choose --steps")
     # A new thread has torch's default number of threads of its own.

@@ -116,14 +116,15 @@ def load(
 ) -> Predictor:
     """The trained network of a checkpoint, ready to classify pictures.
 
-    >>> edgekd.load("box").predict(["photo.png"]).shape  # probabilities, a row a picture
+    >>> edgekd.load("box").predict(["photo.png"]).shape  # probabilities, one row for each picture
     torch.Size([1, 10])
 
     Args:
         checkpoint: the folder of a run or of a peer, or a checkpoint file.
         peer: the id of the peer; needed if a run's folder holds several.
-        model: the network, if it is one of your own: "package.module:function" or "FILE.py:function", what makes it of
-            the number of classes, or a ``torch.nn.Module``. Its code is run, which a checkpoint alone never does.
+        model: needed if the network is one of your own: "package.module:function", "FILE.py:function", a function that
+            makes the network for a number of classes, or a ``torch.nn.Module``. Its code is run, which a checkpoint
+            alone never causes.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         which: checkpoint of a folder: "newest"; or "best", which `edgekd peer --keep-best` keeps.
 

@@ -126,7 +126,7 @@ def fetch(
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as beside:  # in a notebook this thread has a loop that runs already
+    with ThreadPoolExecutor(1) as beside:  # in a notebook, an event loop runs in this thread already
         return beside.submit(asyncio.run, coroutine).result()
 
 

@@ -1,4 +1,4 @@
-"""What is shown to programmers is true: README's and docs/python.md's code, the docstrings' examples, the programs."""
+"""All code that is shown to programmers runs: README's, docs/python.md's, the docstrings' examples, the programs."""
 
 import doctest
 import math
@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ NEEDS = {"onnx_camera.py": "onnxruntime"}
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
+def elsewhere() -> Path:
     """A working folder that holds nothing and cannot be written."""
     folder = Path("/proc/self") if os.geteuid() == 0 else Path("/")  # root may write anywhere but there
-    yield folder
+    return folder
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
@@ -53,7 +52,7 @@ def test_code_of_the_page_runs_as_it_stands(page: str, tmp_path: Path, monkeypat
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, peer.Peer]:
-    """A folder with what the examples of docstrings speak of, and the peer that has trained there."""
+    """A folder with the files that the docstrings' examples use, and the peer that has trained there."""
     folder = tmp_path_factory.mktemp("docstrings")
     gray = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     Image.fromarray(gray).save(folder / "photo.png")

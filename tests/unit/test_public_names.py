@@ -1,4 +1,7 @@
-"""What `edgekd` and `peer` export: exactly these names, each with its docstring, typed, and imported only when used."""
+"""The names that `edgekd` and `peer` export: exactly these, with type hints, and imported only when they are used.
+
+Their docstrings' examples run in tests/integration/test_python.py.
+"""
 
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import pytest
 
 import edgekd
 import peer
+from edgekd.config import read_toml
 
 EDGEKD = [
     "MEASURES",
@@ -44,9 +48,12 @@ def test_other_name_is_an_attribute_error(package: object) -> None:
         package.Trainer  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("package", [edgekd, peer], ids=["edgekd", "peer"])
-def test_package_says_that_it_is_typed(package: object) -> None:
-    assert (Path(str(package.__file__)).parent / "py.typed").is_file()  # type: ignore[attr-defined]
+@pytest.mark.parametrize("package", ["edgekd", "peer"])
+def test_package_says_that_it_is_typed_and_its_wheel_does_too(package: str) -> None:
+    root = Path(edgekd.__file__).parents[1]
+    assert (root / package / "py.typed").is_file()
+    setuptools = read_toml(root / "pyproject.toml")["tool"]["setuptools"]
+    assert "py.typed" in setuptools["package-data"][package]
 
 
 def test_version_is_that_of_the_distribution() -> None:
