@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgekd import names
 from edgekd.errors import ConfigError
 from edgekd.extensions import Function, is_extension, load_function, refuse_object, spelt
 from edgekd.names import AGREEMENT
@@ -93,6 +94,7 @@ COMBINATIONS: dict[str, Combination] = {
     "median": median,
     "trimmed": trimmed_mean,
 }
+names.check_entries("combinations.COMBINATIONS", [*COMBINATIONS, AGREEMENT, names.NWAY], names.COMBINATION_NAMES)
 
 
 def combine(name: Function, teachers: Tensor, sharpen: float = 1.0, weights: Tensor | None = None) -> Tensor:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from edgekd import names
 from edgekd.errors import ConfigError
 from edgekd.extensions import Function, is_extension, load_function, refuse_object, spelt
 from edgekd.names import NWAY_MEASURES
@@ -174,6 +175,7 @@ MEASURES: dict[str, Measure] = {
     "sed": structural_entropic,
     "mse": squared_error,
 }
+names.check_entries("measures.MEASURES", MEASURES, names.MEASURE_NAMES)
 
 
 SUM_TOLERANCE = 0.01  # how far the sum of a row of probabilities may be from 1: float16 and bfloat16 round

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgekd.errors import ConfigError
-from edgekd.losses.combinations import COMBINATIONS
 from edgekd.losses.measures import (
     MEASURES,
     SECOND_ORDER,
@@ -22,18 +21,11 @@ from edgekd.losses.measures import (
     nway_dissimilarity,
     second_order,
 )
-from edgekd.names import AGREEMENT, COMBINATION_NAMES, LIE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
-from edgekd.simulation.lies import LIES
+from edgekd.names import NWAY_MEASURES
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "reference_values.json").read_text(encoding="utf-8"))
 RELATIVE = {torch.float32: 1e-4, torch.float64: 1e-10}
 BIG = 3e38
-
-
-def test_names_are_those_of_the_functions() -> None:
-    assert tuple(MEASURES) == MEASURE_NAMES
-    assert (*COMBINATIONS, AGREEMENT, NWAY) == COMBINATION_NAMES
-    assert tuple(LIES) == LIE_NAMES
 
 
 def value_and_gradient(measure: str, q: Tensor, z: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
