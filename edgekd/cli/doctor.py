@@ -15,19 +15,26 @@ import click
 
 import edgekd
 from edgekd.cli.bars import decoding
-from edgekd.cli.computing import precision_here, settle, threads_here
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import FIRST, listed, peer_options, refuse, settings
-from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_tensorboard, check_wait, metrics_address
-from edgekd.cli.resuming import with_public_file
+from edgekd.cli.options import FIRST, listed, peer_options, settings
 from edgekd.config import AUTO, LYING, Config
 from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
 from edgekd.errors import ConfigError
 from edgekd.exit_codes import ExitCode
+from edgekd.learning.computing import precision_here, settle, threads_here
 from edgekd.protocol.addresses import format_address
+from peer.node.before import (
+    NO_FOLDER,
+    check_discovery,
+    check_honest,
+    check_tensorboard,
+    check_wait,
+    metrics_address,
+)
+from peer.node.own_folder import with_public_file
 
 EXAMPLES = """
 \b
@@ -62,13 +69,15 @@ class _Peer:
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
 @peer_options
-@click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for a neighbour."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 @click.option(
     "--constraints",
     "only_constraints",
     is_flag=True,
-    help="Print constraints for pip that keep the torch, torchvision and numpy of this box; look at nothing.",
+    help="Only print constraints for pip that keep the installed torch, torchvision and numpy.",
 )
 def command(
     config: Config,
@@ -84,11 +93,11 @@ def command(
     as_json: bool,
     only_constraints: bool,
 ) -> None:
-    """Look at everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
+    """Check everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
 
-    It takes the flags of `edgekd peer`, and says of each thing what was found and what to do. Nothing is written, but
-    what a start would download or put into --cache. Exits with 1 if something would keep the peer from starting, or
-    from its neighbours.
+    It takes the flags of `edgekd peer`. For each check it prints what it found and what to do. It writes nothing,
+    except what the start of a peer would download or put into --cache. The exit code is 1 if a fault would prevent
+    the peer from starting or from reaching its neighbours.
     """
     if only_constraints:
         for line in constraints():
@@ -164,7 +173,7 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
 def _settings(peer: _Peer, wrong: list[str]) -> str:
     if wrong:
         raise ConfigError("; ".join(wrong))
-    refuse(peer.config.exchange, LYING, LIARS)
+    check_honest(peer.config)
     check_wait(peer.config, len(peer.peers), open=bool(peer.listen) or peer.discover)
     check_tensorboard(peer.config)
     return "can be used"

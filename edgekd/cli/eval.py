@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from edgekd.cli.bars import classifying, decoding
-from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.extensions import spelt
 from edgekd.files.folders import BEST, settings_file
 from edgekd.files.writable import check_file
+from edgekd.learning.computing import threads_here
 
 EXAMPLES = """
 \b
@@ -34,14 +35,20 @@ Examples:
     "--counts",
     type=PATH,
     metavar="DIR|FILE",
-    help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
+    help="Use the counts in a peer's evaluation.json instead of a checkpoint; needs no network and no pictures.",
 )
 @peer_option
 @which_option
 @model_option
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-@click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Largest k of the top-k accuracy.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@click.option(
+    "--html",
+    "page",
+    type=PATH,
+    metavar="FILE",
+    help="Also write the result as a page: one file that loads nothing else.",
+)
 def command(
     config: Config,
     checkpoint: Path | None,
@@ -53,10 +60,10 @@ def command(
     as_json: bool,
     page: Path | None,
 ) -> None:
-    """Judge a checkpoint on the evaluation set of its own run, or on --eval folder:PATH.
+    """Evaluate a checkpoint on the evaluation set of its own run, or on --eval folder:PATH.
 
-    By class: precision, recall, F1, and what it is most often taken for. The page shows the confusion matrix and the
-    surest mistakes with their pictures.
+    For each class it prints precision, recall, F1 and the class with which it is confused most often. The page of
+    --html shows the confusion matrix, and the mistakes with the highest probabilities, with their pictures.
     """
     if (checkpoint is None) == (counts is None):
         raise ConfigError("give either --checkpoint, or the --counts that a peer has written: its evaluation.json")
@@ -105,7 +112,7 @@ def _judge(
         )
     evaluation = evaluation_set(trained, config, decoding())
     judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top, watch=classifying)
-    where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
+    where = Path(spelt(config.data.eval)).name if config.data.eval else f"what was held out of {data_name(config)}"
     return judged, evaluation, where
 
 

@@ -5,19 +5,22 @@ The flag has the name of the field with dashes instead of underscores (``kd_weig
 
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from edgekd.config.exchange_settings import ACCESS, ExchangeConfig
-from edgekd.config.fields import check_fields, require, setting
+from edgekd.config.fields import Images, check_fields, is_dataset, is_function, require, setting
 from edgekd.config.recipes import PRETRAINED, SCRATCH, Recipe
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension, is_own_network
+from edgekd.extensions import OBJECT, Function, is_extension, is_own_network, spelt
 from edgekd.names import COMBINATION_NAMES, DEVICE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES, WEIGHT_NAMES, with_nearest
 
 DATA_SETS = ("digits", "cifar10", "sun397")  # data sets that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # ending of public augmentations in which each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
+PUBLIC_AUGMENTATION_OF_PICTURES = f"crop+flip{EACH}"  # the default of every public set but that of digits
 COLLECTING = ("rescan", "keep")  # only for `edgekd peer`, whose folder of pictures may change
 # Settings of real peers, on which no simulation depends.
 LIVE = (*ACCESS, "timing", "keep_best", "tensorboard", "nice", *COLLECTING)
@@ -31,65 +34,83 @@ STRONGEST_PULL = 0.4  # largest product of the default distillation weight and S
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """What a peer trains on: a common data set that is split by number, or a box's own files."""
+    """What a peer trains on: a common data set that is split by number, or a box's own files.
 
-    data: str = setting(
+    >>> DataConfig(data="digits", clients=4, gamma=15.0).digits
+    True
+    """
+
+    data: Images = setting(
         "digits",
-        "common data set: digits, cifar10, sun397, or a folder with one subfolder a class",
+        "common data set: digits, cifar10, sun397, or a folder with one subfolder for each class",
         known=DATA_SETS,
         path=True,
+        takes=is_dataset,
     )
-    limit: int | None = setting(None, "use only N images of the data set, drawn with the data seed")
-    size: int | None = setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
-    private: str | None = setting(
+    limit: int | None = setting(None, "use only N images of the data set, drawn at random with the data seed")
+    size: int | None = setting(
+        None, "width and height of the input images in pixels; default 32 (sun397: 224, folder: 64)"
+    )
+    private: Images | None = setting(
         None,
-        "a box's own labelled images, a folder with one subfolder a class, instead of --data; goes with --public",
+        "a box's own labelled images, a folder with one subfolder for each class, instead of --data; needs --public",
         path=True,
+        takes=is_dataset,
     )
     public: str | None = setting(None, "the group's public file, made by `edgekd public` or `edgekd split`", path=True)
-    eval: str | None = setting(
+    eval: Images | None = setting(
         None,
-        "labelled images to evaluate on, a folder with one subfolder a class; default: a tenth of the private ones",
+        "labelled images to evaluate on, a folder with one subfolder for each class; default: a tenth of the private "
+        "images",
         path=True,
+        takes=is_dataset,
     )
-    clients: int = setting(3, "how many peers share the data set")
-    iid: bool = setting(False, "split alike: shuffle and cut evenly")
+    clients: int = setting(3, "number of peers that share the data set")
+    iid: bool = setting(False, "split without skew: every client gets an equal, random part")
     gamma: float | None = setting(
         None,
-        "skewed split (the default, with 15, sun397 10): a client is 1 + G times likelier to get its primary labels",
+        "skewed split, the default with 15 (sun397: 10): an image of a client's primary labels is 1 + G times as "
+        "likely to go to this client as to another one",
     )
-    dirichlet: float | None = setting(None, "split by label shares drawn from Dirichlet(B)")
-    primary: int | None = setting(None, "skewed split: every client draws so many primary labels of its own")
-    eval_fraction: float = setting(0.1, "share of all images that everybody is evaluated on")
-    public_fraction: float = setting(0.1, "share of all images whose labels are thrown away: the public set")
+    dirichlet: float | None = setting(
+        None, "skewed split: the clients' shares of each label are drawn from a Dirichlet distribution with parameter B"
+    )
+    primary: int | None = setting(
+        None,
+        "skewed split: each client draws N primary labels for itself; default: each label is primary for one client",
+    )
+    eval_fraction: float = setting(0.1, "fraction of all images in the common evaluation set")
+    public_fraction: float = setting(0.1, "fraction of all images in the public set; their labels are removed")
     public_augment: str | None = setting(
         None,
-        "augmentation of the public batch: one for all its images, or one for each image; part of the contract "
-        "[default: crop+flip-each, for digits none]",
+        "augmentation of the public batch: the same for all its images, or (-each) another for each image; all peers "
+        "of a group need the same value [default: crop+flip-each, for digits none]",
         PUBLIC_AUGMENTATIONS,
     )
-    data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
+    data_seed: int | None = setting(None, "seed of what the group shares: the split of the data; default: --seed")
     cache: str | None = setting(
         None,
-        "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
-        "pictures lie there, too",
+        "keep decoded and resized pictures in DIR, so that the next start is faster; peers on one box may share DIR; "
+        "it holds private pictures",
         path=True,
     )
     rescan: float | None = setting(
-        None, "look at the private folder every SECONDS, and take up new, moved and removed pictures between steps"
+        None,
+        "look at the private folder every SECONDS while the peer trains; use new, moved and removed pictures from "
+        "the next step on",
     )
     keep: int | None = setting(
-        None, "of the private pictures keep at most N in memory: the newest ones, of every class alike"
+        None,
+        "keep at most N private pictures in memory: the newest ones, with equal numbers from each class where possible",
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("data", "private", "eval"):
             object.__setattr__(self, name, _with_kind(getattr(self, name), named=name == "data"))
-        kind = self.data.partition(":")[0]
-        if kind not in (known := (*DATA_SETS, "folder")):
+        if self.kind not in (*(known := (*DATA_SETS, "folder")), OBJECT[:-1]):
             why = f"data must be digits, cifar10, sun397 or a folder that exists, got {self.data}"
-            raise ConfigError(with_nearest(why, kind, known))
+            raise ConfigError(with_nearest(why, self.kind, known))
         require(self.limit is None or self.limit >= 1, "limit must be >= 1", self.limit)
         require(self.size is None or self.size >= 8, "size must be >= 8 pixels", self.size)
         require(self.clients >= 1, "clients must be >= 1", self.clients)
@@ -111,6 +132,9 @@ class DataConfig:
         for name in ("public", *COLLECTING):
             if getattr(self, name) is not None and self.private is None:
                 raise ConfigError(f"--{name} goes with --private folder:PATH, the box's own images")
+        for name in COLLECTING:
+            if getattr(self, name) is not None and not isinstance(self.private, str):
+                raise ConfigError(f"{name} goes with a private folder, whose pictures come and go, not with an object")
         rule = f"rescan must be from 0.05 to {MOST_SECONDS} seconds"
         require(self.rescan is None or 0.05 <= self.rescan <= MOST_SECONDS, rule, self.rescan)
         require(
@@ -118,24 +142,29 @@ class DataConfig:
         )
 
     @property
+    def kind(self) -> str:
+        """The kind of the common data set: ``digits``, ``cifar10``, ``sun397``, ``folder`` or ``object``."""
+        return spelt(self.data).partition(":")[0]
+
+    @property
     def digits(self) -> bool:
         """Whether the images are the digits, which are trained from scratch and of which a mirrored one is none."""
-        return self.private is None and self.data == "digits"
+        return self.private is None and self.kind == "digits"
 
     @property
     def public_augmentation(self) -> str:
         """The augmentation of the public set: the setting, or its default for this data set."""
-        return self.public_augment or ("none" if self.digits else f"crop+flip{EACH}")
+        return self.public_augment or ("none" if self.digits else PUBLIC_AUGMENTATION_OF_PICTURES)
 
 
-def _with_kind(setting: str | None, *, named: bool) -> str | None:
-    """A plain path as ``folder:PATH``; other settings as they are.
+def _with_kind(setting: Images | None, *, named: bool) -> Images | None:
+    """A plain path as ``folder:PATH``; other settings, and objects, as they are.
 
     Args:
         setting: ``folder:PATH``, a path or a name.
         named: names of data sets are allowed, so a path must look like one, or exist.
     """
-    if setting is None or setting in DATA_SETS or setting.startswith("folder:"):
+    if not isinstance(setting, str) or setting in DATA_SETS or setting.startswith(("folder:", OBJECT)):
         return setting
     is_path = os.sep in setting or setting[:1] in (".", "~") or os.path.isdir(setting)
     return f"folder:{setting}" if is_path or not named else setting
@@ -143,42 +172,59 @@ def _with_kind(setting: str | None, *, named: bool) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillConfig:
-    """How a peer learns from the others."""
+    """How a peer learns from the others.
+
+    >>> DistillConfig(measure="sed", alpha=0.8).combine
+    'agreement'
+    """
 
     alpha: float = setting(
         0.5,
-        "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs two heads or phases",
+        "weight of the labels' loss, in [0, 1]; the distillation loss has weight 1 - alpha; 0 needs two heads or two "
+        "phases",
     )
-    measure: str = setting(
+    measure: Function = setting(
         "kl",
         f"dissimilarity to distil with: {', '.join(MEASURE_NAMES)}, or a function of your own, FILE.py:function or "
         "package.module:function",
         known=MEASURE_NAMES,
         path=True,
+        takes=is_function,
     )
-    combine: str = setting(
+    combine: Function = setting(
         "agreement",
-        f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
-        "own, FILE.py:function or package.module:function",
+        f"how the predictions of several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or "
+        "a function of your own, FILE.py:function or package.module:function",
         known=COMBINATION_NAMES,
         path=True,
+        takes=is_function,
     )
-    sharpen: float = setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
-    temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
-    temperature_scaling: bool = setting(False, "multiply the distillation loss by temperature squared")
+    sharpen: float = setting(
+        1.0, "exponent of the combined target, which is then normalised; above 1 the target is more confident"
+    )
+    temperature: float = setting(
+        2.0,
+        "temperature of the softmax of predictions, > 0; higher is softer; all peers of a group need the same value",
+    )
+    temperature_scaling: bool = setting(False, "multiply the distillation loss by the square of the temperature")
     kd_weight: float | None = setting(
-        None, "multiplies the distillation loss, > 0; default 4, with sgd 2 and at most 0.4 / the learning rate"
+        None, "factor of the distillation loss, > 0; default 4, with sgd 2 but at most 0.4 / learning rate"
     )
-    kd_warmup: int = setting(0, "steps over which the distillation weight grows from 0")
+    kd_warmup: int = setting(0, "number of steps over which the factor of the distillation loss grows from 0")
     kd_scale: str = setting(
-        "matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw")
+        "matched",
+        "matched: scale each measure so that all agree with KL for small differences; raw: as in the paper",
+        ("matched", "raw"),
     )
     kd_reduction: str = setting("mean", "how the distillation loss is reduced over the batch", ("mean", "sum"))
     balance: str = setting(
-        "on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off")
+        "on",
+        "correct the labels' loss for the class frequencies of the private images (balanced softmax)",
+        ("on", "off"),
     )
     two_phase: bool = setting(
-        False, "train alone for the first half of the steps; then a frozen copy teaches while the learner goes on"
+        False,
+        "learn from the labels alone for the first half of the steps; after that a frozen copy teaches the neighbours",
     )
 
     def __post_init__(self) -> None:
@@ -193,7 +239,7 @@ class DistillConfig:
         if self.combine == NWAY and (self.measure not in NWAY_MEASURES or self.sharpen != 1):
             raise ConfigError(
                 f"combine nway goes with measure {' or '.join(NWAY_MEASURES)} and no sharpening, "
-                f"got {self.measure} and sharpen {self.sharpen:g}"
+                f"got {spelt(self.measure)} and sharpen {self.sharpen:g}"
             )
         require(self.sharpen > 0, "sharpen must be > 0", self.sharpen)
         require(self.temperature > 0, "temperature must be > 0", self.temperature)
@@ -203,37 +249,46 @@ class DistillConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The network."""
+    """The network.
 
-    model: str = setting(
+    >>> ModelConfig(model="mobilenet_v3_small", heads=2, head_layers="64,32").hidden_layers()
+    (64, 32)
+    """
+
+    model: Function = setting(
         "resnet18",
-        "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; in "
-        "run and simulate also a list, one a client: resnet18,mobilenet_v3_small",
+        "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; "
+        "run and simulate also take a list, one name for each client: resnet18,mobilenet_v3_small",
+        takes=is_function,
     )
     weights: str | None = setting(
         None,
-        "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits and for a "
-        "network of your own",
+        "start from imagenet, none (random), FILE.safetensors or FILE.pth; default: imagenet for pictures, none for "
+        "digits and for a network of your own",
         known=WEIGHT_NAMES,
         path=True,
     )
 
     heads: int = setting(
-        1, "1: both losses on one head; 2 or more: head 0 learns from labels, head i from the neighbours' head i - 1"
+        1,
+        "1: one head learns from labels and neighbours; 2 or more: head 0 learns from labels, head i from the "
+        "neighbours' head i - 1",
     )
-    head_layers: str = setting("512,256", "hidden layers of the heads after the first; none: they are linear too")
+    head_layers: str = setting(
+        "512,256", "widths of the hidden layers of the heads after the first; none: these heads are linear"
+    )
     head_start: str | None = setting(
         None,
-        "how head 0 begins: random, or as the linear discriminant of the private images' features [default: "
+        "initial weights of head 0: random, or the linear discriminant of the private images' features [default: "
         "discriminant, with --weights none random]",
         ("random", "discriminant"),
     )
 
     head_end: str | None = setting(
         None,
-        "how the head ends: as it was trained, or as the linear discriminant of the private images' features and of "
-        "the public images', by what the neighbours said of them [default: discriminant where it can be, with "
-        "--weights none trained]",
+        "final weights of the head: as trained, or moved half the way to the linear discriminant of the private "
+        "images' features (by their labels) and the public images' features (by the neighbours' predictions) "
+        "[default: discriminant if possible, with --weights none trained]",
         ("trained", "discriminant"),
     )
 
@@ -253,14 +308,14 @@ class ModelConfig:
             )
         return tuple(int(width) for width in widths)
 
-    def for_client(self, id: int) -> str:
-        """The name of client `id`'s network; a list is dealt out in turn."""
+    def for_client(self, id: int) -> Function:
+        """The network of client `id`, or its name. With several names, each client takes the next one in turn."""
         names = self.names()
         return names[id % len(names)]
 
-    def names(self) -> list[str]:
-        """The names of all networks, in the order in which they are dealt out."""
-        return [name.strip() for name in self.model.split(",")]
+    def names(self) -> list[Function]:
+        """The names of all networks, in the order in which clients take them; or the one network that is an object."""
+        return [name.strip() for name in self.model.split(",")] if isinstance(self.model, str) else [self.model]
 
     @property
     def all_own(self) -> bool:
@@ -270,70 +325,83 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How a peer trains."""
+    """How a peer trains.
+
+    >>> TrainConfig(steps=50, device="cpu").eval_every
+    20
+    """
 
     steps: int | None = setting(
         None,
-        "training steps; 0: until SIGTERM, at a constant learning rate; default 80, with --weights none 120",
+        "number of training steps; 0: train until SIGTERM, at a constant learning rate; default 80, with --weights "
+        "none 120",
     )
-    batch: int | None = setting(None, "private images a step; default 90, with --weights none 32")
+    batch: int | None = setting(None, "private images in a step; default 90, with --weights none 32")
     public_batch: int | None = setting(
         None,
-        "public images a round, at most all there are; part of the contract; default 80, for digits 32",
+        "public images in a round; at most all images of the public file are used; all peers of a group need the "
+        "same value; default 80, for digits 32",
     )
     optimiser: str | None = setting(
-        None, "how the weights are updated [default: adamw, with --weights none sgd]", ("sgd", "adamw")
+        None, "optimiser of the weights [default: adamw, with --weights none sgd]", ("sgd", "adamw")
     )
     lr: float | None = setting(
-        None, "peak learning rate; default 0.001 with adamw; with sgd 0.02, with --weights none 0.03"
+        None, "highest learning rate; default 0.001 with adamw; with sgd 0.02, with --weights none 0.03"
     )
-    momentum: float = setting(0.9, "momentum of SGD, in [0, 1); the first beta of AdamW")
+    momentum: float = setting(0.9, "momentum of sgd, in [0, 1); with adamw its first beta")
     weight_decay: float | None = setting(None, "weight decay; default 0.0005, with adamw 0.01")
     schedule: str = setting(
-        "onecycle", "how the learning rate goes: up and down, down, or constant", ("onecycle", "cosine", "constant")
+        "onecycle",
+        "learning rate over the steps: onecycle (up, then down), cosine (down) or constant",
+        ("onecycle", "cosine", "constant"),
     )
     augment: str | None = setting(
-        None, "augmentation of private images by whole pixels; default crop+flip, for digits crop", AUGMENTATIONS
+        None,
+        "augmentation of private images: random crops and flips; default crop+flip, for digits crop",
+        AUGMENTATIONS,
     )
     norm_from: str | None = setting(
         None,
-        "images by which batch norm's running statistics move in a step with a lesson; both: the private and the "
-        "public ones go through the network as one batch; frozen: none, the pretrained ones are used all the time "
+        "images that update the running statistics of batch norm in a step with a lesson: private, public, or both, "
+        "which go through the network as one batch; frozen: the pretrained statistics are used and never updated "
         "[default: public, with --weights none private]",
         ("private", "public", "both", "frozen"),
     )
     freeze: float | None = setting(
         None,
-        "fraction of the network's layers, from the first on, that stay as they are; default 0.25, with --weights "
+        "fraction of the network's layers, from the first one on, that are not trained; default 0.25, with --weights "
         "none 0",
     )
     precision: str = setting(
         "float32",
-        "numbers of the forward pass; bfloat16 by autocast; auto: bfloat16 where the processor or GPU says that it "
-        "computes with it, but float32 in run, in simulate and with --sync",
+        "floating-point type of the forward pass; bfloat16 uses autocast; auto: bfloat16 if the processor or GPU "
+        "supports it, but float32 in run, in simulate and with --sync",
         ("float32", "bfloat16", AUTO),
         group=COMPUTING,
     )
     threads: int | str | None = setting(
         None,
-        "torch threads a peer, a number or auto: the cores that it may use, of more than two but one; in run and "
-        "simulate --async those of all peers shared out; with --sync and in lockstep 1 [default: auto; in a sweep 1]",
+        "torch threads of a peer, a number or auto: all cores that the process may use, minus one if there are more "
+        "than two; run and simulate --async divide the cores among the peers; lockstep uses 1 [default: auto; in a "
+        "sweep 1]",
         words=(AUTO,),
         group=COMPUTING,
     )
     nice: int | None = setting(
         None,
-        "let other programs go first: the niceness that the process has at least, 0: leave it [default: 5]",
+        "lowest niceness of the process, so that other programs go first; 0: leave the niceness as it is [default: 5]",
         group=COMPUTING,
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", known=DEVICE_NAMES, group=COMPUTING)
     seed: int = setting(
-        0, "seed of what is a peer's own (initial weights, order, augmentation); with one data set also of the split"
+        0,
+        "seed of what belongs to one peer: initial weights, order of images, augmentation; with a common data set "
+        "also of the split",
     )
-    eval_every: int = setting(20, "steps between evaluations; 0: only at the end")
-    checkpoint_every: int = setting(200, "steps between checkpoints; 0: only at the end")
+    eval_every: int = setting(20, "number of steps between evaluations; 0: only at the end")
+    checkpoint_every: int = setting(200, "number of steps between checkpoints; 0: only at the end")
     keep_best: bool | None = setting(None, "also keep the checkpoint of the best evaluation, as best.safetensors")
-    tensorboard: bool | None = setting(None, "also write what metrics.jsonl has as curves that TensorBoard shows")
+    tensorboard: bool | None = setting(None, "also write the numbers of metrics.jsonl as event files for TensorBoard")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -351,7 +419,11 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """All settings of a run; also what a run folder's ``config.toml`` holds."""
+    """All settings of a run; ``config.toml`` in a run folder holds the same. `Config.of` takes single settings.
+
+    >>> Config(train=TrainConfig(steps=50)) == Config.of(steps=50)
+    True
+    """
 
     data: DataConfig = DataConfig()
     distill: DistillConfig = DistillConfig()
@@ -360,15 +432,60 @@ class Config:
     exchange: ExchangeConfig = ExchangeConfig()
     simulation: SimulationConfig = SimulationConfig()
 
+    @classmethod
+    def of(cls, **settings: Any) -> "Config":
+        """Make the settings from single ones, which have the names of the flags, with underscores.
+
+        >>> Config.of(measure="sed", steps=50).distill.measure
+        'sed'
+
+        Args:
+            settings: of any section. A setting that is not given, or is None, has its default. Some settings take an
+                object instead of a name: `measure` and `combine` a function; `model` a ``torch.nn.Module``, or a
+                function that makes one for a number of classes; `data`, `private` and `eval` an `ImageDataset`. No file
+                can hold such an object. So a program that repeats or resumes the run must pass the object again.
+
+        Raises:
+            ConfigError: a setting is unknown (the known ones are listed), of the wrong type, or out of range.
+        """
+        from edgekd.config.tables import from_mapping, in_sections  # here, because `tables` imports this module
+
+        return from_mapping(in_sections(settings))
+
+    @classmethod
+    def load(cls, path: "str | os.PathLike[str]", **settings: Any) -> "Config":
+        """Read the settings from a TOML file, such as the ``config.toml`` of a run; `settings` override the file.
+
+        >>> Config.load("box/config.toml", steps=200).steps
+        200
+
+        Args:
+            path: the file.
+            settings: as in `of`. If the file names a network of your own, give `model`, too: a file alone never makes
+                edgekd run your code.
+
+        Raises:
+            ConfigError: as in `of`; or the file cannot be read, is not TOML, or names a network of your own that
+                `settings` does not name.
+        """
+        from edgekd.config.tables import check_own_word, from_mapping, in_sections, overlay, read_toml
+
+        given = in_sections(settings)
+        tables = overlay(read_toml(Path(path).expanduser()), given)
+        check_own_word(tables, given)
+        return from_mapping(tables)
+
     def __post_init__(self) -> None:
         for f in fields(self):
             section, kind = getattr(self, f.name), type(f.default)
             if not isinstance(section, kind):
-                advice = "edgekd.config.from_mapping makes a Config of tables"
+                advice = "edgekd.Config.of makes a Config"
                 raise ConfigError(f"{f.name} must be a {kind.__name__}, got {section!r}; {advice}")
         models, clients = len(self.model.names()), self.data.clients
         if self.data.private is None and models not in (1, clients):
-            raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
+            raise ConfigError(
+                f"model takes one name, or one for each of the {clients} clients, got {spelt(self.model.model)}"
+            )
         if (self.exchange.liars or 0) >= clients:
             raise ConfigError(f"liars must be fewer than the {clients} clients, got {self.exchange.liars}")
         if self.simulation.on_private and self.exchange.liars:
@@ -385,8 +502,8 @@ class Config:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")
         if self.model.weights == "imagenet" and self.model.all_own:
             raise ConfigError(
-                f"there are no ImageNet weights of {self.model.model}: use --weights none, which leaves what the "
-                "function returns as it is, or a file"
+                f"there are no ImageNet weights of {spelt(self.model.model)}: use --weights none, which leaves what "
+                "the function returns as it is, or a file"
             )
         if self.norm_from == "frozen" and self.from_scratch:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
@@ -449,7 +566,7 @@ class Config:
 
     @property
     def threads(self) -> int:
-        """Torch threads a learner; 1 where the setting is not a number (yet): see `edgekd.cli.computing.settle`."""
+        """Torch threads a learner; 1 where it is not a number (yet): see `edgekd.learning.computing.settle`."""
         return self.train.threads if isinstance(self.train.threads, int) else 1
 
     @property

@@ -346,6 +346,13 @@ def test_rounded_probabilities_are_distributions(dtype: torch.dtype) -> None:
     assert dissimilarity("kl", q, torch.zeros(64, 397)).isfinite().all()
 
 
-def test_function_in_the_place_of_a_name_is_an_error_that_says_how_to_name_it() -> None:
-    with pytest.raises(ConfigError, match=r"or package\.module:function, got <function"):
-        dissimilarity(lambda q, z: z.sum(-1), torch.ones(1, 2) / 2, torch.zeros(1, 2))  # type: ignore[arg-type]
+def test_function_may_stand_in_the_place_of_its_name_and_is_tried_as_a_named_one_is() -> None:
+    q, z = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.0, 1.0]])
+    assert dissimilarity(lambda q, z: (q * z).sum(-1), q, z).item() == pytest.approx(0.8)
+    with pytest.raises(ConfigError, match=r"measure object:lambda must give one value a sample: it makes \[\]"):
+        dissimilarity(lambda q, z: z.sum(), q, z)
+
+
+def test_name_of_an_object_that_is_not_at_hand_is_an_error_that_says_how_to_have_it_again() -> None:
+    with pytest.raises(ConfigError, match="measure was object:mine, an object that a Python program had handed in"):
+        dissimilarity("object:mine", torch.ones(1, 2) / 2, torch.zeros(1, 2))
