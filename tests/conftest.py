@@ -20,10 +20,10 @@ LEVELS = ("pure", "wire", "integration", "faults", "deploy")
 # The modules of tests/unit that open sockets or start processes: the level "wire". All others there are pure.
 # fmt: off
 WIRE = {
-    "atomic", "cli", "computing", "connection", "datasets", "decoding", "dialling", "discovery", "doctor", "door",
-    "fitted_cache", "greeting", "health", "hub", "joining", "judgement", "kubernetes", "kubernetes_endless",
-    "levels", "locks", "network", "public", "reference", "scanner", "stop", "sweep", "tensors", "tls", "transports",
-    "wire_generated", "workers", "writable", "zmq",
+    "atomic", "cli", "computing", "connection", "datasets", "decoding", "dialling", "discovery", "doctor",
+    "door", "event_file", "fitted_cache", "greeting", "health", "hub", "joining", "judgement", "kubernetes",
+    "kubernetes_endless", "levels", "locks", "network", "public", "reference", "scanner", "stop", "sweep",
+    "tensors", "tls", "transports", "wire_generated", "workers", "writable", "zmq",
 }
 # fmt: on
 
