@@ -22,8 +22,8 @@ LEVELS = ("pure", "wire", "integration", "faults", "deploy")
 WIRE = {
     "atomic", "cli", "computing", "connection", "datasets", "decoding", "dialling", "discovery", "doctor",
     "door", "event_file", "fitted_cache", "greeting", "health", "hub", "joining", "judgement", "kubernetes",
-    "kubernetes_endless", "levels", "locks", "network", "public", "reference", "scanner", "stop", "sweep",
-    "tensors", "tls", "transports", "wire_generated", "workers", "writable", "zmq",
+    "kubernetes_endless", "levels", "locks", "network", "public", "public_names", "reference", "scanner",
+    "stop", "sweep", "tensors", "tls", "transports", "wire_generated", "workers", "writable", "zmq",
 }
 # fmt: on
 
