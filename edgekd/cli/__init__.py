@@ -164,7 +164,13 @@ def _end_by_bug(error: Exception) -> NoReturn:
 
 
 def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
-    """Print why the command ends, and exit with this code, even if stderr cannot be written."""
+    """Print why the command ends, and exit with this code, even if stderr cannot be written.
+
+    Args:
+        message: why it ends.
+        code: the exit code.
+        bug: the error of a bug, whose traceback is printed, too; None: it ends for another reason.
+    """
     with contextlib.suppress(OSError):
         write_message("ERROR", f"edgekd: {message}", bug)
     _drop_stderr_if_broken()

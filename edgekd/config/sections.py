@@ -566,7 +566,10 @@ class Config:
 
     @property
     def threads(self) -> int:
-        """Torch threads a learner; 1 where it is not a number (yet): see `edgekd.learning.computing.settle`."""
+        """The number of torch threads that each learner computes with.
+
+        As long as the setting is ``auto``, this is 1; `edgekd.learning.computing.settle` replaces ``auto`` by a number.
+        """
         return self.train.threads if isinstance(self.train.threads, int) else 1
 
     @property
