@@ -325,6 +325,7 @@ def test_interrupted_run_keeps_what_its_peers_have_reached(spawn: Any, tmp_path:
     assert all(0 < p["steps"] < 4000 for p in result["peers"])
 
 
+@pytest.mark.every_core  # with one core the baselines have no processes
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
 def test_run_that_is_terminated_in_its_baselines_leaves_nothing_behind(spawn: Any, tmp_path: Path) -> None:
     run = spawn("run", "--baseline", *SMALL, "--steps", 100_000, "--out", tmp_path / "run")

@@ -151,6 +151,7 @@ def test_full_disk_costs_the_cache_and_no_start(spawn: Any, box: Path) -> None:
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_core
 @pytest.mark.skipif(CORES < 2, reason="with one core there are no workers")
 def test_peer_with_much_to_decode_learns_what_one_process_would(spawn: Any, box: Path) -> None:
     assert spawn(*peer(box, "few")).wait() == 0
@@ -189,6 +190,7 @@ def busy(pid: str) -> bool:
     return False
 
 
+@pytest.mark.every_core
 @pytest.mark.skipif(CORES < 2, reason="with one core there are no workers")
 @pytest.mark.parametrize("command", ["peer", "simulate", "split", "public"])
 def test_ctrl_c_while_pictures_are_decoded_leaves_no_process_and_no_traceback(

@@ -1,6 +1,5 @@
 """Peers under a virtual clock: what arrives when, who learns from whom, and that nothing else decides the result."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -304,18 +303,6 @@ def test_config_that_a_simulation_writes_repeats_it(tmp_path: Path) -> None:
     assert set(found[0][0]) >= {
         *("id", "weights_sha256", "steps", "lessons", "fresh_lessons", "replaced", "ages", "teachers")
     }
-
-
-def test_sweep_takes_lists_of_the_virtual_clocks_settings_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    small = ["--model", "mobilenet_v3_small", "--limit", 300, "--batch", 8, "--public-batch", 8, "--steps", 2]
-    clock = ["--async", "--step-times", "1:2,1", "--delay", "0,1", "--down", "1:1-2:fresh,2:1-2:fresh"]
-    edgekd("sweep", *small, *clock, "--seed", "0,1", "--jobs", 2, "--out", tmp_path)
-    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
-    assert len(rows) == 2 * 2 * 2 * 3
-    assert {row["step_times"] for row in rows} == {"1:2", ""}
-    before = (tmp_path / "results.csv").read_bytes()
-    edgekd("sweep", *small, *clock, "--seed", "0,1", "--jobs", 2, "--out", tmp_path)
-    assert (tmp_path / "results.csv").read_bytes() == before
 
 
 def test_terminal_tells_who_heard_how_much_and_how_late(tmp_path: Path) -> None:

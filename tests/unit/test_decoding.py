@@ -26,6 +26,8 @@ from edgekd.workers import at_once
 
 CORES = at_once(1)
 
+pytestmark = pytest.mark.every_core
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

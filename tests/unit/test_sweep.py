@@ -1,5 +1,6 @@
 """A sweep: what is missing is run, what fails is told, a process that dies takes no other cell with it."""
 
+import csv
 import re
 import signal
 from collections.abc import Generator, Sequence
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
+from edgekd.cli import cli
 from edgekd.errors import ConfigError
 from edgekd.files.summary import PeerSummary
 from edgekd.lab.sweep.engines import local
@@ -198,3 +201,17 @@ def test_sweep_of_nothing_or_without_end_is_refused() -> None:
         check([])
     with pytest.raises(ConfigError, match="steps 0"):
         check(plan(list(configs({"train": {"steps": 0}})), baseline=False))
+
+
+def test_sweep_takes_lists_of_the_virtual_clocks_settings_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    small = ["--model", "mobilenet_v3_small", "--limit", 300, "--batch", 8, "--public-batch", 8, "--steps", 2]
+    clock = ["--async", "--step-times", "1:2,1", "--delay", "0,1", "--down", "1:1-2:fresh,2:1-2:fresh"]
+    command = [str(each) for each in ("sweep", *small, *clock, "--seed", "0,1", "--jobs", 2, "--out", tmp_path)]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert {row["step_times"] for row in rows} == {"1:2", ""}
+    before = (tmp_path / "results.csv").read_bytes()
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    assert (tmp_path / "results.csv").read_bytes() == before
