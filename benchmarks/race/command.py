@@ -1,6 +1,8 @@
 """The command line of the race."""
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import fields
@@ -50,6 +52,7 @@ def main(
     limit: float,
 ) -> None:
     """Run a part of the race, and write its CSV, table and plot. Runs that have a result are not made again."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the boxes are removed, then, too
     if why := why_no_boxes():
         raise click.ClickException(f"the race needs boxes, and this machine cannot make them: {why}")
     whos = _known(only.split(",") if only else list(SYSTEMS), list(SYSTEMS))

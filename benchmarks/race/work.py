@@ -105,8 +105,9 @@ class Worker:
         self._prior = log_prior(self.private.labels, classes) if task.balanced else None
         self._optimiser = make_optimiser(self.model, self._config)
 
-    def train(self, steps: range) -> None:
-        """Do these steps. The optimiser keeps its momentum from one call to the next."""
+    def train(self, steps: range) -> float:
+        """Do these steps, and return their mean loss. The optimiser keeps its momentum from one call to the next."""
+        losses = []
         train_mode(self.model, self._in_evaluation)
         start = [parameter.detach().clone() for parameter in self.model.parameters()] if self.task.proximal else []
         for step in steps:
@@ -114,6 +115,7 @@ class Worker:
             loss = label_loss(self.model(normalise(images))[0], labels, self._prior)
             for parameter, before in zip(self.model.parameters(), start, strict=False):
                 loss = loss + self.task.proximal / 2 * F.mse_loss(parameter, before, reduction="sum")
+            losses.append(float(loss))
             loss.backward()
             config = self._config
             for group in self._optimiser.param_groups:
@@ -121,6 +123,7 @@ class Worker:
             self._optimiser.step()
             self._optimiser.zero_grad(set_to_none=True)
             self.note(step + 1)
+        return sum(losses) / max(1, len(losses))
 
     def evaluate(self, steps_done: int) -> float:
         """Note the accuracy on the evaluation set, the same images for all nodes."""
