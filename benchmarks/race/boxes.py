@@ -48,10 +48,11 @@ class Box:
         self.cores, self.address = cores, hosts.address(number)
         self._quota = Quota(cores)
         self._folders = [self._quota.folder]
+        self._shares = self._quota.folder / "cpu.shares"
         if (CGROUP / "cpuacct").is_dir():  # version 1
             self._folders.append(CGROUP / "cpuacct" / self._quota.folder.name)
             self._folders[1].mkdir(exist_ok=True)
-            (self._quota.folder / "cpu.shares").write_text(str(PRIORITY))
+            self._shares.write_text(str(PRIORITY))
         self._children: list[subprocess.Popen[bytes]] = []
         self._inside = hosts.inside(number)
         self._keeper = subprocess.Popen([*self._inside, "sleep", "infinity"])  # its /proc shows the network card
@@ -82,6 +83,11 @@ class Box:
     def limit(self, cores: float) -> None:
         """Change the CPU quota."""
         self._quota.limit(cores)
+
+    @property
+    def shares(self) -> int | None:
+        """Its priority now, since whoever runs the machine may have changed it; None with cgroups version 2."""
+        return int(self._shares.read_text()) if self._shares.exists() else None
 
     @property
     def running(self) -> bool:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from race.boxes import Box, Hosts, Usage
+from race.boxes import PRIORITY, Box, Hosts, Usage
 from race.curves import (
     Point,
     final_accuracy,
@@ -288,6 +288,8 @@ class _Watched:
 
     def _note_of(self, own: list[Point], points: list[list[Point]], then: Usage, last: float, node: str) -> str:
         notes: dict[str, float] = {"cores": self._lab.cores, "loopback_bytes": then.loopback}
+        if (shares := self._boxes[0].shares) not in (None, PRIORITY):
+            notes["cpu_shares"] = float(shares or 0)  # others of this machine had the priority: not to be compared
         if node != "server":
             notes["steps"] = max((point.step for point in own), default=0)
             begun = first_step(own)

@@ -4,16 +4,38 @@ import sys
 import time
 from pathlib import Path
 
-from datasets import Dataset
-from p2pfl.learning.dataset.p2pfl_dataset import P2PFLDataset
-from p2pfl.learning.frameworks.learner import Learner
-from p2pfl.learning.frameworks.pytorch.lightning_model import LightningModel
-from p2pfl.node import Node
 from p2pfl.settings import Settings
-from p2pfl.utils.utils import set_standalone_settings
-from race.work import Task, Worker
+
+Settings.general.DISABLE_RAY = True  # before the imports below, which would start a Ray cluster
+Settings.ssl.USE_SSL = False  # the other systems run without encryption, too
+
+import torch  # noqa: E402
+from datasets import Dataset  # noqa: E402
+from p2pfl.learning.dataset.p2pfl_dataset import P2PFLDataset  # noqa: E402
+from p2pfl.learning.frameworks.learner import Learner  # noqa: E402
+from p2pfl.learning.frameworks.p2pfl_model import P2PFLModel  # noqa: E402
+from p2pfl.node import Node  # noqa: E402
+from p2pfl.utils.utils import set_standalone_settings  # noqa: E402
+from race.work import Task, Worker  # noqa: E402
 
 LINGER = 30.0  # seconds for the others after the end
+
+
+class Model(P2PFLModel):
+    """As p2pfl's LightningModel, which needs Lightning: the arrays are the values of the state_dict."""
+
+    def get_parameters(self) -> list:
+        return [tensor.numpy(force=True) for tensor in self.model.state_dict().values()]
+
+    def set_parameters(self, params: list | bytes) -> None:
+        if isinstance(params, bytes):
+            params, more = self.decode_parameters(params)
+            self.additional_info.update(more)
+        tensors = map(torch.tensor, params)
+        self.model.load_state_dict(dict(zip(self.model.state_dict(), tensors, strict=True)))
+
+    def get_framework(self) -> str:
+        return "pytorch"
 
 
 class OwnLearner(Learner):
@@ -23,7 +45,7 @@ class OwnLearner(Learner):
         super().__init__()
         self.worker, self.round = worker, 0
 
-    def fit(self) -> LightningModel:
+    def fit(self) -> Model:
         self._take()
         self.worker.train(self.worker.task.steps_of(self.round))
         self.round += 1
@@ -50,14 +72,12 @@ class OwnLearner(Learner):
 
 
 set_standalone_settings()
-Settings.general.DISABLE_RAY = True
-Settings.ssl.USE_SSL = False  # the other systems run without encryption, too
 task, id = Task.load(Path(sys.argv[1])), int(sys.argv[2])
 worker = Worker(task, id)
 data = P2PFLDataset(
     Dataset.from_dict({"label": worker.private.labels.tolist()}), batch_size=task.tables["train"]["batch"]
 )
-node = Node(LightningModel(worker.model), data, addr=task.addresses[id], learner=OwnLearner(worker))
+node = Node(Model(worker.model), data, addr=task.addresses[id], learner=OwnLearner(worker))
 node.start()
 for address in task.addresses[:id]:
     while not node.connect(address):
