@@ -25,8 +25,8 @@ from race.curves import (
 from race.rows import CurvePoint, Row
 from race.settings import Setting
 from race.systems import SYSTEMS, Place, System
+from race.task import Task
 from race.venvs import REPOSITORY, InstallError, make_base, make_venv
-from race.work import Task
 
 EVERY = 0.25  # seconds between two looks at the boxes
 VICTIM = 1  # the node that has the fault
@@ -302,6 +302,8 @@ class _Watched:
             notes["idle"] = round(idle_seconds(others, min(starts), last, gap), 2)
             if self._fault_at is not None:
                 notes["fault_at"] = round(self._fault_at, 2)
+                if node == str(VICTIM):
+                    notes["victim"] = 1
                 notes["idle_after"] = round(idle_seconds(others, self._fault_at, last, gap), 2)
         texts = [f"{name}={value:.10g}" for name, value in notes.items()]
         if node != "server" and self._end_of(own) is None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from race.task import Task
 from race.venvs import HERE
-from race.work import Task
 
 Command = list[str]
 

@@ -16,6 +16,7 @@ HEAD = (
     "processor s a node",
     "RSS MB",
     "first step s",
+    "s a step",
     "idle s",
     "steps",
     "lines",
@@ -24,7 +25,7 @@ Runs = dict[int, list[Row]]  # by seed
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """A table for each setting. Figures of a coordinator's box are not part of the means, but told below."""
+    """A table for each setting. A coordinator's box is told of below; the node with the fault is left out."""
     settings: dict[str, dict[str, Runs]] = {}
     for row in rows:
         settings.setdefault(row.setting, {}).setdefault(row.who, {}).setdefault(row.seed, []).append(row)
@@ -43,7 +44,7 @@ def _table(setting: str, whos: dict[str, Runs]) -> str:
     lines += ["| " + " | ".join(HEAD) + " |", "| --- " + "| ---: " * (len(HEAD) - 1) + "|"]
     remarks = []
     for who, runs in whos.items():
-        nodes = {seed: [row for row in found if row.node not in ("", "server")] for seed, found in runs.items()}
+        nodes = {seed: [row for row in found if _counts(row)] for seed, found in runs.items()}
         nodes = {seed: found for seed, found in nodes.items() if found}
         if nodes:
             lines.append(f"| {' | '.join([who, *_cells(who, list(nodes.values()))])} |")
@@ -52,6 +53,11 @@ def _table(setting: str, whos: dict[str, Runs]) -> str:
         remarks += [f"- {who}: {row.note}" for found in runs.values() for row in found if row.node == ""]
         remarks += _of_server(who, runs)
     return "\n".join([*lines, "", *remarks, ""] if remarks else [*lines, ""])
+
+
+def _counts(row: Row) -> bool:
+    """Whether a row is that of a node without the fault: neither a server's nor the victim's."""
+    return row.node not in ("", "server") and "victim" not in row.notes
 
 
 def _of_server(who: str, runs: Runs) -> list[str]:
@@ -94,6 +100,17 @@ def _cells(who: str, runs: list[list[Row]]) -> list[str]:
     def last(run: list[Row]) -> float | None:
         return max((row.seconds for row in run if row.seconds is not None), default=None)
 
+    def step_seconds(run: list[Row]) -> float | None:
+        known = [
+            (row.seconds - row.notes["first_step"]) / max(1.0, row.notes["steps"])
+            for row in run
+            if row.seconds is not None and "first_step" in row.notes
+        ]
+        return statistics.fmean(known) if known else None
+
+    def idle(run: list[Row]) -> float | None:
+        return noted("idle_after", max)(run) if any("fault_at" in row.notes for row in run) else noted("idle", max)(run)
+
     return [
         cell(mean("accuracy"), 3),
         cell(worst, 3),
@@ -102,7 +119,8 @@ def _cells(who: str, runs: list[list[Row]]) -> list[str]:
         cell(mean("processor_seconds"), 0),
         cell(mean("rss_mb"), 0),
         cell(noted("first_step", max), 1),
-        cell(noted("idle", max), 1),
+        cell(step_seconds, 3),
+        cell(idle, 1),
         cell(noted("steps", min), 0),
         str(lines_a_user_writes(SYSTEMS[who])),
     ]

@@ -11,7 +11,7 @@ from race.runs import Lab
 from race.settings import DIGITS, SMALL
 from race.systems import SYSTEMS, lines_a_user_writes
 from race.table import markdown, mean_and_error
-from race.work import Task
+from race.task import Task
 
 CURVE = [Point(5.0, 1), Point(6.0, 2), Point(7.0, 2, 0.5), Point(12.0, 3), Point(13.0, 3, 0.75)]
 
@@ -83,6 +83,16 @@ def test_table_tells_why_a_system_has_no_figures_and_keeps_the_server_out_of_the
     (line,) = [line for line in text.splitlines() if line.startswith("| flower-fedavg")]
     assert line.split(" | ")[3] == "1.0"
     assert "server's box besides: 9.0 MB, 3 processor s, RSS 100 MB" in text
+
+
+def test_table_of_a_fault_leaves_the_victim_out_and_counts_idle_seconds_after_the_fault() -> None:
+    rows = [
+        _row("p2pfl", 101, "0", 0.5, seconds=90.0, note="first_step=10; steps=40; idle=70; fault_at=30; idle_after=50"),
+        _row("p2pfl", 101, "1", 0.1, seconds=30.0, note="steps=20; idle=70; fault_at=30; idle_after=50; victim=1"),
+    ]
+    (line,) = [line for line in markdown(rows).splitlines() if line.startswith("| p2pfl")]
+    cells = line.strip("| ").split(" | ")
+    assert (cells[1], cells[8], cells[9], cells[10]) == ("0.500", "2.000", "50.0", "40")
 
 
 def test_rounds_cover_all_steps_and_the_last_one_is_shorter(tmp_path: Path) -> None:
