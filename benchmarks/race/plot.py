@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from race.systems import SYSTEMS
+
+SILENT = 10_000  # bytes; who has sent less has no neighbours, and is a dotted line at its last accuracy
 AXES = {"seconds": "seconds", "processor_seconds": "processor seconds of a node", "bytes": "MB of a node"}
 
 
@@ -35,10 +38,14 @@ def draw(curve: Iterable[dict[str, Any]], path: Path) -> None:
                 known = sorted(steps.items())
                 xs = [sum(each[name] for each in points) / len(points) for _, points in known]
                 ys = [sum(each["accuracy"] for each in points) / len(points) for _, points in known]
-                if name == "bytes":
-                    xs = [max(x, 1e3) / 1e6 for x in xs]
-                    axis.set_xscale("log")
-                axis.plot(xs, ys, marker=".", markersize=3, linewidth=1, label=who)
+                colour = f"C{list(SYSTEMS).index(who)}"  # the same in all axes
+                if name == "bytes" and max(xs) < SILENT:
+                    axis.axhline(ys[-1], color=colour, linewidth=1, linestyle=":", label=who)
+                else:
+                    xs = [x / 1e6 for x in xs] if name == "bytes" else xs
+                    axis.plot(xs, ys, color=colour, marker=".", markersize=3, linewidth=1, label=who)
+            axis.set_xscale("log")
+            axis.tick_params(axis="x", which="both", labelsize="x-small")
             axis.set_xlabel(label)
         axes[0].set_ylabel("accuracy on the evaluation set")
         axes[0].set_title(setting, loc="left")
