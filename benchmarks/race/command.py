@@ -114,6 +114,6 @@ def _make(runs: Iterable[Run], lab: Lab, results: Path, part: str) -> None:
         curve += [CurvePoint(**point) for point in found["curve"]]
         write_csv(results / f"{part}.csv", Row, rows)
         write_csv(results / f"{part}-curves.csv", CurvePoint, curve)
-        (results / f"{part}.md").write_text(markdown(read_rows(results / f"{part}.csv")))
+        (results / f"{part}.md").write_text(markdown(read_rows(results / f"{part}.csv"), curve))
     draw([{f.name: getattr(point, f.name) for f in fields(point)} for point in curve], results / f"{part}.svg")
     click.echo((results / f"{part}.md").read_text() if rows else "no runs")

@@ -2,15 +2,17 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from race.rows import Row
+from race.curves import Point, accuracy_at
+from race.rows import CurvePoint, Row
 from race.systems import SYSTEMS, lines_a_user_writes
 
 HEAD = (
     "who",
     "accuracy",
     "worst node",
+    "at edgekd's time",
     "MB a node",
     "seconds",
     "processor s a node",
@@ -24,12 +26,30 @@ HEAD = (
 Runs = dict[int, list[Row]]  # by seed
 
 
-def markdown(rows: Iterable[Row]) -> str:
+def markdown(rows: Sequence[Row], curve: Sequence[CurvePoint] = ()) -> str:
     """A table for each setting. A coordinator's box is told of below; the node with the fault is left out."""
     settings: dict[str, dict[str, Runs]] = {}
     for row in rows:
         settings.setdefault(row.setting, {}).setdefault(row.who, {}).setdefault(row.seed, []).append(row)
-    return "\n".join(_table(setting, whos) for setting, whos in settings.items())
+    return "\n".join(_table(setting, whos, curve) for setting, whos in settings.items())
+
+
+def at_edgekds_time(run: Sequence[Row], edgekd: Sequence[Row], curve: Iterable[CurvePoint]) -> float | None:
+    """The mean accuracy of the nodes of a run when edgekd's last node was done; None: a node had none by then."""
+    if not edgekd or not run:
+        return None
+    end = max(row.seconds or 0.0 for row in edgekd)
+    one, points = run[0], [*curve]
+    found = []
+    for row in run:
+        own = [
+            Point(point.seconds, point.step, point.accuracy)
+            for point in points
+            if (point.who, point.setting, point.seed, point.node) == (one.who, one.setting, one.seed, row.node)
+        ]
+        found.append(accuracy_at(own, end))
+    known = [accuracy for accuracy in found if accuracy is not None]
+    return statistics.fmean(known) if len(known) == len(found) else None
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float | None]:
@@ -38,7 +58,7 @@ def mean_and_error(values: list[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), error
 
 
-def _table(setting: str, whos: dict[str, Runs]) -> str:
+def _table(setting: str, whos: dict[str, Runs], curve: Sequence[CurvePoint]) -> str:
     seeds = sorted({seed for runs in whos.values() for seed in runs})
     lines = [f"### {setting}", "", f"Seeds {', '.join(map(str, seeds))}. Means over the seeds ± standard error.", ""]
     lines += ["| " + " | ".join(HEAD) + " |", "| --- " + "| ---: " * (len(HEAD) - 1) + "|"]
@@ -47,7 +67,7 @@ def _table(setting: str, whos: dict[str, Runs]) -> str:
         nodes = {seed: [row for row in found if _counts(row)] for seed, found in runs.items()}
         nodes = {seed: found for seed, found in nodes.items() if found}
         if nodes:
-            lines.append(f"| {' | '.join([who, *_cells(who, list(nodes.values()))])} |")
+            lines.append(f"| {' | '.join([who, *_cells(who, nodes, whos.get('edgekd', {}), curve)])} |")
         else:
             lines.append(f"| {who} | " + " | ".join("-" for _ in HEAD[1:]) + " |")
         remarks += [f"- {who}: {row.note}" for found in runs.values() for row in found if row.node == ""]
@@ -71,7 +91,9 @@ def _of_server(who: str, runs: Runs) -> list[str]:
     return [f"- {who}, the server's box besides: {size:.1f} MB, {used:.0f} processor s, RSS {memory:.0f} MB"]
 
 
-def _cells(who: str, runs: list[list[Row]]) -> list[str]:
+def _cells(who: str, nodes: Runs, edgekd: Runs, curve: Sequence[CurvePoint]) -> list[str]:
+    runs = list(nodes.values())
+
     def cell(value: Callable[[list[Row]], float | None], digits: int) -> str:
         found = [value(run) for run in runs]
         known = [each for each in found if each is not None]
@@ -97,6 +119,9 @@ def _cells(who: str, runs: list[list[Row]]) -> list[str]:
     def worst(run: list[Row]) -> float | None:
         return min((row.accuracy for row in run if row.accuracy is not None), default=None)
 
+    def then(run: list[Row]) -> float | None:
+        return at_edgekds_time(run, [row for row in edgekd.get(run[0].seed, []) if _counts(row)], curve)
+
     def last(run: list[Row]) -> float | None:
         return max((row.seconds for row in run if row.seconds is not None), default=None)
 
@@ -114,6 +139,7 @@ def _cells(who: str, runs: list[list[Row]]) -> list[str]:
     return [
         cell(mean("accuracy"), 3),
         cell(worst, 3),
+        cell(then, 3),
         cell(mean("bytes", 1e6), 1),
         cell(last, 0),
         cell(mean("processor_seconds"), 0),

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from race.curves import Point, accuracy_at, final_accuracy, first_step, idle_seconds, read_points, value_at
 from race.plans import core, mean_accuracy, tuned, tuning
-from race.rows import Row, read_rows, write_csv
+from race.rows import CurvePoint, Row, read_rows, write_csv
 from race.runs import Lab
 from race.settings import DIGITS, SMALL
 from race.systems import SYSTEMS, lines_a_user_writes
-from race.table import markdown, mean_and_error
+from race.table import at_edgekds_time, markdown, mean_and_error
 from race.task import Task
 
 CURVE = [Point(5.0, 1), Point(6.0, 2), Point(7.0, 2, 0.5), Point(12.0, 3), Point(13.0, 3, 0.75)]
@@ -72,6 +72,27 @@ def test_table_has_the_mean_of_the_seeds_with_its_standard_error_and_the_worst_n
     assert mean_and_error([1.0]) == (1.0, None)
 
 
+def test_accuracy_at_edgekds_time_is_known_once_every_node_has_one() -> None:
+    def point(node: str, seconds: float, accuracy: float) -> CurvePoint:
+        return CurvePoint(
+            who="p2pfl",
+            setting="digits",
+            seed=101,
+            node=node,
+            step=15,
+            accuracy=accuracy,
+            seconds=seconds,
+            processor_seconds=1.0,
+            bytes=1,
+        )
+
+    nodes = [_row("p2pfl", 101, node, 0.9) for node in "01"]
+    curve = [point("0", 10.0, 0.3), point("0", 20.0, 0.9), point("1", 12.0, 0.5), point("1", 25.0, 0.9)]
+    assert at_edgekds_time(nodes, [_row("edgekd", 101, "0", 0.5, seconds=15.0)], curve) == pytest.approx(0.4)
+    assert at_edgekds_time(nodes, [_row("edgekd", 101, "0", 0.5, seconds=11.0)], curve) is None
+    assert at_edgekds_time(nodes, [], curve) is None
+
+
 def test_table_tells_why_a_system_has_no_figures_and_keeps_the_server_out_of_the_means() -> None:
     rows = [
         Row(who="quinkgl", setting="digits", seed=101, node="", note="not installed: no wheel"),
@@ -81,7 +102,7 @@ def test_table_tells_why_a_system_has_no_figures_and_keeps_the_server_out_of_the
     text = markdown(rows)
     assert "- quinkgl: not installed: no wheel" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| flower-fedavg")]
-    assert line.split(" | ")[3] == "1.0"
+    assert line.split(" | ")[4] == "1.0"
     assert "server's box besides: 9.0 MB, 3 processor s, RSS 100 MB" in text
 
 
@@ -92,7 +113,7 @@ def test_table_of_a_fault_leaves_the_victim_out_and_counts_idle_seconds_after_th
     ]
     (line,) = [line for line in markdown(rows).splitlines() if line.startswith("| p2pfl")]
     cells = line.strip("| ").split(" | ")
-    assert (cells[1], cells[8], cells[9], cells[10]) == ("0.500", "2.000", "50.0", "40")
+    assert (cells[1], cells[9], cells[10], cells[11]) == ("0.500", "2.000", "50.0", "40")
 
 
 def test_rounds_cover_all_steps_and_the_last_one_is_shorter(tmp_path: Path) -> None:
