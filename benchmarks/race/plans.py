@@ -38,7 +38,7 @@ def tuned(lab: Lab, who: str, setting: Setting) -> tuple[float | None, int]:
     """The best rate and number of local epochs in the tuning runs that were made; edgekd's defaults if none was."""
     found: dict[tuple[float | None, int], list[float]] = {}
     for run in tuning(who, setting):
-        if (lab.out / "runs" / run.name / "result.json").is_file():
+        if lab.has(run):
             accuracy = mean_accuracy(lab.result(run)["rows"])
             found.setdefault((run.rate, run.local_epochs), []).append(accuracy)
     if not found:
@@ -67,7 +67,7 @@ def core(lab: Lab, whos: Sequence[str], settings: Sequence[Setting], seeds: Sequ
 def _same_time(lab: Lab, run: Run) -> Run | None:
     """The run with as many steps as fit into edgekd's time; None: it is edgekd, or those are no more steps."""
     edgekd = dataclasses.replace(run, who="edgekd", rate=tuned(lab, "edgekd", run.setting)[0], local_epochs=1)
-    if run.who.startswith("edgekd") or not (lab.out / "runs" / edgekd.name / "result.json").is_file():
+    if run.who.startswith("edgekd") or not lab.has(edgekd):
         return None
     own, its = (_times(lab, each) for each in (run, edgekd))
     if own is None or its is None:

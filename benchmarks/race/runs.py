@@ -65,7 +65,11 @@ class Run:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        parts = [self.setting.name, self.label, self.fault.name.lower() if self.fault is not Fault.NONE else ""]
+        parts = [
+            f"{self.setting.name}-{self.setting.steps}",
+            self.label,
+            self.fault.name.lower() if self.fault is not Fault.NONE else "",
+        ]
         words = "-".join(part.replace(" ", "-") for part in parts if part)
         return f"{self.who}-{words}-seed{self.seed}"
 
@@ -79,11 +83,19 @@ class Lab:
     cores: float  # the CPU quota of a box
     limit: float  # seconds after which a run is stopped
 
+    def folder(self, run: Run) -> Path:
+        """The folder of a run. Another CPU quota and other steps are another run."""
+        return self.out / "runs" / f"{self.cores:g}-cores" / run.name
+
+    def has(self, run: Run) -> bool:
+        """Whether the result of a run is there."""
+        return (self.folder(run) / "result.json").is_file()
+
     def result(self, run: Run) -> dict[str, Any]:
         """The rows and the curve of a run; it is made unless its result is there."""
-        folder = self.out / "runs" / run.name
+        folder = self.folder(run)
         file = folder / "result.json"
-        if not file.is_file():
+        if not self.has(run):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             found = _make(run, self, folder)

@@ -1,5 +1,6 @@
 """The race's pure parts: reading curves, idle seconds, rows and their table, and which runs a part has."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from race.curves import Point, accuracy_at, final_accuracy, first_step, idle_seconds, read_points, value_at
 from race.plans import core, mean_accuracy, tuned, tuning
 from race.rows import CurvePoint, Row, read_rows, write_csv
-from race.runs import Lab
+from race.runs import Lab, Run
 from race.settings import DIGITS, SMALL
 from race.systems import SYSTEMS, lines_a_user_writes
 from race.table import at_edgekds_time, markdown, mean_and_error
@@ -136,8 +137,8 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(out=tmp_path, venvs=tmp_path, cores=1.0, limit=1.0)
 
 
-def _result(lab: Lab, name: str, rows: list[dict[str, object]]) -> None:
-    folder = lab.out / "runs" / name
+def _result(lab: Lab, run: Run, rows: list[dict[str, object]]) -> None:
+    folder = lab.folder(run)
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({"rows": rows, "curve": []}))
 
@@ -145,7 +146,7 @@ def _result(lab: Lab, name: str, rows: list[dict[str, object]]) -> None:
 def test_best_tuning_run_gives_the_rate_and_the_local_epochs(lab: Lab) -> None:
     assert tuned(lab, "p2pfl", DIGITS) == (None, 1)
     for run, accuracy in zip(tuning("p2pfl", DIGITS), (0.1, 0.2, 0.3, 0.6, 0.5, None), strict=True):
-        _result(lab, run.name, [{"accuracy": accuracy}])
+        _result(lab, run, [{"accuracy": accuracy}])
     assert tuned(lab, "p2pfl", DIGITS) == (0.03, 2)
     assert mean_accuracy([{"accuracy": None}]) == 0.0
 
@@ -155,12 +156,20 @@ def test_a_system_that_is_faster_than_edgekd_runs_again_for_as_long(lab: Lab) ->
         note = "first_step=10"
         return [{"who": who, "setting": "s", "seed": 1, "node": "0", "accuracy": 0.5, "seconds": seconds, "note": note}]
 
-    _result(lab, "edgekd-small-seed101", rows("edgekd", 50.0))
-    _result(lab, "alone-small-seed101", rows("alone", 30.0))
-    _result(lab, "pooled-small-seed101", rows("pooled", 49.0))
+    _result(lab, Run(who="edgekd", setting=SMALL, seed=101), rows("edgekd", 50.0))
+    _result(lab, Run(who="alone", setting=SMALL, seed=101), rows("alone", 30.0))
+    _result(lab, Run(who="pooled", setting=SMALL, seed=101), rows("pooled", 49.0))
     runs = list(core(lab, ["edgekd", "alone", "pooled"], [SMALL], [101]))
     longer = [run for run in runs if run.label]
     assert [(run.who, run.setting.steps, run.shown) for run in longer] == [("alone", 400, "small, same time")]
+
+
+def test_other_steps_and_another_quota_are_another_run(lab: Lab) -> None:
+    run = Run(who="alone", setting=SMALL, seed=101)
+    _result(lab, run, [])
+    assert lab.has(run)
+    assert not lab.has(dataclasses.replace(run, setting=SMALL.with_steps(7)))
+    assert not dataclasses.replace(lab, cores=0.5).has(run)
 
 
 def test_lines_that_a_user_writes_leave_out_comments_and_blank_lines() -> None:
