@@ -74,7 +74,7 @@ class Worker:
             loss = label_loss(self.model(normalise(images))[0], labels, self._prior)
             for parameter, before in zip(self.model.parameters(), start, strict=False):
                 loss = loss + self.task.proximal / 2 * F.mse_loss(parameter, before, reduction="sum")
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             loss.backward()
             config = self._config
             for group in self._optimiser.param_groups:
