@@ -57,9 +57,9 @@ def data_definition(config: Config) -> dict[str, Any]:
     data, seeds = config.data, {"seed": config.train.seed, "data_seed": config.data_seed}
     if data.private is not None:
         return {"private": True, **seeds}
-    kind = data.data.partition(":")[0]  # a folder may have moved
+    # The kind of the data alone: a folder may have moved.
     names = ("limit", "clients", "iid", "dirichlet", "primary", "eval_fraction", "public_fraction")
-    return {"private": False, "data": kind, "gamma": skew(data), **{n: getattr(data, n) for n in names}, **seeds}
+    return {"private": False, "data": data.kind, "gamma": skew(data), **{n: getattr(data, n) for n in names}, **seeds}
 
 
 def common_data(config: Config, size: int) -> str:
@@ -73,7 +73,7 @@ def common_data(config: Config, size: int) -> str:
     gamma = skew(data)
     skewed = f"gamma {gamma:g}" if gamma is not None else None
     settings = {
-        "data": data.data.partition(":")[0],
+        "data": data.kind,
         "size": size,
         "limit": data.limit,
         "eval-fraction": f"{data.eval_fraction:g}",

@@ -1,6 +1,7 @@
 """Extensions: functions of the user, named ``package.module:function`` or ``FILE.py:function``.
 
-The working folder is searched for modules, too.
+The working folder is searched for modules, too. A Python program may set an object, such as a function, instead of its
+name. A settings file holds ``object:NAME`` for it, from which the object cannot be loaded again.
 """
 
 import contextlib
@@ -12,28 +13,60 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from edgekd.errors import ConfigError
 from edgekd.paths import expanded
 
+Function: TypeAlias = str | Callable[..., Any]  # a function's name, or the function itself
+
+OBJECT = "object:"  # stands before the name of an object that a program has set, in files and messages
 TIMM = "timm:"  # before the name of one of timm's networks: no extension, though it looks like one
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
-def is_extension(name: str) -> bool:
-    """Whether `name` has the form ``package.module:function`` or ``FILE.py:function``."""
-    return _NAME.fullmatch(name) is not None
+def is_extension(name: object) -> bool:
+    """Whether `name` is a function, or has the form ``package.module:function`` or ``FILE.py:function``."""
+    return _NAME.fullmatch(name) is not None if isinstance(name, str) else callable(name)
 
 
-def is_own_network(name: str) -> bool:
-    """Whether the network `name` is a function of the user, so that making the network runs the user's code."""
-    return is_extension(name) and not name.startswith(TIMM)
+def is_own_network(name: Function) -> bool:
+    """Whether the network `name` is the user's own, so that making the network runs the user's code."""
+    return is_extension(name) and not (isinstance(name, str) and name.startswith(TIMM))
 
 
-def with_absolute_file(name: str) -> str:
-    """``FILE.py:function`` with an absolute path, valid in any working folder; other names as they are."""
+def spelt(value: object) -> str:
+    """The value of a setting as text: a name as it is, an object as ``object:NAME``.
+
+    NAME is the name of the object, such as a function, or otherwise the name of its class.
+    """
+    if isinstance(value, str):
+        return value
+    name = str(getattr(value, "__name__", type(value).__name__))
+    return OBJECT + re.sub(r"\W", "", name)
+
+
+def refuse_object(name: object, setting: str) -> None:
+    """Check that the value of a setting is not ``object:NAME``, which a file holds for an object of a program.
+
+    Args:
+        name: the value.
+        setting: the name of the setting.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if isinstance(name, str) and name.startswith(OBJECT):
+        raise ConfigError(
+            f"{setting} was {name}, an object that a Python program had handed in, and no file can hold it: hand it in "
+            f"again (in Python: {setting}=), or choose another {setting}"
+        )
+
+
+def with_absolute_file(value: Function) -> str:
+    """``FILE.py:function`` with an absolute path, which is valid in any working folder; other values as `spelt`."""
+    name = spelt(value)
     file, _, function = name.rpartition(":")
     return f"{_absolute(file)}:{function}" if file.endswith(".py") and is_extension(name) else name
 
@@ -53,19 +86,14 @@ def without_exit() -> Iterator[None]:
         raise RuntimeError(f"it calls sys.exit({'' if error.code is None else repr(error.code)})") from error
 
 
-@functools.cache
-def load_function(name: str) -> Callable[..., Any]:
-    """Import the module or the file that `name` begins with, and return the function, which runs `without_exit`.
+@functools.lru_cache(maxsize=64)
+def load_function(name: Function) -> Callable[..., Any]:
+    """The function of this name, from its module or file; or the function that is given. It runs `without_exit`.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such function.
     """
-    module, _, function = name.rpartition(":")
-    try:
-        with without_exit():
-            found = getattr(_of_file(module) if module.endswith(".py") else _of_name(module), function)
-    except Exception as error:  # the user's module may raise any error
-        raise ConfigError(f"cannot load {name}: {type(error).__name__}: {error}") from error
+    found = _named(name) if isinstance(name, str) else name
     if not callable(found):
         raise ConfigError(f"{name} must be a function, got {found!r}")
 
@@ -75,6 +103,15 @@ def load_function(name: str) -> Callable[..., Any]:
             return found(*args, **options)
 
     return called
+
+
+def _named(name: str) -> Any:
+    module, _, function = name.rpartition(":")
+    try:
+        with without_exit():
+            return getattr(_of_file(module) if module.endswith(".py") else _of_name(module), function)
+    except Exception as error:  # the user's module may raise any error
+        raise ConfigError(f"cannot load {name}: {type(error).__name__}: {error}") from error
 
 
 def _of_name(module: str) -> ModuleType:

@@ -15,6 +15,17 @@ DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 LIE_NAMES = ("random", "flip", "constant", "swap")  # the keys of `edgekd.simulation.lies.LIES`
 
 
+def check_entries(table: str, entries: Iterable[object], names: Iterable[object]) -> None:
+    """Check that a table has one entry for each name, in the same order, and no other. Tables call it at import.
+
+    Raises:
+        RuntimeError: it has not; this is a bug of edgekd.
+    """
+    found, expected = list(entries), list(names)
+    if found != expected:
+        raise RuntimeError(f"{table} must have one entry for each of {expected}, in this order; it has {found}")
+
+
 def meant(name: object, known: Iterable[str]) -> str:
     """The hint "did you mean NAME?" with the known name nearest to `name`; "" if none is near or `name` is known."""
     if name in (known := list(known)):

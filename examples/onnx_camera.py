@@ -1,17 +1,20 @@
-"""Classify the pictures of a folder with a file of `edgekd export`: onnxruntime, numpy and Pillow are all it needs.
+"""Classify the pictures of a folder with a file of `edgekd export`. It needs only onnxruntime, numpy and Pillow.
 
     pip install onnxruntime numpy pillow
     python onnx_camera.py model.onnx pictures/            # a line for each picture
-    python onnx_camera.py model.onnx pictures/ --watch    # and go on with those that appear
+    python onnx_camera.py model.onnx pictures/ --watch    # then also a line for each new picture
+    python onnx_camera.py                                 # makes a file and pictures first: needs edgekd[export]
 
-The pictures are fitted as edgekd fits them in training; the file itself normalises them.
+The pictures are resized and cropped as edgekd does it in training. The file itself normalises them.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -52,14 +55,30 @@ def pictures(folder: Path) -> dict[Path, tuple[int, int]]:
     return found
 
 
+def make_file_and_pictures() -> tuple[str, Path]:
+    """Train a network on digits for ten steps and export it; return that file and a folder of pictures of digits."""
+    folder = Path(tempfile.mkdtemp(prefix="edgekd-onnx-camera-"))
+    for command in (
+        "split --limit 300 --clients 1 --iid --out shards",
+        "peer --id 0 --limit 300 --clients 1 --model mobilenet_v3_small --steps 10 --threads 1 --out box",
+        "export --checkpoint box -o model.onnx",
+    ):
+        subprocess.run([sys.executable, "-m", "edgekd", *command.split()], cwd=folder, check=True)
+    return str(folder / "model.onnx"), next((folder / "shards" / "eval").iterdir())
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", help="a file that `edgekd export` wrote")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("model", nargs="?", help="a file that `edgekd export` wrote")
+    parser.add_argument("folder", nargs="?", type=Path, help="a folder of pictures")
     parser.add_argument("--top", type=int, default=3, help="how many classes, likeliest first")
-    parser.add_argument("--watch", action="store_true", help="go on with the pictures that appear")
+    parser.add_argument("--watch", action="store_true", help="then also classify new pictures")
     options = parser.parse_args()
+    if options.model is None:
+        options.model, options.folder = make_file_and_pictures()
+    elif options.folder is None:
+        parser.error("the folder of pictures is missing")
     try:
         session, classes, size = load(options.model)
     except KeyError:

@@ -15,19 +15,26 @@ import click
 
 import edgekd
 from edgekd.cli.bars import decoding
-from edgekd.cli.computing import precision_here, settle, threads_here
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
-from edgekd.cli.options import FIRST, listed, peer_options, refuse, settings
-from edgekd.cli.peer import LIARS, NO_FOLDER, check_discovery, check_tensorboard, check_wait, metrics_address
-from edgekd.cli.resuming import with_public_file
+from edgekd.cli.options import FIRST, listed, peer_options, settings
 from edgekd.config import AUTO, LYING, Config
 from edgekd.doctor import machine
 from edgekd.doctor.check import Check, examine
 from edgekd.doctor.versions import constraints, load_all
 from edgekd.errors import ConfigError
 from edgekd.exit_codes import ExitCode
+from edgekd.learning.computing import precision_here, settle, threads_here
 from edgekd.protocol.addresses import format_address
+from peer.node.before import (
+    NO_FOLDER,
+    check_discovery,
+    check_honest,
+    check_tensorboard,
+    check_wait,
+    metrics_address,
+)
+from peer.node.own_folder import with_public_file
 
 EXAMPLES = """
 \b
@@ -164,7 +171,7 @@ def _checks(peer: _Peer, wrong: list[str]) -> Iterator[Check]:
 def _settings(peer: _Peer, wrong: list[str]) -> str:
     if wrong:
         raise ConfigError("; ".join(wrong))
-    refuse(peer.config.exchange, LYING, LIARS)
+    check_honest(peer.config)
     check_wait(peer.config, len(peer.peers), open=bool(peer.listen) or peer.discover)
     check_tensorboard(peer.config)
     return "can be used"

@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from edgekd.cli.bars import classifying, decoding
-from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
 from edgekd.config import Config
 from edgekd.errors import ConfigError
+from edgekd.extensions import spelt
 from edgekd.files.folders import BEST, settings_file
 from edgekd.files.writable import check_file
+from edgekd.learning.computing import threads_here
 
 EXAMPLES = """
 \b
@@ -105,7 +106,7 @@ def _judge(
         )
     evaluation = evaluation_set(trained, config, decoding())
     judged = judge(trained, evaluation, config, choose_device(config.train.device), top=top, watch=classifying)
-    where = Path(config.data.eval).name if config.data.eval else f"what was held out of {data_name(config)}"
+    where = Path(spelt(config.data.eval)).name if config.data.eval else f"what was held out of {data_name(config)}"
     return judged, evaluation, where
 
 

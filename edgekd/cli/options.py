@@ -18,6 +18,7 @@ from edgekd.config import (
     TITLES,
     Config,
     ExchangeConfig,
+    check_own_word,
     from_mapping,
     overlay,
     read_run,
@@ -27,7 +28,6 @@ from edgekd.config import (
 )
 from edgekd.config.presets import PRESETS, find_preset
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_own_network
 from edgekd.files.folders import WHICH, settings_file
 from edgekd.names import with_nearest
 from edgekd.paths import expanded
@@ -189,23 +189,6 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
         return _file_options(wrapped, presets=True)
 
     return decorate
-
-
-def check_own_word(tables: Any, flags: dict[str, Any]) -> None:
-    """See to it that no file alone names a network of the user's own: its code is run on the command's word only.
-
-    Raises:
-        ConfigError: the tables name one, and the flags do not say ``--model``.
-    """
-    section = tables.get("model") if isinstance(tables, dict) else None
-    value = section.get("model") if isinstance(section, dict) else None
-    for text in value if isinstance(value, list) else [value]:
-        names = [name.strip() for name in text.split(",")] if isinstance(text, str) else []
-        if any(map(is_own_network, names)) and "model" not in flags.get("model", {}):
-            raise ConfigError(
-                f"a file of settings names {text}, a network of one's own, and no code is run on a file's word: name "
-                f"the network yourself, --model {text}"
-            )
 
 
 def refuse(exchange: ExchangeConfig, names: Iterable[str], why: str) -> None:

@@ -8,30 +8,32 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekd.cli.bars import decoding, fetching, hashing
-from edgekd.cli.computing import as_followed, follows_cores, go_last, settle
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.logs import PeerLines, log_to_stderr
-from edgekd.cli.options import FIRST, FROM_SCRATCH, listed, peer_options, refuse, settings
+from edgekd.cli.options import FIRST, FROM_SCRATCH, listed, peer_options, settings
 from edgekd.cli.progress import Screen, last_words
-from edgekd.cli.resuming import id_in, resume_from, with_public_file, write_settings
 from edgekd.cli.signals import PAUSE, on_stop, stop_early
 from edgekd.cli.tables import peer_line
-from edgekd.config import LYING, Config, ExchangeConfig
+from edgekd.config import LYING, Config
 from edgekd.errors import ConfigError, TransientError
 from edgekd.exit_codes import IN_SHORT
-from edgekd.printable import first_line
-from edgekd.protocol.addresses import parse_address
-from edgekd.protocol.messages import Contract, Goodbye, Parting
+from edgekd.learning.computing import go_last
+from peer.node.before import NO_FOLDER
+from peer.node.launch import Frontend, launch
+
+if TYPE_CHECKING:
+    from peer.node.node import Node
+    from peer.node.progress import Progress
 
 log = logging.getLogger("edgekd")
 
@@ -53,25 +55,23 @@ Exit codes:
 
 PATIENCE = 5.0  # seconds
 DOCTOR = "`edgekd doctor`, which takes the same flags"
-LIARS = "liars are for `edgekd simulate` and `edgekd sweep`"
-NO_FOLDER = "--resume needs --out DIR: the folder that holds the checkpoints"
 STOPPING = "stopping: saying goodbye and writing what has been reached"
 
 
 class _Stop:
-    """Becomes true at the first SIGINT, SIGTERM or SIGHUP; impatience changes nothing for `PATIENCE` seconds.
+    """The requests to end the peer, by SIGINT, SIGTERM or SIGHUP; calling it returns whether there was one.
 
-    After that the second request ends the process: a peer is through within 5 s, so it hangs. `signals.Stop`, of the
-    commands that wait for their children and write results, obeys the third.
+    A second request changes nothing for `PATIENCE` seconds. After that it ends the process at once: a peer ends within
+    5 s, so it hangs. (`signals.Stop` is for the other commands, which need the third request for that.)
     """
 
     def __init__(self, lines: PeerLines) -> None:
         self.asked = False
         self._lines = lines
         self._asked_at = 0.0
-        self.ready = False  # there is a state worth writing
-        self.undo: Callable[[], object] = lambda: None  # takes away what a start that goes no further has written
-        self.screen: Screen | None = None  # what it shows is not written over
+        self.ready = False  # whether there is a state to save
+        self.undo = contextlib.ExitStack()  # closing it removes what an interrupted start has written
+        self.screen: Screen | None = None  # whose table must not be overwritten
         self._unsaid = False
         on_stop(self._on_signal)
 
@@ -84,21 +84,25 @@ class _Stop:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.ready:
             on_stop(signal.SIG_IGN)
-            self.undo()
+            self.undo.close()
             stop_early(number, frame)
         if self.asked and time.monotonic() - self._asked_at > PATIENCE:
             os._exit(128 + number)
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
-            self._unsaid = self.screen is not None and self.screen.live  # it is said above the table, soon
+            self._unsaid = self.screen is not None and self.screen.live  # the next call prints it above the table
             if not self._unsaid:
-                with contextlib.suppress(OSError):  # Ctrl-C also ended the `tee` that it went to
+                with contextlib.suppress(OSError):  # Ctrl-C may also have ended the reader of stderr
                     os.write(2, f"{self._lines.line('INFO', STOPPING)}\n".encode())  # safe in a handler
 
+    def make_ready(self) -> None:
+        """Let a request end the training from now on. Before this call it ends the process at once."""
+        self.ready = True
+
     def ignore_signals(self) -> None:
-        """The peer is through: what is left is the interpreter's own end."""
+        """Ignore all further requests, since only the end of the interpreter is left."""
         on_stop(signal.SIG_IGN)
-        gc.freeze()  # else its last collection takes seconds over what ends with the process anyway
+        gc.freeze()  # else the last garbage collection takes seconds, for objects that end anyway
 
 
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
@@ -117,7 +121,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Start one peer: it trains on its own images and exchanges predictions with its neighbours."""
-    refuse(config.exchange, LYING, LIARS)
     if resume and out is None:
         raise ConfigError(NO_FOLDER)
     if id is None:
@@ -125,67 +128,44 @@ def command(
     lines = log_to_stderr(id)
     stop = _Stop(lines)
     PAUSE.listen()
-    from peer.node.access import check_access, check_addresses
-
     neighbours = listed(peers)
-    with _naming_the_doctor():
-        check_addresses(neighbours, config.exchange.certs)
-        check_access(config.exchange, id, listen, neighbours)
-    metrics_at = None if metrics_port is None else metrics_address(metrics_port)
-    if config.data.private is None and id >= config.data.clients:
-        wanted = f"--id must be below --clients {config.data.clients}, got {id}"
-        raise ConfigError(f"{wanted}: into so many shards --data is cut; with --private any id will do")
-    check_wait(config, len(neighbours), open=bool(listen) or discover)
-    if discover:
-        check_discovery(listen)
-    check_tensorboard(config)
-    niceness = go_last(config.train.nice)  # before any thread or worker is started: they inherit it
-    from edgekd.files.runs import run_folder
-    from peer.node.recorder import check_unused  # loads torch: after what can be wrong without
-    from peer.node.start import make_node
-
+    niceness = go_last(config.train.nice)  # before any thread or worker starts, since these inherit it
     screen = stop.screen = Screen()
-    on_progress = _print_progress(stop) if as_json else screen.show
+
+    def made(node: "Node") -> None:
+        log.info(_computes(node, niceness))
+        if config.from_scratch and not resume and not as_json:  # `edgekd run` prints it once for all peers
+            log.info("it begins %s", FROM_SCRATCH)
+        lines.step = lambda: int(node.learner.step)
+
+    frontend = Frontend(
+        decoding=partial(decoding, log.info),
+        hashing=partial(hashing, tell=log.info),
+        fetching=partial(fetching, tell=log.info),
+        stop=stop,
+        paused=PAUSE,
+        faults=_naming_the_doctor,
+        made=made,
+        ready=stop.make_ready,
+        undo=stop.undo,
+    )
     try:
-        with contextlib.ExitStack() as beside:
-            stop.undo = beside.close
-            folder = beside.enter_context(run_folder(out, f"peer-{id}"))
-            if resume:
-                config = with_public_file(config, folder)
-            else:
-                check_unused(folder)
-            # Until the peer has started, the folder stays as it is.
-            with contextlib.ExitStack() as undo:
-                beside.callback(undo.close)
-                with _naming_the_doctor():
-                    if config.data.private is not None and config.data.public is None and (neighbours or discover):
-                        config = _joined(config, neighbours, discover, folder, undo)
-                    config, how = _with_defaults(config, len(neighbours)), decoding(log.info)
-                    follows = follows_cores(config)
-                    config = settle(config, lockstep=config.exchange.sync is not None)
-                    node = make_node(
-                        config,
-                        id,
-                        listen,
-                        neighbours,
-                        folder,
-                        stop=stop,
-                        on_progress=on_progress,
-                        how=how,
-                        paused=PAUSE,
-                        follows_cores=follows,
-                    )
-                log.info(_computes(node, niceness))
-                if config.from_scratch and not resume and not as_json:  # `run` says it once for all of its peers
-                    log.info("it begins %s", FROM_SCRATCH)
-                lines.step = lambda: int(node.learner.step)
-                if resume:
-                    resume_from(node, folder)
-                stop.ready = True
-                _start(node, metrics_at, listen, discover, beside)
-                undo.pop_all()
-            write_settings(as_followed(config) if follows else config, node.data.held_out, folder, resume)
-            reached = node.run()
+        running = launch(
+            config,
+            id,
+            listen,
+            neighbours,
+            discover=discover,
+            metrics_port=metrics_port,
+            out=out,
+            resume=resume,
+            frontend=frontend,
+        )
+        show = partial(_print_progress, stop) if as_json else screen.show
+        with running:
+            for progress in running:
+                show(progress)
+            reached = running.wait()
     finally:
         screen.close()
         if stop.ready:
@@ -199,13 +179,30 @@ def command(
         if as_json:
             _print_json({"event": "summary", **dataclasses.asdict(reached)})
         else:
-            say(f"{peer_line(reached)}; results in {folder}")
-    if node.unwritten:
-        raise TransientError(f"not everything could be written to {folder}: {node.unwritten}")
+            say(f"{peer_line(reached)}; results in {running.folder}")
+    if running.unwritten:
+        raise TransientError(f"not everything could be written to {running.folder}: {running.unwritten}")
 
 
-def _computes(node: Any, niceness: int | None) -> str:
-    """The line about what a peer computes with."""
+def id_in(folder: Path | None) -> int:
+    """The id of the peer whose checkpoints lie in `folder`.
+
+    Raises:
+        click.UsageError: `folder` is None.
+        ConfigError: no valid checkpoint in the folder tells the id.
+    """
+    if folder is None:
+        raise click.UsageError("Missing option '--id'.")
+    from edgekd.files.checkpoint import peer_in
+
+    id = peer_in(folder)
+    if id is None:
+        raise ConfigError(f"no sound checkpoint in {folder} says which peer this is: give --id")
+    return id
+
+
+def _computes(node: "Node", niceness: int | None) -> str:
+    """A line about the device, the threads and the precision of a peer."""
     config = node.config
     threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
     beside = f", niceness {niceness}" if niceness is not None else ""
@@ -214,160 +211,20 @@ def _computes(node: Any, niceness: int | None) -> str:
 
 @contextlib.contextmanager
 def _naming_the_doctor() -> Iterator[None]:
-    """Name the command that looks at everything, where a start fails by the first thing of many."""
+    """Inside the block, add to every ConfigError a hint at `edgekd doctor`, which finds all faults at once."""
     try:
         yield
     except ConfigError as error:
         raise type(error)(f"{error} ({DOCTOR}, looks at everything)") from error
 
 
-def _joined(config: Config, peers: tuple[str, ...], discover: bool, folder: Path, undo: contextlib.ExitStack) -> Config:
-    """With the public file and the settings of a neighbour's group; `undo` takes the file away again."""
-    from edgekd.contract import adopt, check_same, load_public
-    from edgekd.files.atomic import discard_unfinished
-    from edgekd.files.checkpoint import load_newest
-    from edgekd.files.runs import PUBLIC
-    from peer.network.joining import join
-    from peer.node.access import key_folder
-
-    file, exchange, newest = (folder / PUBLIC).absolute(), config.exchange, load_newest(folder)
-
-    def check(path: Path, contract: Contract) -> Config:
-        if newest is not None:  # resumed, in a folder that its public file has gone from
-            check_same(newest.info.made_with, {"public": contract.public_sha256})
-        load_public(path, contract, partial(hashing, tell=log.info))
-        return adopt(config, contract, file)
-
-    log.info("asking the group for its public file and settings")
-    if not file.exists():
-        undo.callback(file.unlink, missing_ok=True)
-    undo.callback(discard_unfinished, file)
-    with _looking(exchange) if discover else contextlib.nullcontext() as found:
-        contract, adopted = join(
-            *(peers, file, check, exchange.transport, key_folder(exchange.certs), found),
-            watch=partial(fetching, tell=log.info),
-        )
-    about = f"public batch {contract.public_batch}, temperature {contract.temperature:g}, heads {contract.heads}"
-    log.info("joined a group: public file %s..., %s, %s", contract.public_sha256[:8], about, contract.mode)
-    return adopted
-
-
-def _looking(exchange: ExchangeConfig) -> contextlib.AbstractContextManager[Callable[[], tuple[str, ...]]]:
-    from peer.network.discovery import found_peers
-
-    return found_peers(exchange.allowed(), by_id=exchange.certs is not None)
-
-
-def _start(
-    node: Any, metrics_at: tuple[str, int] | None, listen: str | None, discover: bool, beside: contextlib.ExitStack
-) -> None:
-    """Open what others may connect to; `beside` closes it."""
-    if metrics_at is not None:
-        _serve_metrics(node, *metrics_at, beside)
-    with _naming_the_doctor():
-        node.network.start()
-    beside.callback(node.network.stop, Goodbye(parting=Parting.LEAVING))
-    if listen:
-        log.info("listening on %s", node.network.address)
-    if discover:
-        _discover(node, beside, by_id=node.config.exchange.certs is not None)
-
-
-def _with_defaults(config: Config, neighbours: int) -> Config:
-    """Synchronous peers wait for all their neighbours, asynchronous ones for nobody."""
-    if config.exchange.wait_for is not None:
-        return config
-    others = neighbours or config.data.clients - 1  # without --peers it is the others that dial
-    wait_for = others if config.exchange.sync is not None else 0
-    return dataclasses.replace(config, exchange=dataclasses.replace(config.exchange, wait_for=wait_for))
-
-
-def check_wait(config: Config, neighbours: int, *, open: bool) -> None:
-    """See whether the neighbours that the first step waits for can be there at all.
-
-    Raises:
-        ConfigError: this peer dials fewer, and none can find it.
-    """
-    wanted = _with_defaults(config, neighbours).exchange.wait_for or 0
-    if not open and wanted > neighbours:
-        flag = "--sync" if config.exchange.wait_for is None else "--wait-for"
-        raise ConfigError(
-            f"{flag} waits for {wanted} neighbours, and so many can never be there: this peer dials "
-            f"{neighbours or 'nobody'}, and nobody can dial it; give --listen HOST:PORT, the neighbours' addresses "
-            "with --peers, or --discover"
-        )
-
-
-def metrics_address(text: str) -> tuple[str, int]:
-    """The host and port of "HOST:PORT" or "PORT"; without a host, only this box can ask.
-
-    Raises:
-        ConfigError: `text` has another form.
-    """
+def _print_progress(stop: _Stop, progress: "Progress") -> None:
     try:
-        return parse_address(text if ":" in text else f"127.0.0.1:{text}")
-    except ConfigError:
-        raise ConfigError(
-            f"--metrics-port takes PORT or HOST:PORT, such as 9100 or 0.0.0.0:9100, got {text!r}"
-        ) from None
-
-
-def _serve_metrics(node: Any, host: str, port: int, beside: contextlib.ExitStack) -> None:
-    from peer.node.metrics import PeerCollector
-    from peer.node.metrics_server import MetricsServer
-
-    server = MetricsServer(PeerCollector(lambda: node.progress, node.network), host, port)
-    beside.callback(server.stop)
-    log.info("serving metrics on http://%s/metrics", server.address)
-
-
-def check_tensorboard(config: Config) -> None:
-    """See whether ``--tensorboard`` can work.
-
-    Raises:
-        ConfigError: TensorBoard is not installed, or is broken.
-    """
-    if config.train.tensorboard:
-        try:
-            import peer.node.event_file  # noqa: F401
-        except Exception as error:  # one that does not go with this protobuf raises its TypeError
-            why = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
-            raise ConfigError(f"--tensorboard needs TensorBoard: pip install 'edgekd[tensorboard]'{why}") from None
-
-
-def check_discovery(listen: str | None) -> None:
-    """See whether ``--discover`` can work.
-
-    Raises:
-        ConfigError: zeroconf is not installed, or the peer does not listen where it could be found.
-    """
-    try:
-        from peer.network.discovery import check_discoverable
-    except ImportError:
-        raise ConfigError("--discover needs zeroconf: pip install zeroconf") from None
-    check_discoverable(listen)
-
-
-def _discover(node: Any, beside: contextlib.ExitStack, *, by_id: bool) -> None:
-    from peer.network.discovery import Discovery
-
-    network = node.network
-    dial, forget = network.dial_also, network.forget
-    discovery = Discovery(network.hello, network.address, dial=dial, forget=forget, by_id=by_id)
-    discovery.start()
-    beside.callback(discovery.stop)
-
-
-def _print_progress(stop: _Stop) -> Callable[[Any], None]:
-    def show(progress: Any) -> None:
-        try:
-            _print_json({"event": "progress", **dataclasses.asdict(progress)})
-        except BrokenPipeError:  # whoever started this peer has gone: so does the peer
-            stop.asked = True
-        except OSError:  # a full disk ends no training
-            pass
-
-    return show
+        _print_json({"event": "progress", **dataclasses.asdict(progress)})
+    except BrokenPipeError:  # the program that has started this peer has ended, so this peer ends, too
+        stop.asked = True
+    except OSError:  # a full disk does not end the training
+        pass
 
 
 def _print_json(content: dict[str, Any]) -> None:

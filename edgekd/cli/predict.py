@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from edgekd.cli.computing import threads_here
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, checkpoint_option, model_option, peer_option, settings, which_option
@@ -17,6 +16,7 @@ from edgekd.cli.signals import stoppable
 from edgekd.config import Config
 from edgekd.errors import ConfigError
 from edgekd.files.writable import check_file
+from edgekd.learning.computing import threads_here
 
 EXAMPLES = """
 \b

@@ -12,13 +12,14 @@ from typing import Any
 
 import click
 
-from edgekd.cli.computing import settle
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say
 from edgekd.cli.options import FROM_SCRATCH, PATH, refuse, settings
 from edgekd.cli.signals import Stop, end_stopped, passing_on, pausable, stoppable
 from edgekd.config import ACCESS, COLLECTING, LYING, Config
 from edgekd.errors import ConfigError, DivergedError, EdgeKDError, OutOfMemoryError
+from edgekd.extensions import spelt
+from edgekd.learning.computing import settle
 
 EXAMPLES = """
 \b
@@ -105,7 +106,7 @@ def _run_in(
         baselines = train_baselines(config, quiet=as_json)
     if not as_json and config.from_scratch:
         say(f"peers begin {FROM_SCRATCH}", err=True)
-    fleet = Fleet(file, folder, graph, config.exchange.wait_for, config.model.model)
+    fleet = Fleet(file, folder, graph, config.exchange.wait_for, spelt(config.model.model))
     stop.hand_to(fleet.events.put, at_once=fleet.kill)  # from here on nothing is interrupted: all is written
     began = time.monotonic()
     with pausable(fleet.events.put), passing_on(fleet.tell), fleet, _shown(fleet, config, dashboard, as_json):
@@ -169,12 +170,12 @@ def _check_before(config: Config) -> None:
     """
     import torch
 
-    from edgekd.cli.peer import check_tensorboard
     from edgekd.data.datasets import open_common
     from edgekd.data.public import check_enough
     from edgekd.learning.devices import choose_device
     from edgekd.learning.models import model_from_config
     from edgekd.losses.distillation import check_loss
+    from peer.node.before import check_tensorboard
 
     check_tensorboard(config)
     choose_device(config.train.device)

@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from edgekd.cli.bars import decoding, simulating
-from edgekd.cli.computing import settle
 from edgekd.cli.grouped import GroupedCommand
 from edgekd.cli.lines import say, say_lines
 from edgekd.cli.options import PATH, settings
@@ -15,6 +14,7 @@ from edgekd.cli.signals import Stop, end_stopped, stoppable
 from edgekd.config import LIVE, Config
 from edgekd.errors import ConfigError
 from edgekd.files.summary import Summary
+from edgekd.learning.computing import settle
 from edgekd.workers import at_once
 
 EXAMPLES = """

@@ -1,7 +1,7 @@
 """All settings: sections (frozen dataclasses), tables (TOML and other nested mappings) and presets."""
 
 from edgekd.config.exchange_settings import ACCESS, LYING, ExchangeConfig
-from edgekd.config.fields import setting_type
+from edgekd.config.fields import ImageDataset, Images, setting_type
 from edgekd.config.sections import (
     AUGMENTATIONS,
     AUTO,
@@ -16,7 +16,7 @@ from edgekd.config.sections import (
     ModelConfig,
     TrainConfig,
 )
-from edgekd.config.tables import SECTIONS, TITLES, from_mapping, overlay, read_toml, to_mapping, usable
+from edgekd.config.tables import SECTIONS, TITLES, check_own_word, from_mapping, overlay, read_toml, to_mapping, usable
 from edgekd.config.virtual import Outage, SimulationConfig
 from edgekd.config.written_out import BEFORE, read_run, written_out
 
@@ -37,10 +37,13 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "ExchangeConfig",
+    "ImageDataset",
+    "Images",
     "ModelConfig",
     "Outage",
     "SimulationConfig",
     "TrainConfig",
+    "check_own_word",
     "from_mapping",
     "overlay",
     "read_run",

@@ -17,7 +17,11 @@ ACCESS = ("certs", "insecure", "allow")  # only `edgekd peer` uses these, to dec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeConfig:
-    """How peers exchange predictions."""
+    """How peers exchange predictions.
+
+    >>> ExchangeConfig(allow="0,2").allowed() == {0, 2}
+    True
+    """
 
     sync: float | None = setting(
         None,

@@ -5,13 +5,15 @@ The flag has the name of the field with dashes instead of underscores (``kd_weig
 
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from edgekd.config.exchange_settings import ACCESS, ExchangeConfig
-from edgekd.config.fields import check_fields, require, setting
+from edgekd.config.fields import Images, check_fields, is_dataset, is_function, require, setting
 from edgekd.config.recipes import PRETRAINED, SCRATCH, Recipe
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension, is_own_network
+from edgekd.extensions import OBJECT, Function, is_extension, is_own_network, spelt
 from edgekd.names import COMBINATION_NAMES, DEVICE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES, WEIGHT_NAMES, with_nearest
 
 DATA_SETS = ("digits", "cifar10", "sun397")  # data sets that have a name
@@ -31,26 +33,33 @@ STRONGEST_PULL = 0.4  # largest product of the default distillation weight and S
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """What a peer trains on: a common data set that is split by number, or a box's own files."""
+    """What a peer trains on: a common data set that is split by number, or a box's own files.
 
-    data: str = setting(
+    >>> DataConfig(data="digits", clients=4, gamma=15.0).digits
+    True
+    """
+
+    data: Images = setting(
         "digits",
         "common data set: digits, cifar10, sun397, or a folder with one subfolder a class",
         known=DATA_SETS,
         path=True,
+        takes=is_dataset,
     )
     limit: int | None = setting(None, "use only N images of the data set, drawn with the data seed")
     size: int | None = setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
-    private: str | None = setting(
+    private: Images | None = setting(
         None,
         "a box's own labelled images, a folder with one subfolder a class, instead of --data; goes with --public",
         path=True,
+        takes=is_dataset,
     )
     public: str | None = setting(None, "the group's public file, made by `edgekd public` or `edgekd split`", path=True)
-    eval: str | None = setting(
+    eval: Images | None = setting(
         None,
         "labelled images to evaluate on, a folder with one subfolder a class; default: a tenth of the private ones",
         path=True,
+        takes=is_dataset,
     )
     clients: int = setting(3, "how many peers share the data set")
     iid: bool = setting(False, "split alike: shuffle and cut evenly")
@@ -86,10 +95,9 @@ class DataConfig:
         check_fields(self)
         for name in ("data", "private", "eval"):
             object.__setattr__(self, name, _with_kind(getattr(self, name), named=name == "data"))
-        kind = self.data.partition(":")[0]
-        if kind not in (known := (*DATA_SETS, "folder")):
+        if self.kind not in (*(known := (*DATA_SETS, "folder")), OBJECT[:-1]):
             why = f"data must be digits, cifar10, sun397 or a folder that exists, got {self.data}"
-            raise ConfigError(with_nearest(why, kind, known))
+            raise ConfigError(with_nearest(why, self.kind, known))
         require(self.limit is None or self.limit >= 1, "limit must be >= 1", self.limit)
         require(self.size is None or self.size >= 8, "size must be >= 8 pixels", self.size)
         require(self.clients >= 1, "clients must be >= 1", self.clients)
@@ -111,6 +119,9 @@ class DataConfig:
         for name in ("public", *COLLECTING):
             if getattr(self, name) is not None and self.private is None:
                 raise ConfigError(f"--{name} goes with --private folder:PATH, the box's own images")
+        for name in COLLECTING:
+            if getattr(self, name) is not None and not isinstance(self.private, str):
+                raise ConfigError(f"{name} goes with a private folder, whose pictures come and go, not with an object")
         rule = f"rescan must be from 0.05 to {MOST_SECONDS} seconds"
         require(self.rescan is None or 0.05 <= self.rescan <= MOST_SECONDS, rule, self.rescan)
         require(
@@ -118,9 +129,14 @@ class DataConfig:
         )
 
     @property
+    def kind(self) -> str:
+        """The kind of the common data set: ``digits``, ``cifar10``, ``sun397``, ``folder`` or ``object``."""
+        return spelt(self.data).partition(":")[0]
+
+    @property
     def digits(self) -> bool:
         """Whether the images are the digits, which are trained from scratch and of which a mirrored one is none."""
-        return self.private is None and self.data == "digits"
+        return self.private is None and self.kind == "digits"
 
     @property
     def public_augmentation(self) -> str:
@@ -128,14 +144,14 @@ class DataConfig:
         return self.public_augment or ("none" if self.digits else f"crop+flip{EACH}")
 
 
-def _with_kind(setting: str | None, *, named: bool) -> str | None:
-    """A plain path as ``folder:PATH``; other settings as they are.
+def _with_kind(setting: Images | None, *, named: bool) -> Images | None:
+    """A plain path as ``folder:PATH``; other settings, and objects, as they are.
 
     Args:
         setting: ``folder:PATH``, a path or a name.
         named: names of data sets are allowed, so a path must look like one, or exist.
     """
-    if setting is None or setting in DATA_SETS or setting.startswith("folder:"):
+    if not isinstance(setting, str) or setting in DATA_SETS or setting.startswith(("folder:", OBJECT)):
         return setting
     is_path = os.sep in setting or setting[:1] in (".", "~") or os.path.isdir(setting)
     return f"folder:{setting}" if is_path or not named else setting
@@ -143,25 +159,31 @@ def _with_kind(setting: str | None, *, named: bool) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillConfig:
-    """How a peer learns from the others."""
+    """How a peer learns from the others.
+
+    >>> DistillConfig(measure="sed", alpha=0.8).combine
+    'agreement'
+    """
 
     alpha: float = setting(
         0.5,
         "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs two heads or phases",
     )
-    measure: str = setting(
+    measure: Function = setting(
         "kl",
         f"dissimilarity to distil with: {', '.join(MEASURE_NAMES)}, or a function of your own, FILE.py:function or "
         "package.module:function",
         known=MEASURE_NAMES,
         path=True,
+        takes=is_function,
     )
-    combine: str = setting(
+    combine: Function = setting(
         "agreement",
         f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
         "own, FILE.py:function or package.module:function",
         known=COMBINATION_NAMES,
         path=True,
+        takes=is_function,
     )
     sharpen: float = setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
     temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
@@ -193,7 +215,7 @@ class DistillConfig:
         if self.combine == NWAY and (self.measure not in NWAY_MEASURES or self.sharpen != 1):
             raise ConfigError(
                 f"combine nway goes with measure {' or '.join(NWAY_MEASURES)} and no sharpening, "
-                f"got {self.measure} and sharpen {self.sharpen:g}"
+                f"got {spelt(self.measure)} and sharpen {self.sharpen:g}"
             )
         require(self.sharpen > 0, "sharpen must be > 0", self.sharpen)
         require(self.temperature > 0, "temperature must be > 0", self.temperature)
@@ -203,12 +225,17 @@ class DistillConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The network."""
+    """The network.
 
-    model: str = setting(
+    >>> ModelConfig(model="mobilenet_v3_small", heads=2, head_layers="64,32").hidden_layers()
+    (64, 32)
+    """
+
+    model: Function = setting(
         "resnet18",
         "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; in "
         "run and simulate also a list, one a client: resnet18,mobilenet_v3_small",
+        takes=is_function,
     )
     weights: str | None = setting(
         None,
@@ -253,14 +280,14 @@ class ModelConfig:
             )
         return tuple(int(width) for width in widths)
 
-    def for_client(self, id: int) -> str:
-        """The name of client `id`'s network; a list is dealt out in turn."""
+    def for_client(self, id: int) -> Function:
+        """The network of client `id`, or its name. With several names, each client takes the next one in turn."""
         names = self.names()
         return names[id % len(names)]
 
-    def names(self) -> list[str]:
-        """The names of all networks, in the order in which they are dealt out."""
-        return [name.strip() for name in self.model.split(",")]
+    def names(self) -> list[Function]:
+        """The names of all networks, in the order in which clients take them; or the one network that is an object."""
+        return [name.strip() for name in self.model.split(",")] if isinstance(self.model, str) else [self.model]
 
     @property
     def all_own(self) -> bool:
@@ -270,7 +297,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How a peer trains."""
+    """How a peer trains.
+
+    >>> TrainConfig(steps=50, device="cpu").eval_every
+    20
+    """
 
     steps: int | None = setting(
         None,
@@ -351,7 +382,11 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """All settings of a run; also what a run folder's ``config.toml`` holds."""
+    """All settings of a run; ``config.toml`` in a run folder holds the same. `Config.of` takes single settings.
+
+    >>> Config(train=TrainConfig(steps=50)) == Config.of(steps=50)
+    True
+    """
 
     data: DataConfig = DataConfig()
     distill: DistillConfig = DistillConfig()
@@ -360,15 +395,60 @@ class Config:
     exchange: ExchangeConfig = ExchangeConfig()
     simulation: SimulationConfig = SimulationConfig()
 
+    @classmethod
+    def of(cls, **settings: Any) -> "Config":
+        """Make the settings from single ones, which have the names of the flags, with underscores.
+
+        >>> Config.of(measure="sed", steps=50).distill.measure
+        'sed'
+
+        Args:
+            settings: of any section. A setting that is not given, or is None, has its default. Some settings take an
+                object instead of a name: `measure` and `combine` a function; `model` a ``torch.nn.Module``, or a
+                function that makes one for a number of classes; `data`, `private` and `eval` an `ImageDataset`. No file
+                can hold such an object. So a program that repeats or resumes the run must pass the object again.
+
+        Raises:
+            ConfigError: a setting is unknown (the known ones are listed), of the wrong type, or out of range.
+        """
+        from edgekd.config.tables import from_mapping, in_sections  # here, because `tables` imports this module
+
+        return from_mapping(in_sections(settings))
+
+    @classmethod
+    def load(cls, path: "str | os.PathLike[str]", **settings: Any) -> "Config":
+        """Read the settings from a TOML file, such as the ``config.toml`` of a run; `settings` override the file.
+
+        >>> Config.load("box/config.toml", steps=200).steps
+        200
+
+        Args:
+            path: the file.
+            settings: as in `of`. If the file names a network of your own, give `model`, too: a file alone never makes
+                edgekd run your code.
+
+        Raises:
+            ConfigError: as in `of`; or the file cannot be read, is not TOML, or names a network of your own that
+                `settings` does not name.
+        """
+        from edgekd.config.tables import check_own_word, from_mapping, in_sections, overlay, read_toml
+
+        given = in_sections(settings)
+        tables = overlay(read_toml(Path(path).expanduser()), given)
+        check_own_word(tables, given)
+        return from_mapping(tables)
+
     def __post_init__(self) -> None:
         for f in fields(self):
             section, kind = getattr(self, f.name), type(f.default)
             if not isinstance(section, kind):
-                advice = "edgekd.config.from_mapping makes a Config of tables"
+                advice = "edgekd.Config.of makes a Config"
                 raise ConfigError(f"{f.name} must be a {kind.__name__}, got {section!r}; {advice}")
         models, clients = len(self.model.names()), self.data.clients
         if self.data.private is None and models not in (1, clients):
-            raise ConfigError(f"model takes one name, or one for each of the {clients} clients, got {self.model.model}")
+            raise ConfigError(
+                f"model takes one name, or one for each of the {clients} clients, got {spelt(self.model.model)}"
+            )
         if (self.exchange.liars or 0) >= clients:
             raise ConfigError(f"liars must be fewer than the {clients} clients, got {self.exchange.liars}")
         if self.simulation.on_private and self.exchange.liars:
@@ -385,8 +465,8 @@ class Config:
                 raise ConfigError(f"down names box {outage.id}, and the {clients} clients are those below {clients}")
         if self.model.weights == "imagenet" and self.model.all_own:
             raise ConfigError(
-                f"there are no ImageNet weights of {self.model.model}: use --weights none, which leaves what the "
-                "function returns as it is, or a file"
+                f"there are no ImageNet weights of {spelt(self.model.model)}: use --weights none, which leaves what "
+                "the function returns as it is, or a file"
             )
         if self.norm_from == "frozen" and self.from_scratch:
             raise ConfigError("norm_from frozen needs pretrained weights, whose statistics it uses: choose --weights")
@@ -449,7 +529,7 @@ class Config:
 
     @property
     def threads(self) -> int:
-        """Torch threads a learner; 1 where the setting is not a number (yet): see `edgekd.cli.computing.settle`."""
+        """Torch threads a learner; 1 where it is not a number (yet): see `edgekd.learning.computing.settle`."""
         return self.train.threads if isinstance(self.train.threads, int) else 1
 
     @property

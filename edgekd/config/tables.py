@@ -1,9 +1,8 @@
 """Settings as nested tables, such as those of a TOML file: reading, checking, merging and writing them."""
 
-import dataclasses
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from edgekd.config.fields import check_type, setting_type
 from edgekd.config.sections import Config, DataConfig, DistillConfig, ModelConfig, TrainConfig
 from edgekd.config.virtual import SimulationConfig
 from edgekd.errors import ConfigError
+from edgekd.extensions import is_own_network, refuse_object, spelt
 from edgekd.names import with_nearest
 
 if sys.version_info >= (3, 11):
@@ -49,6 +49,46 @@ def from_mapping(tables: Mapping[str, Any]) -> Config:
         if name not in SECTIONS:
             raise ConfigError(with_nearest(f"unknown section [{name}]; known: {', '.join(SECTIONS)}", name, SECTIONS))
     return Config(**{name: _section(name, kind, tables.get(name, {})) for name, kind in SECTIONS.items()})
+
+
+def in_sections(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort settings into nested tables, by section; leave out those that are None.
+
+    Raises:
+        ConfigError: a setting is unknown; the known ones are listed.
+    """
+    sections = {f.name: name for name, kind in SECTIONS.items() for f in fields(kind)}
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        if key not in sections:
+            raise ConfigError(
+                with_nearest(f"unknown setting '{key}'; known: {', '.join(sorted(sections))}", key, sections)
+            )
+        if value is not None:
+            tables.setdefault(sections[key], {})[key] = value
+    return tables
+
+
+def check_own_word(tables: Any, given: Mapping[str, Any]) -> None:
+    """Check that a settings file alone does not name a user's own network: only the user may make edgekd run its code.
+
+    Args:
+        tables: all settings, by section.
+        given: the settings that the user has given directly: as flags, or as arguments of `Config.load`.
+
+    Raises:
+        ConfigError: the tables name such a network, and `given` has no ``model``.
+    """
+    section = tables.get("model") if isinstance(tables, dict) else None
+    value = section.get("model") if isinstance(section, dict) else None
+    for text in value if isinstance(value, list) else [value]:
+        names = [name.strip() for name in text.split(",")] if isinstance(text, str) else []
+        if any(map(is_own_network, names)) and "model" not in given.get("model", {}):
+            refuse_object(text, "model")
+            raise ConfigError(
+                f"a file of settings names {text}, a network of one's own, and no code is run on a file's word: name "
+                f"the network yourself, --model {text}"
+            )
 
 
 def usable(tables: Mapping[str, Any]) -> tuple[Config, list[str]]:
@@ -113,17 +153,28 @@ def _section(name: str, kind: type, table: Any) -> Any:
     return kind(**{key: _widened(known[key], value) for key, value in table.items()})
 
 
-def _widened(f: "dataclasses.Field[Any]", value: Any) -> Any:
+def _widened(f: "Field[Any]", value: Any) -> Any:
     return float(value) if setting_type(f) is float and isinstance(value, int) else value
 
 
 def to_mapping(config: Config) -> dict[str, dict[str, Any]]:
-    """Nested tables of all settings that are not None: what `from_mapping` reads back. Empty sections are left out."""
+    """Nested tables of all settings that are not None: what `from_mapping` reads back. Empty sections are left out.
+
+    An object that a program has set is replaced by its name: see `edgekd.extensions.spelt`.
+    """
     tables = {
-        name: {key: value for key, value in dataclasses.asdict(getattr(config, name)).items() if value is not None}
-        for name in SECTIONS
+        name: {
+            f.name: _written(value)
+            for f in fields(kind)
+            if (value := getattr(getattr(config, name), f.name)) is not None
+        }
+        for name, kind in SECTIONS.items()
     }
     return {name: table for name, table in tables.items() if table}
+
+
+def _written(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float) else spelt(value)
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:

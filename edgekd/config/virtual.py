@@ -58,6 +58,9 @@ class SimulationConfig:
 
     Times are in units of the first client's step. Everything defaults to None, so that the cells of sweeps from before
     there was such a clock keep their names.
+
+    >>> SimulationConfig(asynchronous=True, step_times="1:1.5:3").times()
+    (1.0, 1.5, 3.0)
     """
 
     asynchronous: bool | None = setting(None, "simulate asynchronous peers under a virtual clock, not lockstep")

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekd.config import DataConfig
+from edgekd.config import DataConfig, Images
 from edgekd.data.copies import warn_of_copies
 from edgekd.data.decoding import IN_PROCESS, Decoding
 from edgekd.data.held_out import NOTHING, HeldOut, by_position, choose, divide, grown, own_seed, pixel_digests
 from edgekd.data.images import none_readable
+from edgekd.data.own_dataset import of_dataset
 from edgekd.data.private_folder import look_through, newest
 from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import Labelled, Source, folder, merged, open_source
 from edgekd.data.splits import Indices, Split, permutation, split
 from edgekd.errors import ConfigError
+from edgekd.extensions import refuse_object, spelt
 from edgekd.paths import expanded
 from edgekd.seeds import derive
 
@@ -66,9 +68,12 @@ def open_common(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> Co
         ConfigError: there is no such data set, or it has too few images or classes.
     """
     seed = seed if config.data_seed is None else config.data_seed
-    source = open_source(config.data, config.size, _with_cache(how, config))
+    if isinstance(config.data, str):
+        source = open_source(config.data, config.size, _with_cache(how, config))
+    else:
+        source = of_dataset(config.data, config.size)
     if len(source.classes) < 2:
-        raise ConfigError(f"{config.data} has one class, {source.classes[0]}; two or more are needed")
+        raise ConfigError(f"{source.where} has one class, {source.classes[0]}; two or more are needed")
     chosen = np.arange(len(source.labels))
     if config.limit is not None:
         chosen = np.sort(permutation(len(chosen), derive(seed, "limit"))[: config.limit])
@@ -80,7 +85,7 @@ def open_common(config: DataConfig, seed: int, how: Decoding = IN_PROCESS) -> Co
     )
     if source.files:
         trained = [source.files[index] for shard in whole.shards for index in shard]
-        warn_of_copies([source.files[index] for index in whole.evaluation], trained, config.data)
+        warn_of_copies([source.files[index] for index in whole.evaluation], trained, spelt(config.data))
     return CommonData(source=source, split=whole, augment=config.public_augmentation)
 
 
@@ -211,17 +216,18 @@ def own_pictures(
     """
     assert config.private is not None  # the caller has checked it
     size = public.images.shape[-1]
-    root = folder_of(config.private)
     how = _with_cache(how, config)
-    source = dataclasses.replace(folder(root, size, public.classes, strict=strict), decoding=how)
-    private, unreadable = _newest(source, root, config.keep)
+    source = dataclasses.replace(
+        _labelled("private", config.private, size, public.classes, strict=strict), decoding=how
+    )
+    private, unreadable = _newest(source, config.private, config.keep)
     before = HeldOut.load(run) if run else None
     held, evaluation = NOTHING, private
     if config.eval is None or before not in (None, NOTHING):
         held, private, evaluation = _hold_out(private, before, own_seed(seed, id), run)
     if config.eval is not None:
         evaluation = _all_of(config.eval, size, public.classes, how)
-        warn_of_copies(evaluation.files, private.files, config.eval)
+        warn_of_copies(evaluation.files, private.files, spelt(config.eval))
     return PeerData(
         classes=public.classes,
         private=private,
@@ -232,11 +238,12 @@ def own_pictures(
     )
 
 
-def _newest(source: Source, root: Path, keep: int | None) -> tuple[Labelled, frozenset[Path]]:
+def _newest(source: Source, private: Images, keep: int | None) -> tuple[Labelled, frozenset[Path]]:
     """The pictures to keep in memory; and those that cannot be read, instead of which older ones are."""
     if keep is None:
-        whole = source.load(np.arange(len(source.files)))
+        whole = source.load(np.arange(len(source.labels)))
         return whole, frozenset(source.files) - {*whole.files}
+    root = folder_of(private)
     places = {file: place for place, file in enumerate(source.files)}
     there = {file: stamp for file, stamp in look_through(root).pictures.items() if file in places}
     images: Labelled | None = None
@@ -267,10 +274,10 @@ def _hold_out(
 
 
 def _all_of(
-    setting: str, size: int, classes: tuple[str, ...], how: Decoding, known_to: str = "the public file"
+    setting: Images, size: int, classes: tuple[str, ...], how: Decoding, known_to: str = "the public file"
 ) -> Labelled:
-    """All pictures of "folder:PATH"."""
-    pictures = dataclasses.replace(folder(folder_of(setting), size, classes, known_to), decoding=how)
+    """All pictures of "folder:PATH", or of a data set object."""
+    pictures = dataclasses.replace(_labelled("eval", setting, size, classes, known_to), decoding=how)
     return pictures.load(np.arange(len(pictures.labels)))
 
 
@@ -278,6 +285,32 @@ def _with_cache(how: Decoding, config: DataConfig) -> Decoding:
     return dataclasses.replace(how, cache=expanded(config.cache) if config.cache else None)
 
 
-def folder_of(setting: str) -> Path:
+def _labelled(
+    name: str,
+    setting: Images,
+    size: int,
+    classes: tuple[str, ...],
+    known_to: str = "the public file",
+    *,
+    strict: bool = True,
+) -> Source:
+    """The pictures of a setting, which is "folder:PATH" or a data set, labelled by their indices in `classes`.
+
+    Args:
+        name: the name of the setting.
+        setting: its value.
+        size: side of the images, pixels.
+        classes: the class names of the group.
+        known_to: where `classes` come from, for error messages.
+        strict: whether a folder with an unknown class is an error.
+    """
+    if not isinstance(setting, str):
+        return of_dataset(setting, size, classes, known_to)
+    refuse_object(setting, name)
+    return folder(folder_of(setting), size, classes, known_to, strict=strict)
+
+
+def folder_of(setting: Images) -> Path:
     """The PATH of "folder:PATH"."""
+    assert isinstance(setting, str)  # callers have checked that it is not an object
     return expanded(setting.partition(":")[2])

@@ -18,6 +18,7 @@ from edgekd.data.images import allocate, decode_readable, gather, logger, none_r
 from edgekd.data.pictures import is_of_system, pictures_in
 from edgekd.data.splits import Indices
 from edgekd.errors import ConfigError, TransientError
+from edgekd.extensions import refuse_object
 from edgekd.files.locks import locked
 from edgekd.files.writable import missing_folders, remove_empty
 from edgekd.paths import expanded
@@ -115,6 +116,7 @@ def open_source(data: str, size: int | None = None, how: Decoding = IN_PROCESS) 
         ConfigError: there is no such data set or folder, or it is empty.
         TransientError: the download has failed.
     """
+    refuse_object(data, "data")
     kind, _, path = data.partition(":")
     size = size or SIZES.get(kind)
     if kind == "folder" and path and size:

@@ -79,6 +79,9 @@ def partition(
 ) -> list[Indices]:
     """Distribute samples over clients. Without `gamma` and `dirichlet`, the shards are equal and random (iid).
 
+    >>> [len(shard) for shard in partition([0, 1] * 50, clients=4, seed=1)]
+    [25, 25, 25, 25]
+
     Args:
         labels: int ``[N]``.
         clients: the number of clients, K >= 1.

@@ -113,7 +113,7 @@ def duplicates(private: Tensor, evaluation: Tensor, public: PublicSet) -> Check:
 
 def _common(data: DataConfig, id: int, seed: int, how: Decoding) -> tuple[Check, PeerData | None]:
     """A peer's shard of a common data set, with the public set."""
-    name = DOWNLOADED.get(data.data)
+    name = DOWNLOADED.get(data.kind)
     if name is not None and not (data_root() / name).is_dir():
         return Check("pictures", None, f"{data.data} is not in {data_root()} yet: it is downloaded at the start"), None
 

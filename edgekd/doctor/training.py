@@ -12,6 +12,7 @@ from edgekd.data.datasets import PeerData
 from edgekd.data.public import PublicSet, make_public
 from edgekd.data.sources import SIZES, Labelled
 from edgekd.doctor.check import Check, examine, examine_and_return
+from edgekd.extensions import spelt
 from edgekd.learning.devices import choose_device
 from edgekd.learning.learner import Learner
 from edgekd.learning.models import model_from_config
@@ -52,7 +53,7 @@ def weights(config: Config, id: int, public: PublicSet | None) -> Check:
         model = model_from_config(config.model, id, weights=config.weights, classes=len(data.classes), size=size)
         count = sum(parameter.numel() for parameter in model.parameters())
         begins = {"none": "random weights", "imagenet": "ImageNet's weights"}.get(config.weights, config.weights)
-        return f"{config.model.for_client(id)} with {begins}, {count / 1e6:.1f} million parameters"
+        return f"{spelt(config.model.for_client(id))} with {begins}, {count / 1e6:.1f} million parameters"
 
     return examine("weights", look)
 
@@ -98,7 +99,7 @@ def without_weights(config: Config) -> Config:
 
 def made_up(config: Config, public: PublicSet | None) -> PeerData:
     """Data of the right form, of random pixels: the images of a box are not needed to time a step."""
-    kind = "folder" if config.data.private is not None else config.data.data.partition(":")[0]
+    kind = "folder" if config.data.private is not None else config.data.kind
     size = public.images.shape[-1] if public is not None else config.data.size or SIZES[kind]
     classes = public.classes if public is not None else tuple(f"class {number}" for number in range(CLASSES))
     rows = public.rows(config.public_batch) if public is not None else config.public_batch

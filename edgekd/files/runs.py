@@ -11,9 +11,9 @@ from pathlib import Path
 
 import tomli_w
 
-from edgekd.config import Config, from_mapping, read_run, to_mapping, written_out
+from edgekd.config import Config, Images, from_mapping, read_run, to_mapping, written_out
 from edgekd.errors import ConfigError, TransientError
-from edgekd.extensions import with_absolute_file
+from edgekd.extensions import spelt, with_absolute_file
 from edgekd.files.atomic import write_atomically
 from edgekd.files.folders import checkpoints
 from edgekd.files.locks import locked
@@ -141,11 +141,13 @@ def changed_settings(folder: Path, config: Config) -> list[str]:
 
 
 def _absolute(config: Config) -> Config:
-    """The same settings with absolute paths, so they are valid in any working folder."""
+    """The same settings with absolute paths, so they are valid in any working folder; the names of objects."""
 
-    def folder(setting: str | None) -> str | None:
-        kind, _, path = (setting or "").partition(":")
-        return f"folder:{expanded(path).absolute()}" if kind == "folder" else setting
+    def folder(setting: Images | None) -> str | None:
+        if setting is None:
+            return None
+        kind, _, path = spelt(setting).partition(":")
+        return f"folder:{expanded(path).absolute()}" if kind == "folder" else spelt(setting)
 
     def file(setting: str | None) -> str | None:
         return setting if setting in (None, "none", "imagenet") else str(expanded(str(setting)).absolute())
@@ -186,5 +188,5 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 def data_name(config: Config) -> str:
     """A short name of the training data, for folders and titles."""
-    kind, _, path = (config.data.private or config.data.data).partition(":")
+    kind, _, path = spelt(config.data.private or config.data.data).partition(":")
     return Path(path).name if path else kind

@@ -25,6 +25,7 @@ from edgekd.config import Config
 from edgekd.data.augment import normalise, private_augmentation
 from edgekd.data.datasets import Labelled, PeerData
 from edgekd.errors import ConfigError, LocalProtocolError
+from edgekd.extensions import spelt
 from edgekd.files.tensors import tensors_sha256
 from edgekd.learning.batches import PrivateBatches
 from edgekd.learning.devices import choose_device, compute_reproducibly, generator_state
@@ -80,6 +81,14 @@ def _finite(loss: Tensor) -> float | None:
 class Learner:
     """The learning of one peer.
 
+    >>> config = Config.of(limit=100, clients=2, steps=1, batch=8, public_batch=8)
+    >>> first, second = (Learner(data, config, id) for id, data in enumerate(load_group(config.data, seed=0)))
+    >>> log_probs = second.teach(0)  # predictions of the public batch of round 0
+    >>> first.study()
+    >>> losses = first.learn(Lesson(0, {1: log_probs.exp()}))
+    >>> first.step, losses.distil >= 0
+    (1, tensor(True))
+
     Args:
         data: the images for training and for evaluation.
         config: all settings.
@@ -103,7 +112,9 @@ class Learner:
         self.model: Classifier = model.to(device=self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
         self._in_evaluation = freeze(self.model.backbone, config.freeze)  # modules that are so in training, too
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ConfigError(f"freeze {config.freeze:g} leaves nothing of {config.model.for_client(id)} to be trained")
+            raise ConfigError(
+                f"freeze {config.freeze:g} leaves nothing of {spelt(config.model.for_client(id))} to be trained"
+            )
         if config.norm_from == "frozen":
             self._in_evaluation += norm_layers(self.model)
         settable = self._has_settable_head()
@@ -307,6 +318,14 @@ class Learner:
 
         return self._evaluate(model, step, evaluation, stop)
 
+    def network(self) -> nn.Module:
+        """A copy of the network with its present weights, on the CPU, in evaluation mode.
+
+        It has only the head that is evaluated. It maps normalised images, float ``[N, 3, S, S]``, to logits
+        ``[N, classes]``.
+        """
+        return self.model.with_one_head(self._answering(self.step)).cpu().eval()
+
     def weights_sha256(self) -> str:
         """The SHA-256 of the state_dict. Two learners have the same one if and only if every weight is the same."""
         return tensors_sha256(self.model.state_dict())
@@ -432,7 +451,7 @@ class Learner:
         """Whether head 0 is linear with a bias, as a discriminant needs. If not, but it is wanted, this is logged."""
         settable = getattr(self.model.heads[0], "bias", None) is not None
         if not settable and "discriminant" in (self.config.head_start, self.config.head_end):
-            name = self.config.model.for_client(self.id)
+            name = spelt(self.config.model.for_client(self.id))
             log.info(
                 "%s has no last layer that is linear and has a bias: its head begins and ends as in training", name
             )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError, TransientError
-from edgekd.extensions import TIMM, is_own_network, without_exit
+from edgekd.extensions import TIMM, Function, is_own_network, spelt, without_exit
 from edgekd.learning.networks import check_answer, check_trainable, fit_memory, own_network, timm_network
 from edgekd.learning.weights import load_backbone
 from edgekd.names import meant
@@ -82,12 +82,12 @@ def model_from_config(config: ModelConfig, id: int, *, weights: str, classes: in
     name = config.for_client(id)
     model = make_model(name, weights, classes, size, heads=config.heads, hidden=config.hidden_layers())
     if _is_other(name):
-        check_trainable(model, model.memory_format, name, classes, size)
+        check_trainable(model, model.memory_format, spelt(name), classes, size)
     return model
 
 
 def make_model(
-    name: str, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
+    name: Function, weights: str, classes: int, size: int, *, heads: int = 1, hidden: tuple[int, ...] = ()
 ) -> Classifier:
     """Make a classifier in training mode; random weights come from torch's global generator.
 
@@ -95,8 +95,9 @@ def make_model(
     first head.
 
     Args:
-        name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; or a function of the user, whose code is
-            run. So the name must be the user's own word, not that of a file or of a neighbour.
+        name: of a torchvision classifier, e.g. ``resnet18``; ``timm:NAME``; the name of a function of the user; that
+            function itself; or a ``torch.nn.Module``. The code of such a function is run. So its name must be the
+            user's own word, not that of a file or of a neighbour.
         weights: ``none``; ``imagenet``: torchvision's or timm's weights, downloaded; or a ``.safetensors`` or ``.pth``
             file with the network's state_dict, whose last layer is not used. With ``none`` and ``imagenet``, a function
             of the user decides itself.
@@ -112,20 +113,21 @@ def make_model(
     if _is_other(name):
         model = _other(name, weights, classes, size, heads, hidden)
     else:
-        model = _torchvisions(name, weights, classes, heads, hidden)
-        _check_size(model, name, size)
+        model = _torchvisions(spelt(name), weights, classes, heads, hidden)
+        _check_size(model, spelt(name), size)
     model.train()
     return model
 
 
-def _is_other(name: str) -> bool:
-    return name.startswith(TIMM) or is_own_network(name)
+def _is_other(name: Function) -> bool:
+    return is_own_network(name) or spelt(name).startswith(TIMM)
 
 
-def _other(name: str, weights: str, classes: int, size: int, heads: int, hidden: tuple[int, ...]) -> Classifier:
+def _other(given: Function, weights: str, classes: int, size: int, heads: int, hidden: tuple[int, ...]) -> Classifier:
     """A network of timm or of the user. Its linear last layer, where it has one, is the first head."""
-    own = is_own_network(name)
-    network = own_network(name, classes) if own else timm_network(name, classes, pretrained=weights == "imagenet")
+    name = spelt(given)
+    own = is_own_network(given)
+    network = own_network(given, classes) if own else timm_network(name, classes, pretrained=weights == "imagenet")
     last = check_answer(network, name, classes, size)
     if last is None and heads > 1:
         raise ConfigError(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekd.errors import ConfigError, TransientError
-from edgekd.extensions import TIMM, load_function, without_exit
+from edgekd.extensions import TIMM, Function, load_function, refuse_object, spelt, without_exit
 from edgekd.files.tensors import check_writable, safetensors_pieces
 from edgekd.printable import first_line
 
@@ -24,17 +24,20 @@ WEIGHTS = "model.safetensors"  # the file in each repository of timm's weights
 Call = tuple[nn.Linear, tuple[Any, ...], Tensor]  # one call of a layer: the layer, its inputs, its output
 
 
-def own_network(name: str, classes: int) -> nn.Module:
-    """What the user's function returns for this number of classes, on the CPU.
+def own_network(function: Function, classes: int) -> nn.Module:
+    """The network of the user on the CPU: a module that was given, or the result of a function for `classes`.
 
     It is a copy because a function may always return the same network, which several learners of a process would share.
 
     Raises:
         ConfigError: the function cannot be loaded, raises an error, or does not return a network that can be trained.
     """
-    function = load_function(name)
+    refuse_object(function, "model")
+    name = spelt(function)
     try:
-        network = function(classes)
+        network = function if isinstance(function, nn.Module) else load_function(function)(classes)
+    except ConfigError:  # it cannot be loaded
+        raise
     except Exception as error:  # it is the user's code
         raise ConfigError(
             f"{name} raises {_said(error)}; it is called with the number of classes, {classes}"
@@ -42,11 +45,11 @@ def own_network(name: str, classes: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got {type(network).__name__}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError(f"{name} returns a network without a trainable parameter: nothing in it can learn")
+        raise ConfigError(f"{name} is a network without a trainable parameter: nothing in it can learn")
     try:
         return copy.deepcopy(network).cpu()
     except Exception as error:
-        raise ConfigError(f"{name} returns a network that cannot be copied: {_said(error)}") from error
+        raise ConfigError(f"{name} is a network that cannot be copied: {_said(error)}") from error
 
 
 def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgekd import names
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension, load_function
+from edgekd.extensions import Function, is_extension, load_function, refuse_object, spelt
 from edgekd.names import AGREEMENT
 
 # probabilities [teachers, batch, classes] -> targets [targets, batch, classes]; the loss is a sum over the targets
@@ -93,13 +94,15 @@ COMBINATIONS: dict[str, Combination] = {
     "median": median,
     "trimmed": trimmed_mean,
 }
+names.check_entries("combinations.COMBINATIONS", [*COMBINATIONS, AGREEMENT, names.NWAY], names.COMBINATION_NAMES)
 
 
-def combine(name: str, teachers: Tensor, sharpen: float = 1.0, weights: Tensor | None = None) -> Tensor:
+def combine(name: Function, teachers: Tensor, sharpen: float = 1.0, weights: Tensor | None = None) -> Tensor:
     """The targets of several teachers.
 
     Args:
-        name: one of `COMBINATIONS`, "agreement", ``FILE.py:function`` or ``package.module:function``.
+        name: one of `COMBINATIONS`; "agreement"; or a function of the user, or its name: ``FILE.py:function`` or
+            ``package.module:function``.
         teachers: probabilities ``[teachers, batch, classes]``, rows sum to 1.
         sharpen: > 0, no unit: each target is raised to this power and renormalised.
         weights: of the teachers, ``[teachers]``, >= 0, sum to 1; only "agreement" uses them. None: equal weights.
@@ -125,11 +128,12 @@ def _normalised(values: Tensor) -> Tensor:
     return (values / values.sum(dim=-1, keepdim=True)).unsqueeze(0)
 
 
-def _find(name: str) -> Combination:
+def _find(name: Function) -> Combination:
     if name == AGREEMENT:
         return arithmetic_mean
-    if name in COMBINATIONS:
+    if isinstance(name, str) and name in COMBINATIONS:
         return COMBINATIONS[name]
+    refuse_object(name, "combine")
     if is_extension(name):
         return _own(name)
     raise ConfigError(
@@ -138,10 +142,10 @@ def _find(name: str) -> Combination:
     )
 
 
-@functools.cache
-def _own(name: str) -> Combination:
+@functools.lru_cache(maxsize=64)
+def _own(name: Function) -> Combination:
     """The user's function, after a trial on disjoint, equal and ordinary predictions."""
-    function = load_function(name)
+    function, called = load_function(name), spelt(name)
     trial = torch.tensor(
         [[[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.2, 0.3, 0.5]], [[0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]]
     )
@@ -149,14 +153,14 @@ def _own(name: str) -> Combination:
         try:
             targets = function(teachers.clone())
         except Exception as error:  # whatever the user's function raises
-            raise ConfigError(f"combine {name} failed on a trial: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"combine {called} failed on a trial: {type(error).__name__}: {error}") from error
         if not isinstance(targets, Tensor) or targets.ndim != 3 or targets.shape[1:] != teachers.shape[1:]:
             got = list(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
             raise ConfigError(
-                f"combine {name} must make [targets, batch, classes] of [teachers, batch, classes] = "
+                f"combine {called} must make [targets, batch, classes] of [teachers, batch, classes] = "
                 f"{list(teachers.shape)}, got {got}"
             )
         sums = targets.sum(dim=-1)
         if not (targets.isfinite().all() and (targets >= 0).all() and torch.allclose(sums, torch.ones_like(sums))):
-            raise ConfigError(f"combine {name} must return probabilities: finite, >= 0, rows that sum to 1")
+            raise ConfigError(f"combine {called} must return probabilities: finite, >= 0, rows that sum to 1")
     return function

@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from edgekd import names
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension, load_function
+from edgekd.extensions import Function, is_extension, load_function, refuse_object, spelt
 from edgekd.names import NWAY_MEASURES
 
 # q and z / T, both [batch, classes], float32 or float64 -> [batch]
@@ -174,6 +175,7 @@ MEASURES: dict[str, Measure] = {
     "sed": structural_entropic,
     "mse": squared_error,
 }
+names.check_entries("measures.MEASURES", MEASURES, names.MEASURE_NAMES)
 
 
 SUM_TOLERANCE = 0.01  # how far the sum of a row of probabilities may be from 1: float16 and bfloat16 round
@@ -182,11 +184,14 @@ SUM_TOLERANCE = 0.01  # how far the sum of a row of probabilities may be from 1:
 SECOND_ORDER: dict[str, float] = {"td": 2.0, "js": 4.0, "sed": 4.0}
 
 
-def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
+def dissimilarity(measure: Function, teacher_probs: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """The dissimilarity of the teacher's and the student's predictions.
 
+    >>> dissimilarity("td", torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 0.0]]))
+    tensor([0.])
+
     Args:
-        measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user,
+        measure: one of `MEASURES`: "ce", "kl", "js", "td", "sed" or "mse"; or a function of the user, or its name:
             "FILE.py:function" or "package.module:function".
         teacher_probs: probabilities q, float ``[batch, classes]``, rows sum to 1, zeros allowed; a constant.
         student_logits: logits z, the same shape, any finite floats; p = softmax(z / temperature). Gradients flow
@@ -214,13 +219,15 @@ def dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, t
     return unchecked_dissimilarity(measure, teacher_probs, student_logits, temperature)
 
 
-def unchecked_dissimilarity(measure: str, teacher_probs: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+def unchecked_dissimilarity(
+    measure: Function, teacher_probs: Tensor, student_logits: Tensor, temperature: float
+) -> Tensor:
     """`dissimilarity` of tensors that are known to be sound: looking at their values would wait for the device."""
     z = _scaled(student_logits, temperature)
     return _find(measure)(teacher_probs.detach().to(z.dtype), z)
 
 
-def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
+def nway_dissimilarity(measure: Function, teachers: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """The dissimilarity of n predictions, the student's among them: JS = H(mean) - mean(H), or expm1(JS) / (n - 1).
 
     Args:
@@ -236,7 +243,7 @@ def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, t
         ValueError: the shapes do not match, `measure` is another one, or the temperature is not > 0.
     """
     if measure not in NWAY_MEASURES:
-        raise ValueError(f"measure must be one of {', '.join(NWAY_MEASURES)}, got {measure}")
+        raise ValueError(f"measure must be one of {', '.join(NWAY_MEASURES)}, got {spelt(measure)}")
     if teachers.ndim != 3 or teachers.shape[1:] != student_logits.shape or not len(teachers):
         raise ValueError(f"teachers must be one or more of {list(student_logits.shape)}, got {list(teachers.shape)}")
     z = _scaled(student_logits, temperature)
@@ -244,7 +251,7 @@ def nway_dissimilarity(measure: str, teachers: Tensor, student_logits: Tensor, t
     return js if measure == "js" else torch.expm1(js) / len(teachers)
 
 
-def second_order(measure: str, nway: int | None = None) -> float:
+def second_order(measure: Function, nway: int | None = None) -> float:
     """The factor that makes a measure agree with KL to second order near p = q.
 
     Args:
@@ -253,7 +260,7 @@ def second_order(measure: str, nway: int | None = None) -> float:
             form of two predictions.
     """
     if nway is None:
-        return SECOND_ORDER.get(measure, 1.0)
+        return SECOND_ORDER.get(measure, 1.0) if isinstance(measure, str) else 1.0
     return nway**2 / (nway - 1) if measure == "js" else float(nway**2)
 
 
@@ -283,20 +290,21 @@ def _scaled(logits: Tensor, temperature: float) -> Tensor:
     return (z - z.detach().amax(dim=-1, keepdim=True)) / temperature
 
 
-def _find(name: str) -> Measure:
+def _find(name: Function) -> Measure:
     if isinstance(name, str) and name in MEASURES:
         return MEASURES[name]
-    if isinstance(name, str) and is_extension(name):
+    refuse_object(name, "measure")
+    if is_extension(name):
         return _own(name)
     raise ConfigError(
         f"measure must be one of {', '.join(MEASURES)}, FILE.py:function or package.module:function, got {name}"
     )
 
 
-@functools.cache
-def _own(name: str) -> Measure:
+@functools.lru_cache(maxsize=64)
+def _own(name: Function) -> Measure:
     """The user's function, after a trial: each sample must have one finite value and a finite gradient."""
-    function: Measure = load_function(name)
+    function, called = load_function(name), spelt(name)
     q = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]])
     z = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, -3.0], [120.0, 0.0, -120.0], [0.0, 0.0, 0.0]], requires_grad=True)
     try:
@@ -305,12 +313,12 @@ def _own(name: str) -> Measure:
         _require(value.shape == q.shape[:1], f"it makes {list(value.shape)} of [batch, classes] = {list(q.shape)}")
         (gradient,) = torch.autograd.grad(value.sum(), z)
     except Exception as error:  # whatever the user's function raises
-        raise ConfigError(f"measure {name} must give one value a sample: {error}") from error
+        raise ConfigError(f"measure {called} must give one value a sample: {error}") from error
     for what, got in (("value", value), ("gradient", gradient)):
         if not got.isfinite().all():
             bad = int((~got.reshape(len(q), -1).isfinite()).any(dim=1).nonzero()[0])
             case = f"teacher {[round(x, 3) for x in q[bad].tolist()]} and logits {z[bad].tolist()}"
-            raise ConfigError(f"measure {name} must be finite: its {what} for {case} is {got[bad].tolist()}")
+            raise ConfigError(f"measure {called} must be finite: its {what} for {case} is {got[bad].tolist()}")
     return function
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgekd.errors import RemoteProtocolError
-from edgekd.protocol.encodings import SUM_TOLERANCE, Packing, pack, unpack
+from edgekd.protocol.encodings import CODECS, Packing, pack, unpack
 from edgekd.protocol.messages import Contract, SoftPredictions
 
 
@@ -49,7 +49,7 @@ def decode(message: SoftPredictions, contract: Contract) -> Tensor:
         raise RemoteProtocolError("shape", f"[heads, rows, classes] must be {list(agreed)}, got {list(got)}")
     probs = unpack(message.payload, message.encoding, message.heads * message.rows, message.classes)
     sums = probs.sum(axis=-1, keepdims=True)
-    worst, tolerance = float(np.abs(sums - 1).max()), SUM_TOLERANCE[message.encoding]
+    worst, tolerance = float(np.abs(sums - 1).max()), CODECS[message.encoding].sum_tolerance
     if worst > tolerance:
         raise RemoteProtocolError("sum", f"rows must sum to 1 within {tolerance:g}, one is off by {worst:.6g}")
     return torch.from_numpy(probs / sums).view(got)

@@ -15,16 +15,20 @@ A one-bit row names only the most probable class. The receiver gives that class 
 middle of the interval in which the largest probability can lie. The other classes share the rest equally. When the
 receiver took such rows as certain (probability 1), balanced peers on CIFAR-10 agreed on one class within a few steps,
 confirmed it to one another, and learned nothing else.
+
+Each encoding has one class here. A new encoding is a member of `messages.Encoding`, a value of the same name in the
+proto file, and a class with a line in `CODECS`. If one of these is missing, the import of edgekd fails.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import ConfigError, RemoteProtocolError
-from edgekd.names import with_nearest
+from edgekd.names import check_entries, with_nearest
 from edgekd.protocol.messages import Encoding
 
 Rows: TypeAlias = npt.NDArray[np.float32]  # [rows, classes]
@@ -33,20 +37,125 @@ UNIT = 1 / 16  # nats; the step width of uint8
 ZERO = 255  # the uint8 code for probability 0
 MAX_SPARSE_CLASSES = 2**16  # top-k and one-bit store the number of a class in a uint16
 
-# How far the sum of a row may be from 1. Rounding to float16 changes the sum by at most 2^-11 of the row's entropy,
-# which is 0.007 for a million classes. Rounding ln p to sixteenths changes it by at most e^(1/32) - 1.
-SUM_TOLERANCE = {
-    Encoding.FLOAT32: 1e-4,
-    Encoding.FLOAT16: 1e-2,
-    Encoding.UINT8: 4e-2,
-    Encoding.TOP_K: 1e-2,
-    Encoding.ONE_BIT: 1e-4,
+
+class Codec(ABC):
+    """How rows of log-probabilities become bytes, and how these bytes become probabilities.
+
+    `kept` is the number of classes that a row keeps, at least 1. Only top-k uses it.
+    """
+
+    sum_tolerance: ClassVar[float]  # how far the sum of an unpacked row may be from 1
+    spelling: ClassVar[str]  # how ``--encoding`` names it
+
+    @abstractmethod
+    def row_bytes(self, classes: int, kept: int) -> int:
+        """The number of bytes of one row, or a ConfigError if it cannot number so many classes."""
+
+    @abstractmethod
+    def pack(self, log_probs: Rows, kept: int) -> Any:
+        """The array whose bytes are the payload."""
+
+    @abstractmethod
+    def unpack(self, payload: bytes, rows: int, classes: int) -> Rows:
+        """The probabilities ``[rows, classes]``, finite and >= 0, or a RemoteProtocolError as `unpack` raises it."""
+
+
+class _Floats(Codec):
+    """One floating-point number for each class."""
+
+    dtype: ClassVar["np.dtype[Any]"]
+
+    def row_bytes(self, classes: int, kept: int) -> int:
+        return classes * self.dtype.itemsize
+
+    def pack(self, log_probs: Rows, kept: int) -> Any:
+        return np.maximum(log_probs, np.finfo(self.dtype).min).astype(self.dtype)
+
+    def unpack(self, payload: bytes, rows: int, classes: int) -> Rows:
+        return _probabilities(_read(payload, self.dtype, rows, classes).astype(np.float32), self.sum_tolerance)
+
+
+class Float32(_Floats):
+    """Rounds ln p to binary32."""
+
+    sum_tolerance, spelling, dtype = 1e-4, "float32", np.dtype("<f4")
+
+
+class Float16(_Floats):
+    """Rounds ln p to binary16. This changes the sum by at most 2^-11 of the row's entropy: 0.007 for 10^6 classes."""
+
+    sum_tolerance, spelling, dtype = 1e-2, "float16", np.dtype("<f2")
+
+
+class UInt8(Codec):
+    """Rounds ln p to sixteenths. This changes the sum by at most e^(1/32) - 1."""
+
+    sum_tolerance, spelling = 4e-2, "uint8"
+
+    def row_bytes(self, classes: int, kept: int) -> int:
+        return classes
+
+    def pack(self, log_probs: Rows, kept: int) -> Any:
+        steps = np.rint(np.nan_to_num(log_probs, nan=0.0, neginf=-ZERO) / -UNIT)  # NaN becomes probability 1
+        return np.minimum(steps, ZERO).astype(np.uint8)
+
+    def unpack(self, payload: bytes, rows: int, classes: int) -> Rows:
+        found: Rows = _UINT8_PROBABILITIES[_read(payload, np.dtype(np.uint8), rows, classes)]
+        return found
+
+
+class TopK(Codec):
+    """Names the most probable classes of a row, with ln p in binary16."""
+
+    sum_tolerance, spelling = 1e-2, "top-k:K (K >= 1)"
+    entry: ClassVar = np.dtype([("class", "<u2"), ("log_prob", "<f2")])
+
+    def row_bytes(self, classes: int, kept: int) -> int:
+        _check_sparse(Encoding.TOP_K, classes)
+        return min(kept, classes) * self.entry.itemsize
+
+    def pack(self, log_probs: Rows, kept: int) -> Any:
+        kept = min(kept, log_probs.shape[-1])
+        classes = np.argpartition(log_probs, -kept, axis=-1)[:, -kept:]
+        entries = np.empty(classes.shape, self.entry)
+        entries["class"] = classes
+        entries["log_prob"] = np.maximum(np.take_along_axis(log_probs, classes, axis=-1), np.finfo(np.float16).min)
+        return entries
+
+    def unpack(self, payload: bytes, rows: int, classes: int) -> Rows:
+        kept, odd = divmod(len(payload), rows * self.entry.itemsize)
+        if odd or not 1 <= kept <= classes:
+            raise RemoteProtocolError("length", f"{len(payload)} bytes are not {rows} rows of 1 to {classes} entries")
+        entries = _read(payload, self.entry, rows, kept)
+        probs = _probabilities(entries["log_prob"].astype(np.float32), self.sum_tolerance)
+        return _placed(entries["class"].astype(np.intp), probs, classes)
+
+
+class OneBit(Codec):
+    """Names only the most probable class of a row."""
+
+    sum_tolerance, spelling = 1e-4, "one-bit"
+
+    def row_bytes(self, classes: int, kept: int) -> int:
+        _check_sparse(Encoding.ONE_BIT, classes)
+        return _index(classes).itemsize
+
+    def pack(self, log_probs: Rows, kept: int) -> Any:
+        return log_probs.argmax(axis=-1).astype(_index(log_probs.shape[-1]))
+
+    def unpack(self, payload: bytes, rows: int, classes: int) -> Rows:
+        named = _read(payload, _index(classes), rows, 1).astype(np.intp)
+        return _placed(named, np.full(named.shape, (1 + 1 / classes) / 2, np.float32), classes)
+
+
+CODECS: dict[Encoding, Codec] = {
+    Encoding.FLOAT32: Float32(),
+    Encoding.FLOAT16: Float16(),
+    Encoding.UINT8: UInt8(),
+    Encoding.TOP_K: TopK(),
+    Encoding.ONE_BIT: OneBit(),
 }
-_DTYPE: dict[Encoding, np.dtype[Any]] = {
-    Encoding.FLOAT32: np.dtype("<f4"),
-    Encoding.FLOAT16: np.dtype("<f2"),
-}
-_ENTRY = np.dtype([("class", "<u2"), ("log_prob", "<f2")])  # one entry of a top-k row
+check_entries("encodings.CODECS", CODECS, Encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +177,7 @@ class Packing:
             return cls(Encoding.TOP_K, int(kept))
         if not colon and name in {each.value for each in Encoding if each is not Encoding.TOP_K}:
             return cls(Encoding(name))
-        why = f"encoding must be float32, float16, uint8, top-k:K (K >= 1) or one-bit, got {text}"
+        why = f"encoding must be one of {', '.join(codec.spelling for codec in CODECS.values())}, got {text}"
         raise ConfigError(with_nearest(why, name, [each.value for each in Encoding]))
 
     def row_bytes(self, classes: int) -> int:
@@ -77,15 +186,7 @@ class Packing:
         Raises:
             ConfigError: top-k or one-bit cannot number so many classes.
         """
-        if self.encoding in _DTYPE:
-            return classes * _DTYPE[self.encoding].itemsize
-        if self.encoding is Encoding.UINT8:
-            return classes
-        if classes > MAX_SPARSE_CLASSES:
-            raise ConfigError(f"{self.encoding.value} names at most {MAX_SPARSE_CLASSES} classes, got {classes}")
-        return (
-            min(self.kept, classes) * _ENTRY.itemsize if self.encoding is Encoding.TOP_K else _index(classes).itemsize
-        )
+        return CODECS[self.encoding].row_bytes(classes, self.kept)
 
 
 def pack(log_probs: Rows, packing: Packing) -> bytes:
@@ -97,25 +198,7 @@ def pack(log_probs: Rows, packing: Packing) -> bytes:
             which has no code for it.
         packing: how to pack them.
     """
-    return bytes(_packed(log_probs, packing).tobytes())
-
-
-def _packed(log_probs: Rows, packing: Packing) -> Any:
-    encoding = packing.encoding
-    if encoding in _DTYPE:
-        dtype = _DTYPE[encoding]
-        return np.maximum(log_probs, np.finfo(dtype).min).astype(dtype)
-    if encoding is Encoding.UINT8:
-        steps = np.rint(np.nan_to_num(log_probs, nan=0.0, neginf=-ZERO) / -UNIT)  # NaN becomes probability 1
-        return np.minimum(steps, ZERO).astype(np.uint8)
-    if encoding is Encoding.ONE_BIT:
-        return log_probs.argmax(axis=-1).astype(_index(log_probs.shape[-1]))
-    kept = min(packing.kept, log_probs.shape[-1])
-    classes = np.argpartition(log_probs, -kept, axis=-1)[:, -kept:]
-    entries = np.empty(classes.shape, _ENTRY)
-    entries["class"] = classes
-    entries["log_prob"] = np.maximum(np.take_along_axis(log_probs, classes, axis=-1), np.finfo(np.float16).min)
-    return entries
+    return bytes(CODECS[packing.encoding].pack(log_probs, packing.kept).tobytes())
 
 
 def unpack(payload: bytes, encoding: Encoding, rows: int, classes: int) -> Rows:
@@ -125,21 +208,12 @@ def unpack(payload: bytes, encoding: Encoding, rows: int, classes: int) -> Rows:
         RemoteProtocolError: with the reason "length" (the payload has a wrong length), "nan" (NaN or infinity),
             "positive" (a log-probability above 0) or "class" (a class does not exist, or a row names it twice).
     """
-    if encoding in _DTYPE:
-        packed = _read(payload, _DTYPE[encoding], rows, classes)
-        return _probabilities(packed.astype(np.float32), SUM_TOLERANCE[encoding])
-    if encoding is Encoding.UINT8:
-        found: Rows = _UINT8_PROBABILITIES[_read(payload, np.dtype(np.uint8), rows, classes)]
-        return found
-    if encoding is Encoding.ONE_BIT:
-        named = _read(payload, _index(classes), rows, 1).astype(np.intp)
-        return _placed(named, np.full(named.shape, (1 + 1 / classes) / 2, np.float32), classes)
-    kept, odd = divmod(len(payload), rows * _ENTRY.itemsize)
-    if odd or not 1 <= kept <= classes:
-        raise RemoteProtocolError("length", f"{len(payload)} bytes are not {rows} rows of 1 to {classes} entries")
-    entries = _read(payload, _ENTRY, rows, kept)
-    probs = _probabilities(entries["log_prob"].astype(np.float32), SUM_TOLERANCE[encoding])
-    return _placed(entries["class"].astype(np.intp), probs, classes)
+    return CODECS[encoding].unpack(payload, rows, classes)
+
+
+def _check_sparse(encoding: Encoding, classes: int) -> None:
+    if classes > MAX_SPARSE_CLASSES:
+        raise ConfigError(f"{encoding.value} names at most {MAX_SPARSE_CLASSES} classes, got {classes}")
 
 
 _UINT8_PROBABILITIES: Rows = np.exp(-UNIT * np.arange(256, dtype=np.float32))

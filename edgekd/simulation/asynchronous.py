@@ -73,6 +73,10 @@ class Asynchronous:
         """The results of all peers."""
         return Summary(peers=tuple(self._peer(self._stations[id]) for id in self._ids))
 
+    def learners(self) -> dict[int, Learning]:
+        """The learners by id; a stand-in where there was no data."""
+        return {id: station.box.learner for id, station in self._stations.items()}
+
     def _peer(self, station: Station) -> PeerSummary:
         exchange = station.box.exchange
         ages = tuple(age for age, count in sorted(exchange.ages.items()) for _ in range(count))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from edgekd.names import LIE_NAMES, check_entries
+
 SURE = 0.999  # probability of the class that a confident lie names; the other classes share the rest equally
 
 # log-probabilities [heads, rows, classes] and a seed -> false log-probabilities of the same shape
@@ -35,6 +37,7 @@ def swap(log_probs: Tensor, seed: int) -> Tensor:
 
 
 LIES: dict[str, Lie] = {"random": random, "flip": flip, "constant": constant, "swap": swap}
+check_entries("lies.LIES", LIES, LIE_NAMES)
 
 
 def lie(kind: str, log_probs: Tensor, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ from edgekd.data.augment import normalise
 from edgekd.data.images import fit
 from edgekd.data.pictures import UnreadableError, open_picture
 from edgekd.errors import ConfigError
-from edgekd.extensions import without_exit
+from edgekd.extensions import Function, without_exit
 from edgekd.learning.devices import choose_device
 from edgekd.learning.evaluation import PIXELS
 from edgekd.paths import expanded
@@ -25,6 +25,12 @@ Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any]
 
 class Predictor:
     """A trained network that classifies pictures; `load` makes one.
+
+    >>> network = edgekd.load("box")
+    >>> network.classes[:3], network.size
+    (('0', '1', '2'), 32)
+    >>> network.model(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 10])
 
     Args:
         trained: of a checkpoint.
@@ -105,16 +111,20 @@ def load(
     *,
     peer: int | None = None,
     which: str = "newest",
-    model: str | None = None,
+    model: Function | None = None,
     device: str = "auto",
 ) -> Predictor:
     """The trained network of a checkpoint, ready to classify pictures.
 
+    >>> edgekd.load("box").predict(["photo.png"]).shape  # probabilities, one row for each picture
+    torch.Size([1, 10])
+
     Args:
         checkpoint: the folder of a run or of a peer, or a checkpoint file.
         peer: the id of the peer; needed if a run's folder holds several.
-        model: the network, if it is one of your own: "package.module:function" or "FILE.py:function". Its code is run,
-            which a checkpoint alone never does.
+        model: needed if the network is one of your own: "package.module:function", "FILE.py:function", a function that
+            makes the network for a number of classes, or a ``torch.nn.Module``. Its code is run, which a checkpoint
+            alone never causes.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         which: checkpoint of a folder: "newest"; or "best", which `edgekd peer --keep-best` keeps.
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from edgekd.config import ModelConfig
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_own_network
+from edgekd.extensions import OBJECT, Function, is_own_network, spelt
 from edgekd.files.checkpoint import CheckpointInfo, Loaded, load_best, load_checkpoint, load_newest
 from edgekd.files.folders import WHICH, peer_folder
 from edgekd.learning.models import Classifier, make_model
 from edgekd.learning.weights import misfit
 from edgekd.printable import LONGEST_WHY, printable
+from edgekd.seeds import seeded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ def accuracy_metadata(accuracy: float, samples: int, step: int) -> dict[str, str
     return {"accuracy": f"{accuracy:.6f}", "accuracy_samples": str(samples), "accuracy_step": str(step)}
 
 
-def load_trained(where: Path, peer: int | None = None, which: str = "newest", model: str | None = None) -> Trained:
+def load_trained(where: Path, peer: int | None = None, which: str = "newest", model: Function | None = None) -> Trained:
     """The trained network of a checkpoint: of a file, or of the folder of a peer or of a run.
 
     Args:
@@ -120,22 +121,23 @@ def _in_folder(folder: Path, which: str) -> Loaded:
     return newest
 
 
-def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], given: str | None) -> Classifier:
+def _classifier(folder: Path, info: CheckpointInfo, state: dict[str, Tensor], given: Function | None) -> Classifier:
     if given is None and is_own_network(info.model):
         said = printable(info.model, LONGEST_WHY)
+        how = "in Python, model=" if info.model.startswith(OBJECT) else f"--model {said} (in Python: model=)"
         raise ConfigError(
             f"the checkpoint in {folder} is of {said}, a network of one's own, and no code is run on a file's word: "
-            f"name the network yourself, --model {said} (in Python: model=)"
+            f"name the network yourself, {how}"
         )
     name = info.model if given is None else ModelConfig(model=given).for_client(info.id)
     hidden = ModelConfig(heads=info.heads, head_layers=info.head_layers).hidden_layers()
-    with torch.random.fork_rng(devices=[]):  # its first weights are random, and replaced at once
+    with seeded(0):  # its first weights are random, and replaced at once; peers of this process may draw meanwhile
         model = make_model(name, "none", len(info.classes), info.size, heads=info.heads, hidden=hidden)
     try:
         model.load_state_dict({name[6:]: tensor for name, tensor in state.items() if name.startswith("model.")})
     except RuntimeError as error:
         raise ConfigError(
-            f"the checkpoint in {folder} does not fit {name} as it is in this version: {misfit(error)}"
+            f"the checkpoint in {folder} does not fit {spelt(name)} as it is in this version: {misfit(error)}"
         ) from error
     model.eval()
     return model

@@ -7,6 +7,7 @@ from edgekd.config import Config
 from edgekd.contract import definition, settings_definition
 from edgekd.data.datasets import PeerData
 from edgekd.doctor.check import Check, examine
+from edgekd.extensions import spelt
 from edgekd.files.checkpoint import load_newest
 from peer.node.resumable import check_resumable
 
@@ -32,7 +33,7 @@ def checkpoint(config: Config, id: int, data: PeerData | None, run: Path) -> Che
         ours = dataclasses.replace(
             found.info,
             id=id,
-            model=model.for_client(id),
+            model=spelt(model.for_client(id)),
             heads=model.heads,
             head_layers=model.head_layers,
             made_with=settings_definition(config),

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,7 +121,13 @@ def fetch(
             file than the group's. `UnusableError` if `check` refused the file or the contract.
         OSError: the file cannot be written.
     """
-    return asyncio.run(_fetch(address, path, check, transport, keys, within, watch))
+    coroutine = _fetch(address, path, check, transport, keys, within, watch)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as beside:  # in a notebook, an event loop runs in this thread already
+        return beside.submit(asyncio.run, coroutine).result()
 
 
 async def _fetch(

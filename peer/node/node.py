@@ -21,6 +21,7 @@ from edgekd.config import Config
 from edgekd.contract import definition
 from edgekd.data.datasets import PeerData
 from edgekd.errors import DivergedError, OutOfMemoryError
+from edgekd.extensions import spelt
 from edgekd.files.checkpoint import CheckpointInfo, load_newest
 from edgekd.files.evaluation_file import Counted
 from edgekd.files.summary import PeerSummary
@@ -34,6 +35,7 @@ from edgekd.protocol.messages import Goodbye, Heartbeat, Lesson, Parting, State
 from peer.network.news import News
 from peer.network.thread import SLICE, Network
 from peer.node.best import BestKeeper
+from peer.node.errands import Errands
 from peer.node.out_of_memory import is_out_of_memory
 from peer.node.progress import OnProgress, Progress, step_record
 from peer.node.recorder import Recorder
@@ -95,6 +97,7 @@ class Node:
         self._lesson: Lesson | None = None
         self._reported: tuple[State | None, float] = (None, 0.0)  # state and time of the last report
         self.progress: Progress | None = None  # the last report, for other threads
+        self.errands = Errands()  # what other threads ask of the training thread
         self._began = time.monotonic()  # when training did, moved on by the length of each pause
         self._training_seconds = 0.0  # of this process
         self._first_step = 0  # of this process
@@ -241,7 +244,7 @@ class Node:
                 most = "" if math.isinf(left) else f"; it begins without them in {left:.0f} s"
                 log.info("waiting: %d of %d neighbours (--wait-for) are there%s", there, wanted, most)
             patience = min(self.exchange.start_timeout - waited, SAY_EVERY)
-            self.network.wait_for_news(patience, lambda: self._stop() or self._has_changed())
+            self.network.wait_for_news(patience, lambda: self._is_wanted() or self._has_changed())
 
     def _train(self) -> None:
         self._began = time.monotonic()
@@ -318,12 +321,16 @@ class Node:
                 self._broadcast(do)
                 self._report(State.LINGERING)
             else:
-                self.network.wait_for_news(do.until - now, self._stop)
+                self.network.wait_for_news(do.until - now, self._is_wanted)
 
     # -- what a step does --------------------------------------------------------------------------------------------
 
+    def _is_wanted(self) -> bool:
+        """Whether to end a wait: the peer should end, or another thread has an errand."""
+        return self._stop() or self.errands.waiting
+
     def _has_changed(self) -> bool:
-        """Whether there is something to take up."""
+        """Whether the scanner has new data."""
         return self._scanner is not None and self._scanner.data is not self.data
 
     def _take_up(self) -> None:
@@ -333,7 +340,8 @@ class Node:
             self.learner.train_on(self.data.private)
 
     def _look(self) -> tuple[Member, ...]:
-        """Take what has arrived; the neighbours as they were just before."""
+        """Do the errands of other threads, and post arrived predictions to the exchange; return the neighbours."""
+        self.errands.run()
         group, arrivals = self.network.look()
         for arrival in arrivals:
             self.exchange.post(arrival.peer, arrival.instance, arrival.round, arrival.probs, self.learner.step)
@@ -365,7 +373,7 @@ class Node:
                     break
                 if math.isinf(self.exchange.lesson_timeout) and waited >= STUCK_AFTER:
                     self._say_stuck("lesson", f"waiting for predictions of {_named(awaited)}; {BOUND}")
-                self.network.wait_for_news(min(self.exchange.lesson_timeout - waited, SAY_EVERY), self._stop)
+                self.network.wait_for_news(min(self.exchange.lesson_timeout - waited, SAY_EVERY), self._is_wanted)
                 group = self._look()
         return group
 
@@ -410,7 +418,7 @@ class Node:
             id=self.learner.id,
             step=self.learner.step,
             round=self.exchange.published,
-            model=self.config.model.for_client(self.learner.id),
+            model=spelt(self.config.model.for_client(self.learner.id)),
             classes=self.data.classes,
             size=self.data.evaluation.images.shape[-1],
             heads=self.config.model.heads,

@@ -11,7 +11,12 @@ from edgekd.protocol.messages import Lesson, State, Training
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress(Counts):
-    """A peer's state for whoever watches it."""
+    """A report on the progress of a peer; iterating over a `peer.Peer` gives these.
+
+    >>> progress = box.progress  # of a peer that has done its three steps
+    >>> progress.state.value, progress.step, progress.accuracy == box.accuracy, progress.up
+    ('done', 3, True, 0)
+    """
 
     id: int
     state: State

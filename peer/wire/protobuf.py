@@ -16,11 +16,13 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from enum import Enum
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from edgekd.errors import ConfigError, RemoteProtocolError
+from edgekd.names import check_entries
 from edgekd.protocol.addresses import parse_address
 from edgekd.protocol.messages import (
     MAJOR,
@@ -44,26 +46,32 @@ from edgekd.protocol.messages import (
 from peer.wire import peer_pb2 as pb
 
 Number = TypeVar("Number", int, float)
+Named = TypeVar("Named", bound=Enum)
 
 MAX_NAME, MAX_ADDRESS, MAX_COMMON_DATA, MAX_DETAIL = 64, 512, 512, 4096  # characters
 MAX_ENCODINGS = 64
 MAX_STATUS_NEIGHBOURS, MAX_STATUS_REASONS, MAX_STATUS_FAILING = 256, 64, 16  # entries of a Status
 HEX = frozenset("0123456789abcdef")
 
-_ENCODINGS = {
-    Encoding.FLOAT32: pb.ENCODING_FLOAT32,
-    Encoding.FLOAT16: pb.ENCODING_FLOAT16,
-    Encoding.UINT8: pb.ENCODING_UINT8,
-    Encoding.TOP_K: pb.ENCODING_TOP_K,
-    Encoding.ONE_BIT: pb.ENCODING_ONE_BIT,
-}
-_PARTINGS = {
-    Parting.DONE: pb.PARTING_DONE,
-    Parting.LEAVING: pb.PARTING_LEAVING,
-    Parting.REFUSED: pb.PARTING_REFUSED,
-    Parting.DUPLICATE: pb.PARTING_DUPLICATE,
-}
-_ASKED = {Asked.STATUS: pb.ASKED_STATUS, Asked.PUBLIC: pb.ASKED_PUBLIC}
+
+def _numbers(names: type[Named], wire: Any) -> dict[Named, Any]:
+    """The wire number of each member of an enumeration: the proto file has a value ENUMERATION_MEMBER for each.
+
+    Raises:
+        RuntimeError: the proto file lacks a member, or has one more than "unspecified"; this is a bug of edgekd.
+    """
+    prefix = f"{names.__name__.upper()}_"
+    check_entries(
+        f"{names.__name__} of the proto file",
+        wire.keys(),
+        [prefix + "UNSPECIFIED", *(prefix + each.name for each in names)],
+    )
+    return {each: wire.Value(prefix + each.name) for each in names}
+
+
+_ENCODINGS = _numbers(Encoding, pb.Encoding)
+_PARTINGS = _numbers(Parting, pb.Parting)
+_ASKED = _numbers(Asked, pb.Asked)
 _ASKED_OF = {number: asked for asked, number in _ASKED.items()}
 _ENCODING_OF = {number: encoding for encoding, number in _ENCODINGS.items()}
 _PARTING_OF = {number: parting for parting, number in _PARTINGS.items()}

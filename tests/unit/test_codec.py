@@ -16,9 +16,8 @@ from edgekd.protocol.encodings import Packing
 from edgekd.protocol.frames import payload_bytes
 from edgekd.protocol.messages import Contract, Encoding, SoftPredictions
 
-FLOAT32, FLOAT16, UINT8, TOP_2, ONE_BIT = PACKINGS = [
-    Packing.parse(text) for text in ("float32", "float16", "uint8", "top-k:2", "one-bit")
-]
+PACKINGS = [Packing(each, kept=2) for each in Encoding]
+FLOAT32, FLOAT16, UINT8, TOP_2, ONE_BIT = PACKINGS
 DENSE = [FLOAT32, FLOAT16]
 CONTRACT = Contract(
     public_sha256="0" * 64, public_batch=3, classes=4, heads=2, temperature=1.0, augment="none", mode="async"

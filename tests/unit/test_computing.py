@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgekd.cli.computing import follows_cores, settle
 from edgekd.config import AUTO, Config, from_mapping
+from edgekd.learning.computing import follows_cores, settle
 from edgekd.learning.devices import computes_bfloat16
 from edgekd.workers import _quotas, threads_beside, usable_cores
 
@@ -119,7 +119,7 @@ def test_system_that_says_nothing_of_its_processor_has_float32(tmp_path: Path) -
 
 # -- niceness ----------------------------------------------------------------------------------------------------------
 
-GO_LAST = "import os, sys; from edgekd.cli.computing import go_last; os.nice(int(sys.argv[1])); "
+GO_LAST = "import os, sys; from edgekd.learning.computing import go_last; os.nice(int(sys.argv[1])); "
 GO_LAST += "print(go_last(None if sys.argv[2] == '-' else int(sys.argv[2])), os.getpriority(os.PRIO_PROCESS, 0))"
 
 

@@ -196,7 +196,7 @@ def test_presets_differ_in_what_the_text_and_the_script_say_differently() -> Non
     [
         (
             lambda: Config(train={"steps": 1}),
-            "train must be a TrainConfig, got {'steps': 1}; edgekd.config.from_mapping",
+            "train must be a TrainConfig, got {'steps': 1}; edgekd.Config.of",
         ),
         (lambda: TrainConfig(steps="5"), "steps must be int, got '5'"),
         (lambda: TrainConfig(seed=None), "seed must be int, got None"),

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgekd.errors import ConfigError
-from edgekd.losses.combinations import COMBINATIONS
 from edgekd.losses.measures import (
     MEASURES,
     SECOND_ORDER,
@@ -22,18 +21,11 @@ from edgekd.losses.measures import (
     nway_dissimilarity,
     second_order,
 )
-from edgekd.names import AGREEMENT, COMBINATION_NAMES, LIE_NAMES, MEASURE_NAMES, NWAY, NWAY_MEASURES
-from edgekd.simulation.lies import LIES
+from edgekd.names import NWAY_MEASURES
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "reference_values.json").read_text(encoding="utf-8"))
 RELATIVE = {torch.float32: 1e-4, torch.float64: 1e-10}
 BIG = 3e38
-
-
-def test_names_are_those_of_the_functions() -> None:
-    assert tuple(MEASURES) == MEASURE_NAMES
-    assert (*COMBINATIONS, AGREEMENT, NWAY) == COMBINATION_NAMES
-    assert tuple(LIES) == LIE_NAMES
 
 
 def value_and_gradient(measure: str, q: Tensor, z: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -354,6 +346,13 @@ def test_rounded_probabilities_are_distributions(dtype: torch.dtype) -> None:
     assert dissimilarity("kl", q, torch.zeros(64, 397)).isfinite().all()
 
 
-def test_function_in_the_place_of_a_name_is_an_error_that_says_how_to_name_it() -> None:
-    with pytest.raises(ConfigError, match=r"or package\.module:function, got <function"):
-        dissimilarity(lambda q, z: z.sum(-1), torch.ones(1, 2) / 2, torch.zeros(1, 2))  # type: ignore[arg-type]
+def test_function_may_stand_in_the_place_of_its_name_and_is_tried_as_a_named_one_is() -> None:
+    q, z = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.0, 1.0]])
+    assert dissimilarity(lambda q, z: (q * z).sum(-1), q, z).item() == pytest.approx(0.8)
+    with pytest.raises(ConfigError, match=r"measure object:lambda must give one value a sample: it makes \[\]"):
+        dissimilarity(lambda q, z: z.sum(), q, z)
+
+
+def test_name_of_an_object_that_is_not_at_hand_is_an_error_that_says_how_to_have_it_again() -> None:
+    with pytest.raises(ConfigError, match="measure was object:mine, an object that a Python program had handed in"):
+        dissimilarity("object:mine", torch.ones(1, 2) / 2, torch.zeros(1, 2))

@@ -13,9 +13,11 @@ PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 
 
 def test_page_is_up_to_date() -> None:
-    made = subprocess.run([sys.executable, ROOT / ".ci" / "reference.py"], cwd=ROOT, capture_output=True, timeout=120)
+    made = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "reference.py"], cwd=ROOT, capture_output=True, timeout=120
+    )
     assert made.returncode == 0, made.stderr
-    assert made.stdout.decode() == PAGE, "write it anew: .venv/bin/python .ci/reference.py > docs/reference.md"
+    assert made.stdout.decode() == PAGE, "write it anew: .venv/bin/python scripts/reference.py > docs/reference.md"
 
 
 def test_page_names_every_option_of_every_command_once() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekd.config import SECTIONS, Config
 from edgekd.data.splits import skew
+from edgekd.extensions import spelt
 from edgekd.lab.sweep.records import Cell, Outcome
 from edgekd.names import MEASURE_NAMES
 
@@ -66,7 +67,7 @@ def honest_twin(cell: Cell) -> Cell:
 
 def data_name(config: Config) -> str:
     """What the data set is called: of a folder its last part, without ``train``."""
-    kind, _, path = config.data.data.partition(":")
+    kind, _, path = spelt(config.data.data).partition(":")
     parts = [part for part in Path(path).parts if part not in ("train", "/")]
     return parts[-1] if parts else kind
 

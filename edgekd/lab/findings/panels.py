@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekd.config import Config
+from edgekd.extensions import spelt
 from edgekd.lab.findings.cells import (
     AXES,
     HEADS,
@@ -84,7 +85,7 @@ class Family:
         """Whether several measures have several values of alpha each, as in figure 2."""
         alphas: dict[str, set[float]] = defaultdict(set)
         for outcome in self.cells:
-            alphas[outcome.cell.config.distill.measure].add(_alpha(outcome))
+            alphas[spelt(outcome.cell.config.distill.measure)].add(_alpha(outcome))
         return sum(len(each) > 1 for each in alphas.values()) > 1
 
 

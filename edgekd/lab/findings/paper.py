@@ -8,6 +8,7 @@ control takes all places together.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from edgekd.extensions import spelt
 from edgekd.lab.findings.cells import Value, client_std, key, mean_accuracy, measure_order, seed_of
 from edgekd.lab.findings.claims import (
     ALPHAS,
@@ -209,7 +210,7 @@ def _gains_by_measure(cells: Sequence[Outcome], study: Study) -> list[Part]:
 
 
 def _measures(cells: Iterable[Outcome]) -> list[str]:
-    return sorted({outcome.cell.config.distill.measure for outcome in cells}, key=measure_order)
+    return sorted({spelt(outcome.cell.config.distill.measure) for outcome in cells}, key=measure_order)
 
 
 def _without_measure(outcome: Outcome) -> tuple[Any, int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekd.config import BEFORE, Config, from_mapping
 from edgekd.config.presets import find_preset
+from edgekd.extensions import spelt
 from edgekd.lab.findings.cells import (
     HEADS,
     SCALE,
@@ -186,7 +187,7 @@ def _scale_groups(together: Iterable[Outcome]) -> list[list[Outcome]]:
         scales: dict[str, set[tuple[str, float | None]]] = defaultdict(set)
         for outcome in group:
             distill = outcome.cell.config.distill
-            scales[distill.measure].add((distill.kd_scale, distill.kd_weight))
+            scales[spelt(distill.measure)].add((distill.kd_scale, distill.kd_weight))
         if sum(len(each) > 1 for each in scales.values()) > 1:
             found.append(group)
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekd.data.pictures import is_of_system, suffixes
 from edgekd.errors import ConfigError
-from edgekd.extensions import is_extension
+from edgekd.extensions import is_extension, spelt
 from edgekd.files.atomic import write_atomically
 from edgekd.files.tensors import CHUNK
 from edgekd.lab.sweep.records import Cell, read_outcomes
@@ -47,9 +47,9 @@ def check_unchanged(cells: Iterable[Cell], folder: Path) -> None:
 def _names(cell: Cell) -> Iterator[str]:
     """The paths in the settings of a cell, as written there, and values that are not paths, such as "full"."""
     config = cell.config
-    functions = [name for name in (config.distill.measure, config.distill.combine) if is_extension(name)]
+    functions = [name for name in map(spelt, (config.distill.measure, config.distill.combine)) if is_extension(name)]
     paths = [name.rpartition(":")[0] for name in functions]
-    paths += [config.data.data.partition(":")[2], config.weights, config.exchange.topology]
+    paths += [spelt(config.data.data).partition(":")[2], config.weights, config.exchange.topology]
     return filter(None, paths)
 
 

@@ -1,34 +1,23 @@
-"""What ``edgekd peer`` does with the folder that it goes on in."""
+"""The folder of a peer at its start: the public file and the checkpoint in it, and the settings that are written."""
 
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any
-
-import click
+from typing import TYPE_CHECKING
 
 from edgekd.config import Config
-from edgekd.errors import ConfigError
 from edgekd.files.runs import PUBLIC
 from edgekd.paths import expanded
+
+if TYPE_CHECKING:
+    from edgekd.data.held_out import HeldOut
+    from peer.node.node import Node
 
 log = logging.getLogger("edgekd")
 
 
-def id_in(folder: Path | None) -> int:
-    """The id of the peer that goes on in `folder`."""
-    if folder is None:
-        raise click.UsageError("Missing option '--id'.")
-    from edgekd.files.checkpoint import peer_in
-
-    id = peer_in(folder)
-    if id is None:
-        raise ConfigError(f"no sound checkpoint in {folder} says which peer this is: give --id")
-    return id
-
-
 def with_public_file(config: Config, folder: Path) -> Config:
-    """With the public file of the folder where the one of its settings has gone, as in a folder that was moved."""
+    """The settings with the public file in `folder`, if the one that they name is gone, as after moving the folder."""
     given, own = config.data.public, folder / PUBLIC
     if config.data.private is None or (given and (expanded(given).is_file() or Path(given).name != PUBLIC)):
         return config
@@ -36,8 +25,18 @@ def with_public_file(config: Config, folder: Path) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, public=public))
 
 
-def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) -> None:
-    """Write what the folder keeps of the settings, once all has been checked; tell what has changed since before."""
+def write_settings(config: Config, held_out: "HeldOut | None", folder: Path, resume: bool) -> None:
+    """Write the settings and the list of held-out pictures into the folder; log what has changed since the last start.
+
+    Args:
+        config: the settings.
+        held_out: the held-out pictures; None: the peer has no pictures of its own.
+        folder: of the peer.
+        resume: whether the peer continues. Then a folder that cannot be written only causes a warning.
+
+    Raises:
+        OSError: the folder cannot be written, and `resume` is false.
+    """
     from edgekd.files.runs import changed_settings, write_config
 
     if resume and (changes := changed_settings(folder, config)):
@@ -52,8 +51,8 @@ def write_settings(config: Config, held_out: Any, folder: Path, resume: bool) ->
         log.warning("cannot write to %s: %s; its settings stay as they are", folder, error.strerror)
 
 
-def resume_from(node: Any, folder: Path) -> None:
-    """Restore the node from the newest sound checkpoint, if there is one."""
+def resume_from(node: "Node", folder: Path) -> None:
+    """Restore the node from the newest valid checkpoint, if there is one, and log its step."""
     if node.resume():
         step, steps = node.learner.step, node.config.steps
         log.info("resumed at step %d", step)

@@ -1,6 +1,6 @@
 """Write docs/reference.md: every command with its arguments and options, made from the code.
 
-`.venv/bin/python .ci/reference.py > docs/reference.md`; a test compares.
+`.venv/bin/python scripts/reference.py > docs/reference.md`; a test compares.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from edgekd.exit_codes import IN_SHORT
 HEAD = """\
 # Reference of all commands
 
-Made from the code by `.ci/reference.py`: what each command's `--help` says, in one place. What the settings do:
+Made from the code by `scripts/reference.py`: what each command's `--help` says, in one place. What the settings do:
 [how-it-works.md](how-it-works.md), [experiments.md](experiments.md) and [operating.md](operating.md). In a file of
 settings (`--config FILE.toml`) a setting has the name of its flag, with underscores for dashes.
 """
