@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -110,6 +111,8 @@ def _make(runs: Iterable[Run], lab: Lab, results: Path, part: str) -> None:
             found = lab.result(run)
         except InstallError as error:
             raise click.ClickException(f"the environment with torch cannot be made: {error}") from error
+        except subprocess.CalledProcessError as error:
+            raise click.ClickException(f"`edgekd split` has failed with exit code {error.returncode}") from error
         rows += [Row(**row) for row in found["rows"]]
         curve += [CurvePoint(**point) for point in found["curve"]]
         write_csv(results / f"{part}.csv", Row, rows)
