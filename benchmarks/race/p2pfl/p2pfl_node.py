@@ -7,6 +7,7 @@ from pathlib import Path
 from p2pfl.settings import Settings
 
 Settings.general.DISABLE_RAY = True  # before the imports below, which would start a Ray cluster
+Settings.training.AGGREGATION_TIMEOUT = 60  # as its examples have it, but after an import that has taken 300 s
 Settings.ssl.USE_SSL = False  # the other systems run without encryption, too
 
 import torch  # noqa: E402
