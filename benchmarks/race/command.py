@@ -53,7 +53,6 @@ def main(
     limit: float,
 ) -> None:
     """Run a part of the race, and write its CSV, table and plot. Runs that have a result are not made again."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the boxes are removed, then, too
     if why := why_no_boxes():
         raise click.ClickException(f"the race needs boxes, and this machine cannot make them: {why}")
     whos = _known(only.split(",") if only else list(SYSTEMS), list(SYSTEMS))
@@ -61,6 +60,7 @@ def main(
     numbers = [int(seed) for seed in seeds.split(",")]
     out = out.resolve()
     results.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the boxes are removed, then, too
     for each in PARTS if part == "all" else (part,):
         most = max(plans.NODES) if each == "growing" else 3
         share = cores or min(1.0, (os.cpu_count() or 1) * (1 - FREE) / most)

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from race import command
 from race.curves import Point, accuracy_at, final_accuracy, first_step, idle_seconds, read_points, value_at
 from race.plans import core, mean_accuracy, tuned, tuning
 from race.rows import CurvePoint, Row, read_rows, write_csv
@@ -175,3 +177,29 @@ def test_other_steps_and_another_quota_are_another_run(lab: Lab) -> None:
 def test_lines_that_a_user_writes_leave_out_comments_and_blank_lines() -> None:
     assert lines_a_user_writes(SYSTEMS["edgekd"]) == 4
     assert lines_a_user_writes(SYSTEMS["p2pfl"]) > lines_a_user_writes(SYSTEMS["alone"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["core", "--only", "flowers"], "unknown system flowers; known: edgekd,"),
+        (["core", "--setting", "mnist"], "unknown setting mnist; known: digits, small, cifar10"),
+        (["core", "--setting", "cifar10"], "cifar10 needs --pictures FOLDER and --weights FILE"),
+    ],
+)
+def test_a_mistake_in_the_command_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.setattr(command, "why_no_boxes", lambda: "")
+    result = CliRunner().invoke(command.main, arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {said}")
+    assert result.output.count("\n") == 1
+
+
+def test_a_machine_without_boxes_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "why_no_boxes", lambda: "network namespaces need Linux and root")
+    result = CliRunner().invoke(command.main, ["core"])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert "network namespaces need Linux and root" in result.output
