@@ -91,17 +91,16 @@ class Box:
 
     @property
     def running(self) -> bool:
-        """Whether a process of it runs, one that has ended and waits for its parent not counted."""
-        for child in self._children:
-            child.poll()
-        return bool(self._pids())
+        """Whether a process of it runs, also one that has only just been started and is not in the cgroup yet."""
+        begun = [child for child in self._children if child.poll() is None]
+        return bool(begun or self._pids())
 
     def kill(self) -> None:
         """SIGKILL for all its processes, as if the power were cut."""
         for _ in range(100):
             if not self.running:
                 return
-            for pid in self._pids():
+            for pid in {*self._pids(), *(child.pid for child in self._children if child.poll() is None)}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
