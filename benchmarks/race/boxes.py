@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[2] / "tests" / "faults"))
 
 from hosts import CGROUP, Hosts, Quota, why_no_hosts, why_no_quota
 
-__all__ = ["Box", "Hosts", "Usage", "why_no_boxes"]
+__all__ = ["CGROUP", "Box", "Hosts", "Usage", "why_no_boxes"]
 
 PRIORITY = 8192  # cpu.shares; 1024 is that of the rest of the machine
 
@@ -121,14 +121,24 @@ class Box:
         """End all its processes and remove it."""
         self.kill()
         self._keeper.kill()
-        self._keeper.wait()
+        for child in (self._keeper, *self._children):
+            child.wait()
         self._quota.close()
         for folder in self._folders[1:]:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            _remove(folder)
 
     def _pids(self) -> list[int]:
         return [int(pid) for pid in (self._folders[0] / "cgroup.procs").read_text().split()]
+
+
+def _remove(cgroup: Path) -> None:
+    """Remove a cgroup; a process that has just been killed stays in it for a moment."""
+    for _ in range(50):
+        try:
+            return cgroup.rmdir()
+        except OSError:
+            time.sleep(0.1)
+    raise OSError(f"cannot remove {cgroup}")
 
 
 def _resident(pid: int) -> int:

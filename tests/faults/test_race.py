@@ -1,10 +1,11 @@
 """A small race of real processes in boxes: network namespaces and CPU quotas, so it needs Linux and root."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
-from race.boxes import Box, Hosts, why_no_boxes
+from race.boxes import CGROUP, Box, Hosts, why_no_boxes
 from race.runs import Fault, Lab, Run
 from race.settings import SMALL
 from race.venvs import HERE
@@ -36,6 +37,7 @@ def test_box_counts_the_processor_time_and_the_memory_of_its_processes_and_kills
             assert not box.running
         finally:
             box.close()
+    assert not [*CGROUP.glob(f"*/ekd{os.getpid()}n*")]
 
 
 @pytest.mark.parametrize("who", ["edgekd", "alone"])
