@@ -121,11 +121,13 @@ def settings_definition(config: Config) -> dict[str, Any]:
 
 
 def definition_before(made_with: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The definition of the checkpoint in the folder `run`.
+    """What an earlier run was made with, to be compared with the present settings by `check_same`.
+
+    A warning is logged if it is not known which images the earlier run was evaluated on.
 
     Args:
-        made_with: the definition in the checkpoint. It is empty in older checkpoints; then the settings in the folder
-            are used.
+        made_with: the `definition` that was saved in the run's checkpoint. It is returned as it is, unless it is empty,
+            as in older checkpoints; then `settings_definition` makes it from the ``config.toml`` in `run`.
         run: the peer's folder.
 
     Raises:

@@ -45,7 +45,12 @@ def check(address: str, keys: Path | None = None, *, timeout: float = TIMEOUT) -
 
 
 def _why_unreachable(address: str, timeout: float) -> str | None:
-    """The operating system's reason why "HOST:PORT" cannot be reached; None: it can be, or time is up."""
+    """Ask the operating system why "HOST:PORT" cannot be reached.
+
+    Returns:
+        Its reason, such as "Connection refused"; None: it has none, because the address can be reached or because the
+        answer took more than `timeout` seconds.
+    """
     from peer.transports.resolving import CLOSED_AT_ONCE, LookUpError, why_host_unreachable
 
     try:

@@ -29,7 +29,7 @@ CODES = [
     "| ---: | --- |",
 ]
 FOOT = """\
-How a shell completes commands, options and values: [operating.md](operating.md#completion-in-a-shell).
+How a shell completes commands, options and values: [install.md](install.md#completion-in-a-shell).
 """
 
 

@@ -26,20 +26,20 @@ from edgekd.torch_fit import check_torch
 NEAR = 0.75  # how similar, from 0 to 1, a misspelt flag must be to the one that is suggested
 
 COMMANDS = {
-    "run": "Start N peers on this machine and let them teach one another.",
-    "peer": "Start one peer: its own images, its neighbours' addresses.",
-    "split": "Split a data set into files, a shard a box.",
-    "public": "Make the public file out of unlabelled pictures.",
-    "simulate": "Run all learners in one process, in lockstep or (--async) under a virtual clock.",
-    "sweep": "Simulate every combination of settings, resumably.",
-    "report": "Say what sweeps have found: page, figure 2, tables, verdicts.",
-    "status": "Ask peers how they are.",
-    "dashboard": "Show a live group on a web page of this machine.",
-    "doctor": "See whether a peer would start on this box, and work with its neighbours.",
-    "certs": "Make the keys by which peers know one another.",
+    "run": "Start N peers on this machine that teach one another.",
+    "peer": "Start one peer on this box.",
+    "split": "Split a data set into files, one shard for each box.",
+    "public": "Make the public file from unlabelled pictures.",
+    "simulate": "Simulate the peers in one process.",
+    "sweep": "Simulate every combination of settings; can be resumed.",
+    "report": "Report the results of sweeps: page, figures, tables.",
+    "status": "Ask running peers for their status.",
+    "dashboard": "Show a running group on a local web page.",
+    "doctor": "Check whether a peer can start here and reach its neighbours.",
+    "certs": "Make the keys with which peers prove their identity.",
     "eval": "Evaluate a checkpoint.",
-    "predict": "Say what pictures show, with a trained network.",
-    "export": "Write a trained network as ONNX or safetensors, for other programs.",
+    "predict": "Classify pictures with a trained network.",
+    "export": "Write a trained network as ONNX or safetensors.",
 }
 
 
@@ -164,7 +164,13 @@ def _end_by_bug(error: Exception) -> NoReturn:
 
 
 def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:
-    """Print why the command ends, and exit with this code, even if stderr cannot be written."""
+    """Print why the command ends, and exit with this code, even if stderr cannot be written.
+
+    Args:
+        message: why it ends.
+        code: the exit code.
+        bug: the error of a bug, whose traceback is printed, too; None: it ends for another reason.
+    """
     with contextlib.suppress(OSError):
         write_message("ERROR", f"edgekd: {message}", bug)
     _drop_stderr_if_broken()

@@ -28,39 +28,39 @@ DAYS = 825
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--ids", "listed", metavar="IDS", help="The peers to make keys for, such as 0,1,2.")
+@click.option("--ids", "listed", metavar="IDS", help="Ids of the peers to make keys for, such as 0,1,2.")
 @click.option(
     "--observer",
     is_flag=False,
     flag_value="pc",
     metavar="[NAME]",
-    help="Make a key that lets a box ask peers for their status, and nothing else; NAME is pc unless it is given.",
+    help="Make keys that allow a box to ask peers for their status, and nothing else; default NAME: pc.",
 )
-@click.option("--revoke", metavar="NAMES", help="Shut out the keys of peers and observers, such as 2,observer-pc.")
+@click.option("--revoke", metavar="NAMES", help="Revoke the keys of these peers and observers, such as 2,observer-pc.")
 @click.option(
     "--out",
     type=PATH,
     default=Path("certs"),
     show_default=True,
     metavar="DIR",
-    help="The group's keys, old and new.",
+    help="Folder of the group's keys, old and new.",
 )
 @click.option(
     "--days",
     type=click.IntRange(1, 3650),
-    help=f"How long a certificate is valid; {DAYS}, the default, is the longest that every TLS library takes.",
+    help=f"Days for which a certificate is valid; every TLS library accepts the default, {DAYS}.",
 )
 @click.option(
     "--renew",
     is_flag=True,
-    help="Make new keys for these peers, in place of those that they have; old certificates stay valid to their end.",
+    help="Replace the keys of these peers by new ones; old certificates stay valid until they expire.",
 )
 def command(
     listed: str | None, observer: str | None, revoke: str | None, out: Path, days: int | None, renew: bool
 ) -> None:
-    """Make the keys by which peers know one another: an authority, and for each peer a folder that goes to its box.
+    """Make the keys with which peers prove their identity: an authority, and one folder for the box of each peer.
 
-    Nothing that is there is overwritten, unless --renew is given.
+    Existing keys are overwritten only with --renew.
     """
     from edgekd.protocol.addresses import ids
     from edgekd.protocol.holders import observer as observer_named

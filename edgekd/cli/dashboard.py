@@ -42,16 +42,19 @@ NO_EXTRA = "the dashboard needs NiceGUI: pip install 'edgekd[dashboard]'"
 @settings("exchange", only=("transport", "certs"))
 @click.argument("addresses", nargs=-1, required=True, metavar="[ID@]HOST:PORT...")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="Of the page; 0: any free."
+    "--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="Port of the page; 0: any free port."
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where the page is served. Others need a password."
+    "--host", default="127.0.0.1", show_default=True, help="Address of the page. All but the default need a password."
 )
-@click.option("--password-file", type=PATH, metavar="FILE", help=f"Its first line is the password. Else ${PASSWORD}.")
+@click.option(
+    "--password-file", type=PATH, metavar="FILE", help=f"The first line is the password; default ${PASSWORD}."
+)
 def command(config: Config, addresses: tuple[str, ...], port: int, host: str, password_file: Path | None) -> None:
     """Show a live group on a web page: who hears whom, accuracy and losses, events.
 
-    One peer's address is enough: each names its neighbours. It only asks, as `edgekd status` does, once a second.
+    The address of one peer is enough, since each peer names its neighbours. The dashboard asks each peer for its status
+    once a second and changes nothing.
     """
     from peer.node.access import check_addresses
 

@@ -69,13 +69,15 @@ class _Peer:
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING), forgiving=True)
 @peer_options
-@click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds for a neighbour.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for a neighbour."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 @click.option(
     "--constraints",
     "only_constraints",
     is_flag=True,
-    help="Print constraints for pip that keep the torch, torchvision and numpy of this box; look at nothing.",
+    help="Only print constraints for pip that keep the installed torch, torchvision and numpy.",
 )
 def command(
     config: Config,
@@ -91,11 +93,11 @@ def command(
     as_json: bool,
     only_constraints: bool,
 ) -> None:
-    """Look at everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
+    """Check everything that a peer needs: this machine, its files, its keys, the network, its neighbours.
 
-    It takes the flags of `edgekd peer`, and says of each thing what was found and what to do. Nothing is written, but
-    what a start would download or put into --cache. Exits with 1 if something would keep the peer from starting, or
-    from its neighbours.
+    It takes the flags of `edgekd peer`. For each check it prints what it found and what to do. It writes nothing,
+    except what the start of a peer would download or put into --cache. The exit code is 1 if a fault would prevent
+    the peer from starting or from reaching its neighbours.
     """
     if only_constraints:
         for line in constraints():

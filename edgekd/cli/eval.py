@@ -35,14 +35,20 @@ Examples:
     "--counts",
     type=PATH,
     metavar="DIR|FILE",
-    help="Instead: evaluation.json of a peer. Judge by its counts, without network and pictures.",
+    help="Use the counts in a peer's evaluation.json instead of a checkpoint; needs no network and no pictures.",
 )
 @peer_option
 @which_option
 @model_option
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Up to which k top-k accuracy goes.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-@click.option("--html", "page", type=PATH, metavar="FILE", help="Write a page of it, too: one file that loads nothing.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Largest k of the top-k accuracy.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@click.option(
+    "--html",
+    "page",
+    type=PATH,
+    metavar="FILE",
+    help="Also write the result as a page: one file that loads nothing else.",
+)
 def command(
     config: Config,
     checkpoint: Path | None,
@@ -54,10 +60,10 @@ def command(
     as_json: bool,
     page: Path | None,
 ) -> None:
-    """Judge a checkpoint on the evaluation set of its own run, or on --eval folder:PATH.
+    """Evaluate a checkpoint on the evaluation set of its own run, or on --eval folder:PATH.
 
-    By class: precision, recall, F1, and what it is most often taken for. The page shows the confusion matrix and the
-    surest mistakes with their pictures.
+    For each class it prints precision, recall, F1 and the class with which it is confused most often. The page of
+    --html shows the confusion matrix, and the mistakes with the highest probabilities, with their pictures.
     """
     if (checkpoint is None) == (counts is None):
         raise ConfigError("give either --checkpoint, or the --counts that a peer has written: its evaluation.json")

@@ -36,17 +36,19 @@ FORMATS = ("onnx", "safetensors")
 @peer_option
 @which_option
 @model_option
-@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
-@click.option("--format", "kind", type=OneOf(FORMATS), help="Default: by the suffix of FILE; without one, onnx.")
-@click.option("--quantise", "--quantize", type=OneOf(["int8"]), help="Numbers of 8 bits, for onnxruntime.")
-@click.option("--precision", type=OneOf(["float32", "float16"]), help="Of the numbers.  [default: float32]")
+@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="File to write.")
+@click.option("--format", "kind", type=OneOf(FORMATS), help="Format of FILE; default: by its suffix, else onnx.")
+@click.option("--quantise", "--quantize", type=OneOf(["int8"]), help="Quantise to 8-bit integers, for onnxruntime.")
+@click.option(
+    "--precision", type=OneOf(["float32", "float16"]), help="Floating-point type in the file.  [default: float32]"
+)
 @click.option(
     "--public",
     type=PATH,
     metavar="FILE",
-    help="The group's public file, to check the file and to find the ranges for int8 with.  [default: the run's]",
+    help="The group's public file: its images check the result and calibrate int8.  [default: the run's]",
 )
-@click.option("--json", "as_json", is_flag=True, help="What was written, and how good it is, as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written, and its accuracy, as JSON on stdout.")
 def command(
     config: Config,
     checkpoint: Path,
@@ -60,10 +62,10 @@ def command(
     public: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the network of a checkpoint as one file that needs neither edgekd nor PyTorch.
+    """Write the network of a checkpoint as one file, for use without edgekd.
 
-    ONNX takes images, uint8 [N, 3, S, S], RGB, and gives probabilities and logits, float32 [N, classes]. The file is
-    run by onnxruntime and compared with the network before it gets its name.
+    The ONNX file takes images, uint8 [N, 3, S, S], RGB, and returns probabilities and logits, float32 [N, classes].
+    Before FILE is written, onnxruntime runs the network and the command compares the outputs with PyTorch's.
     """
     if quantise and precision:
         raise ConfigError("--quantise and --precision exclude one another: the first is for 8 bits, the other for more")

@@ -185,7 +185,9 @@ def grid_settings(*sections: str, without: Iterable[str] = ()) -> Callable[[Comm
             wrapped = click.option(_flag(f), f.name, metavar="LIST", help=_help(f), **bare)(wrapped)
         splits = completing(("iid", "gamma:", "dirichlet:"), many=True)
         about: dict[str, Any] = {"cls": GroupedOption, "group": TITLES["data"], "shell_complete": splits}
-        wrapped = click.option("--split", metavar="LIST", help="Of iid, gamma:G and dirichlet:B.", **about)(wrapped)
+        wrapped = click.option("--split", metavar="LIST", help="Kinds of split: iid, gamma:G or dirichlet:B.", **about)(
+            wrapped
+        )
         return _file_options(wrapped, presets=True)
 
     return decorate
@@ -269,12 +271,12 @@ def checkpoint_option(*, required: bool) -> Callable[[Command], Command]:
 
 
 peer_option = click.option(  # beside it
-    "--peer", type=click.IntRange(0), metavar="ID", help="Which peer, where a run's folder holds several."
+    "--peer", type=click.IntRange(0), metavar="ID", help="Id of the peer, if the run's folder holds several peers."
 )
 model_option = click.option(  # beside them
     "--model",
     metavar="NAME",
-    help="The network, needed if it is one of your own: a checkpoint's word runs no code.",
+    help="The network. Needed only for a network of your own, since a checkpoint cannot make its code run.",
 )
 
 which_option = click.option(
@@ -282,7 +284,7 @@ which_option = click.option(
     type=OneOf(WHICH),
     default="newest",
     show_default=True,
-    help="Which checkpoint of the folder; `edgekd peer --keep-best` keeps the best.",
+    help="Which checkpoint of the folder; best needs `edgekd peer --keep-best`.",
 )
 
 
@@ -291,40 +293,43 @@ _OF_PEER = (
         "--id",
         type=click.IntRange(0, MAX_ID),
         metavar="N",
-        help="Which peer of the group this is, from 0; required, unless --resume is given: then the checkpoints in "
-        "--out say it.",
+        help="Id of this peer in the group, from 0. Required; with --resume the default is the id in the "
+        "checkpoints of --out.",
     ),
-    click.option("--listen", metavar="HOST:PORT", help="Where neighbours may dial in; nowhere, if not given."),
+    click.option(
+        "--listen", metavar="HOST:PORT", help="Address at which neighbours can connect to this peer; default: none."
+    ),
     click.option(
         "--peers",
         default="",
         metavar="[ID@]HOST:PORT,...",
-        help="The neighbours; one's own address may be among them. With ID@ nobody else will do there.",
+        help="Addresses of the neighbours; the peer's own address may be in the list. With ID@ only the peer with "
+        "this id is accepted there.",
     ),
     click.option(
         "--discover",
         is_flag=True,
-        help="Find peers of the same group on the local network, too (mDNS).",
+        help="Also find peers of the same group on the local network (multicast DNS).",
         cls=GroupedOption,
         group=TITLES["exchange"],
     ),
     click.option(
         "--metrics-port",
         metavar="[HOST:]PORT",
-        help="Serve metrics for Prometheus, without keys; HOST is 127.0.0.1 if not given; port 0: any free one.",
+        help="Serve metrics for Prometheus, without keys. Default HOST: 127.0.0.1. PORT 0: any free port.",
     ),
     click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-peer-ID]"),
     click.option(
         "--resume",
         is_flag=True,
-        help="Go on from the newest sound checkpoint in --out, with the settings there; flags win over them.",
+        help="Continue from the newest valid checkpoint in --out, with the settings stored there; flags override them.",
     ),
     click.option(
         FORMAT_FLAG,
         type=OneOf(list(FORMATS)),
         expose_value=False,  # `edgekd.cli.logs.format_among` has read it
-        help="How lines on stderr look; journal: with priorities, for systemd's.  "
-        "[default: text; journal where stderr is systemd's journal]",
+        help="Format of the log lines on stderr; journal: with priorities, for systemd.  "
+        "[default: text; journal if stderr is systemd's journal]",
     ),
 )
 
@@ -347,13 +352,15 @@ def listed(peers: str) -> tuple[str, ...]:
 def _file_options(command: Command, *, presets: bool) -> Command:
     if presets:
         help = (
-            "light: half of the computing, for the smallest boxes; or the paper's settings, as its text or its "
-            "authors' script has them. FILE.toml and flags win over them."
+            "light: half of the computing, for the smallest boxes; paper-text and paper-code: the settings in the "
+            "paper's text and in its authors' script. FILE.toml and flags override a preset."
         )
         names = tuple(PRESETS)
         complete = completing(names)
         command = click.option("--preset", metavar="|".join(names), help=help, shell_complete=complete)(command)
-    return click.option("--config", type=PATH, metavar="FILE.toml", help="Settings; flags win over them.")(command)
+    return click.option("--config", type=PATH, metavar="FILE.toml", help="File of settings; flags override them.")(
+        command
+    )
 
 
 def _flag(f: Field) -> str:
@@ -371,7 +378,7 @@ def _about(section: str, f: Field, *, many: bool = False) -> dict[str, Any]:
 
 def _option(section: str, f: Field) -> Callable[[Command], Command]:
     kind, choices, words = setting_type(f), f.metadata["choices"], f.metadata["words"]
-    help, about = f.metadata["help"], _about(section, f)
+    help, about = _help(f), _about(section, f)
     if f.name == "sync":  # a flag that may stand without its number
         return click.option(
             _flag(f), type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]", help=help, **about
@@ -381,7 +388,7 @@ def _option(section: str, f: Field) -> Callable[[Command], Command]:
     metavar = "|".join(choices) if choices else LETTERS.get(f.name) or {int: "N", float: "X", str: "TEXT"}[kind]
     metavar = "|".join((metavar, *words))
     taken = _NumberOrWord(words) if words else kind
-    return click.option(_flag(f), type=taken, metavar=metavar, default=None, help=_help(f), **about)
+    return click.option(_flag(f), type=taken, metavar=metavar, default=None, help=help, **about)
 
 
 def _help(f: Field) -> str:

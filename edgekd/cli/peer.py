@@ -108,7 +108,9 @@ class _Stop:
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @settings("data", "distill", "model", "train", "exchange", without=("topology", *LYING))  # --peers says it
 @peer_options
-@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines on stdout, the summary last.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print progress as JSON lines on stdout; the last line is the summary."
+)
 def command(
     config: Config,
     id: int | None,

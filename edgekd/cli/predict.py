@@ -34,16 +34,22 @@ Examples:
 @peer_option
 @which_option
 @model_option
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes, likeliest first.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; with --watch one object a line.")
-@click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a row a picture, too.")
-@click.option("--watch", type=PATH, metavar="FOLDER", help="Go on with each picture that appears there.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Number of classes to print, the likeliest first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout; with --watch one object on each line.")
+@click.option("--csv", "table", type=PATH, metavar="FILE", help="Also write a table with one row for each picture.")
+@click.option("--watch", type=PATH, metavar="FOLDER", help="Wait for new pictures in FOLDER and classify each one.")
 @click.option(
     "--every",
     type=click.FloatRange(0.05, 3600),
     default=1.0,
     show_default=True,
-    help="Seconds between two looks at FOLDER.",
+    help="Seconds between two scans of FOLDER.",
 )
 def command(
     config: Config,
@@ -58,10 +64,10 @@ def command(
     watch: Path | None,
     every: float,
 ) -> None:
-    """Say what pictures show: the likeliest classes with their probabilities, the softmax at temperature 1.
+    """Classify pictures: print the likeliest classes with their probabilities (softmax at temperature 1).
 
-    Folders are searched with their subfolders. Pictures that cannot be read are named and counted; the exit code is 0
-    if at least one was read.
+    Folders are searched with their subfolders. Pictures that cannot be read are named and counted. The exit code is 0
+    if at least one picture was read.
     """
     if not pictures and watch is None:
         raise ConfigError("name pictures, folders or patterns such as 'photos/*.jpg'; or a folder with --watch")

@@ -9,7 +9,7 @@ from edgekd.cli.bars import decoding, fetching
 from edgekd.cli.leftovers import leave_no_empty_folder
 from edgekd.cli.lines import say
 from edgekd.cli.options import PATH, settings
-from edgekd.config import Config, ExchangeConfig
+from edgekd.config import PUBLIC_AUGMENTATION_OF_PICTURES, Config, ExchangeConfig
 from edgekd.errors import ConfigError
 from edgekd.files.writable import make_folder
 
@@ -17,15 +17,13 @@ from edgekd.files.writable import make_folder
 @click.command()
 @click.argument("images", nargs=-1, type=PATH)
 @settings("data", "exchange", only=("size", "public_augment", "transport", "certs"))
-@click.option("--classes", metavar="NAME,...", help="What the group tells apart, in order.")
-@click.option(
-    "--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the file of the group that this peer belongs to."
-)
-@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="Where to write it.")
+@click.option("--classes", metavar="NAME,...", help="Names of all classes of the group, in order.")
+@click.option("--from", "source", metavar="[ID@]HOST:PORT", help="Fetch the public file from the peer at this address.")
+@click.option("-o", "--out", type=PATH, metavar="FILE", required=True, help="File to write.")
 def command(config: Config, images: tuple[Path, ...], classes: str | None, source: str | None, out: Path) -> None:
-    """Make the public file out of unlabelled pictures: IMAGES are files and flat folders of them.
+    """Make the public file from unlabelled pictures. IMAGES are files, or folders without subfolders.
 
-    Make it once and copy it to each box, or fetch it from a peer that has it. Default size 64 pixels.
+    Make the file once and copy it to each box, or fetch it from a peer that has it. The default size is 64 pixels.
 
     \b
     Examples:
@@ -54,7 +52,8 @@ def _made(config: Config, images: tuple[Path, ...], classes: str | None, out: Pa
         raise ConfigError("name what the group tells apart, in order: --classes cat,dog,person")
     names = [name.strip() for name in classes.split(",")]
     size = config.data.size or SIZES["folder"]
-    public = public_from_pictures(images, names, size, config.data.public_augmentation, decoding())
+    augment = config.data.public_augment or PUBLIC_AUGMENTATION_OF_PICTURES  # whatever --data is: its default is digits
+    public = public_from_pictures(images, names, size, augment, decoding())
     public.save(out)
     return public
 

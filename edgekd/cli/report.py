@@ -30,19 +30,21 @@ Examples:
     help="Compare the values of this setting, each against VALUE; may be given several times.  [default: the measure "
     "if it varies, else all settings that do; against the setting's default if it is there, else the first value]",
 )
-@click.option("--paper", is_flag=True, help="Also the paper's findings with verdicts, its figure and its tables.")
+@click.option(
+    "--paper", is_flag=True, help="Also make the paper's figure and tables, and a verdict on each of its findings."
+)
 @click.option(
     "--out",
     type=PATH,
     default=Path("report"),
     show_default=True,
     metavar="REPORT",
-    help="Folder of the report.",
+    help="Folder for the report.",
 )
 def command(folders: tuple[Path, ...], against: tuple[str, ...], paper: bool, out: Path) -> None:
-    """Say what the sweeps in DIR... have found: first which value of what varies to choose, and how sure that is.
+    """Report what the sweeps in DIR... have found: which value of each setting to choose, and how certain that is.
 
-    Writes index.html (one page that loads nothing), report.md and tables.csv; with --paper also findings.json,
+    Writes index.html (one page that loads nothing else), report.md and tables.csv; with --paper also findings.json,
     figure2.png and figure2.svg.
     """
     from edgekd.cli.bars import stages

@@ -48,12 +48,12 @@ class PeerDiedError(EdgeKDError):
 @settings("data", "distill", "model", "train", "exchange", without=(*ACCESS, *LYING, *COLLECTING))
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(
-    "--baseline", is_flag=True, help="Train the same peers alone, and one model on all shards, to compare with."
+    "--baseline", is_flag=True, help="For comparison, also train the same peers alone, and one model on all shards."
 )
-@click.option("--dashboard", is_flag=True, help="Show the peers on a web page of this machine while they train.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
+@click.option("--dashboard", is_flag=True, help="Show the peers on a local web page while they train.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the summary, as JSON, on stdout.")
 def command(config: Config, out: Path | None, baseline: bool, dashboard: bool, as_json: bool) -> None:
-    """Start N peers on this machine, each a process of its own, and let them teach one another."""
+    """Start N peers on this machine. Each is a process of its own, and they teach one another."""
     if config.data.private is not None:
         raise ConfigError("run splits one data set among its peers: use --data; --private is for `edgekd peer`")
     refuse(config.exchange, ACCESS, "run stays on this machine's loopback, without keys")

@@ -35,14 +35,17 @@ FIRST = ("data", "clients", "gamma", "measure", "combine", "alpha", "steps", "se
 @settings("data", "distill", "model", "train", "exchange", "simulation", without=LIVE)
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of results.  [default: runs/TIME-DATA]")
 @click.option(
-    "--jobs", type=click.IntRange(1), metavar="N", help="Learners that compute at once.  [default: as cores allow]"
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Learners that compute at the same time.  [default: as cores allow]",
 )
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout, nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the summary, as JSON, on stdout.")
 def command(config: Config, out: Path | None, jobs: int | None, as_json: bool) -> None:
     """Run all learners in one process.
 
-    In lockstep they do what synchronous peers do, bit for bit. With --async each goes at a speed of its own under a
-    virtual clock, with delays, losses and boxes that are off for a while.
+    In lockstep, the default, the results are those of synchronous peers, bit for bit. With --async each learner has its
+    own speed under a virtual clock, and there may be delays, losses and outages.
     """
     if config.data.private is not None:
         raise ConfigError("simulate splits one data set among its learners: use --data; --private is for `edgekd peer`")

@@ -18,9 +18,9 @@ FLAGS = (
 
 @click.command()
 @settings("data", "train", only=FLAGS)
-@click.option("--out", type=PATH, metavar="DIR", required=True, help="Where to; holds no files yet.")
+@click.option("--out", type=PATH, metavar="DIR", required=True, help="Folder to write; it must not hold files.")
 def command(config: Config, out: Path) -> None:
-    """Split a data set into files, so that each box gets its own shard and nothing else.
+    """Split a data set into files: one shard for each box, a common evaluation set and the public file.
 
     Writes DIR/public.safetensors, DIR/eval/CLASS/*.png and DIR/client-I/private/CLASS/*.png. Without --iid, --gamma or
     --dirichlet the split is skewed with gamma 15 (sun397: 10).

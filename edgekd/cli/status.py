@@ -37,12 +37,14 @@ NOTHING: dict[str, Any] = {**UNKNOWN, **COUNTS, **dataclasses.asdict(Training())
 @click.command(epilog=EXAMPLES)
 @settings("exchange", only=("transport", "certs"))
 @click.argument("addresses", nargs=-1, required=True, metavar="[ID@]HOST:PORT...")
-@click.option("--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Seconds to wait for each peer."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def command(config: Config, addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    """Ask peers how they are: who is up, step, accuracy, losses, what they learn from, have refused and cannot write.
+    """Ask peers for their status: neighbours, step, accuracy, losses, lessons, refusals, trouble with the disk.
 
-    Exits with 1 if one does not answer.
+    The exit code is 1 if a peer does not answer.
     """
     from peer.node.access import check_addresses
 

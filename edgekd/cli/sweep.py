@@ -33,16 +33,23 @@ class CellsFailedError(EdgeKDError):
 
 @click.command(cls=GroupedCommand, first=FIRST, epilog=EXAMPLES)
 @grid_settings("data", "distill", "model", "train", "exchange", "simulation", without=UNSWEPT)
-@click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder of results, old and new.")
-@click.option("--baseline", is_flag=True, help="Also each client alone, and one model on all shards, once a seed.")
 @click.option(
-    "--jobs", type=click.IntRange(1), metavar="N", help="Cells at once.  [default: as many as the cores have room for]"
+    "--out", type=PATH, required=True, metavar="DIR", help="Folder of the results; earlier results in it are kept."
 )
-@click.option("--engine", type=OneOf(["local", "ray"]), default="local", show_default=True, help="Where the cells run.")
+@click.option(
+    "--baseline", is_flag=True, help="Also train each client alone, and one model on all shards, once for each seed."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Cells that run at the same time.  [default: as cores allow]",
+)
+@click.option("--engine", type=OneOf(["local", "ray"]), default="local", show_default=True, help="What runs the cells.")
 def command(tables: dict[str, Any], out: Path, baseline: bool, jobs: int | None, engine: str) -> None:
-    """Simulate every combination of settings; each of these takes a list, and a [[grid]] in the file more of them.
+    """Simulate every combination of settings: each flag takes a list, and the file may have [[grid]] tables.
 
-    What DIR holds already is not run again, so an interrupted sweep goes on where it stopped.
+    Cells whose results are in DIR are not run again, so an interrupted sweep continues where it stopped.
     """
     from edgekd.cli.signals import end_stopped, stoppable
     from edgekd.files.runs import run_folder

@@ -25,60 +25,76 @@ class ExchangeConfig:
 
     sync: float | None = setting(
         None,
-        "lockstep: a lesson waits for every live neighbour, at most SECONDS (without a number: without end)",
+        "lockstep: each step waits for the predictions of all neighbours that are up, at most SECONDS (without a "
+        "number: for ever)",
         endless=True,
     )
     wait_for: int | None = setting(
         None,
-        "neighbours that are up before the first step; asynchronous peers begin without them after 120 s; default: all "
-        "in run and with --sync, 0 in peer",
+        "neighbours that must be up before the first step; asynchronous peers wait at most 120 s for them; default: "
+        "all in run and with --sync, 0 in peer",
     )
-    broadcast_every: int = setting(1, "steps between broadcasts")
-    max_age: int = setting(64, "steps for which a neighbour's predictions serve")
+    broadcast_every: int = setting(1, "number of steps between broadcasts of predictions")
+    max_age: int = setting(64, "number of steps for which a neighbour's predictions are used")
     linger: float | None = setting(
-        None, "seconds to go on teaching others when done; default 60 (run: inf, ten times the training)", endless=True
+        None,
+        "seconds for which a peer that has done its steps goes on teaching; default 60 (run: inf, at most ten times "
+        "its training)",
+        endless=True,
     )
     encoding: str = setting(
         "float16",
-        "how predictions are packed: float32, float16, uint8, top-k:K (a row's K likeliest classes) or one-bit (one)",
+        "how predictions are packed: float32, float16, uint8, top-k:K (the K likeliest classes) or one-bit (the "
+        "likeliest class)",
         known=tuple(each.value for each in Encoding),
     )
     noise_std: float | None = setting(
-        None, "standard deviation, in nats, of Gaussian noise on what is sent, log-probabilities; drawn from --seed"
+        None,
+        "standard deviation, in nats, of Gaussian noise that is added to the log-probabilities before they are sent; "
+        "drawn from --seed",
     )
     topology: str = setting(
         "full",
-        "who hears whom: full, ring, regular:D (random, D neighbours each) or a file with an edge, I J, a line",
+        "which peers exchange predictions: full, ring, regular:D (random, D neighbours for each peer) or a file with "
+        "one edge, I J, on each line",
         known=TOPOLOGY_NAMES,
         path=True,
     )
-    transport: str = setting("grpc", "what carries the frames, the same for all of a group", ("grpc", "zmq"))
+    transport: str = setting(
+        "grpc", "transport of the messages; all peers of a group need the same value", ("grpc", "zmq")
+    )
     certs: str | None = setting(
         None,
-        "a peer's own folder of keys, made by `edgekd certs`: encryption, and none but peers with keys get in",
+        "this peer's folder of keys, made by `edgekd certs`: the connection is encrypted, and only peers with keys "
+        "may connect",
         path=True,
         group=SECURITY,
     )
     insecure: bool | None = setting(
-        None, "listen to other boxes without --certs: no encryption, no proof of who is who", group=SECURITY
+        None, "listen to other boxes without --certs: no encryption, and no proof of identity", group=SECURITY
     )
-    allow: str | None = setting(None, "the ids that may be neighbours, such as 0,1,2; default: any", group=SECURITY)
+    allow: str | None = setting(
+        None, "ids of the peers that may be neighbours, such as 0,1,2; default: any", group=SECURITY
+    )
     timing: str | None = setting(
         None,
-        "patience with neighbours: lan, or wan for links of long delay and short outages; default lan",
+        "time limits for neighbours: lan, or wan for links with long delays and short outages; default lan",
         tuple(TIMINGS),
     )
     # None keeps the hashes of older results valid:
     liars: int | None = setting(
-        None, "the last N clients send lies instead of their predictions; simulated only", group=LIARS
+        None, "the last N clients send lies instead of their predictions; only in simulations", group=LIARS
     )
     lie: str | None = setting(
         None,
-        "what liars send: random or flipped labels, always one, or the likeliest two swapped",
+        "what liars send: random labels, flipped labels, always the same label, or their predictions with the two "
+        "likeliest classes swapped",
         LIE_NAMES,
         group=LIARS,
     )
-    lie_from: int | None = setting(None, "steps for which liars are honest [default: 0]", group=LIARS)
+    lie_from: int | None = setting(
+        None, "number of steps for which liars are honest at first [default: 0]", group=LIARS
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)

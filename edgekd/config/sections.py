@@ -20,6 +20,7 @@ DATA_SETS = ("digits", "cifar10", "sun397")  # data sets that have a name
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EACH = "-each"  # ending of public augmentations in which each image has a crop and flip of its own
 PUBLIC_AUGMENTATIONS = (*AUGMENTATIONS, f"crop{EACH}", f"crop+flip{EACH}")
+PUBLIC_AUGMENTATION_OF_PICTURES = f"crop+flip{EACH}"  # the default of every public set but that of digits
 COLLECTING = ("rescan", "keep")  # only for `edgekd peer`, whose folder of pictures may change
 # Settings of real peers, on which no simulation depends.
 LIVE = (*ACCESS, "timing", "keep_best", "tensorboard", "nice", *COLLECTING)
@@ -41,54 +42,66 @@ class DataConfig:
 
     data: Images = setting(
         "digits",
-        "common data set: digits, cifar10, sun397, or a folder with one subfolder a class",
+        "common data set: digits, cifar10, sun397, or a folder with one subfolder for each class",
         known=DATA_SETS,
         path=True,
         takes=is_dataset,
     )
-    limit: int | None = setting(None, "use only N images of the data set, drawn with the data seed")
-    size: int | None = setting(None, "side of the input images in pixels; default 32 (sun397: 224, folder: 64)")
+    limit: int | None = setting(None, "use only N images of the data set, drawn at random with the data seed")
+    size: int | None = setting(
+        None, "width and height of the input images in pixels; default 32 (sun397: 224, folder: 64)"
+    )
     private: Images | None = setting(
         None,
-        "a box's own labelled images, a folder with one subfolder a class, instead of --data; goes with --public",
+        "a box's own labelled images, a folder with one subfolder for each class, instead of --data; needs --public",
         path=True,
         takes=is_dataset,
     )
     public: str | None = setting(None, "the group's public file, made by `edgekd public` or `edgekd split`", path=True)
     eval: Images | None = setting(
         None,
-        "labelled images to evaluate on, a folder with one subfolder a class; default: a tenth of the private ones",
+        "labelled images to evaluate on, a folder with one subfolder for each class; default: a tenth of the private "
+        "images",
         path=True,
         takes=is_dataset,
     )
-    clients: int = setting(3, "how many peers share the data set")
-    iid: bool = setting(False, "split alike: shuffle and cut evenly")
+    clients: int = setting(3, "number of peers that share the data set")
+    iid: bool = setting(False, "split without skew: every client gets an equal, random part")
     gamma: float | None = setting(
         None,
-        "skewed split (the default, with 15, sun397 10): a client is 1 + G times likelier to get its primary labels",
+        "skewed split, the default with 15 (sun397: 10): an image of a client's primary labels is 1 + G times as "
+        "likely to go to this client as to another one",
     )
-    dirichlet: float | None = setting(None, "split by label shares drawn from Dirichlet(B)")
-    primary: int | None = setting(None, "skewed split: every client draws so many primary labels of its own")
-    eval_fraction: float = setting(0.1, "share of all images that everybody is evaluated on")
-    public_fraction: float = setting(0.1, "share of all images whose labels are thrown away: the public set")
+    dirichlet: float | None = setting(
+        None, "skewed split: the clients' shares of each label are drawn from a Dirichlet distribution with parameter B"
+    )
+    primary: int | None = setting(
+        None,
+        "skewed split: each client draws N primary labels for itself; default: each label is primary for one client",
+    )
+    eval_fraction: float = setting(0.1, "fraction of all images in the common evaluation set")
+    public_fraction: float = setting(0.1, "fraction of all images in the public set; their labels are removed")
     public_augment: str | None = setting(
         None,
-        "augmentation of the public batch: one for all its images, or one for each image; part of the contract "
-        "[default: crop+flip-each, for digits none]",
+        "augmentation of the public batch: the same for all its images, or (-each) another for each image; all peers "
+        "of a group need the same value [default: crop+flip-each, for digits none]",
         PUBLIC_AUGMENTATIONS,
     )
-    data_seed: int | None = setting(None, "seed of what the group shares, the split; default: --seed")
+    data_seed: int | None = setting(None, "seed of what the group shares: the split of the data; default: --seed")
     cache: str | None = setting(
         None,
-        "keep decoded and resized pictures in DIR, which peers of one box may share: the next start is faster; private "
-        "pictures lie there, too",
+        "keep decoded and resized pictures in DIR, so that the next start is faster; peers on one box may share DIR; "
+        "it holds private pictures",
         path=True,
     )
     rescan: float | None = setting(
-        None, "look at the private folder every SECONDS, and take up new, moved and removed pictures between steps"
+        None,
+        "look at the private folder every SECONDS while the peer trains; use new, moved and removed pictures from "
+        "the next step on",
     )
     keep: int | None = setting(
-        None, "of the private pictures keep at most N in memory: the newest ones, of every class alike"
+        None,
+        "keep at most N private pictures in memory: the newest ones, with equal numbers from each class where possible",
     )
 
     def __post_init__(self) -> None:
@@ -141,7 +154,7 @@ class DataConfig:
     @property
     def public_augmentation(self) -> str:
         """The augmentation of the public set: the setting, or its default for this data set."""
-        return self.public_augment or ("none" if self.digits else f"crop+flip{EACH}")
+        return self.public_augment or ("none" if self.digits else PUBLIC_AUGMENTATION_OF_PICTURES)
 
 
 def _with_kind(setting: Images | None, *, named: bool) -> Images | None:
@@ -167,7 +180,8 @@ class DistillConfig:
 
     alpha: float = setting(
         0.5,
-        "weight of the labels, in [0, 1]; the neighbours' predictions weigh 1 - alpha; 0 needs two heads or phases",
+        "weight of the labels' loss, in [0, 1]; the distillation loss has weight 1 - alpha; 0 needs two heads or two "
+        "phases",
     )
     measure: Function = setting(
         "kl",
@@ -179,28 +193,38 @@ class DistillConfig:
     )
     combine: Function = setting(
         "agreement",
-        f"how several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or a function of your "
-        "own, FILE.py:function or package.module:function",
+        f"how the predictions of several teachers make one loss: {', '.join(COMBINATION_NAMES)} (js and sed only), or "
+        "a function of your own, FILE.py:function or package.module:function",
         known=COMBINATION_NAMES,
         path=True,
         takes=is_function,
     )
-    sharpen: float = setting(1.0, "what the combined target is raised to, renormalised; > 1 makes it surer")
-    temperature: float = setting(2.0, "softens the predictions, > 0; part of the contract")
-    temperature_scaling: bool = setting(False, "multiply the distillation loss by temperature squared")
-    kd_weight: float | None = setting(
-        None, "multiplies the distillation loss, > 0; default 4, with sgd 2 and at most 0.4 / the learning rate"
+    sharpen: float = setting(
+        1.0, "exponent of the combined target, which is then normalised; above 1 the target is more confident"
     )
-    kd_warmup: int = setting(0, "steps over which the distillation weight grows from 0")
+    temperature: float = setting(
+        2.0,
+        "temperature of the softmax of predictions, > 0; higher is softer; all peers of a group need the same value",
+    )
+    temperature_scaling: bool = setting(False, "multiply the distillation loss by the square of the temperature")
+    kd_weight: float | None = setting(
+        None, "factor of the distillation loss, > 0; default 4, with sgd 2 but at most 0.4 / learning rate"
+    )
+    kd_warmup: int = setting(0, "number of steps over which the factor of the distillation loss grows from 0")
     kd_scale: str = setting(
-        "matched", "matched: all measures agree with KL to second order; raw: as in the paper", ("matched", "raw")
+        "matched",
+        "matched: scale each measure so that all agree with KL for small differences; raw: as in the paper",
+        ("matched", "raw"),
     )
     kd_reduction: str = setting("mean", "how the distillation loss is reduced over the batch", ("mean", "sum"))
     balance: str = setting(
-        "on", "take the shard's class frequencies out of the labels' loss (balanced softmax)", ("on", "off")
+        "on",
+        "correct the labels' loss for the class frequencies of the private images (balanced softmax)",
+        ("on", "off"),
     )
     two_phase: bool = setting(
-        False, "train alone for the first half of the steps; then a frozen copy teaches while the learner goes on"
+        False,
+        "learn from the labels alone for the first half of the steps; after that a frozen copy teaches the neighbours",
     )
 
     def __post_init__(self) -> None:
@@ -233,34 +257,38 @@ class ModelConfig:
 
     model: Function = setting(
         "resnet18",
-        "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; in "
-        "run and simulate also a list, one a client: resnet18,mobilenet_v3_small",
+        "torchvision classifier, timm:NAME, or a function of your own, package.module:function or FILE.py:function; "
+        "run and simulate also take a list, one name for each client: resnet18,mobilenet_v3_small",
         takes=is_function,
     )
     weights: str | None = setting(
         None,
-        "imagenet, none, FILE.safetensors or FILE.pth; default: imagenet for real images, none for digits and for a "
-        "network of your own",
+        "start from imagenet, none (random), FILE.safetensors or FILE.pth; default: imagenet for pictures, none for "
+        "digits and for a network of your own",
         known=WEIGHT_NAMES,
         path=True,
     )
 
     heads: int = setting(
-        1, "1: both losses on one head; 2 or more: head 0 learns from labels, head i from the neighbours' head i - 1"
+        1,
+        "1: one head learns from labels and neighbours; 2 or more: head 0 learns from labels, head i from the "
+        "neighbours' head i - 1",
     )
-    head_layers: str = setting("512,256", "hidden layers of the heads after the first; none: they are linear too")
+    head_layers: str = setting(
+        "512,256", "widths of the hidden layers of the heads after the first; none: these heads are linear"
+    )
     head_start: str | None = setting(
         None,
-        "how head 0 begins: random, or as the linear discriminant of the private images' features [default: "
+        "initial weights of head 0: random, or the linear discriminant of the private images' features [default: "
         "discriminant, with --weights none random]",
         ("random", "discriminant"),
     )
 
     head_end: str | None = setting(
         None,
-        "how the head ends: as it was trained, or as the linear discriminant of the private images' features and of "
-        "the public images', by what the neighbours said of them [default: discriminant where it can be, with "
-        "--weights none trained]",
+        "final weights of the head: as trained, or moved half the way to the linear discriminant of the private "
+        "images' features (by their labels) and the public images' features (by the neighbours' predictions) "
+        "[default: discriminant if possible, with --weights none trained]",
         ("trained", "discriminant"),
     )
 
@@ -305,66 +333,75 @@ class TrainConfig:
 
     steps: int | None = setting(
         None,
-        "training steps; 0: until SIGTERM, at a constant learning rate; default 80, with --weights none 120",
+        "number of training steps; 0: train until SIGTERM, at a constant learning rate; default 80, with --weights "
+        "none 120",
     )
-    batch: int | None = setting(None, "private images a step; default 90, with --weights none 32")
+    batch: int | None = setting(None, "private images in a step; default 90, with --weights none 32")
     public_batch: int | None = setting(
         None,
-        "public images a round, at most all there are; part of the contract; default 80, for digits 32",
+        "public images in a round; at most all images of the public file are used; all peers of a group need the "
+        "same value; default 80, for digits 32",
     )
     optimiser: str | None = setting(
-        None, "how the weights are updated [default: adamw, with --weights none sgd]", ("sgd", "adamw")
+        None, "optimiser of the weights [default: adamw, with --weights none sgd]", ("sgd", "adamw")
     )
     lr: float | None = setting(
-        None, "peak learning rate; default 0.001 with adamw; with sgd 0.02, with --weights none 0.03"
+        None, "highest learning rate; default 0.001 with adamw; with sgd 0.02, with --weights none 0.03"
     )
-    momentum: float = setting(0.9, "momentum of SGD, in [0, 1); the first beta of AdamW")
+    momentum: float = setting(0.9, "momentum of sgd, in [0, 1); with adamw its first beta")
     weight_decay: float | None = setting(None, "weight decay; default 0.0005, with adamw 0.01")
     schedule: str = setting(
-        "onecycle", "how the learning rate goes: up and down, down, or constant", ("onecycle", "cosine", "constant")
+        "onecycle",
+        "learning rate over the steps: onecycle (up, then down), cosine (down) or constant",
+        ("onecycle", "cosine", "constant"),
     )
     augment: str | None = setting(
-        None, "augmentation of private images by whole pixels; default crop+flip, for digits crop", AUGMENTATIONS
+        None,
+        "augmentation of private images: random crops and flips; default crop+flip, for digits crop",
+        AUGMENTATIONS,
     )
     norm_from: str | None = setting(
         None,
-        "images by which batch norm's running statistics move in a step with a lesson; both: the private and the "
-        "public ones go through the network as one batch; frozen: none, the pretrained ones are used all the time "
+        "images that update the running statistics of batch norm in a step with a lesson: private, public, or both, "
+        "which go through the network as one batch; frozen: the pretrained statistics are used and never updated "
         "[default: public, with --weights none private]",
         ("private", "public", "both", "frozen"),
     )
     freeze: float | None = setting(
         None,
-        "fraction of the network's layers, from the first on, that stay as they are; default 0.25, with --weights "
+        "fraction of the network's layers, from the first one on, that are not trained; default 0.25, with --weights "
         "none 0",
     )
     precision: str = setting(
         "float32",
-        "numbers of the forward pass; bfloat16 by autocast; auto: bfloat16 where the processor or GPU says that it "
-        "computes with it, but float32 in run, in simulate and with --sync",
+        "floating-point type of the forward pass; bfloat16 uses autocast; auto: bfloat16 if the processor or GPU "
+        "supports it, but float32 in run, in simulate and with --sync",
         ("float32", "bfloat16", AUTO),
         group=COMPUTING,
     )
     threads: int | str | None = setting(
         None,
-        "torch threads a peer, a number or auto: the cores that it may use, of more than two but one; in run and "
-        "simulate --async those of all peers shared out; with --sync and in lockstep 1 [default: auto; in a sweep 1]",
+        "torch threads of a peer, a number or auto: all cores that the process may use, minus one if there are more "
+        "than two; run and simulate --async divide the cores among the peers; lockstep uses 1 [default: auto; in a "
+        "sweep 1]",
         words=(AUTO,),
         group=COMPUTING,
     )
     nice: int | None = setting(
         None,
-        "let other programs go first: the niceness that the process has at least, 0: leave it [default: 5]",
+        "lowest niceness of the process, so that other programs go first; 0: leave the niceness as it is [default: 5]",
         group=COMPUTING,
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", known=DEVICE_NAMES, group=COMPUTING)
     seed: int = setting(
-        0, "seed of what is a peer's own (initial weights, order, augmentation); with one data set also of the split"
+        0,
+        "seed of what belongs to one peer: initial weights, order of images, augmentation; with a common data set "
+        "also of the split",
     )
-    eval_every: int = setting(20, "steps between evaluations; 0: only at the end")
-    checkpoint_every: int = setting(200, "steps between checkpoints; 0: only at the end")
+    eval_every: int = setting(20, "number of steps between evaluations; 0: only at the end")
+    checkpoint_every: int = setting(200, "number of steps between checkpoints; 0: only at the end")
     keep_best: bool | None = setting(None, "also keep the checkpoint of the best evaluation, as best.safetensors")
-    tensorboard: bool | None = setting(None, "also write what metrics.jsonl has as curves that TensorBoard shows")
+    tensorboard: bool | None = setting(None, "also write the numbers of metrics.jsonl as event files for TensorBoard")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -529,7 +566,10 @@ class Config:
 
     @property
     def threads(self) -> int:
-        """Torch threads a learner; 1 where it is not a number (yet): see `edgekd.learning.computing.settle`."""
+        """The number of torch threads that each learner computes with.
+
+        As long as the setting is ``auto``, this is 1; `edgekd.learning.computing.settle` replaces ``auto`` by a number.
+        """
         return self.train.threads if isinstance(self.train.threads, int) else 1
 
     @property

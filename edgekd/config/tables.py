@@ -126,7 +126,8 @@ def usable(tables: Mapping[str, Any]) -> tuple[Config, list[str]]:
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested tables: settings in `above` replace those in `below`.
 
-    The three kinds of split exclude one another, so any of them (and ``split`` in a sweep) replaces all.
+    The settings that say how images are divided among the peers (`SPLITS`) exclude one another. So if `above` has one
+    of them, all that `below` has are removed.
     """
     tables = dict(below)
     for name, table in above.items():

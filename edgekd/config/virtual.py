@@ -63,32 +63,36 @@ class SimulationConfig:
     (1.0, 1.5, 3.0)
     """
 
-    asynchronous: bool | None = setting(None, "simulate asynchronous peers under a virtual clock, not lockstep")
+    asynchronous: bool | None = setting(None, "simulate asynchronous peers under a virtual clock instead of lockstep")
     step_times: str | None = setting(
-        None, "time of a step for each client, T:T:..., dealt out in turn, in units of the first one's [default: 1]"
+        None,
+        "duration of a step of each client, T:T:..., repeated if there are more clients, in units: a step of the "
+        "first client [default: 1]",
     )
     step_jitter: float | None = setting(
-        None, "each step takes up to this share longer or shorter, drawn from the seed [default: 0.1]"
+        None, "largest random change of the duration of each step, as a fraction of it [default: 0.1]"
     )
-    delay: float | None = setting(None, "units that a message takes [default: 0]")
-    jitter: float | None = setting(None, "units that a message takes longer, at most; never reorders [default: 0]")
-    bandwidth: float | None = setting(None, "bytes a unit that each box's uplink carries [default: without limit]")
+    delay: float | None = setting(None, "delay of a message, in units [default: 0]")
+    jitter: float | None = setting(
+        None, "largest random addition to the delay, in units; messages of a link keep their order [default: 0]"
+    )
+    bandwidth: float | None = setting(
+        None, "bytes that the uplink of each box carries in a unit [default: without limit]"
+    )
     loss: float | None = setting(
-        None, "probability that a message is lost and sent again, which only delays it [default: 0]"
+        None, "probability that a message is lost and sent again; this only delays the message [default: 0]"
     )
-    down: str | None = setting(
-        None, "boxes that are off for a while, ID:FROM-TO:checkpoint|fresh,...; without TO for good"
-    )
+    down: str | None = setting(None, "outages of boxes, ID:FROM-TO:checkpoint|fresh,...; without TO the box stays off")
     step_seconds: float | None = setting(
-        None, "seconds in a unit: places heartbeats, silence, waiting and lingering [default: 1]"
+        None, "seconds in a unit; heartbeats and time limits are in seconds [default: 1]"
     )
     liar_frames: int | None = setting(
-        None, "liars speak of rounds of their own, far from the group's, N times in a step"
+        None, "liars send N messages in each step about rounds of their own, far from the group's"
     )
     on_private: bool | None = setting(
         None,
-        "distil on each client's own private images, with the others' networks at hand, as the paper's script does; "
-        "nothing is sent, and in lockstep only",
+        "distil on each client's private images, with the networks of all clients in one process, as the paper's "
+        "script does; nothing is sent; only in lockstep",
     )
 
     def __post_init__(self) -> None:

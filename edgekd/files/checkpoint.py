@@ -47,11 +47,11 @@ class CheckpointInfo:
 
 
 class Loaded(NamedTuple):
-    """A checkpoint that was read from a folder."""
+    """The content of a checkpoint file."""
 
     info: CheckpointInfo
-    state: dict[str, Tensor]
-    path: Path
+    state: dict[str, Tensor]  # of the learner, as `Learner.state` gives it
+    path: Path  # of the file
 
 
 def save_checkpoint(folder: Path, info: CheckpointInfo, state: dict[str, Tensor]) -> Path:

@@ -22,7 +22,11 @@ def train_mode(model: nn.Module, in_evaluation: Iterable[nn.Module]) -> None:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
-    """A block in which batch norm in training mode does not update its running statistics; yields an empty list."""
+    """A context manager: in its block, batch norm in training mode does not update its running statistics.
+
+    Yields:
+        An empty list: there are no statistics to move, unlike with `copied_statistics`, which is used in the same way.
+    """
     layers = norm_layers(model)
     for layer in layers:
         layer.track_running_stats = False
@@ -35,7 +39,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[Statistics]:
 
 @contextmanager
 def copied_statistics(model: nn.Module) -> Iterator[Statistics]:
-    """A block in which passes in training mode update copies of the running statistics; the model keeps its own.
+    """A context manager: in its block, passes in training mode update copies of the model's running statistics.
 
     Yields:
         The copies. After the pass, `move_statistics` can make them the model's own.

@@ -265,11 +265,16 @@ def second_order(measure: Function, nway: int | None = None) -> float:
 
 
 def _nway_js(q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of sum p ln(p / m) over n predictions p with mean m; and its gradient.
+    """The Jensen-Shannon divergence of n predictions: those of n - 1 teachers, and the student's, softmax(z).
+
+    With m the mean of the n predictions, it is the mean of sum p ln(p / m) over them.
 
     Args:
         q: the teachers' probabilities, ``[n - 1, batch, classes]``.
-        z: the student's logits divided by T, ``[batch, classes]``.
+        z: the student's logits divided by the temperature, ``[batch, classes]``.
+
+    Returns:
+        The divergence of each sample, ``[batch]``; and its gradient with respect to `z`, ``[batch, classes]``.
     """
     own, n = _softmax(z), len(q) + 1
     m = ((q.sum(dim=0) + own) / n).clamp_(min=_floor(z))

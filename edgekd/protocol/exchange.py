@@ -231,7 +231,7 @@ class Exchange:
         return relative({id: score for id, score in self._disagreements.items() if id in heard})
 
     def is_done(self, step: int) -> bool:
-        """Whether a peer that has done `step` steps has done all of its steps."""
+        """Whether `step` steps are all that this peer is to do; never if its training has no end (steps 0)."""
         return 0 < self._steps <= step
 
     # -- after the last step -----------------------------------------------------------------------------------------

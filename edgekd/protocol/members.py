@@ -94,7 +94,7 @@ def on_frame(member: Member, frame: Frame, now: float, *, current: bool) -> Memb
 
 
 def on_heartbeat(member: Member, beat: Heartbeat) -> Member:
-    """Store what a heartbeat says about the neighbour's progress."""
+    """A copy of `member` with the progress that a heartbeat tells: step, steps, round, whether it is done, accuracy."""
     return replace(
         member,
         step=beat.step,

@@ -91,7 +91,7 @@ class Ack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat:
-    """A sign of life, sent each second, with the sender's progress."""
+    """A sign of life, sent to each neighbour every second. It also tells how far the sender's training is."""
 
     step: int  # the sender's own count of training steps
     steps: int  # number of steps that it will do; 0: training has no end

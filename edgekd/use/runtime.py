@@ -70,7 +70,7 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The file's ``metadata_props``."""
+        """The texts that `edgekd export` has put into the ONNX file, such as ``classes`` and ``size``, by name."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,8 +63,8 @@ def changes(before: Group, after: Group, now: float) -> list[Event]:
 def noted(log: Sequence[Event], new: Iterable[Event]) -> tuple[Event, ...]:
     """Add new events to the log; return it ordered by the time each event was last seen, the newest last.
 
-    Events of one kind about one peer within `TOGETHER` seconds are merged. At most `MOST` events are kept, and at most
-    `OF_ONE` of one kind about one peer.
+    A new event is merged into an equal one about the same peer that was last seen at most `TOGETHER` seconds before.
+    The newest `MOST` events are kept, of which at most `OF_ONE` are of the same kind and about the same peer.
     """
     told = list(log)
     for event in new:

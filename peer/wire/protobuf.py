@@ -55,10 +55,16 @@ HEX = frozenset("0123456789abcdef")
 
 
 def _numbers(names: type[Named], wire: Any) -> dict[Named, Any]:
-    """The wire number of each member of an enumeration: the proto file has a value ENUMERATION_MEMBER for each.
+    """The number that the proto file gives to each member of an enumeration.
+
+    The proto file calls the member FLOAT16 of Encoding ENCODING_FLOAT16. It also has ENCODING_UNSPECIFIED, its zero.
+
+    Args:
+        names: the enumeration.
+        wire: the enumeration that protobuf has generated.
 
     Raises:
-        RuntimeError: the proto file lacks a member, or has one more than "unspecified"; this is a bug of edgekd.
+        RuntimeError: other than that, the two differ in a member; this is a bug of edgekd.
     """
     prefix = f"{names.__name__.upper()}_"
     check_entries(

@@ -231,4 +231,4 @@ def test_grafana_is_told_where_prometheus_and_the_dashboard_are() -> None:
     assert (source["type"], source["url"]) == ("prometheus", "http://localhost:9090")
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/edgekd.yml").read_text())["providers"]
     assert provider["type"] == "file"
-    assert provider["options"]["path"] in (DEPLOY.parent / "docs" / "operating.md").read_text()
+    assert provider["options"]["path"] in (DEPLOY.parent / "docs" / "monitoring.md").read_text()

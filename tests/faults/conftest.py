@@ -8,14 +8,6 @@ import pytest
 from hosts import Hosts, Quota, why_no_hosts, why_no_nat, why_no_quota
 from processes import Process, start
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.faults)
-
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:

@@ -15,12 +15,14 @@ Spawn = Callable[..., Process]
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
     """A function that starts ``edgekd ARGUMENTS...`` in the test's folder. All are ended after the test.
 
-    Its argument `ignored` holds signals that the process ignores from its start.
+    Its argument `ignored` holds signals that the process ignores from its start. With `forked_peers`, so many peers of
+    ``edgekd run`` are forked like the process itself; their command and environment are not seen in /proc.
     """
     started: list[Process] = []
 
-    def start(*arguments: object, ignored: Sequence[signal.Signals] = ()) -> Process:
-        started.append(Process(Forked([str(argument) for argument in arguments], tmp_path, ignored)))
+    def start(*arguments: object, ignored: Sequence[signal.Signals] = (), forked_peers: int = 0) -> Process:
+        words = [str(argument) for argument in arguments]
+        started.append(Process(Forked(words, tmp_path, ignored, forked_peers)))
         return started[-1]
 
     yield start

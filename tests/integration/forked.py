@@ -1,7 +1,7 @@
 """``edgekd`` processes that are forked from one that has loaded torch: they start in a tenth of the time.
 
 They differ from ordinary processes only in what an interpreter does before ``main()`` and after it. The tests of faults
-and ``edgekd run`` start ordinary processes.
+start ordinary processes, and so does ``edgekd run``, except where a test asks for forked peers.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from waiting import check_all_taken, wait_for_commands
+
 PRELOADED = ["peer.node.node", "edgekd.simulation.groups", "edgekd.cli.run", "torch._dynamo"]
 
 _context = multiprocessing.get_context("forkserver")
@@ -27,15 +29,19 @@ class Forked:
     """A process ``edgekd ARGUMENTS...`` with pipes for stdout and stderr, a small ``subprocess.Popen``.
 
     Args:
-        arguments: of the command.
+        arguments: of the command. The process gets the environment of this one.
         folder: its working folder.
         ignored: signals that the process ignores from its start.
+        forked_peers: of ``edgekd run``: how many of its peers are forked, too.
     """
 
-    def __init__(self, arguments: Sequence[str], folder: Path, ignored: Sequence[signal.Signals] = ()) -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, ignored: Sequence[signal.Signals] = (), forked_peers: int = 0
+    ) -> None:
         out, its_out = _context.Pipe(duplex=False)
         err, its_err = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_run, args=(list(arguments), folder, ignored, its_out, its_err))
+        how = (list(arguments), folder, dict(os.environ), ignored, forked_peers)
+        self._process = _context.Process(target=_run, args=(*how, its_out, its_err))
         self._process.start()
         its_out.close()
         its_err.close()
@@ -69,11 +75,15 @@ def _text(connection: multiprocessing.connection.Connection) -> TextIO:
 def _run(
     arguments: list[str],
     folder: Path,
+    environment: dict[str, str],
     ignored: Sequence[signal.Signals],
+    forked_peers: int,
     out: multiprocessing.connection.Connection,
     err: multiprocessing.connection.Connection,
 ) -> None:
     os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     for each in (signal.SIGHUP, signal.SIGTSTP):  # the first is ignored under nohup
         signal.signal(each, signal.SIG_DFL)
@@ -84,10 +94,19 @@ def _run(
         connection.close()
     os.chdir(folder)
     warnings.simplefilter("default")
+    if forked_peers:
+        wait_for_commands(forked_peers, _main)
+    try:
+        _main(arguments)
+    finally:
+        check_all_taken()
+
+
+def _main(arguments: Sequence[str]) -> None:
     from edgekd.cli import main
 
     try:
-        main(arguments)
+        main(list(arguments))
     finally:  # an interpreter first waits for its threads, multiprocessing only at the end
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:

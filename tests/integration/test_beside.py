@@ -47,6 +47,7 @@ def _field(pid: int, name: str) -> str:
 
 
 @needs_two_cores
+@pytest.mark.every_core
 def test_threads_follow_the_affinity_of_a_running_peer(spawn: Any, tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     peer = spawn("peer", "--id", 0, *ENDLESS, "--out", "results")
@@ -80,6 +81,7 @@ def cgroup() -> Iterator[Path]:
 
 
 @needs_two_cores
+@pytest.mark.every_core
 def test_threads_follow_the_quota_of_a_running_peer(spawn: Any, cgroup: Path) -> None:
     peer = spawn("peer", "--id", 0, *ENDLESS, "--out", "results")
     peer.until_step(1)

@@ -298,7 +298,7 @@ def test_bug_of_the_page_is_seen(kind: str, ports: Any, tmp_path: Path) -> None:
 
 def test_run_shows_its_peers_on_a_page(spawn: Any, tmp_path: Path) -> None:
     pytest.importorskip("nicegui", reason="no NiceGUI: pip install 'edgekd[dashboard]'")
-    run = spawn("run", "--dashboard", "--clients", 2, *SMALL, "--steps", 0, "--out", tmp_path / "run")
+    run = spawn("run", "--dashboard", "--clients", 2, *SMALL, "--steps", 0, "--out", tmp_path / "run", forked_peers=2)
     run.until_says("the peers are shown at http://127.0.0.1:")
     line = next(line for line in run.err if "shown at" in line)
     url = line.rpartition(" ")[2]

@@ -261,7 +261,7 @@ def test_box_with_its_own_files_learns_from_another(spawn: Any, ports: Any, tmp_
 
 
 def test_run_trains_compares_and_writes_its_folder(spawn: Callable[..., Any], tmp_path: Path) -> None:
-    run = spawn("run", "--baseline", *SMALL, "--steps", 8, "--json", "--out", tmp_path / "run")
+    run = spawn("run", "--baseline", *SMALL, "--steps", 8, "--json", "--out", tmp_path / "run", forked_peers=3)
     assert run.wait() == 0, run.err
     result = json.loads(run.out[-1])
     assert result == json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -286,7 +286,7 @@ def taught(run: Path, clients: int) -> list[list[list[int]]]:
 
 def test_peers_in_a_ring_learn_from_the_two_beside_them_alone(spawn: Any, tmp_path: Path) -> None:
     ring = [*SMALL, "--clients", 4, "--topology", "ring", "--sync", "--steps", 3]
-    run = spawn("run", *ring, "--out", tmp_path / "run")
+    run = spawn("run", *ring, "--out", tmp_path / "run", forked_peers=4)
     assert run.wait() == 0, run.err
     assert taught(tmp_path / "run", 4) == [[[1, 3]] * 3, [[0, 2]] * 3, [[1, 3]] * 3, [[0, 2]] * 3]
 
@@ -294,7 +294,8 @@ def test_peers_in_a_ring_learn_from_the_two_beside_them_alone(spawn: Any, tmp_pa
 def test_run_on_a_graph_from_a_file_equals_its_simulation_bit_for_bit(spawn: Any, tmp_path: Path) -> None:
     (tmp_path / "path.txt").write_text("0 1\n1 2\n")  # its ends have one neighbour to wait for
     path = [*SMALL, "--topology", "path.txt", "--wait-for", 2, "--sync", "--steps", 3]
-    processes = {name: spawn(name, *path, "--out", tmp_path / name) for name in ("run", "simulate")}
+    peers = {"run": 3, "simulate": 0}
+    processes = {name: spawn(name, *path, "--out", tmp_path / name, forked_peers=peers[name]) for name in peers}
     assert [process.wait() for process in processes.values()] == [0, 0], processes["run"].err
     assert taught(tmp_path / "run", 3) == [[[1]] * 3, [[0, 2]] * 3, [[1]] * 3]
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in processes]
@@ -315,7 +316,7 @@ def test_run_ends_with_what_the_others_reached_when_a_peer_dies(spawn: Any, tmp_
 
 
 def test_interrupted_run_keeps_what_its_peers_have_reached(spawn: Any, tmp_path: Path) -> None:
-    run = spawn("run", *SMALL, "--steps", 4000, "--out", tmp_path / "run")
+    run = spawn("run", *SMALL, "--steps", 4000, "--out", tmp_path / "run", forked_peers=3)
     run.until(lambda p: sum("state training" in line for line in p.out) >= 3)
     run.send_signal(signal.SIGINT)
     assert run.wait() == 0, run.err

@@ -54,7 +54,7 @@ def state(process: Any) -> str:
 
 @pytest.mark.parametrize("number", ENDS)
 def test_impatience_costs_a_run_nothing_and_leaves_no_peer(spawn: Any, tmp_path: Path, number: signal.Signals) -> None:
-    run = spawn(*RUN)
+    run = spawn(*RUN, forked_peers=2)
     run.until(lambda p: sum("state training" in line for line in p.out) >= 2)
     peers = run.children()
     run.send_signal(number)
@@ -69,7 +69,7 @@ def test_impatience_costs_a_run_nothing_and_leaves_no_peer(spawn: Any, tmp_path:
 
 
 def test_signal_while_the_results_are_written_changes_nothing(spawn: Any, tmp_path: Path) -> None:
-    run = spawn(*RUN)
+    run = spawn(*RUN, forked_peers=2)
     run.until(lambda p: sum("state training" in line for line in p.out) >= 2)
     run.send_signal(signal.SIGINT)
     run.until(lambda p: not p.children())
@@ -138,7 +138,7 @@ def test_signals_without_end_stop_a_peer_that_is_joining_as_one_does(
 
 
 def test_run_that_was_cut_short_says_so_beside_its_table(spawn: Any) -> None:
-    run = spawn(*RUN, "--steps", 100_000)
+    run = spawn(*RUN, "--steps", 100_000, forked_peers=2)
     run.until(lambda p: sum("state training" in line for line in p.out) >= 2)
     run.send_signal(signal.SIGINT)
     assert run.wait() == 0, run.err

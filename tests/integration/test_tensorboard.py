@@ -58,7 +58,7 @@ def test_a_killed_peer_goes_on_in_its_curves_and_no_step_comes_twice(spawn: Any,
 
 def test_every_peer_of_a_run_has_curves(spawn: Any, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="needs edgekd[tensorboard]")
-    run = spawn("run", *SMALL, "--steps", 12, "--tensorboard", "--out", tmp_path / "run", "--json")
+    run = spawn("run", *SMALL, "--steps", 12, "--tensorboard", "--out", tmp_path / "run", "--json", forked_peers=2)
     assert run.wait() == 0, run.err
     for id in range(2):
         folder = tmp_path / "run" / f"peer-{id}"

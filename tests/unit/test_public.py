@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from edgekd.cli import main
+from edgekd.config import DataConfig
 from edgekd.data import images
 from edgekd.data.public import PublicSet, make_public, public_from_pictures
 from edgekd.errors import ConfigError
@@ -329,6 +330,14 @@ def test_public_command_takes_files_and_flat_folders_and_skips_the_unreadable(tm
     assert "c.jpg" in caplog.text
     assert "1 of 4 pictures of the public set could not be read" in caplog.text
     assert public.sha256 in capsys.readouterr().out
+
+
+def test_public_file_of_pictures_has_the_augmentation_of_pictures_by_default(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "b.png")
+    out = tmp_path / "public.safetensors"
+    main(["public", str(tmp_path), "--classes", "cat,dog", "--size", "8", "-o", str(out)])
+    assert PublicSet.load(out).augment == DataConfig(data="folder:pictures").public_augmentation == "crop+flip-each"
 
 
 def test_public_pictures_that_are_not_there_are_config_errors(tmp_path: Path) -> None:

@@ -163,6 +163,16 @@ def make_finding(
     unit: Unit = ACCURACY,
     remark: str = "",
 ) -> Finding:
-    """Make a finding, with the noise of the cells that it is about."""
+    """Judge the parts of a claim, and put their verdicts and the noise of the results into a finding.
+
+    Args:
+        id: short name of the finding.
+        claim: what the paper says, as a sentence.
+        parts: the comparisons that support or refute the claim, not yet judged.
+        cells: the runs that the claim is about. From them follows how much `value` varies between seeds, the noise.
+        value: the number that is looked at in a run, such as its accuracy.
+        unit: of the differences in `parts`, with the margin that a verdict needs.
+        remark: printed below the finding.
+    """
     finding = Finding(id, claim, judged(parts, unit), unit, remark=remark)
     return replace(finding, noise=scatter_of(cells, value).error(finding.deciding.found.n))

@@ -110,10 +110,13 @@ def gain_map(gains: NDArray[np.float64], classes: Sequence[str], peers: Sequence
 
 
 def reliability(bins: Sequence[tuple[float, float, float]]) -> str:
-    """Draw accuracy against probability.
+    """Draw how often predictions are right, against the probability that they give to their class.
 
     Args:
-        bins: (mean probability, accuracy, fraction of the images) for each interval.
+        bins: (mean probability, accuracy, fraction of the images) for each interval of the probability.
+
+    Returns:
+        The picture as SVG.
     """
     with _axes(4.8, 3.6) as axes:
         axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
