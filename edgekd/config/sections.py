@@ -104,6 +104,23 @@ class DataConfig:
         "keep at most N private pictures in memory: the newest ones, with equal numbers from each class where possible",
     )
 
+    # A data set that was set as an object is the same only as itself, and is shown by its name.
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataConfig) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown = (f"{name}={spelt(value) if _is_object(value) else repr(value)}" for name, value in values.items())
+        return f"DataConfig({', '.join(shown)})"
+
+    def _identity(self) -> tuple[object, ...]:
+        values = (getattr(self, f.name) for f in fields(self))
+        return tuple(id(value) if _is_object(value) else value for value in values)
+
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("data", "private", "eval"):
@@ -155,6 +172,10 @@ class DataConfig:
     def public_augmentation(self) -> str:
         """The augmentation of the public set: the setting, or its default for this data set."""
         return self.public_augment or ("none" if self.digits else PUBLIC_AUGMENTATION_OF_PICTURES)
+
+
+def _is_object(value: object) -> bool:
+    return is_dataset(value) and not isinstance(value, str)
 
 
 def _with_kind(setting: Images | None, *, named: bool) -> Images | None:
@@ -461,19 +482,20 @@ class Config:
 
         Args:
             path: the file.
-            settings: as in `of`. If the file names a network of your own, give `model`, too: a file alone never makes
-                edgekd run your code.
+            settings: as in `of`; None replaces a value of the file by the default. If the file names a network of your
+                own, give `model`, too: a file alone never makes edgekd run your code.
 
         Raises:
             ConfigError: as in `of`; or the file cannot be read, is not TOML, or names a network of your own that
                 `settings` does not name.
         """
-        from edgekd.config.tables import check_own_word, from_mapping, in_sections, overlay, read_toml
+        from edgekd.config.tables import check_own_word, from_mapping, in_sections, overlay, read_toml, without
 
         given = in_sections(settings)
         tables = overlay(read_toml(Path(path).expanduser()), given)
         check_own_word(tables, given)
-        return from_mapping(tables)
+        reset = {name for name, value in settings.items() if value is None}
+        return from_mapping(without(tables, reset))
 
     def __post_init__(self) -> None:
         for f in fields(self):

@@ -1,7 +1,7 @@
 """Settings as nested tables, such as those of a TOML file: reading, checking, merging and writing them."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,17 @@ def in_sections(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if value is not None:
             tables.setdefault(sections[key], {})[key] = value
     return tables
+
+
+def without(tables: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Copy nested tables without the settings that have these names."""
+
+    def left(table: Any) -> Any:
+        if not isinstance(table, Mapping):
+            return table  # it is refused later
+        return {name: value for name, value in table.items() if name not in names}
+
+    return {section: left(table) for section, table in tables.items()}
 
 
 def check_own_word(tables: Any, given: Mapping[str, Any]) -> None:

@@ -21,6 +21,8 @@ WANTED = (
     "[height, width, 3] or [height, width]"
 )
 
+MOST_CLASSES = 100_000  # a larger label is no class, but perhaps the number of the image
+
 
 def of_dataset(
     dataset: ImageDataset,
@@ -80,8 +82,11 @@ def _item(dataset: ImageDataset, place: int, name: str) -> tuple[Image.Image, in
         number = operator.index(label)
     except (TypeError, RuntimeError) as error:  # a tensor of several numbers, a fraction
         raise ConfigError(f"the label of item {place} of {name} must be a whole number, got {label!r}") from error
-    if number < 0:
-        raise ConfigError(f"the label of item {place} of {name} must be >= 0, got {number}")
+    if not 0 <= number < MOST_CLASSES:
+        raise ConfigError(
+            f"the label of item {place} of {name} must be the number of a class, from 0 to {MOST_CLASSES - 1}, "
+            f"got {number}"
+        )
     if isinstance(image, Image.Image):
         return image, number
     array = _pixels(image.detach().cpu() if isinstance(image, Tensor) else image)

@@ -92,7 +92,11 @@ def start(
             run, and `resume` is not given.
         TransientError: a port or the folder is in use.
     """
+    addresses = peers.split(",") if isinstance(peers, str) else [*peers] if isinstance(peers, Iterable) else [peers]
+    _check_types(config, id, listen, addresses)
     folder = None if out is None else expanded(os.fspath(out))
+    if out is not None and not os.fspath(out):
+        raise ConfigError("out is empty: give the folder of results, or None for a new one")
     if resume and folder is None:
         raise ConfigError(NO_FOLDER)
     if config is None:
@@ -103,10 +107,9 @@ def start(
         id = peer_in(folder)
     if id is None:
         raise ConfigError("id is needed: which peer of the group this is, from 0")
-    addresses = peers.split(",") if isinstance(peers, str) else peers
     return launch(
         config,
-        id,
+        int(id),  # also of numpy's kinds
         listen,
         tuple(dict.fromkeys(address.strip() for address in addresses if address.strip())),
         discover=discover,
@@ -114,6 +117,24 @@ def start(
         out=folder,
         resume=resume,
     )
+
+
+def _check_types(config: object, id: object, listen: object, addresses: Iterable[object]) -> None:
+    """Check the arguments of `start` that a program may easily get wrong.
+
+    Raises:
+        ConfigError: one has another type.
+    """
+    if not isinstance(config, Config | None):
+        advice = "Config.of makes one of settings, Config.load reads a file"
+        raise ConfigError(f"config must be an edgekd.Config, got {type(config).__name__}: {advice}")
+    if id is not None and (isinstance(id, bool) or not hasattr(id, "__index__")):
+        raise ConfigError(f"id must be a whole number, got {id!r}")
+    if not isinstance(listen, str | None):
+        raise ConfigError(f'listen must be text, "HOST:PORT", got {listen!r}')
+    for address in addresses:
+        if not isinstance(address, str):
+            raise ConfigError(f'peers must be the addresses of the neighbours, such as ["box-a:7000"], got {address!r}')
 
 
 def launch(

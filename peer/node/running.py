@@ -5,6 +5,7 @@ another. Each peer also has a network thread.
 """
 
 import atexit
+import logging
 import threading
 import time
 from collections import deque
@@ -13,12 +14,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekd.printable import first_line
+
 if TYPE_CHECKING:
     from torch import nn
 
     from edgekd.files.summary import PeerSummary
     from peer.node.node import Node
     from peer.node.progress import Progress
+
+log = logging.getLogger("edgekd")
 
 KEPT = 1000  # reports that wait to be read; older ones are dropped
 SLICE = 0.2  # seconds after which a waiting thread wakes up, to handle a signal that another thread has got
@@ -73,10 +78,13 @@ class Peer:
         self._node, self._beside, self._reports = node, beside, reports
         self._result: PeerSummary | None = None
         self._error: BaseException | None = None
+        self._told = False  # whether the caller has got the error
         self._thread = threading.Thread(target=self._train, name=f"training-{self.id}", daemon=True)
 
     def __repr__(self) -> str:
         state = "starting" if self.progress is None else self.progress.state
+        if self._error is not None:
+            state = f"failed: {type(self._error).__name__}: {first_line(self._error)}"
         return f"<Peer {self.id}, {state}, {self.folder}>"
 
     @property
@@ -128,6 +136,7 @@ class Peer:
                     raise TimeoutError(f"peer {self.id} has not ended within {timeout} seconds")
                 self._reports.changed.wait(min(left, SLICE))
         if self._error is not None:
+            self._told = True
             raise self._error
         assert self._result is not None
         return self._result
@@ -171,8 +180,12 @@ class Peer:
         finally:
             self._node.errands.close()
             self._reports.end()
-            atexit.unregister(self._end_with_program)
+            if self._error is None:
+                atexit.unregister(self._end_with_program)
 
     def _end_with_program(self) -> None:
         self.stop()
         self._thread.join()
+        if self._error is not None and not self._told:
+            why = f"{type(self._error).__name__}: {first_line(self._error)}"
+            log.error("the training of peer %d had failed, and nobody asked for the result: %s", self.id, why)

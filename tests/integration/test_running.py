@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -41,7 +42,6 @@ def test_two_peers_of_one_program_end_in_lockstep_with_the_weights_of_the_simula
     assert [each.weights_sha256 for each in reached] == [each.weights_sha256 for each in expected.peers]
     assert [each.accuracy for each in reached] == [each.accuracy for each in expected.peers]
     assert [each.lessons for each in reached] == [6, 6]
-    assert reports[0].state == "waiting"
     assert {3, 6} <= {each.accuracy_step for each in reports}
     assert reports[-1] == second.progress
     assert second.accuracy == reached[1].accuracy
@@ -169,3 +169,60 @@ def test_errand_is_done_by_whoever_asks_once_nobody_else_does_it() -> None:
     assert errands.ask(lambda: 3) == 3
     with pytest.raises(KeyError):
         errands.ask(lambda: {}["no"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"config": "mine.toml"}, "config must be an edgekd.Config, got str: .*Config.load reads a file"),
+        ({"id": "0"}, "id must be a whole number, got '0'"),
+        ({"id": True}, "id must be a whole number, got True"),
+        ({"listen": 7000}, 'listen must be text, "HOST:PORT", got 7000'),
+        ({"peers": [7000]}, "peers must be the addresses .*, got 7000"),
+        ({"peers": None}, "peers must be the addresses .*, got None"),
+        ({"out": ""}, "out is empty"),
+    ],
+)
+def test_argument_of_another_kind_is_named(
+    arguments: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=says):
+        peer.start(**{"config": Config.of(**SMALL, clients=1), "id": 0, **arguments})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_id_may_be_a_number_of_numpy(tmp_path: Path) -> None:
+    with peer.start(Config.of(**SMALL, clients=1, steps=1), id=np.int64(0), out=tmp_path / "box") as alone:
+        assert alone.wait(DEADLINE).steps == 1
+
+
+UNASKED = """
+import time, torch, peer
+from edgekd.config import Config
+
+class Late(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer, self.calls = torch.nn.Linear(3072, classes), 0
+    def forward(self, images):
+        if self.training and torch.is_grad_enabled():
+            self.calls += 1
+            if self.calls > 3:
+                raise RuntimeError("the camera is gone")
+        return self.layer(images.flatten(1))
+
+running = peer.start(Config.of(limit=100, clients=1, steps=50, model=Late, threads=1), id=0, out="box")
+while "failed" not in repr(running):
+    time.sleep(0.05)
+print(running)
+"""
+
+
+def test_error_that_nobody_asked_for_is_shown_and_logged_at_the_end_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(UNASKED)
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert done.stdout.startswith("<Peer 0, failed: ")
+    assert "the camera is gone" in done.stdout
+    assert "the training of peer 0 had failed, and nobody asked for the result" in done.stderr

@@ -85,3 +85,20 @@ def test_file_of_a_run_names_its_objects_and_they_cannot_be_had_from_there(tmp_p
 def test_pictures_that_come_and_go_are_those_of_a_folder(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} goes with a private folder"):
         Config.of(private=[(torch.zeros(3, 8, 8), 0)], public="public.safetensors", **{name: 10})
+
+
+def test_none_replaces_a_value_of_the_file_by_the_default(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[train]\nsteps = 5\n[exchange]\nsync = inf\nwait_for = 1\n")
+    loaded = Config.load(tmp_path / "mine.toml", steps=None, sync=None)
+    assert (loaded.steps, loaded.exchange.sync, loaded.exchange.wait_for) == (Config.of().steps, None, 1)
+
+
+def test_data_set_that_is_an_object_is_equal_to_itself_alone_and_is_shown_by_its_name() -> None:
+    images = [(torch.zeros(3, 8, 8), 0)] * 1000
+    made = Config.of(data=images)
+    assert made == Config.of(data=images) != Config.of(data=list(images))
+    assert hash(made) == hash(Config.of(data=images))
+    assert made != Config.of()
+    assert "data=object:list" in repr(made)
+    assert len(repr(made)) < 5000
+    assert "data='digits'" in repr(Config.of())
