@@ -20,6 +20,7 @@ PAGES = {  # outside docs/, by their names on the site
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "reporting.md": "SECURITY.md",
+    "race.md": "benchmarks/race/README.md",
     **{f"experiments/{page.name}": f"experiments/{page.name}" for page in (ROOT / "experiments").glob("*.md")},
 }
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
