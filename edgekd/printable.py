@@ -23,6 +23,11 @@ def first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def typed_line(error: BaseException) -> str:
+    """The type and the first line of an error, for one that somebody else's code has raised."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 class Lines(logging.Formatter):
     """A log formatter that writes each record on one line, whatever it contains; only tracebacks add lines."""
 

@@ -53,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if TESTS in item.path.parents:
             item.add_marker(level(item.path))
+            if level(item.path) == "faults" and item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))  # some wait three times for their DEADLINE
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -118,5 +117,5 @@ def _make(runs: Iterable[Run], lab: Lab, results: Path, part: str) -> None:
         write_csv(results / f"{part}.csv", Row, rows)
         write_csv(results / f"{part}-curves.csv", CurvePoint, curve)
         (results / f"{part}.md").write_text(markdown(read_rows(results / f"{part}.csv"), curve))
-    draw([{f.name: getattr(point, f.name) for f in fields(point)} for point in curve], results / f"{part}.svg")
+    draw(curve, results / f"{part}.svg")
     click.echo((results / f"{part}.md").read_text() if rows else "no runs")

@@ -3,19 +3,19 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from race.rows import CurvePoint
 from race.systems import SYSTEMS
 
 SILENT = 10_000  # bytes; who has sent less has no neighbours, and is a dotted line at its last accuracy
 AXES = {"seconds": "seconds", "processor_seconds": "processor seconds of a node", "bytes": "MB of a node"}
 
 
-def draw(curve: Iterable[dict[str, Any]], path: Path) -> None:
+def draw(curve: Iterable[CurvePoint], path: Path) -> None:
     """Draw all curves: a row of axes for each setting.
 
     Args:
-        curve: the fields of `race.rows.CurvePoint`.
+        curve: the evaluations of all runs.
         path: the SVG file.
     """
     import matplotlib
@@ -23,10 +23,10 @@ def draw(curve: Iterable[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings: dict[str, dict[str, dict[int, list[dict[str, Any]]]]] = {}
+    settings: dict[str, dict[str, dict[int, list[CurvePoint]]]] = {}
     for point in curve:
-        whos = settings.setdefault(point["setting"], {})
-        whos.setdefault(point["who"], defaultdict(list))[point["step"]].append(point)
+        whos = settings.setdefault(point.setting, {})
+        whos.setdefault(point.who, defaultdict(list))[point.step].append(point)
     if not settings:
         return
     figure, rows = pyplot.subplots(
@@ -36,8 +36,8 @@ def draw(curve: Iterable[dict[str, Any]], path: Path) -> None:
         for axis, (name, label) in zip(axes, AXES.items(), strict=True):
             for who, steps in whos.items():
                 known = sorted(steps.items())
-                xs = [sum(each[name] for each in points) / len(points) for _, points in known]
-                ys = [sum(each["accuracy"] for each in points) / len(points) for _, points in known]
+                xs = [sum(getattr(each, name) for each in points) / len(points) for _, points in known]
+                ys = [sum(each.accuracy for each in points) / len(points) for _, points in known]
                 colour = f"C{list(SYSTEMS).index(who)}"  # the same in all axes
                 if name == "bytes" and max(xs) < SILENT:
                     axis.axhline(ys[-1], color=colour, linewidth=1, linestyle=":", label=who)

@@ -8,6 +8,7 @@ from race.task import Task
 from race.venvs import HERE
 
 Command = list[str]
+TORCH = "pytorch/torch_node.py"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ def _program(file: str) -> Callable[[Place], Command]:
 
 
 def _pooled(place: Place) -> Command:
-    return [*_program("pytorch/torch_node.py")(place)[:-1], "pooled"]
+    return [*_program(TORCH)(place)[:-1], "pooled"]
 
 
 def _flower(place: Place) -> Command:
@@ -71,30 +72,33 @@ def _flower_system(**task: float | bool) -> System:
     return System(venv="flower", command=_flower, user_writes=files, coordinator=True, task=task)
 
 
-_EDGEKD = ("edgekd/commands.sh",)
-_TORCH = ("pytorch/torch_node.py",)
+def _edgekd_system(*flags: str) -> System:
+    files = ("edgekd/commands.sh",)
+    return System(venv="base", command=_edgekd(*flags), user_writes=files, averages=False, prints=True)
+
+
+def _torch_system(command: Callable[[Place], Command], *, one_process: bool = False, **task: float | bool) -> System:
+    return System(
+        venv="base", command=command, user_writes=(TORCH,), averages=False, one_process=one_process, task=task
+    )
+
+
+def _averaging_system(venv: str) -> System:
+    file = f"{venv}/{venv}_node.py"
+    return System(venv=venv, command=_program(file), user_writes=(file,))
+
 
 SYSTEMS = {
-    "edgekd": System(venv="base", command=_edgekd(), user_writes=_EDGEKD, averages=False, prints=True),
-    "edgekd-zmq": System(
-        venv="base", command=_edgekd("--transport", "zmq"), user_writes=_EDGEKD, averages=False, prints=True
-    ),
-    "edgekd-lockstep": System(venv="base", command=_edgekd("--sync"), user_writes=_EDGEKD, averages=False, prints=True),
+    "edgekd": _edgekd_system(),
+    "edgekd-zmq": _edgekd_system("--transport", "zmq"),
+    "edgekd-lockstep": _edgekd_system("--sync"),
     "flower-fedavg": _flower_system(),
     "flower-fedprox": _flower_system(proximal=0.01),
-    "p2pfl": System(venv="p2pfl", command=_program("p2pfl/p2pfl_node.py"), user_writes=("p2pfl/p2pfl_node.py",)),
-    "quinkgl": System(
-        venv="quinkgl", command=_program("quinkgl/quinkgl_node.py"), user_writes=("quinkgl/quinkgl_node.py",)
-    ),
-    "alone": System(venv="base", command=_program("pytorch/torch_node.py"), user_writes=_TORCH, averages=False),
-    "alone-balanced": System(
-        venv="base",
-        command=_program("pytorch/torch_node.py"),
-        user_writes=_TORCH,
-        averages=False,
-        task={"balanced": True},
-    ),
-    "pooled": System(venv="base", command=_pooled, user_writes=_TORCH, averages=False, one_process=True),
+    "p2pfl": _averaging_system("p2pfl"),
+    "quinkgl": _averaging_system("quinkgl"),
+    "alone": _torch_system(_program(TORCH)),
+    "alone-balanced": _torch_system(_program(TORCH), balanced=True),
+    "pooled": _torch_system(_pooled, one_process=True),
 }
 
 

@@ -20,7 +20,7 @@ from edgekd.errors import EdgeKDError, LocalProtocolError
 from edgekd.exit_codes import ExitCode
 from edgekd.files.writable import in_words
 from edgekd.names import with_nearest
-from edgekd.printable import first_line, log_plainly, printable
+from edgekd.printable import log_plainly, printable, typed_line
 from edgekd.torch_fit import check_torch
 
 NEAR = 0.75  # how similar, from 0 to 1, a misspelt flag must be to the one that is suggested
@@ -160,7 +160,7 @@ def _is_disk(error: BaseException) -> bool:
 
 
 def _end_by_bug(error: Exception) -> NoReturn:
-    _end(f"ended by a bug: {type(error).__name__}: {first_line(error)}", ExitCode.BUG, error)
+    _end(f"ended by a bug: {typed_line(error)}", ExitCode.BUG, error)
 
 
 def _end(message: str, code: int, bug: BaseException | None = None) -> NoReturn:

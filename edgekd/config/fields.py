@@ -39,7 +39,7 @@ def is_function(value: object) -> bool:
 def is_dataset(value: object) -> bool:
     """Whether `value` can be a setting that takes a data set instead of its name."""
     sized = hasattr(value, "__len__") and hasattr(value, "__getitem__")
-    return sized and not isinstance(value, bytes | dict)
+    return sized and not isinstance(value, str | bytes | dict)
 
 
 def setting(

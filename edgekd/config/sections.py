@@ -114,12 +114,12 @@ class DataConfig:
 
     def __repr__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        shown = (f"{name}={spelt(value) if _is_object(value) else repr(value)}" for name, value in values.items())
+        shown = (f"{name}={spelt(value) if is_dataset(value) else repr(value)}" for name, value in values.items())
         return f"DataConfig({', '.join(shown)})"
 
     def _identity(self) -> tuple[object, ...]:
         values = (getattr(self, f.name) for f in fields(self))
-        return tuple(id(value) if _is_object(value) else value for value in values)
+        return tuple(id(value) if is_dataset(value) else value for value in values)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -172,10 +172,6 @@ class DataConfig:
     def public_augmentation(self) -> str:
         """The augmentation of the public set: the setting, or its default for this data set."""
         return self.public_augment or ("none" if self.digits else PUBLIC_AUGMENTATION_OF_PICTURES)
-
-
-def _is_object(value: object) -> bool:
-    return is_dataset(value) and not isinstance(value, str)
 
 
 def _with_kind(setting: Images | None, *, named: bool) -> Images | None:

@@ -14,7 +14,7 @@ from edgekd.data.images import allocate
 from edgekd.data.sources import Source
 from edgekd.errors import ConfigError
 from edgekd.extensions import spelt, without_exit
-from edgekd.printable import first_line
+from edgekd.printable import typed_line
 
 WANTED = (
     "a Pillow image, a tensor [3, height, width] or [1, height, width], uint8 or floats in [0, 1], or an array uint8 "
@@ -75,9 +75,7 @@ def _item(dataset: ImageDataset, place: int, name: str) -> tuple[Image.Image, in
         with without_exit():
             image, label = dataset[place]
     except Exception as error:  # it is the user's code
-        raise ConfigError(
-            f"item {place} of {name} must be an image and its label: {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise ConfigError(f"item {place} of {name} must be an image and its label: {typed_line(error)}") from error
     try:
         number = operator.index(label)
     except (TypeError, RuntimeError) as error:  # a tensor of several numbers, a fraction

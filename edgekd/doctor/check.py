@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from edgekd.errors import EdgeKDError
 from edgekd.files.writable import in_words
-from edgekd.printable import first_line
+from edgekd.printable import typed_line
 
 ENDS = 2  # number of first warnings that are shown, and of last ones
 
@@ -62,7 +62,7 @@ def examine_and_return(
         except OSError as error:
             message, ok = in_words(error), False
         except Exception as error:  # any error that a library raises on a broken box
-            message, ok = f"{type(error).__name__}: {first_line(error)}", False
+            message, ok = typed_line(error), False
     warnings = [each for each in collected if said is None or not each.startswith(said)]
     return Check(name, None if ok and warnings else ok, with_warnings(message, warnings)), found
 

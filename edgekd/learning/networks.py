@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgekd.errors import ConfigError, TransientError
 from edgekd.extensions import TIMM, Function, load_function, refuse_object, spelt, without_exit
 from edgekd.files.tensors import check_writable, safetensors_pieces
-from edgekd.printable import first_line
+from edgekd.printable import first_line, typed_line
 
 CLOSE = 5  # number of similar names that are listed for a misspelt one
 WEIGHTS = "model.safetensors"  # the file in each repository of timm's weights
@@ -40,7 +40,7 @@ def own_network(function: Function, classes: int) -> nn.Module:
         raise
     except Exception as error:  # it is the user's code
         raise ConfigError(
-            f"{name} raises {_said(error)}; it is called with the number of classes, {classes}"
+            f"{name} raises {typed_line(error)}; it is called with the number of classes, {classes}"
         ) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got {type(network).__name__}")
@@ -49,7 +49,7 @@ def own_network(function: Function, classes: int) -> nn.Module:
     try:
         return copy.deepcopy(network).cpu()
     except Exception as error:
-        raise ConfigError(f"{name} is a network that cannot be copied: {_said(error)}") from error
+        raise ConfigError(f"{name} is a network that cannot be copied: {typed_line(error)}") from error
 
 
 def timm_network(name: str, classes: int, *, pretrained: bool) -> nn.Module:
@@ -127,8 +127,8 @@ def check_answer(network: nn.Module, name: str, classes: int, size: int) -> str 
             logits = network(_noise(1, size))
     except Exception as error:  # the user's code, or timm's, may raise any error
         raise ConfigError(
-            f"{name} cannot take images of {size} pixels: {_said(error)}; if that is about their size, choose another "
-            "--size or --model, else mend the network"
+            f"{name} cannot take images of {size} pixels: {typed_line(error)}; if that is about their size, choose "
+            "another --size or --model, else mend the network"
         ) from error
     finally:
         for hook in hooks:
@@ -209,7 +209,7 @@ def check_trainable(model: nn.Module, memory_format: torch.memory_format, name: 
         except ConfigError:
             raise
         except Exception as error:  # the user's code, or timm's, may raise any error
-            trouble = _said(error)
+            trouble = typed_line(error)
     if trouble is not None:
         raise ConfigError(f"{name} cannot be trained with images of {size} pixels: {trouble}")
     _check_kept(trained, model, name)
@@ -228,7 +228,7 @@ def _check_kept(trained: nn.Module, model: nn.Module, name: str) -> None:
             collections.deque(safetensors_pieces(state, {}), maxlen=0)  # not stored: there may be no memory for it
             copy.deepcopy(model).load_state_dict(trained.state_dict())
     except Exception as error:  # the user's code, or timm's, may raise any error
-        why = str(error) if isinstance(error, ConfigError) else _said(error)
+        why = str(error) if isinstance(error, ConfigError) else typed_line(error)
         raise ConfigError(
             f"no checkpoint can hold the state_dict of {name}: {why}; "
             "what need not be kept, leave out of it (register_buffer(..., persistent=False))"
@@ -238,7 +238,3 @@ def _check_kept(trained: nn.Module, model: nn.Module, name: str) -> None:
 def _noise(count: int, size: int) -> Tensor:
     """Random images, always the same; torch's global generator is not used."""
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"

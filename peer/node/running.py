@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekd.printable import first_line
+from edgekd.printable import typed_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ class Peer:
     def __repr__(self) -> str:
         state = "starting" if self.progress is None else self.progress.state
         if self._error is not None:
-            state = f"failed: {type(self._error).__name__}: {first_line(self._error)}"
+            state = f"failed: {typed_line(self._error)}"
         return f"<Peer {self.id}, {state}, {self.folder}>"
 
     @property
@@ -187,5 +187,5 @@ class Peer:
         self.stop()
         self._thread.join()
         if self._error is not None and not self._told:
-            why = f"{type(self._error).__name__}: {first_line(self._error)}"
+            why = typed_line(self._error)
             log.error("the training of peer %d had failed, and nobody asked for the result: %s", self.id, why)
